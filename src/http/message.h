@@ -1,0 +1,118 @@
+// Request and Response as the whole product sees them, whatever the protocol version. Every string is a view into the exchange's
+// arena or static text, so a message is cheap to move and must not outlive its exchange. Bodies are pulled chunk by chunk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/chunk.h"
+#include "base/error.h"
+#include "base/time.h"
+#include "http/fields.h"
+#include "runtime/task.h"
+
+namespace trellis::http {
+
+enum class Method : uint8_t { other, get, head, post, put, delete_, patch, options, trace, connect };
+std::string_view to_string(Method method) noexcept;   // "" for other
+Method method_from(std::string_view text) noexcept;    // case-sensitive, RFC 9110 §9.1
+bool is_safe(Method method) noexcept;                  // RFC 9110 §9.2.1
+bool is_idempotent(Method method) noexcept;            // RFC 9110 §9.2.2
+
+// A body that is pulled. Dropping it unread is allowed and cleans up (the connection below is drained or closed).
+class BodyReader {
+ public:
+  virtual ~BodyReader() = default;
+  // The next bytes; an empty chunk is the end. After an error or the end it is not called again.
+  virtual Task<Result<Chunk>> read(Deadline deadline) = 0;
+  // Known length of the whole body in bytes, nullopt when it is not known before the end.
+  virtual std::optional<uint64_t> length() const noexcept = 0;
+  // After the end: the trailer section, if there was one.
+  virtual const Fields* trailers() const noexcept { return nullptr; }
+};
+
+// An open file, closed when the last user goes.
+class FileHandle {
+ public:
+  explicit FileHandle(int fd) noexcept : fd_(fd) {}
+  FileHandle(const FileHandle&) = delete;
+  FileHandle& operator=(const FileHandle&) = delete;
+  ~FileHandle();
+  int fd() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+struct FileSlice {
+  std::shared_ptr<FileHandle> file;
+  uint64_t offset = 0;
+  uint64_t size = 0;
+};
+
+// What a response carries: nothing, bytes in memory, a slice of a file, or a stream.
+class Body {
+ public:
+  enum class Kind : uint8_t { none, bytes, file, stream };
+
+  Body() noexcept = default;
+  Body(Chunk bytes) noexcept : kind_(bytes.empty() ? Kind::none : Kind::bytes), bytes_(std::move(bytes)) {}  // NOLINT
+  Body(std::string text) : Body(Chunk::from_string(std::move(text))) {}                                      // NOLINT
+  Body(FileSlice file) : kind_(Kind::file), file_(std::make_unique<FileSlice>(std::move(file))) {}           // NOLINT
+  Body(std::unique_ptr<BodyReader> stream) noexcept                                                          // NOLINT
+      : kind_(stream ? Kind::stream : Kind::none), stream_(std::move(stream)) {}
+  // Static text: lives for ever, nothing is copied.
+  static Body of_static(std::string_view text) noexcept { return Body(Chunk::of_static(text)); }
+
+  Kind kind() const noexcept { return kind_; }
+  const Chunk& bytes() const noexcept { return bytes_; }
+  const FileSlice& file() const noexcept { return *file_; }
+  BodyReader& stream() const noexcept { return *stream_; }
+  std::unique_ptr<BodyReader> take_stream() noexcept {
+    kind_ = Kind::none;
+    return std::move(stream_);
+  }
+  // nullopt: a stream of unknown length.
+  std::optional<uint64_t> length() const noexcept;
+
+ private:
+  Kind kind_ = Kind::none;
+  Chunk bytes_;
+  std::unique_ptr<FileSlice> file_;
+  std::unique_ptr<BodyReader> stream_;
+};
+
+struct Request {
+  explicit Request(Arena& arena) noexcept : fields(arena) {}
+
+  Method method = Method::get;
+  uint8_t version_minor = 1;       // of HTTP/1.x
+  std::string_view method_text;    // as received
+  std::string_view target;         // as received
+  std::string_view scheme;         // "http" or "https", of the connection (or of an absolute-form target)
+  std::string_view authority;      // host[:port], lower case: from the absolute-form target, else from Host; may be ""
+  std::string_view path;           // normalised (http/target.h): starts with '/', no dot segments; "*" for OPTIONS *
+  std::string_view query;          // without '?', as received
+  Fields fields;
+  std::unique_ptr<BodyReader> body;  // null: no body
+};
+
+struct Response {
+  explicit Response(Arena& arena) noexcept : fields(arena) {}
+  Response(Arena& arena, int status_code) noexcept : status(status_code), fields(arena) {}
+
+  int status = 200;
+  Fields fields;  // without framing: Content-Length and Transfer-Encoding are the codec's; but a HEAD answer or a 304 keeps what it says
+  Body body;
+};
+
+// The usual text of a status ("Not Found"), "" for unknown ones.
+std::string_view reason_phrase(int status) noexcept;
+
+// Reads a whole body up to `limit` bytes; resource_exhausted (side client) beyond it. A null body is "".
+Task<Result<std::string>> read_all(BodyReader* body, uint64_t limit, Deadline deadline);
+
+}  // namespace trellis::http
