@@ -26,7 +26,7 @@ bool read_file(const std::string& path, std::string& out, Problems& problems) {
     problems.add(place(path), {}, std::string("cannot be read: ") + std::strerror(errno));
     return false;
   }
-  struct stat about {};
+  struct stat about{};
   bool ok = ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
   if (!ok) problems.add(place(path), {}, "cannot be read: not a file");
   out.clear();
@@ -179,7 +179,7 @@ Node parse(std::string_view text, std::string_view name, const LoadOptions& opti
 }
 
 Node load(const std::string& path, const LoadOptions& options, Problems& problems) {
-  struct stat about {};
+  struct stat about{};
   const bool directory = ::stat(path.c_str(), &about) == 0 && S_ISDIR(about.st_mode);
   const std::vector<std::string> files = directory ? files_of(path, problems) : std::vector<std::string>{path};
 

@@ -110,7 +110,7 @@ std::string Tree::path(uint32_t index) const {
   return out;
 }
 
-Kind Node::kind() const noexcept { return rep_of(tree_, index_).kind; }
+Kind Node::kind() const noexcept { return emptied_ ? Kind::null : rep_of(tree_, index_).kind; }
 const Mark& Node::mark() const noexcept { return rep_of(tree_, index_).mark; }
 const Mark& Node::key_mark() const noexcept {
   const Tree::Rep& rep = rep_of(tree_, index_);
@@ -118,7 +118,7 @@ const Mark& Node::key_mark() const noexcept {
 }
 const std::string& Node::key() const noexcept { return rep_of(tree_, index_).key; }
 std::string Node::path() const { return tree_ ? tree_->path(index_) : std::string(); }
-const std::string& Node::text() const noexcept { return rep_of(tree_, index_).text; }
+const std::string& Node::text() const noexcept { return emptied_ ? kNothing.text : rep_of(tree_, index_).text; }
 bool Node::quoted() const noexcept { return rep_of(tree_, index_).quoted; }
 bool Node::from_environment() const noexcept { return rep_of(tree_, index_).from_environment; }
 bool Node::broken() const noexcept { return rep_of(tree_, index_).broken; }
@@ -128,7 +128,7 @@ std::string Node::shown() const {
   return printable(from_environment() ? rep_of(tree_, index_).written : text());
 }
 
-size_t Node::size() const noexcept { return rep_of(tree_, index_).children.size(); }
+size_t Node::size() const noexcept { return emptied_ ? 0 : rep_of(tree_, index_).children.size(); }
 
 Node Node::at(size_t index) const noexcept {
   TRELLIS_ASSERT(index < size());
@@ -155,6 +155,12 @@ Node Node::descend(std::string_view path) const {
     if (!at) return Node();
   }
   return at;
+}
+
+Node Node::emptied() const {
+  Node out = *this;
+  out.emptied_ = true;
+  return out;
 }
 
 std::vector<Node> Node::children() const {

@@ -1,6 +1,6 @@
-// What is wrong with a configuration, and where. Everything that reads one reports here instead of stopping at the first
-// fault, so a person sees the whole list at once: `file:line:col: path: reason; hint`. Collected while a configuration is
-// loaded, on whichever thread loads it; owned by the caller of load() or parse().
+// What is wrong with a configuration, and where. Everything that reads one reports here instead of stopping at the
+// first fault, so a person sees the whole list at once: `file:line:col: path: reason; hint`. Collected while a
+// configuration is loaded, on whichever thread loads it; owned by the caller of load() or parse().
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,8 @@ struct Problem {
 
 class Problems {
  public:
-  static constexpr size_t kKept = 1000;   // later ones are only counted
-  static constexpr size_t kShown = 100;   // to_string() says how many more there are
+  static constexpr size_t kKept = 1000;  // later ones are only counted
+  static constexpr size_t kShown = 100;  // to_string() says how many more there are
 
   void add(Mark mark, std::string path, std::string reason, std::string hint = {});
 
@@ -51,7 +51,8 @@ class Problems {
   size_t total_ = 0;
 };
 
-// The candidate that was probably meant: at most two edits away (one for short words), or a prefix. Empty if none is near.
+// The candidate that was probably meant: at most two edits away (one for short words), or a prefix. Empty if none is
+// near.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 
 // `did you mean "burst"?`, or the list of what is allowed when nothing is near.

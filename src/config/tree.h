@@ -1,6 +1,6 @@
-// The inside of a Node: all nodes of a configuration in one vector, joined by index, so that a tree of any size is freed
-// without recursion and a node knows its parents. Filled by the YAML reader, changed by merging and --set, then frozen
-// behind a Node. Used by one thread while it is built. Private to this room.
+// The inside of a Node: all nodes of a configuration in one vector, joined by index, so that a tree of any size is
+// freed without recursion and a node knows its parents. Filled by the YAML reader, changed by merging and --set, then
+// frozen behind a Node. Used by one thread while it is built. Private to this room.
 #pragma once
 
 #include <cstdint>

@@ -12,8 +12,8 @@
 namespace trellis::config {
 namespace {
 
-// The braces of a ${NAME} while YAML looks at the text: in `{ secret: ${KEY} }` a brace would end the value. One byte each,
-// so that columns stay; the text itself may not hold control characters.
+// The braces of a ${NAME} while YAML looks at the text: in `{ secret: ${KEY} }` a brace would end the value. One byte
+// each, so that columns stay; the text itself may not hold control characters.
 constexpr char kOpen = '\x01';
 constexpr char kClose = '\x02';
 
@@ -49,7 +49,10 @@ size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
   if (first < 0x80) return 1;
-  const size_t length = first >= 0xC2 && first <= 0xDF ? 2 : (first & 0xF0) == 0xE0 ? 3 : first >= 0xF0 && first <= 0xF4 ? 4 : 0;
+  const size_t length = first >= 0xC2 && first <= 0xDF   ? 2
+                        : (first & 0xF0) == 0xE0         ? 3
+                        : first >= 0xF0 && first <= 0xF4 ? 4
+                                                         : 0;
   if (length == 0 || text.size() < length) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xC0) != 0x80) return 0;
@@ -83,8 +86,10 @@ class Source {
   }
   // Where the dash of an empty list item stands, when yaml-cpp names the token after it.
   Mark mark_of_empty(const YAML::Mark& at) {
-    if (whole_ != nullptr || at.is_null() || at.line < 0 || static_cast<size_t>(at.line) >= lines_.size()) return mark(at);
-    size_t byte = std::min(lines_[static_cast<size_t>(at.line)] + static_cast<size_t>(std::max(at.column, 0)), text_.size());
+    if (whole_ != nullptr || at.is_null() || at.line < 0 || static_cast<size_t>(at.line) >= lines_.size())
+      return mark(at);
+    size_t byte =
+        std::min(lines_[static_cast<size_t>(at.line)] + static_cast<size_t>(std::max(at.column, 0)), text_.size());
     while (byte > 0 && std::string_view(" \t\r\n").contains(text_[byte - 1])) --byte;
     return byte > 0 && text_[byte - 1] == '-' ? mark_of_byte(byte - 1) : mark(at);
   }
@@ -130,7 +135,8 @@ class Builder : public YAML::EventHandler {
   uint32_t root() const { return root_; }
 
   void OnDocumentStart(const YAML::Mark& at) override {
-    if (++documents_ > 1) throw Stop{source_.mark(at), {}, "a second document starts here; one file holds one document"};
+    if (++documents_ > 1)
+      throw Stop{source_.mark(at), {}, "a second document starts here; one file holds one document"};
   }
   void OnDocumentEnd() override {}
 
@@ -151,7 +157,8 @@ class Builder : public YAML::EventHandler {
     problems_.add(mark, path_of(index), "aliases are not supported; write the value out");
   }
 
-  void OnScalar(const YAML::Mark& at, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& at, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     const Mark mark = source_.mark(at);
     if (wants_key()) return take_key(mark, tag, anchor, show_references(value));
     Tree::Rep rep;
@@ -322,8 +329,8 @@ bool is_text(std::string_view text, Source& source, Problems& problems) {
 
 }  // namespace
 
-uint32_t read_yaml(std::string_view text, const std::shared_ptr<const std::string>& name, const Environment& environment,
-                   Tree& tree, Problems& problems, const Mark* whole) {
+uint32_t read_yaml(std::string_view text, const std::shared_ptr<const std::string>& name,
+                   const Environment& environment, Tree& tree, Problems& problems, const Mark* whole) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   Source source(text, name, whole);
