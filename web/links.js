@@ -27,7 +27,8 @@ export function start_links({ on_link, on_gone, extra }) {
     const row = { link, counting: 0 };
     const name = without_scheme(link.short_url);
     row.anchor = el('a', { class: 'mono', href: link.short_url, target: '_blank', rel: 'noopener', title: link.short_url },
-      el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)), link.code,
+      el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)),
+      el('span', { class: 'code' }, link.code),
       el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
     for (const how of ['click', 'auxclick']) row.anchor.addEventListener(how, () => follow(link.code));
     row.title = el('span', { class: 'title' });

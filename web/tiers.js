@@ -11,12 +11,12 @@ const kSamples = 60;
 
 // Which figure stands large, which ones stand under it; `from` borrows the figures of another tier.
 const kShapes = {
-  clients: { kind: 'browsers and apps', large: 'in_flight', rows: [], from: 'edge', own: false },
-  edge: { kind: 'http/1.1', large: 'requests_per_second', rows: ['p99_ms', 'errors_per_second'], except: ['in_flight'] },
-  links: { kind: 'service', large: 'requests_per_second', rows: ['p99_ms', 'errors_per_second'] },
-  cache: { kind: 'memory', large: 'hit_ratio', rows: ['requests_per_second', 'objects'] },
-  store: { kind: 'sqlite', large: 'requests_per_second', rows: ['p99_ms', 'errors_per_second'] },
-  clicks: { kind: 'event log', large: 'requests_per_second', rows: ['errors_per_second'], except: ['queue_depth', 'oldest_seconds'], label: 'clicks/s' },
+  clients: { kind: 'outside', large: 'in_flight', rows: [], from: 'edge', own: false },
+  edge: { kind: 'http/1.1', large: 'requests_per_second', rows: ['p50_ms', 'p99_ms', 'errors_per_second'], except: ['in_flight'] },
+  links: { kind: 'service', large: 'requests_per_second', rows: ['p50_ms', 'p99_ms', 'errors_per_second'] },
+  cache: { kind: 'memory', large: 'hit_ratio', rows: ['requests_per_second', 'objects', 'bytes'] },
+  store: { kind: 'sqlite', large: 'requests_per_second', rows: ['p50_ms', 'p99_ms', 'errors_per_second'] },
+  clicks: { kind: 'event log', large: 'requests_per_second', rows: ['p99_ms', 'errors_per_second'], except: ['p50_ms', 'queue_depth', 'oldest_seconds'], label: 'clicks/s' },
   worker: { kind: 'counts clicks', large: 'queue_depth', rows: ['oldest_seconds'], from: 'clicks', own: false },
 };
 const kGeneric = { kind: '', large: 'requests_per_second', rows: [] };
@@ -34,7 +34,7 @@ class Box {
     this.area = svg('polygon', {});
     this.list = el('dl', {});
     node.append(this.kind,
-      el('p', { class: 'large', title: figure_meaning(shape.large) }, this.large, ' ', this.unit),
+      el('p', { class: 'large', title: figure_meaning(shape.large), 'data-figure': shape.large }, this.large, ' ', this.unit),
       svg('svg', { class: 'spark', viewBox: `0 0 ${kSamples - 1} 24`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
         this.area, this.line),
       this.list);
@@ -44,7 +44,7 @@ class Box {
   row(name) {
     if (!this.cells.has(name)) {
       const value = el('dd', {}, '–');
-      this.list.append(el('div', { title: figure_meaning(name) }, el('dt', {}, figure_label(name)), value));
+      this.list.append(el('div', { title: figure_meaning(name), 'data-figure': name }, el('dt', {}, figure_label(name)), value));
       this.cells.set(name, value);
     }
     return this.cells.get(name);
