@@ -1,5 +1,6 @@
-// Decodes the chunked transfer coding (RFC 9112 §7.1) from pieces of any size, without copying data. As strict as the head parser: one
-// reading of every byte, or none. One decoder a body, on the connection's core; trailers are kept in the arena given.
+// Decodes the chunked transfer coding (RFC 9112 §7.1) from pieces of any size, without copying data. As strict as the
+// head parser: one reading of every byte, or none. One decoder a body, on the connection's core; trailers are kept in
+// the arena given.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,8 @@
 namespace trellis::http {
 
 struct ChunkedLimits {
-  size_t max_line = 256;             // a chunk's size and extensions
-  size_t max_overhead = 16 * 1024;   // bytes of chunk lines beyond 16 and twice the data's size a chunk
+  size_t max_line = 256;            // a chunk's size and extensions
+  size_t max_overhead = 16 * 1024;  // bytes of chunk lines beyond 16 and twice the data's size a chunk
   size_t max_trailer_bytes = 8 * 1024;
   size_t max_trailer_fields = 32;
 };
@@ -23,9 +24,10 @@ struct ChunkedLimits {
 // - Size: 1 to 16 hex digits, at most 2^62. No sign, no "0x", no white space before or behind it.
 // - Extensions: by the grammar, without its optional white space, and dropped.
 // - CRLF only; exactly CRLF after the data.
-// - Trailers: fields by the rules of a head. One that frames, routes or concerns the connection (Content-Length, Transfer-Encoding, Host,
-//   Connection, ...) is refused (bad_trailer). Others that RFC 9110 §6.5.1 keeps out of trailers (authentication, Content-*, cookies,
-//   caching, conditions) are dropped.
+// - Trailers: fields by the rules of a head. One that frames, routes or concerns the connection (Content-Length,
+// Transfer-Encoding, Host,
+//   Connection, ...) is refused (bad_trailer). Others that RFC 9110 §6.5.1 keeps out of trailers (authentication,
+//   Content-*, cookies, caching, conditions) are dropped.
 class ChunkedDecoder {
  public:
   enum class Step : uint8_t {
@@ -45,8 +47,24 @@ class ChunkedDecoder {
 
  private:
   enum class State : uint8_t {
-    size_start, size, name_start, name, value_start, value_token, quoted, quoted_pair, quoted_end, size_lf,
-    data, data_cr, data_lf, trailer_start, trailer, last_lf, end, error
+    size_start,
+    size,
+    name_start,
+    name,
+    value_start,
+    value_token,
+    quoted,
+    quoted_pair,
+    quoted_end,
+    size_lf,
+    data,
+    data_cr,
+    data_lf,
+    trailer_start,
+    trailer,
+    last_lf,
+    end,
+    error
   };
 
   Step refuse(H1Error error) noexcept {

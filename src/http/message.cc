@@ -4,7 +4,16 @@
 
 #include <string>
 
+#include "http/problem.h"
+
 namespace trellis::http {
+
+namespace {
+Error too_large(uint64_t limit) {
+  return Error(Code::resource_exhausted, std::string(kBodyTooLarge) + ": more than " + std::to_string(limit) + " bytes")
+      .from(Side::client);
+}
+}  // namespace
 
 std::string_view to_string(Method method) noexcept {
   switch (method) {
@@ -138,18 +147,14 @@ std::string_view reason_phrase(int status) noexcept {
 Task<Result<std::string>> read_all(BodyReader* body, uint64_t limit, Deadline deadline) {
   std::string text;
   if (body == nullptr) co_return text;
-  // The same words as http/problem.h's kBodyTooLarge, by which it becomes a 413.
-  const std::string too_large = "body_too_large: more than " + std::to_string(limit) + " bytes";
   if (const std::optional<uint64_t> length = body->length()) {
-    if (*length > limit) co_return fail(Error(Code::resource_exhausted, too_large).from(Side::client));
+    if (*length > limit) co_return fail(too_large(limit));
     text.reserve(*length);
   }
   while (true) {
     CO_TRY(Chunk chunk, co_await body->read(deadline));
     if (chunk.empty()) co_return text;
-    if (chunk.size() > limit - text.size()) {
-      co_return fail(Error(Code::resource_exhausted, too_large).from(Side::client));
-    }
+    if (chunk.size() > limit - text.size()) co_return fail(too_large(limit));
     text.append(chunk.view());
   }
 }

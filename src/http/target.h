@@ -1,6 +1,6 @@
-// The path and query of a request target, in the one form that routing and forwarding both see: were they to see two forms, a request
-// could pass a rule for one path and reach another. Pure; the text stays where it is when it is already normal (the usual case),
-// else a copy is made in the arena.
+// The path and query of a request target, in the one form that routing and forwarding both see: were they to see two
+// forms, a request could pass a rule for one path and reach another. Pure; the text stays where it is when it is
+// already normal (the usual case), else a copy is made in the arena.
 #pragma once
 
 #include <optional>
@@ -14,14 +14,15 @@ enum class H1Error : uint8_t;
 
 // `raw` is origin-form: a path that starts with '/', and a query behind '?' if there is one.
 //
-// The path: percent-encoded unreserved characters are decoded, other escapes get upper-case digits, then dot segments are removed
-// (RFC 3986 §6.2.2). Empty segments ("//") and %2F stay. Refused (bad_target): bytes below 0x21, above 0x7e and any of "<>\`{}#; a '%'
-// without two hex digits; escaped control bytes and backslashes; overlong UTF-8; ".." above the root; and dot segments in a
-// disguise some servers see through: "..;x", "..%2F".
-// The query stays as it is; refused are bytes below 0x21, above 0x7e and any of <>#.
+// The path: percent-encoded unreserved characters are decoded, other escapes get upper-case digits, then dot segments
+// are removed (RFC 3986 §6.2.2). Empty segments ("//") and %2F stay. Refused (bad_target): bytes below 0x21, above 0x7e
+// and any of "<>\`{}#; a '%' without two hex digits; escaped control bytes and backslashes; overlong UTF-8; ".." above
+// the root; and dot segments in a disguise some servers see through: "..;x", "..%2F". The query stays as it is; refused
+// are bytes below 0x21, above 0x7e and any of <>#.
 H1Error normalise_target(std::string_view raw, Arena& arena, std::string_view& path, std::string_view& query);
 
-// Percent-decodes a path segment, or with `plus_is_space` a part of a form or query. nullopt: a '%' without two hex digits.
+// Percent-decodes a path segment, or with `plus_is_space` a part of a form or query. nullopt: a '%' without two hex
+// digits.
 std::optional<std::string_view> decode_component(std::string_view raw, Arena& arena, bool plus_is_space = false);
 // Percent-encodes everything but unreserved characters.
 std::string_view encode_component(std::string_view text, Arena& arena);
