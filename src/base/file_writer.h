@@ -24,12 +24,13 @@ class FileWriter {
     size_t buffer = 1024 * 1024;  // bytes a writing thread, rounded up to a power of two
     unsigned mode = 0640;         // of a file that is made
   };
-  // Opens for appending, makes the file when it is missing (not its folder).
+  // Opens for appending, makes the file when it is missing (not its folder). May wait for a write that is under way.
   static Result<std::unique_ptr<FileWriter>> open(Options options);
 
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
-  // Writes what waits, then closes. No thread may be inside try_write any more.
+  // Writes what waits, then closes; blocks meanwhile. Lines that the disk does not take are lost, with a line in the
+  // log. No thread may be inside try_write any more.
   ~FileWriter();
 
   // Copies whole lines, line feed included, into the calling thread's ring. false: dropped and counted. Any thread, no
@@ -53,8 +54,9 @@ class FileWriter {
   uint64_t written_bytes() const noexcept;
   const std::string& path() const noexcept;
 
+  struct Impl;  // of the .cc
+
  private:
-  struct Impl;
   explicit FileWriter(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
 };

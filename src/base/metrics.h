@@ -28,6 +28,7 @@ using Labels = std::vector<std::pair<std::string, std::string>>;
 class Counter {
  public:
   Counter();
+  ~Counter();
   void add(uint64_t n = 1) noexcept;
   uint64_t value() const noexcept;
 
@@ -79,7 +80,8 @@ class Metrics {
   Counter& counter(std::string_view name, std::string_view help, Labels labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, Labels labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, Labels labels = {});
-  // Computed when scraped; replaced when registered again; removed when the returned token is destroyed.
+  // Computed when scraped; replaced when registered again; removed when the returned token is destroyed, which waits for a scrape
+  // that is under way: `read` is never called afterwards. `read` runs on the scraping thread and must not touch the registry.
   std::shared_ptr<void> computed(std::string_view name, std::string_view help, Labels labels, std::function<double()> read,
                                  bool is_counter = false);
 
@@ -87,7 +89,7 @@ class Metrics {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // tokens of computed() hold it weakly
 };
 
 }  // namespace base
