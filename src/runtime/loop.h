@@ -81,6 +81,9 @@ class Loop {
   TimerWheel& timers() noexcept { return timers_; }
   BlockingPool& pool() noexcept { return *pool_; }
 
+  // The backend calls it once a turn, after waiting and before running what happened: reads the clock.
+  void woke() noexcept;
+
   // Resumed later in this turn, never from inside the caller.
   void make_ready(ReadyNode& node) noexcept;
 
@@ -91,7 +94,6 @@ class Loop {
 
  private:
   explicit Loop(const LoopOptions& options);
-  void refresh_time() noexcept;
   void run_posted();
   void run_ready() noexcept;
 
@@ -118,6 +120,7 @@ class Loop {
 
   std::atomic<double> busy_ratio_{0};
   Time busy_window_start_;
+  Time before_wait_;
   Duration waited_{0};
   int32_t cpu_clock_ = 0;
 };
@@ -125,7 +128,7 @@ class Loop {
 // co_await sleep_until(deadline) — a timer on the current loop.
 class SleepAwaiter {
  public:
-  explicit SleepAwaiter(Deadline due) noexcept : due_(due), timer_(&SleepAwaiter::fire) {}
+  explicit SleepAwaiter(Deadline due) noexcept : due_(due), timer_(&SleepAwaiter::fire, this) {}
   bool await_ready() const noexcept { return due_ <= Loop::current().now(); }
   void await_suspend(std::coroutine_handle<> waiter) noexcept {
     waiter_ = waiter;

@@ -26,7 +26,7 @@ class Event {
 
   class Awaiter {
    public:
-    Awaiter(Event& event, Deadline deadline) noexcept : event_(event), deadline_(deadline), timer_(&Awaiter::expire) {}
+    Awaiter(Event& event, Deadline deadline) noexcept : event_(event), deadline_(deadline), timer_(&Awaiter::expire, this) {}
     ~Awaiter() { withdraw(); }
     bool await_ready() noexcept { return passed_ = event_.set_; }
     bool await_suspend(std::coroutine_handle<> waiter) noexcept;

@@ -17,7 +17,7 @@ class TimerWheel;
 class Timer {
  public:
   using Fire = void (*)(Timer& timer) noexcept;
-  explicit Timer(Fire fire) noexcept : fire_(fire) {}
+  Timer(Fire fire, void* owner) noexcept : fire_(fire), owner_(owner) {}
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
   ~Timer() { unlink(); }
@@ -26,6 +26,7 @@ class Timer {
   void set(TimerWheel& wheel, Deadline due) noexcept;
   void cancel() noexcept { due_ = kNever; }  // the slot is left lazily
   Deadline due() const noexcept { return due_; }
+  void* owner() const noexcept { return owner_; }
 
  private:
   friend class TimerWheel;
@@ -41,6 +42,7 @@ class Timer {
   Deadline due_ = kNever;
   int64_t slot_tick_ = 0;  // the tick it was last filed under
   Fire fire_;
+  void* owner_;
 };
 
 class TimerWheel {
@@ -66,7 +68,7 @@ class TimerWheel {
   int64_t tick_ = 0;  // ticks up to and including this one have been handled
   Time now_;
   struct Slot : Timer {
-    Slot() noexcept : Timer(nullptr) {}
+    Slot() noexcept : Timer(nullptr, nullptr) {}
   };
   std::array<std::array<Slot, kSlots>, kLevels> slots_;
   std::array<uint64_t, kLevels> filled_{};  // a bit a slot that may hold timers

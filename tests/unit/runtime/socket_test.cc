@@ -1,0 +1,165 @@
+// The same behaviours on both backends.
+#include "runtime/socket.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "runtime/blocking_pool.h"
+#include "runtime/sync.h"
+#include "tests/fakes/run_task.h"
+
+namespace trellis {
+namespace {
+
+class OnBothBackends : public testing::TestWithParam<IoKind> {
+ protected:
+  void SetUp() override {
+    auto made = Loop::make({.io = GetParam()});
+    if (!made && GetParam() == IoKind::uring) GTEST_SKIP() << "no io_uring here: " << made.error().to_string();
+    ASSERT_TRUE(made) << made.error().to_string();
+    loop_ = *std::move(made);
+  }
+  std::pair<Socket, Socket> pair() {
+    int fds[2];
+    const int type = SOCK_STREAM | (loop_->io().wants_nonblocking() ? SOCK_NONBLOCK : 0);
+    EXPECT_EQ(::socketpair(AF_UNIX, type, 0, fds), 0);
+    return {Socket::adopt(fds[0]), Socket::adopt(fds[1])};
+  }
+  Deadline soon() { return after(loop_->now(), std::chrono::seconds(5)); }
+  std::unique_ptr<Loop> loop_;
+};
+
+Task<Result<>> send_text(Socket& socket, std::string text, Deadline deadline) {
+  iovec vector{text.data(), text.size()};
+  auto sent = co_await socket.send({&vector, 1}, deadline);
+  co_return sent;
+}
+Task<Result<std::string>> receive(Socket& socket, size_t size, Deadline deadline) {
+  std::string text;
+  while (text.size() < size) {
+    CO_TRY(Chunk chunk, co_await socket.recv(deadline));
+    if (chunk.empty()) break;
+    text += chunk.view();
+  }
+  co_return text;
+}
+Task<> into(Task<Result<>> task, Result<>& out) { out = co_await task; }
+
+TEST_P(OnBothBackends, BytesArriveInOrder) {
+  auto [a, b] = pair();
+  ASSERT_TRUE(fakes::run_task(*loop_, send_text(a, "hello ", soon())));
+  ASSERT_TRUE(fakes::run_task(*loop_, send_text(a, "world", soon())));
+  auto text = fakes::run_task(*loop_, receive(b, 11, soon()));
+  ASSERT_TRUE(text);
+  EXPECT_EQ(*text, "hello world");
+}
+
+TEST_P(OnBothBackends, AMegabyteBothWaysWhileBothSidesSend) {
+  auto [a, b] = pair();
+  std::string large(1 << 20, 'x');
+  for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>('a' + i % 23);
+  TaskGroup group;
+  Result<> sent_a;
+  Result<> sent_b;
+  group.spawn(into(send_text(a, large, soon()), sent_a));
+  group.spawn(into(send_text(b, large, soon()), sent_b));
+  auto at_b = fakes::run_task(*loop_, receive(b, large.size(), soon()));
+  auto at_a = fakes::run_task(*loop_, receive(a, large.size(), soon()));
+  ASSERT_TRUE(at_a && at_b);
+  EXPECT_TRUE(*at_a == large);
+  EXPECT_TRUE(*at_b == large);
+}
+
+TEST_P(OnBothBackends, EndOfStreamIsAnEmptyChunkAlsoBehindBytes) {
+  auto [a, b] = pair();
+  ASSERT_TRUE(fakes::run_task(*loop_, send_text(a, "last", soon())));
+  a.close();
+  auto text = fakes::run_task(*loop_, receive(b, 100, soon()));
+  ASSERT_TRUE(text);
+  EXPECT_EQ(*text, "last");
+}
+
+TEST_P(OnBothBackends, AReceiveEndsAtItsDeadline) {
+  auto [a, b] = pair();
+  auto text = fakes::run_task(*loop_, receive(b, 1, after(loop_->now(), std::chrono::milliseconds(5))));
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().code(), Code::deadline_exceeded);
+}
+
+TEST_P(OnBothBackends, ASendToAPeerThatNeverReadsEndsAtItsDeadline) {
+  auto [a, b] = pair();
+  auto sent = fakes::run_task(*loop_, send_text(a, std::string(8 << 20, 'x'), after(loop_->now(), std::chrono::milliseconds(5))));
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code(), Code::deadline_exceeded);
+}
+
+TEST_P(OnBothBackends, DestroyingAWaitingSendLeavesTheMemoryAlone) {
+  auto [a, b] = pair();
+  {
+    TaskGroup group;
+    Result<> ignored;
+    group.spawn(into(send_text(a, std::string(8 << 20, 'x'), soon()), ignored));
+    loop_->run_once(Duration::zero());
+    EXPECT_EQ(group.size(), 1U);
+  }
+  a.close();
+  for (int i = 0; i < 3; ++i) loop_->run_once(Duration::zero());
+}
+
+TEST_P(OnBothBackends, AReaderThatDoesNotReadStopsTheSender) {
+  auto [a, b] = pair();
+  TaskGroup group;
+  Result<> sent;
+  group.spawn(into(send_text(a, std::string(16 << 20, 'x'), soon()), sent));
+  b.want_input();
+  for (int i = 0; i < 200; ++i) loop_->run_once(Duration::zero());
+  EXPECT_EQ(group.size(), 1U) << "sixteen megabytes went somewhere";
+  auto text = fakes::run_task(*loop_, receive(b, 16 << 20, soon()));
+  ASSERT_TRUE(text);
+  EXPECT_EQ(text->size(), 16U << 20);
+}
+
+class Watch final : public GoneWatcher {
+ public:
+  void gone(int error) noexcept override {
+    ++times;
+    last = error;
+  }
+  int times = 0;
+  int last = -1;
+};
+
+TEST_P(OnBothBackends, AWatcherLearnsThatThePeerLeft) {
+  auto [a, b] = pair();
+  Watch watch;
+  b.watch(&watch);
+  b.want_input();
+  loop_->run_once(Duration::zero());
+  EXPECT_EQ(watch.times, 0);
+  a.close();
+  for (int i = 0; i < 10 && watch.times == 0; ++i) loop_->run_once(std::chrono::milliseconds(10));
+  EXPECT_GE(watch.times, 1);
+}
+
+Task<Result<int>> doubled(int x) {
+  auto result = co_await blocking([x]() -> Result<int> { return 2 * x; });
+  co_return result;
+}
+
+TEST(BlockingPool, RunsAndComesBackToTheCallersLoop) {
+  BlockingPool pool(2);
+  auto loop = Loop::make({.pool = &pool});
+  ASSERT_TRUE(loop);
+  auto result = fakes::run_task(**loop, doubled(21));
+  ASSERT_TRUE(result);
+  EXPECT_EQ(*result, 42);
+}
+
+INSTANTIATE_TEST_SUITE_P(Io, OnBothBackends, testing::Values(IoKind::uring, IoKind::epoll),
+                         [](const auto& p) { return p.param == IoKind::uring ? "uring" : "epoll"; });
+
+}  // namespace
+}  // namespace trellis
