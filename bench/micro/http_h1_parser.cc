@@ -20,7 +20,8 @@ constexpr std::string_view kSmall =
 constexpr std::string_view kBrowser =
     "GET /articles/2026/growing-from-one-box?ref=front&page=2 HTTP/1.1\r\n"
     "Host: www.example.com\r\n"
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 "
+    "Safari/537.36\r\n"
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
     "Accept-Language: en-GB,en;q=0.9,de;q=0.8\r\n"
     "Accept-Encoding: gzip, deflate, br, zstd\r\n"
