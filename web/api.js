@@ -17,7 +17,9 @@ async function call(method, path, { body, headers = {}, timeout = kTimeout } = {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), timeout);
   try {
-    const request = { method, headers: { accept: 'application/json', ...headers }, signal: stop.signal, cache: 'no-store' };
+    const request = {
+      method, headers: { accept: 'application/json', ...headers }, signal: stop.signal, cache: 'no-store',
+    };
     if (body !== undefined) {
       request.headers['content-type'] = 'application/json';
       request.body = JSON.stringify(body);

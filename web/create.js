@@ -11,10 +11,12 @@ function show_card(link, on_follow) {
   const clicks = el('b', { class: 'count' }, whole(link.clicks));
   const unit = el('span', {}, link.clicks === 1 ? 'click' : 'clicks');
   const expiry = el('span', { class: 'note' });
+  const name = without_scheme(link.short_url);
   const [head, tail] = middle(link.url, 18);
   const anchor = el('a', {
     class: 'short mono', href: link.short_url, target: '_blank', rel: 'noopener', id: 'result-short',
-  }, without_scheme(link.short_url), el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
+  }, el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)), el('wbr'),
+  el('span', { class: 'code' }, link.code), el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
   anchor.addEventListener('click', () => on_follow(link.code));
   anchor.addEventListener('auxclick', () => on_follow(link.code));
   $('result-link').replaceChildren(
@@ -53,7 +55,7 @@ export function update_card(link) {
     set_text(shown.expiry, `${past ? 'expired' : 'expires'} ${relative_time(link.expires_at)}`);
     shown.expiry.title = absolute_time(link.expires_at);
   } else {
-    set_text(shown.expiry, '');
+    set_text(shown.expiry, link.clicks ? '' : 'Open it to see it counted.');
   }
 }
 

@@ -4,7 +4,9 @@ const kRelative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const kAbsolute = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const kWhole = new Intl.NumberFormat('en');
 const kShort = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
-const kSteps = [['year', 31557600], ['month', 2629800], ['week', 604800], ['day', 86400], ['hour', 3600], ['minute', 60]];
+const kSteps = [
+  ['year', 31557600], ['month', 2629800], ['week', 604800], ['day', 86400], ['hour', 3600], ['minute', 60],
+];
 
 export const whole = (n) => kWhole.format(n);
 
@@ -50,6 +52,7 @@ export function bytes(n) {
 }
 
 function milliseconds(n) {
+  if (n <= 0) return '–';  // nothing was measured: no request takes no time
   if (n < 1) return `${Math.round(n * 1000)} µs`;
   if (n >= 1000) return duration(n / 1000);
   return `${n < 10 ? n.toFixed(1) : Math.round(n)} ms`;
@@ -82,7 +85,10 @@ export function figure_value(name, value) {
   if (typeof value !== 'number') return String(value);
   if (name.endsWith('_ms')) return milliseconds(value);
   if (name.endsWith('_seconds')) return duration(value);
-  if (name.endsWith('ratio')) return `${value >= 0.9995 || value === 0 ? Math.round(value * 100) : (value * 100).toFixed(1)} %`;
+  if (name.endsWith('ratio')) {
+    const whole_share = value >= 0.9995 || value === 0;
+    return `${whole_share ? Math.round(value * 100) : (value * 100).toFixed(1)} %`;
+  }
   if (name === 'bytes' || name.endsWith('_bytes')) return bytes(value);
   return number(value);
 }

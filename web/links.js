@@ -26,8 +26,9 @@ export function start_links({ on_link, on_gone, extra }) {
   function make_row(link) {
     const row = { link, counting: 0 };
     const name = without_scheme(link.short_url);
-    row.anchor = el('a', { class: 'mono', href: link.short_url, target: '_blank', rel: 'noopener', title: link.short_url },
-      el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)),
+    row.anchor = el('a', {
+      class: 'mono', href: link.short_url, target: '_blank', rel: 'noopener', title: link.short_url,
+    }, el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)),
       el('span', { class: 'code' }, link.code),
       el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
     for (const how of ['click', 'auxclick']) row.anchor.addEventListener(how, () => follow(link.code));
@@ -39,7 +40,9 @@ export function start_links({ on_link, on_gone, extra }) {
     row.created = el('time', {});
     row.expiry = el('span', { class: 'expiry' });
     const edit = el('button', { type: 'button', 'aria-label': `Edit ${link.code}` }, 'Edit');
-    const remove = el('button', { type: 'button', class: 'quiet-danger', 'aria-label': `Delete ${link.code}` }, 'Delete');
+    const remove = el('button', {
+      type: 'button', class: 'quiet-danger', 'aria-label': `Delete ${link.code}`,
+    }, 'Delete');
     edit.addEventListener('click', () => change(row, edit));
     remove.addEventListener('click', () => drop(row));
     row.edit = edit;
@@ -275,7 +278,8 @@ export function start_links({ on_link, on_gone, extra }) {
   });
 
   for (let at = 0; at < 3; at += 1) {
-    body.append(el('tr', { role: 'row', class: 'ghost', 'aria-hidden': 'true' }, el('td', { colspan: '6' }, el('span', {}))));
+    body.append(el('tr', { role: 'row', class: 'ghost', 'aria-hidden': 'true' },
+      el('td', { colspan: '6' }, el('span', {}))));
   }
 
   const turn = every(kRefresh, refresh);

@@ -8,15 +8,19 @@ import { duration, figure_label, figure_meaning, figure_value } from './format.j
 import { every } from './poll.js';
 
 const kSamples = 60;
+const kGolden = ['p50_ms', 'p99_ms', 'errors_per_second'];
 
 // Which figure stands large, which ones stand under it; `from` borrows the figures of another tier.
 const kShapes = {
   clients: { kind: 'outside', large: 'in_flight', rows: [], from: 'edge', own: false },
-  edge: { kind: 'http/1.1', large: 'requests_per_second', rows: ['p50_ms', 'p99_ms', 'errors_per_second'], except: ['in_flight'] },
-  links: { kind: 'service', large: 'requests_per_second', rows: ['p50_ms', 'p99_ms', 'errors_per_second'] },
+  edge: { kind: 'http/1.1', large: 'requests_per_second', rows: kGolden, except: ['in_flight'] },
+  links: { kind: 'service', large: 'requests_per_second', rows: kGolden },
   cache: { kind: 'memory', large: 'hit_ratio', rows: ['requests_per_second', 'objects', 'bytes'] },
-  store: { kind: 'sqlite', large: 'requests_per_second', rows: ['p50_ms', 'p99_ms', 'errors_per_second'] },
-  clicks: { kind: 'event log', large: 'requests_per_second', rows: ['p99_ms', 'errors_per_second'], except: ['p50_ms', 'queue_depth', 'oldest_seconds'], label: 'clicks/s' },
+  store: { kind: 'sqlite', large: 'requests_per_second', rows: kGolden },
+  clicks: {
+    kind: 'event log', large: 'requests_per_second', label: 'clicks/s', rows: ['p99_ms', 'errors_per_second'],
+    except: ['p50_ms', 'queue_depth', 'oldest_seconds'],
+  },
   worker: { kind: 'counts clicks', large: 'queue_depth', rows: ['oldest_seconds'], from: 'clicks', own: false },
 };
 const kGeneric = { kind: '', large: 'requests_per_second', rows: [] };
@@ -34,9 +38,11 @@ class Box {
     this.area = svg('polygon', {});
     this.list = el('dl', {});
     node.append(this.kind,
-      el('p', { class: 'large', title: figure_meaning(shape.large), 'data-figure': shape.large }, this.large, ' ', this.unit),
-      svg('svg', { class: 'spark', viewBox: `0 0 ${kSamples - 1} 24`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
-        this.area, this.line),
+      el('p', { class: 'large', title: figure_meaning(shape.large), 'data-figure': shape.large },
+        this.large, ' ', this.unit),
+      svg('svg', {
+        class: 'spark', viewBox: `0 0 ${kSamples - 1} 24`, preserveAspectRatio: 'none', 'aria-hidden': 'true',
+      }, this.area, this.line),
       this.list);
     for (const name of shape.rows) this.row(name);
   }
@@ -44,7 +50,8 @@ class Box {
   row(name) {
     if (!this.cells.has(name)) {
       const value = el('dd', {}, '–');
-      this.list.append(el('div', { title: figure_meaning(name), 'data-figure': name }, el('dt', {}, figure_label(name)), value));
+      this.list.append(el('div', { title: figure_meaning(name), 'data-figure': name },
+        el('dt', {}, figure_label(name)), value));
       this.cells.set(name, value);
     }
     return this.cells.get(name);
@@ -62,7 +69,8 @@ class Box {
     for (const name of shape.rows) set_text(this.row(name), figure_value(name, figures[name]));
     if (shape.own !== false) {
       for (const name of Object.keys(figures)) {
-        if (name !== large && !shape.except?.includes(name)) set_text(this.row(name), figure_value(name, figures[name]));
+        if (name === large || shape.except?.includes(name)) continue;
+        set_text(this.row(name), figure_value(name, figures[name]));
       }
     }
     if ('errors_per_second' in figures && this.cells.has('errors_per_second')) {

@@ -165,7 +165,8 @@ class Browser:
         self.press(*text)
 
     def text(self, selector):
-        return self.run("const n = document.querySelector(arguments[0]); return n ? n.innerText.trim() : null", selector)
+        return self.run("const n = document.querySelector(arguments[0]);"
+                        "return n ? n.innerText.trim() : null", selector)
 
     def texts(self, selector):
         return self.run("return [...document.querySelectorAll(arguments[0])].map((n) => n.innerText.trim())", selector)
@@ -207,7 +208,9 @@ class Browser:
             time.sleep(0.05)
 
     def screenshot(self, path, whole=False):
-        data = self.devtools("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **(
-            {"clip": {**self.run("return {x: 0, y: 0, width: innerWidth, height: document.documentElement.scrollHeight}"),
-                      "scale": 1}} if whole else {}))["data"]
+        clip = {}
+        if whole:
+            height = self.run("return document.documentElement.scrollHeight")
+            clip = {"clip": {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}}
+        data = self.devtools("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)["data"]
         pathlib.Path(path).write_bytes(base64.b64decode(data))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes a picture of a page.
 
-    tests/scenario/screenshot.py http://localhost:8080 OUT.png [--width 1280] [--height 900] [--dark] [--phone] [--whole]
+    tests/scenario/screenshot.py http://localhost:8080 OUT.png [--width 1280] [--dark] [--phone] [--whole]
 """
 import argparse
 import sys

@@ -9,14 +9,17 @@ Needs chromium and chromedriver; without them it says so and is skipped. The net
 import json
 import pathlib
 import sys
+import tempfile
 import threading
 import unittest
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent / "fixtures")]
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "fixtures"), str(HERE.parents[1] / "tools")]
 
 import browser  # noqa: E402
+import embed_web  # noqa: E402
 import mock_node  # noqa: E402
 import page_node  # noqa: E402
 
@@ -248,7 +251,8 @@ class Page:
         self.see(code)
         self.page.click(self.row(code, ".copy"))
         self.page.until(lambda: self.page.run(
-            "return document.querySelector(arguments[0]).classList.contains('done')", self.row(code, ".copy")), "feedback")
+            "return document.querySelector(arguments[0]).classList.contains('done')", self.row(code, ".copy")),
+            "feedback")
         self.page.until(lambda: self.page.text("#announce").startswith("Copied"), "the announcement")
 
     def test_titles_are_text(self):
@@ -267,7 +271,8 @@ class Page:
 
         self.page.until(requests_seen, "requests at the edge")
         for tier in ("clients", "edge", "links", "cache", "store", "clicks", "worker"):
-            self.page.until(lambda: self.page.text(f'[data-tier="{tier}"] .large b') not in ("", "–"), f"a figure of {tier}")
+            figure = f'[data-tier="{tier}"] .large b'
+            self.page.until(lambda: self.page.text(figure) not in ("", "–"), f"a figure of {tier}")
         self.page.until(lambda: self.page.run(
             "return document.querySelector('[data-tier=edge] polyline').getAttribute('points')"), "a line")
         self.assertIn("p99", self.page.text('[data-tier="edge"] dl'))
@@ -303,6 +308,10 @@ class Page:
                       .filter((n) => n.getBoundingClientRect().right > innerWidth + 0.5)
                       .map((n) => n.outerHTML.slice(0, 120))""")
                 self.assertEqual(wide, [])
+                narrow = phone.run("""
+                    return [...document.querySelectorAll('.path .tier')]
+                      .filter((n) => n.getBoundingClientRect().width < innerWidth * 0.8).map((n) => n.dataset.tier)""")
+                self.assertEqual(narrow, [])
                 small = phone.run("""
                     return [...document.querySelectorAll('button')].filter((n) => n.checkVisibility())
                       .filter((n) => n.getBoundingClientRect().height < 32).map((n) => n.outerHTML.slice(0, 120))""")
@@ -387,6 +396,46 @@ class MockPage(Page, unittest.TestCase):
         for name in assets:
             self.assertRegex(name, r"/_trellis/[\w-]+\.[0-9a-f]{10}\.(js|css|svg)$")
         self.assertTrue(all(name.startswith(self.node.url) for name in names), names)
+
+
+class Embedding(unittest.TestCase):
+    """tools/embed_web.py: what it makes of a folder, and what it refuses."""
+
+    def build(self, **files):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in files.items():
+                (pathlib.Path(folder) / name.replace("_", ".")).write_text(text)
+            return {asset.path.split(".")[0]: asset for asset in embed_web.build(folder)}
+
+    def test_a_changed_module_changes_the_names_of_all_that_import_it(self):
+        page = '<script type="module" src="/_trellis/a.js"></script>'
+        old = self.build(index_html=page, a_js="import { b } from './b.js';", b_js="export const b = 1;")
+        new = self.build(index_html=page, a_js="import { b } from './b.js';", b_js="export const b = 2;")
+        for path in ("/_trellis/a", "/_trellis/b"):
+            self.assertNotEqual(old[path].path, new[path].path)
+        self.assertIn(new["/_trellis/b"].path.encode(), new["/_trellis/a"].body)
+        self.assertIn(new["/_trellis/a"].path.encode(), new["/"].body)
+        self.assertEqual(new["/"].cache_control, "no-cache")
+        self.assertIn("immutable", new["/_trellis/a"].cache_control)
+
+    def test_the_same_folder_gives_the_same_source(self):
+        web = page_node.ROOT / "web"
+        self.assertEqual(embed_web.source(embed_web.build(web)), embed_web.source(embed_web.build(web)))
+
+    def test_what_the_policy_forbids_is_refused_with_its_place(self):
+        for text, reason in (
+            ("<p>\n<script>alert(1)</script>", "index.html:2: inline script"),
+            ("<style>p {}</style>", "index.html:1: inline style"),
+            ('<p style="color: red">', "style attribute"),
+            ('<a href="/" onclick="go()">', "event attribute"),
+            ('<img src="https://example.com/a.png">', "another host"),
+            ('<img src="//example.com/a.png">', "another host"),
+            ('<img src="/_trellis/absent.svg">', "absent.svg, which is not in"),
+        ):
+            with self.subTest(text=text), self.assertRaisesRegex(embed_web.Refused, reason):
+                self.build(index_html=text)
+        with self.assertRaisesRegex(embed_web.Refused, "imports itself"):
+            self.build(index_html="", a_js="import './b.js';", b_js="import './a.js';")
 
 
 @unittest.skipUnless(page_node.BINARY.exists(), f"{page_node.BINARY} is not built")
