@@ -61,6 +61,10 @@ void Checker::exactly_one(std::initializer_list<std::string_view> children) {
 void Checker::must_be_known(std::string_view child, std::string_view what, std::string_view name,
                             std::span<const std::string_view> known) {
   if (std::ranges::find(known, name) != known.end()) return;
+  const Node at = node_.descend(child);
+  if (reading_.secret() || at.from_environment()) {
+    return problem(child, "no such " + std::string(what) + (at.from_environment() ? ": " + at.shown() : ""));
+  }
   std::string hint = known.empty() ? "none is configured" : suggest(name, known);
   problem(child, "no " + std::string(what) + " \"" + std::string(name) + "\"", std::move(hint));
 }

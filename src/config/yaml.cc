@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <sstream>
 #include <vector>
 
@@ -84,6 +85,12 @@ class Source {
     const auto line = static_cast<size_t>(next - lines_.begin()) - 1;
     return mark(line, byte - lines_[line]);
   }
+  bool starts_with_tab(const YAML::Mark& at) const {
+    if (at.is_null() || at.line < 0 || static_cast<size_t>(at.line) >= lines_.size()) return false;
+    const std::string_view line = text_.substr(lines_[static_cast<size_t>(at.line)]);
+    const size_t first = line.find_first_not_of(' ');
+    return first != std::string_view::npos && line[first] == '\t';
+  }
   // Where the dash of an empty list item stands, when yaml-cpp names the token after it.
   Mark mark_of_empty(const YAML::Mark& at) {
     if (whole_ != nullptr || at.is_null() || at.line < 0 || static_cast<size_t>(at.line) >= lines_.size())
@@ -133,6 +140,8 @@ class Builder : public YAML::EventHandler {
       : source_(source), environment_(environment), tree_(tree), problems_(problems) {}
 
   uint32_t root() const { return root_; }
+  // Of the innermost list or map that has not ended; null outside of all.
+  const Mark* innermost() const { return open_.empty() ? nullptr : &tree_.reps[open_.back().index].mark; }
 
   void OnDocumentStart(const YAML::Mark& at) override {
     if (++documents_ > 1)
@@ -175,18 +184,24 @@ class Builder : public YAML::EventHandler {
                        YAML::EmitterStyle::value) override {
     start(Kind::list, at, tag, anchor);
   }
-  void OnSequenceEnd() override { open_.pop_back(); }
+  void OnSequenceEnd() override { end(); }
   void OnMapStart(const YAML::Mark& at, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
     start(Kind::map, at, tag, anchor);
   }
-  void OnMapEnd() override { open_.pop_back(); }
+  void OnMapEnd() override { end(); }
+
+  // Once the scan has ended well. Before, the text may be broken in a way that explains more.
+  void report_odd_key() {
+    if (odd_key_) problems_.add(odd_key_->mark, odd_key_->path, odd_key_->reason);
+  }
 
  private:
   struct Open {
     uint32_t index;
     bool has_key = false;
-    bool twice = false;  // the key was there before: its value is read and dropped
+    bool twice = false;   // the key was there before: its value is read and dropped
+    bool is_key = false;  // a list or map where a key should be: read and dropped
     std::string key;
     Mark key_mark;
   };
@@ -213,10 +228,13 @@ class Builder : public YAML::EventHandler {
     map.key = std::move(key);
   }
 
+  void check_room(const Mark& mark) const {
+    if (tree_.reps.size() >= Tree::kMaxNodes)
+      throw Stop{mark, path(), "too many values: a configuration may have 200000"};
+  }
+
   uint32_t put(Tree::Rep rep) {
-    if (tree_.reps.size() >= Tree::kMaxNodes) {
-      throw Stop{rep.mark, path(), "too many values: a configuration may have 200000"};
-    }
+    check_room(rep.mark);
     if (open_.empty()) return root_ = tree_.add(std::move(rep));
     Open& parent = open_.back();
     const bool twice = parent.twice;
@@ -234,16 +252,28 @@ class Builder : public YAML::EventHandler {
 
   void start(Kind kind, const YAML::Mark& at, const std::string& tag, YAML::anchor_t anchor) {
     const Mark mark = source_.mark(at);
-    if (wants_key()) throw Stop{mark, path(), "a key must be a plain word, not " + std::string(to_string(kind))};
     if (open_.size() >= Tree::kMaxDepth) throw Stop{mark, {}, "nested too deeply: 64 levels are allowed"};
     Tree::Rep rep;
     rep.kind = kind;
     rep.mark = mark;
-    const uint32_t index = put(std::move(rep));
-    finish(index, tag, anchor);
     Open next{};
-    next.index = index;
+    next.is_key = wants_key();
+    if (next.is_key) {
+      if (!odd_key_) odd_key_ = Stop{mark, path(), "a key must be a plain word, not " + std::string(to_string(kind))};
+      check_room(mark);
+      next.index = tree_.add(std::move(rep));
+    } else {
+      next.index = put(std::move(rep));
+      finish(next.index, tag, anchor);
+    }
     open_.push_back(std::move(next));
+  }
+  void end() {
+    const bool was_key = open_.back().is_key;
+    open_.pop_back();
+    if (!was_key) return;
+    open_.back().has_key = true;
+    open_.back().twice = true;
   }
 
   void finish(uint32_t index, const std::string& tag, YAML::anchor_t anchor) {
@@ -306,9 +336,23 @@ class Builder : public YAML::EventHandler {
   Tree& tree_;
   Problems& problems_;
   std::vector<Open> open_;
+  std::optional<Stop> odd_key_;
   uint32_t root_ = Tree::kNone;
   int documents_ = 0;
 };
+
+// What yaml-cpp says, in words for the one who wrote the file.
+std::string reason_of(const YAML::Exception& e, const Source& source, const Builder& builder) {
+  const std::string_view what = e.msg;
+  if (what == YAML::ErrorMsg::UNKNOWN_ANCHOR) return "aliases are not supported; write the value out";
+  if (what == YAML::ErrorMsg::END_OF_MAP_FLOW || what == YAML::ErrorMsg::END_OF_SEQ_FLOW) {
+    std::string out = what == YAML::ErrorMsg::END_OF_MAP_FLOW ? "a { is not closed by }" : "a [ is not closed by ]";
+    if (builder.innermost() != nullptr) out += "; opened at " + builder.innermost()->to_string();
+    return out;
+  }
+  if (source.starts_with_tab(e.mark)) return "not valid YAML: a tab cannot indent; use spaces";
+  return "not valid YAML: " + e.msg;
+}
 
 bool is_text(std::string_view text, Source& source, Problems& problems) {
   for (size_t i = 0; i < text.size();) {
@@ -346,13 +390,12 @@ uint32_t read_yaml(std::string_view text, const std::shared_ptr<const std::strin
       return tree.add(std::move(empty));
     }
     parser.HandleNextDocument(builder);
+    builder.report_odd_key();
     return builder.root();
   } catch (const Stop& stop) {
     problems.add(stop.mark, stop.path, stop.reason);
   } catch (const YAML::Exception& e) {
-    const bool alias = e.msg == YAML::ErrorMsg::UNKNOWN_ANCHOR;
-    problems.add(source.mark(e.mark), {},
-                 alias ? std::string("aliases are not supported; write the value out") : "not valid YAML: " + e.msg);
+    problems.add(source.mark(e.mark), {}, reason_of(e, source, builder));
   } catch (const std::exception& e) {
     problems.add(source.mark(YAML::Mark::null_mark()), {}, std::string("not valid YAML: ") + e.what());
   }
