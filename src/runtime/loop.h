@@ -125,6 +125,21 @@ class Loop {
   int32_t cpu_clock_ = 0;
 };
 
+// co_await yield() — lets everything else that is ready run first; for loops over what a client sends.
+class YieldAwaiter {
+ public:
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiter) noexcept {
+    node_.handle = waiter;
+    Loop::current().make_ready(node_);
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  ReadyNode node_;
+};
+inline YieldAwaiter yield() noexcept { return {}; }
+
 // co_await sleep_until(deadline) — a timer on the current loop.
 class SleepAwaiter {
  public:

@@ -117,6 +117,17 @@ class [[nodiscard]] Task {
       if constexpr (!std::is_void_v<T>) return std::move(handle.promise().value());
     }
   };
+  // For a task that start() was called on: waits for its end, or goes on at once when it has ended.
+  struct Joiner {
+    Handle handle;
+    bool await_ready() const noexcept { return handle.done(); }
+    void await_suspend(std::coroutine_handle<> parent) noexcept { handle.promise().continuation = parent; }
+    T await_resume() {
+      if constexpr (!std::is_void_v<T>) return std::move(handle.promise().value());
+    }
+  };
+  Joiner join() const noexcept { return Joiner{handle_}; }
+
   Awaiter operator co_await() const& noexcept { return Awaiter{handle_}; }
   Awaiter operator co_await() const&& noexcept { return Awaiter{handle_}; }
 

@@ -1,0 +1,489 @@
+#include "http/server.h"
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "http/date.h"
+#include "http/h1_writer.h"
+#include "http/problem.h"
+#include "http/server_exchange.h"
+#include "net/address.h"
+#include "runtime/loop.h"
+
+namespace trellis::http {
+
+using detail::Exchange;
+using detail::RequestBody;
+
+namespace {
+
+class Connection;
+
+constexpr size_t kCopyBody = 4096;             // a body up to this is copied behind its head: one piece to send
+constexpr size_t kSendSlice = 256 * 1024;      // of a body in memory, each with a time limit of its own
+constexpr uint64_t kDrainBody = 64 * 1024;     // what is left of a request's body and is read to keep the connection
+constexpr size_t kLingerBytes = 256 * 1024;    // read and dropped after an answer that closes
+constexpr auto kLingerTime = std::chrono::seconds(2);
+constexpr int kExchangesBeforeYield = 32;      // of one connection that pipelines
+
+}  // namespace
+
+struct Server::Impl {
+  explicit Impl(ServerOptions server_options, std::shared_ptr<Application> app)
+      : options(std::make_shared<const ServerOptions>(std::move(server_options))), application(std::move(app)) {}
+
+  std::string_view date() noexcept {
+    const int64_t second = unix_seconds(Loop::current().wall());
+    if (second != date_second) {
+      date_second = second;
+      format_http_date(second, date_text);
+    }
+    return {date_text, sizeof date_text};
+  }
+
+  std::shared_ptr<const ServerOptions> options;
+  std::shared_ptr<Application> application;
+  Connection* first = nullptr;
+  size_t connections = 0;
+  size_t in_flight = 0;
+  uint64_t accepted = 0;
+  uint64_t turned_away = 0;
+  bool draining = false;
+  int64_t date_second = -1;
+  char date_text[29];
+  TaskGroup group;  // last: its tasks use what is above
+};
+
+namespace {
+
+// Something of the connection that waits and is to be cancelled when the client leaves.
+class Abort {
+ public:
+  virtual void abort() noexcept = 0;
+
+ protected:
+  ~Abort() = default;
+};
+
+class Connection final : public GoneWatcher {
+ public:
+  Connection(Server::Impl& impl, Socket stream) noexcept
+      : server(impl), options(impl.options), socket(std::move(stream)), grace_(&Connection::grace_over, this) {
+    const net::Address peer = net::peer_of(socket.fd());
+    const std::string text = peer.length > 0 ? peer.host() : std::string();
+    address_size_ = static_cast<uint8_t>(std::min(text.size(), sizeof address_));
+    std::memcpy(address_, text.data(), address_size_);
+    port = peer.port();
+    next = server.first;
+    if (next) next->prev = this;
+    server.first = this;
+    ++server.connections;
+    socket.watch(this);
+  }
+  ~Connection() {
+    (prev ? prev->next : server.first) = next;
+    if (next) next->prev = prev;
+    --server.connections;
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  std::string_view address() const noexcept { return {address_, address_size_}; }
+
+  // The client's stream ended or broke while nobody read from it. An end may be a half-close: what is under way gets the
+  // grace time, counted anew for each wait; a break is final.
+  void gone(int error) noexcept override {
+    half_closed = true;
+    if (error != 0) broken = true;
+    if (broken && abort) return std::exchange(abort, nullptr)->abort();
+    if (abort) start_grace();
+  }
+  void start_grace() noexcept {
+    grace_.set(Loop::current().timers(), after(Loop::current().now(), options->half_close_grace));
+  }
+  void stop_grace() noexcept { grace_.cancel(); }
+
+  Server::Impl& server;
+  std::shared_ptr<const ServerOptions> options;
+  Socket socket;
+  uint16_t port = 0;
+  bool busy = false;
+  bool half_closed = false;
+  bool broken = false;
+  Abort* abort = nullptr;
+  Connection* next = nullptr;
+  Connection* prev = nullptr;
+
+ private:
+  static void grace_over(Timer& timer) noexcept {
+    auto& self = *static_cast<Connection*>(timer.owner());
+    if (self.abort) std::exchange(self.abort, nullptr)->abort();
+  }
+  Timer grace_;
+  char address_[46];
+  uint8_t address_size_ = 0;
+};
+
+// Awaits a task, but destroys it and gives Code::cancelled when the client leaves first.
+template <class T>
+class UnlessGone final : public Abort {
+ public:
+  UnlessGone(Connection& connection, Task<Result<T>>& task, bool started) noexcept
+      : connection_(connection), task_(task), started_(started) {}
+  UnlessGone(const UnlessGone&) = delete;
+  UnlessGone& operator=(const UnlessGone&) = delete;
+  ~UnlessGone() {
+    if (connection_.abort == this) connection_.abort = nullptr;
+  }
+  bool await_ready() const noexcept { return started_ && task_.done(); }
+  bool await_suspend(std::coroutine_handle<> waiter) noexcept {
+    if (!started_) task_.start();
+    if (task_.done()) return false;
+    if (connection_.broken) {
+      task_ = {};
+      return false;
+    }
+    task_.set_continuation(waiter);
+    waiter_ = waiter;
+    connection_.abort = this;
+    if (connection_.half_closed) connection_.start_grace();
+    return true;
+  }
+  Result<T> await_resume() {
+    if (connection_.abort == this) connection_.abort = nullptr;
+    if (connection_.half_closed) connection_.stop_grace();
+    if (!task_) return fail(Error(Code::cancelled, "the client left").from(Side::client));
+    return task_.take();
+  }
+  void abort() noexcept override {
+    task_ = {};
+    waiter_.resume();
+  }
+
+ private:
+  Connection& connection_;
+  Task<Result<T>>& task_;
+  bool started_;
+  std::coroutine_handle<> waiter_;
+};
+
+Deadline send_deadline(const ServerOptions& options, size_t bytes) noexcept {
+  return after(Loop::current().now(), options.send_timeout * (1 + static_cast<int64_t>(bytes / (64 * 1024))));
+}
+
+// After an answer that closes: the client may still be sending, and closing on unread bytes would reset the connection
+// under the answer.
+Task<> linger(Connection& c) {
+  c.socket.shutdown_send();
+  const Deadline deadline = after(Loop::current().now(), kLingerTime);
+  size_t dropped = 0;
+  while (dropped < kLingerBytes) {
+    Result<Chunk> chunk = co_await c.socket.recv(deadline);
+    if (!chunk || chunk->empty()) co_return;
+    dropped += chunk->size();
+  }
+}
+
+Task<> refuse(Connection& c, Exchange& x, H1Error why, int status) {
+  c.server.application->refused(c.address(), status, why);
+  const std::string_view code = why == H1Error::none ? "head_timeout" : to_string(why);
+  const std::string_view detail = why == H1Error::none ? "The request's head did not come in time." : "The request is not valid HTTP/1.1.";
+  Response response = problem(x.arena, status, code, detail, false, {});
+  OutBuffer out(x.arena);
+  ResponseHeadOptions head;
+  head.framing = framing_for(response, Method::get, 1, false);
+  head.date = c.server.date();
+  if (write_response_head(out, response, head) != H1Error::none) co_return;
+  out.append(response.body.bytes().view());
+  iovec vector{const_cast<char*>(out.view().data()), out.size()};
+  auto sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
+  if (sent) co_await linger(c);
+}
+
+// A body in memory that is too large to be copied behind its head.
+Task<Result<>> send_bytes(Connection& c, OutBuffer& head, std::string_view bytes) {
+  size_t at = 0;
+  do {
+    const size_t size = std::min(kSendSlice, bytes.size() - at);
+    iovec vectors[2] = {{const_cast<char*>(head.view().data()), head.size()},
+                        {const_cast<char*>(bytes.data()) + at, size}};
+    const size_t skip = at == 0 ? 0 : 1;
+    auto sent = co_await c.socket.send({vectors + skip, 2 - skip}, send_deadline(*c.options, size));
+    CO_TRY_VOID(std::move(sent));
+    at += size;
+  } while (at < bytes.size());
+  co_return Result<>();
+}
+
+// A body that is pulled: the head leaves with the first piece, or at once when that lets wait.
+Task<Result<>> send_stream(Connection& c, Exchange& x, OutBuffer& out, std::unique_ptr<BodyReader> stream,
+                           const ResponseFraming& framing, Sent& sent) {
+  const bool chunked = framing.body == BodyKind::chunked;
+  uint64_t left = framing.body == BodyKind::length ? framing.length : UINT64_MAX;
+  while (true) {
+    Task<Result<Chunk>> reading = stream->read(x.context.deadline);
+    reading.start();
+    if (!reading.done() && !out.empty()) {
+      iovec vector{const_cast<char*>(out.view().data()), out.size()};
+      auto head_sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
+      CO_TRY_VOID(std::move(head_sent));
+      sent.bytes_out += out.size();
+      out.clear();
+    }
+    Result<Chunk> piece = co_await UnlessGone<Chunk>(c, reading, true);
+    if (!piece) co_return fail(std::move(piece).error());
+    if (piece->empty()) break;
+    if (piece->size() > left) co_return fail(Code::internal, "a body is longer than it said");
+    left -= framing.body == BodyKind::length ? piece->size() : 0;
+    if (chunked) write_chunk_line(out, piece->size());
+    iovec vectors[3] = {{const_cast<char*>(out.view().data()), out.size()},
+                        {const_cast<char*>(piece->data()), piece->size()},
+                        {const_cast<char*>("\r\n"), 2}};
+    const size_t skip = out.empty() ? 1 : 0;
+    const size_t count = (chunked ? 3U : 2U) - skip;
+    sent.bytes_out += out.size() + piece->size() + (chunked ? 2 : 0);
+    auto piece_sent = co_await c.socket.send({vectors + skip, count}, send_deadline(*c.options, piece->size()));
+    CO_TRY_VOID(std::move(piece_sent));
+    out.clear();
+    if (left == 0) break;
+  }
+  if (framing.body == BodyKind::length && left > 0) co_return fail(Code::data_loss, "a body is shorter than it said");
+  if (chunked) write_last_chunk(out, stream->trailers());
+  if (!out.empty()) {
+    iovec vector{const_cast<char*>(out.view().data()), out.size()};
+    auto end_sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
+    CO_TRY_VOID(std::move(end_sent));
+    sent.bytes_out += out.size();
+  }
+  co_return Result<>();
+}
+
+bool body_left(const Exchange& x) noexcept { return !x.body.done; }
+// What is left of the request's body is little enough to be read for the sake of the connection.
+bool worth_draining(const Exchange& x) noexcept {
+  if (x.body.failed || x.body.continue_wanted) return false;
+  if (x.body.kind == BodyKind::length) return x.body.length - x.body.read <= kDrainBody;
+  return true;
+}
+
+Task<Result<>> send_response(Connection& c, Exchange& x, Response& response, bool& keep_alive, Sent& sent) {
+  keep_alive = keep_alive && x.framing.keep_alive && !c.server.draining && (!body_left(x) || worth_draining(x));
+  OutBuffer out(x.arena);
+  ResponseHeadOptions head;
+  head.framing = framing_for(response, x.request.method, x.request.version_minor, keep_alive);
+  head.version_minor = x.request.version_minor;
+  head.method = x.request.method;
+  head.date = c.server.date();
+  if (write_response_head(out, response, head) != H1Error::none) {
+    response = problem(x.arena, 500, "internal", "", false, x.context.request_id);
+    head.framing = framing_for(response, x.request.method, x.request.version_minor, keep_alive);
+    TRELLIS_ASSERT(write_response_head(out, response, head) == H1Error::none);
+  }
+  keep_alive = head.framing.keep_alive;
+  sent.status = response.status;
+  sent.first_byte = c.server.draining ? Loop::current().now() : Loop::current().exact_now();
+
+  const Body::Kind kind = head.framing.body == BodyKind::none ? Body::Kind::none : response.body.kind();
+  switch (kind) {
+    case Body::Kind::bytes: {
+      const std::string_view bytes = response.body.bytes().view();
+      if (bytes.size() > kCopyBody) {
+        auto large = co_await send_bytes(c, out, bytes);
+        CO_TRY_VOID(std::move(large));
+        sent.bytes_out = out.size() + bytes.size();
+        co_return Result<>();
+      }
+      out.append(bytes);
+      [[fallthrough]];
+    }
+    case Body::Kind::none: {
+      iovec vector{const_cast<char*>(out.view().data()), out.size()};
+      auto small = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
+      CO_TRY_VOID(std::move(small));
+      sent.bytes_out = out.size();
+      co_return Result<>();
+    }
+    case Body::Kind::file: {
+      iovec vector{const_cast<char*>(out.view().data()), out.size()};
+      auto head_sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
+      CO_TRY_VOID(std::move(head_sent));
+      const FileSlice& file = response.body.file();
+      auto file_sent = co_await c.socket.send_file(file.file->fd(), file.offset, file.size, c.options->send_timeout);
+      CO_TRY_VOID(std::move(file_sent));
+      sent.bytes_out = out.size() + file.size;
+      co_return Result<>();
+    }
+    case Body::Kind::stream: break;
+  }
+  auto streamed = co_await send_stream(c, x, out, response.body.take_stream(), head.framing, sent);
+  co_return streamed;
+}
+
+// Collects a head that did not come in one piece. False: answered or given up, the connection ends.
+Task<bool> collect_head(Connection& c, Exchange& x, HeadScanner& scanner, Chunk first, std::string_view& head) {
+  std::string bytes(first.view());
+  first = Chunk();
+  const Deadline deadline = after(x.context.started, c.options->head_timeout);
+  while (true) {
+    Result<Chunk> more = co_await c.socket.recv(deadline);
+    if (!more && more.error().code() == Code::deadline_exceeded) {
+      co_await refuse(c, x, H1Error::none, 408);
+      co_return false;
+    }
+    if (!more || more->empty()) co_return false;
+    const size_t before = bytes.size();
+    bytes.append(more->view().substr(0, c.options->limits.max_head + 1 - std::min(before, c.options->limits.max_head)));
+    const auto end = scanner.find_end(bytes, c.options->limits);
+    if (scanner.error() != H1Error::none) {
+      co_await refuse(c, x, scanner.error(), status_for(scanner.error()));
+      co_return false;
+    }
+    if (end) {
+      head = x.arena.copy(std::string_view(bytes).substr(0, *end));
+      const size_t used = *end - before;
+      if (used < more->size()) c.socket.unread(more->slice(used, more->size() - used));
+      co_return true;
+    }
+  }
+}
+
+// One request and its answer; true when another may follow on the connection.
+Task<bool> serve_one(Connection& c, Chunk first) {
+  c.options = c.server.options;
+  auto exchange = std::make_unique<Exchange>(Loop::current(), c.socket, *c.options);
+  Exchange& x = *exchange;
+
+  HeadScanner scanner;
+  std::string_view head;
+  const auto end = scanner.find_end(first.view(), c.options->limits);
+  if (scanner.error() != H1Error::none) {
+    first = Chunk();
+    co_await refuse(c, x, scanner.error(), status_for(scanner.error()));
+    co_return false;
+  }
+  if (end) {
+    head = x.arena.copy(first.view().substr(0, *end));
+    if (*end < first.size()) c.socket.unread(first.slice(*end, first.size() - *end));
+    first = Chunk();
+  } else {
+    const bool complete = co_await collect_head(c, x, scanner, std::move(first), head);
+    if (!complete) co_return false;
+  }
+  const H1Error error = parse_request_head(head, c.options->limits, x.request, x.framing);
+  if (error != H1Error::none) {
+    co_await refuse(c, x, error, status_for(error));
+    co_return false;
+  }
+
+  x.application = c.server.application;
+  if (x.request.scheme.empty()) x.request.scheme = "http";
+  x.context.client_address = c.address();
+  x.context.client_port = c.port;
+  x.context.listener = c.options->listener;
+  if (x.framing.body == BodyKind::chunked || x.framing.length > 0) {
+    x.body = {.kind = x.framing.body, .length = x.framing.length, .done = false, .continue_wanted = x.framing.expect_continue};
+    x.request.body = std::make_unique<RequestBody>(x);
+  }
+
+  c.busy = true;
+  ++c.server.in_flight;
+  bool keep_alive = true;
+  Sent sent;
+  {
+    Task<Result<Response>> handling = x.application->handle(x.request, x.context);
+    Result<Response> response = co_await UnlessGone<Response>(c, handling, false);
+    if (!response) {
+      const bool left = response.error().code() == Code::cancelled && response.error().side() == Side::client;
+      keep_alive = !left;
+      response = response_for(response.error(), x.context);
+      if (left) {
+        sent.status = 499;
+        sent.first_byte = Loop::current().now();
+      }
+    }
+    if (sent.status == 0) {
+      Result<> result = co_await send_response(c, x, *response, keep_alive, sent);
+      sent.complete = result.has_value();
+      keep_alive = keep_alive && sent.complete;
+    }
+  }
+  sent.bytes_in = x.body.read;
+  x.application->finished(x.request, x.context, sent);
+  c.busy = false;
+  --c.server.in_flight;
+
+  if (sent.complete && keep_alive && body_left(x)) {
+    RequestBody rest(x);
+    std::unique_ptr<BodyReader> body = std::move(x.request.body);
+    uint64_t drained = 0;
+    while (body && body_left(x) && drained <= kDrainBody) {
+      Result<Chunk> chunk = co_await body->read(after(Loop::current().now(), kLingerTime));
+      if (!chunk) co_return false;
+      drained += chunk->size();
+    }
+    if (body_left(x)) keep_alive = false;
+  }
+  if (sent.complete && !keep_alive) {
+    exchange.reset();
+    co_await linger(c);
+  }
+  co_return keep_alive;
+}
+
+Task<> run_connection(Server::Impl& server, Socket socket) {
+  Connection c(server, std::move(socket));
+  int in_a_row = 0;
+  while (true) {
+    const bool waits = !c.socket.has_input();
+    Result<Chunk> first = co_await c.socket.recv(after(Loop::current().now(), c.options->idle_timeout));
+    if (!first || first->empty()) co_return;
+    const bool more = co_await serve_one(c, *std::move(first));
+    if (!more) co_return;
+    if (server.draining && !c.socket.has_bytes()) co_return;
+    in_a_row = waits ? 0 : in_a_row + 1;
+    if (in_a_row >= kExchangesBeforeYield) {
+      in_a_row = 0;
+      co_await yield();
+    }
+  }
+}
+
+}  // namespace
+
+Server::Server(ServerOptions options, std::shared_ptr<Application> application)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(application))) {}
+
+Server::~Server() = default;
+
+void Server::accept(int fd) {
+  Socket socket = Socket::adopt(fd);
+  ++impl_->accepted;
+  if (impl_->connections >= impl_->options->max_connections) {
+    ++impl_->turned_away;
+    return;
+  }
+  impl_->group.spawn(run_connection(*impl_, std::move(socket)));
+}
+
+void Server::set_application(std::shared_ptr<Application> application) { impl_->application = std::move(application); }
+void Server::set_options(ServerOptions options) {
+  impl_->options = std::make_shared<const ServerOptions>(std::move(options));
+}
+
+Task<bool> Server::drain(Deadline deadline) {
+  impl_->draining = true;
+  // An idle connection's receive ends at once; one with a request under way sees `draining` after it.
+  for (Connection* c = impl_->first; c; c = c->next) {
+    if (!c->busy) ::shutdown(c->socket.fd(), SHUT_RD);
+  }
+  const bool empty = co_await impl_->group.join(deadline);
+  co_return empty;
+}
+
+size_t Server::connections() const noexcept { return impl_->connections; }
+size_t Server::in_flight() const noexcept { return impl_->in_flight; }
+uint64_t Server::accepted() const noexcept { return impl_->accepted; }
+uint64_t Server::turned_away() const noexcept { return impl_->turned_away; }
+
+}  // namespace trellis::http
