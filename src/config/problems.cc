@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 namespace trellis::config {
@@ -73,13 +74,18 @@ bool Problems::touches(std::string_view path) const {
 }
 
 std::vector<Problem> Problems::sorted() const {
-  std::vector<Problem> out = kept_;
-  std::ranges::stable_sort(out, [](const Problem& a, const Problem& b) {
-    const std::string_view file_a = a.mark.file ? std::string_view(*a.mark.file) : std::string_view();
-    const std::string_view file_b = b.mark.file ? std::string_view(*b.mark.file) : std::string_view();
-    if (file_a != file_b) return file_a < file_b;
-    return std::pair(a.mark.line, a.mark.column) < std::pair(b.mark.line, b.mark.column);
+  std::vector<size_t> order(kept_.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::sort(order, [&](size_t a, size_t b) {
+    const Mark& left = kept_[a].mark;
+    const Mark& right = kept_[b].mark;
+    const std::string_view file_left = left.file ? std::string_view(*left.file) : std::string_view();
+    const std::string_view file_right = right.file ? std::string_view(*right.file) : std::string_view();
+    return std::tuple(file_left, left.line, left.column, a) < std::tuple(file_right, right.line, right.column, b);
   });
+  std::vector<Problem> out;
+  out.reserve(order.size());
+  for (const size_t i : order) out.push_back(kept_[i]);
   return out;
 }
 

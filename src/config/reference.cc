@@ -26,7 +26,8 @@ class Markdown {
  public:
   std::string make(const TableInfo& root, std::string_view title) {
     out_ = "# " + std::string(title) + "\n";
-    section(root, "", "");
+    plan(root, "", "");
+    for (const Section& each : order_) section(each);
     return std::move(out_);
   }
 
@@ -92,8 +93,26 @@ class Markdown {
     }
   }
 
-  void section(const TableInfo& table, const std::string& path, const std::string& doc) {
-    sections_.emplace(&table, path.empty() ? "top level" : path);
+  struct Section {
+    const TableInfo* table;
+    std::string path;
+    std::string doc;
+  };
+
+  // Which struct is shown where: at the first place that uses it, its own parts right behind it.
+  void plan(const TableInfo& table, const std::string& path, const std::string& doc) {
+    if (!sections_.emplace(&table, path.empty() ? "top level" : path).second) return;
+    order_.push_back({&table, path, doc});
+    std::vector<Below> below;
+    for (const FieldInfo& field : table.fields) {
+      collect(field.type, path.empty() ? field.name : path + "." + field.name, field.doc, below);
+    }
+    for (const Below& each : below) plan(each.type->table(), each.path, each.doc);
+  }
+
+  void section(const Section& here) {
+    const auto& [table_pointer, path, doc] = here;
+    const TableInfo& table = *table_pointer;
     out_ += "\n## " + (path.empty() ? std::string("Top level") : "`" + path + "`") + "\n\n";
     if (!doc.empty()) out_ += doc + "\n\n";
     if (table.fields.empty()) {
@@ -101,7 +120,6 @@ class Markdown {
       return;
     }
     out_ += "| option | type | default | range | what it does |\n|---|---|---|---|---|\n";
-    std::vector<Below> below;
     for (const FieldInfo& field : table.fields) {
       const std::string inside = path.empty() ? field.name : path + "." + field.name;
       const std::string fallback = field.required ? "required" : code(field.default_text);
@@ -109,16 +127,12 @@ class Markdown {
       if (!field.unit.empty()) range += (range.empty() ? "" : " ") + cell(field.unit);
       out_ += "| `" + field.name + "` | " + cell(type_text(field.type, inside)) + " | " + fallback + " | " + range +
               " | " + cell(field.doc) + (field.secret ? " (secret)" : "") + " |\n";
-      collect(field.type, inside, field.doc, below);
-    }
-    for (const Below& each : below) {
-      const TableInfo& next = each.type->table();
-      if (!sections_.contains(&next)) section(next, each.path, each.doc);
     }
   }
 
   std::string out_;
   std::map<const TableInfo*, std::string> sections_;
+  std::vector<Section> order_;
 };
 
 // ---- JSON schema ---------------------------------------------------------------------------------------------------

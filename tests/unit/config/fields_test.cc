@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdint>
+
 #include "tests/unit/config/demo_schema.h"
 
 namespace trellis::config {
@@ -97,6 +100,221 @@ memory: 12
             "edge.yaml:6:27: limits.web.burst: must be at least rate\n"
             "edge.yaml:7:8: http2: expected true or false, got \"yes\"; did you mean \"true\"?\n"
             "edge.yaml:8:9: memory: expected size 1KiB..1GiB, got \"12\": the unit is missing: B, KiB, MiB or GiB\n");
+}
+
+TEST(Fields, KeepTheirDefaultsWhenNothingIsGiven) {
+  const Read got = read_text("");
+  ASSERT_TRUE(got.root) << got.problems;
+  EXPECT_TRUE(got.root->http2);
+  EXPECT_EQ(got.root->memory, 64 * kMiB);
+  EXPECT_FALSE(got.root->inner);
+  EXPECT_TRUE(got.root->hosts.empty());
+  EXPECT_FALSE(got.root->extra);
+}
+
+struct Numbers {
+  int8_t small = 0;
+  uint8_t byte = 0;
+  int64_t large = 0;
+  uint64_t largest = 0;
+  double number = 0;
+  std::optional<uint16_t> port;
+  std::optional<std::vector<int>> list;
+  static Fields<Numbers> fields() {
+    return {{"small", "", &Numbers::small},
+            {"byte", "", &Numbers::byte},
+            {"large", "", &Numbers::large},
+            {"largest", "", &Numbers::largest},
+            {"number", "", &Numbers::number},
+            {"port", "", &Numbers::port, range(1, 65535)},
+            {"list", "", &Numbers::list, range(-5, 5)}};
+  }
+};
+
+template <class T>
+std::string problems_of(std::string_view text, std::optional<T>* out = nullptr) {
+  Problems problems;
+  const Node node = parse(text, "a.yaml", {}, problems);
+  std::optional<T> value = read<T>(node, problems);
+  EXPECT_EQ(value.has_value(), problems.empty());
+  if (out != nullptr) *out = std::move(value);
+  return problems.to_string();
+}
+
+TEST(Fields, HoldIntegersToTheirType) {
+  std::optional<Numbers> got;
+  EXPECT_EQ(problems_of<Numbers>("{small: -128, byte: 255, large: -9223372036854775808, largest: 18446744073709551615, "
+                                 "number: -1.5e3, port: 65535, list: [-5, 0, 5]}",
+                                 &got),
+            "");
+  EXPECT_EQ(got->small, -128);
+  EXPECT_EQ(got->large, INT64_MIN);
+  EXPECT_EQ(got->largest, UINT64_MAX);
+  EXPECT_EQ(got->number, -1500.0);
+  EXPECT_EQ(got->list->size(), 3u);
+  EXPECT_EQ(problems_of<Numbers>("small: 128"), "a.yaml:1:8: small: expected integer -128..127, got \"128\"\n");
+  EXPECT_EQ(problems_of<Numbers>("byte: 256"), "a.yaml:1:7: byte: expected integer 0..255, got \"256\"\n");
+  EXPECT_EQ(problems_of<Numbers>("large: 9223372036854775808"),
+            "a.yaml:1:8: large: expected integer, got \"9223372036854775808\"\n");
+  EXPECT_EQ(problems_of<Numbers>("largest: 18446744073709551616"),
+            "a.yaml:1:10: largest: expected integer from 0, got \"18446744073709551616\"\n");
+  EXPECT_EQ(problems_of<Numbers>("list: [-6]"), "a.yaml:1:8: list[0]: expected integer -5..5, got \"-6\"\n");
+  for (const char* text :
+       {"5.0", "+5", "0x5", "05", "1_000", "--5", "five", "''", "'5 '", "9999999999999999999999999"}) {
+    EXPECT_NE(problems_of<Numbers>("large: " + std::string(text)), "") << text;
+  }
+}
+
+TEST(Fields, TakeNothingAsUnsetOnlyWhereItIsOptional) {
+  std::optional<Numbers> got;
+  EXPECT_EQ(problems_of<Numbers>("port:\nlist: ~\n", &got), "");
+  EXPECT_FALSE(got->port);
+  EXPECT_EQ(problems_of<Numbers>("byte:\n"), "a.yaml:1:1: byte: expected integer 0..255, got nothing\n");
+}
+
+struct Needed {
+  std::string name;
+  std::vector<int> list;
+  std::map<std::string, int> map;
+  std::string password;
+  static Fields<Needed> fields() {
+    return {{"name", "", &Needed::name, kRequired},
+            {"list", "", &Needed::list, kRequired},
+            {"map", "", &Needed::map},
+            {"password", "", &Needed::password, words({"a", "b"}), kRequired, kSecret}};
+  }
+};
+
+TEST(Fields, ThatAreRequiredMustHoldSomething) {
+  EXPECT_EQ(problems_of<Needed>("{}"),
+            "a.yaml:1:1: name: required, but missing\n"
+            "a.yaml:1:1: list: required, but missing\n"
+            "a.yaml:1:1: password: required, but missing\n");
+  EXPECT_EQ(problems_of<Needed>("{name: '', list: [], password: ~}"),
+            "a.yaml:1:8: name: required, but empty\n"
+            "a.yaml:1:18: list: required, but empty\n"
+            "a.yaml:1:22: password: required, but empty\n");
+}
+
+TEST(Fields, ThatAreSecretAreNeverShown) {
+  EXPECT_EQ(problems_of<Needed>("{name: x, list: [1], password: hunter2}"),
+            "a.yaml:1:32: password: expected one of a, b\n");
+}
+
+struct Leaf {
+  int low = 1;
+  int high = 2;
+  static Fields<Leaf> fields() { return {{"low", "", &Leaf::low}, {"high", "", &Leaf::high}}; }
+  void check(Checker& at) const {
+    if (low > high) at.problem("high", "must be at least low");
+  }
+};
+struct Top {
+  std::vector<Leaf> leaves;
+  std::string to;
+  int a = 0;
+  int b = 0;
+  static Fields<Top> fields() {
+    return {{"leaves", "", &Top::leaves}, {"to", "", &Top::to}, {"a", "", &Top::a}, {"b", "", &Top::b}};
+  }
+  void check(Checker& at) {
+    at.at_most_one({"a", "b"});
+    if (leaves.size() > 1) at.problem("leaves[1]", "one is enough");
+    if (at.given("to")) at.must_be_known("to", "upstream", to, std::array<std::string_view, 2>{"api", "web"});
+    if (!at.given("leaves")) at.problem("", "has no leaves");
+    a += 1;  // a check may complete what depends on other fields
+  }
+};
+
+TEST(Checks, ReportAtAChild) {
+  EXPECT_EQ(problems_of<Top>("leaves: [{}, {}]\nto: apii\na: 1\nb: 2\n"),
+            "a.yaml:1:14: leaves[1]: one is enough\n"
+            "a.yaml:2:5: to: no upstream \"apii\"; did you mean \"api\"?\n"
+            "a.yaml:4:4: b: cannot stand beside a\n");
+  EXPECT_EQ(problems_of<Top>("a: 1"), "a.yaml:1:1: has no leaves\n");
+}
+
+TEST(Checks, RunAboveAFaultyChildButNotAtItsPlace) {
+  EXPECT_EQ(problems_of<Top>("leaves: [{}, { low: 5 }]\nto: nowhere\n"),
+            "a.yaml:1:14: leaves[1].high: must be at least low\n"
+            "a.yaml:2:5: to: no upstream \"nowhere\"; allowed: api, web\n");
+}
+
+TEST(Checks, DoNotRunWhenAFieldCouldNotBeRead) {
+  EXPECT_EQ(problems_of<Top>("a: x\nto: nowhere\n"),
+            "a.yaml:1:4: a: expected integer -2147483648..2147483647, got \"x\"\n");
+}
+
+TEST(Checks, MayCompleteTheStruct) {
+  std::optional<Top> got;
+  EXPECT_EQ(problems_of<Top>("leaves: [{}]\na: 1\n", &got), "");
+  EXPECT_EQ(got->a, 2);
+}
+
+TEST(Checks, DoNotQuoteTheEnvironment) {
+  Problems problems;
+  LoadOptions options;
+  options.environment = [](const std::string&) -> std::optional<std::string> { return "hunter2"; };
+  read<Top>(parse("leaves: [{}]\nto: ${TO}\n", "a.yaml", options, problems), problems);
+  EXPECT_EQ(problems.to_string(), "a.yaml:2:5: to: no such upstream: \"${TO}\"\n");
+}
+
+// Holds itself, as a filter that splits traffic does.
+struct Tree {
+  std::string name;
+  std::vector<Tree> children;
+  static Fields<Tree> fields() { return {{"name", "", &Tree::name}, {"children", "", &Tree::children}}; }
+};
+
+TEST(Fields, MayHoldTheirOwnKind) {
+  std::optional<Tree> got;
+  EXPECT_EQ(problems_of<Tree>("{name: a, children: [{name: b, children: [{name: c}]}]}", &got), "");
+  EXPECT_EQ(got->children[0].children[0].name, "c");
+  EXPECT_EQ(problems_of<Tree>("{children: [{children: [{nme: c}]}]}"),
+            "a.yaml:1:26: children[0].children[0].nme: unknown key; did you mean \"name\"?\n");
+}
+
+struct Hooked {
+  std::string upper;
+  std::vector<std::string> parts;
+  Node rest;
+  static Fields<Hooked> fields() {
+    return {{"upper", "", &Hooked::upper,
+             parsed<std::string>("capital letters",
+                                 [](std::string_view text) -> Result<std::string> {
+                                   for (const char c : text) {
+                                     if (c < 'A' || c > 'Z')
+                                       return fail(Code::invalid_argument, "found another character");
+                                   }
+                                   return std::string(text);
+                                 })},
+            {"parts", "", &Hooked::parts,
+             custom<std::vector<std::string>>("words or a list of them",
+                                              [](const Node& node, std::vector<std::string>& out, const Reading& in) {
+                                                if (node.is_map()) return in.fail(node, "a map makes no sense here");
+                                                if (node.is_scalar()) out.push_back(node.text());
+                                                for (const Node& child : node.children()) out.push_back(child.text());
+                                                return true;
+                                              })},
+            {"rest", "", &Hooked::rest}};
+  }
+};
+
+TEST(Fields, MayHaveAReaderOfTheirOwn) {
+  std::optional<Hooked> got;
+  EXPECT_EQ(problems_of<Hooked>("{upper: ABC, parts: [x, y]}", &got), "");
+  EXPECT_EQ(got->parts.size(), 2u);
+  EXPECT_EQ(problems_of<Hooked>("{upper: ABc, parts: {}}"),
+            "a.yaml:1:9: upper: expected capital letters, got \"ABc\": found another character\n"
+            "a.yaml:1:21: parts: a map makes no sense here\n");
+}
+
+TEST(Fields, KeepANodeForALaterReader) {
+  std::optional<Hooked> got;
+  EXPECT_EQ(problems_of<Hooked>("rest: { low: 5, high: x }\n", &got), "");
+  Problems problems;
+  EXPECT_FALSE(read<Leaf>(got->rest, problems));
+  EXPECT_EQ(problems.to_string(), "a.yaml:1:23: rest.high: expected integer -2147483648..2147483647, got \"x\"\n");
 }
 
 }  // namespace
