@@ -53,7 +53,7 @@ config::Fields<FilesConfig> FilesConfig::fields() {
   return {{"root", "the directory that is served", &FilesConfig::root, config::kRequired},
           {"index", "files tried for a directory, in this order", &FilesConfig::index},
           {"precompressed", "encodings looked for beside a file as .br, .zst and .gz, best first", &FilesConfig::precompressed,
-           config::one_of<Encoding>({{"br", Encoding::br}, {"zst", Encoding::zstd}, {"gzip", Encoding::gzip}})},
+           config::one_of<Encoding>({{"br", Encoding::br}, {"zstd", Encoding::zstd}, {"zst", Encoding::zstd}, {"gzip", Encoding::gzip}})},
           {"immutable", "path patterns of files that never change, such as /assets/**", &FilesConfig::immutable},
           {"hashed_names_immutable", "files whose name holds a content hash never change", &FilesConfig::hashed_names_immutable},
           {"cache_control", "Cache-Control of all other files", &FilesConfig::cache_control,

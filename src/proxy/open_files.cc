@@ -157,7 +157,8 @@ Result<std::optional<Seen>> see_file(const Look& look, int root, const std::stri
   return fail(Error(Code::unavailable, path + ": changes all the time").from(Side::self));
 }
 
-Result<Answer> look_up(const Look& look) {
+// WHY a pointer: GCC 12 takes the inside buffer of a string in a Result for a freed pointer (-Wfree-nonheap-object).
+Result<std::unique_ptr<Answer>> look_up(const Look& look) {
   // By name each time: a root that is a symbolic link may be switched to another release while we run.
   const http::FileHandle root(::open(look.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root.fd() < 0) return fail(errno_error("root of the files", errno).from(Side::self));
@@ -170,14 +171,14 @@ Result<Answer> look_up(const Look& look) {
       if (plain.error().code() != Code::not_found) return fail(std::move(plain).error());
       continue;
     }
-    Answer answer;
-    answer.name = path;
+    auto answer = std::make_unique<Answer>();
+    answer->name = path;
     if (!*plain) {
       if (!directory) continue;
-      answer.directory = true;
+      answer->directory = true;
       return answer;
     }
-    answer.files[0] = std::move(**plain);
+    answer->files[0] = std::move(**plain);
     for (const Encoding encoding : look.precompressed) {
       const auto slot = static_cast<size_t>(encoding);
       bool ignored = false;
@@ -186,9 +187,9 @@ Result<Answer> look_up(const Look& look) {
       if (!seen || !*seen) continue;
       // One that is older than its file was forgotten when the file was changed.
       const OpenFile::Identity& own = (*seen)->identity;
-      const OpenFile::Identity& of = answer.files[0]->identity;
+      const OpenFile::Identity& of = answer->files[0]->identity;
       if (std::tie(own.modified_s, own.modified_ns) < std::tie(of.modified_s, of.modified_ns)) continue;
-      answer.files[slot] = std::move(**seen);
+      answer->files[slot] = std::move(**seen);
     }
     return answer;
   }
@@ -256,18 +257,19 @@ Task<Result<std::shared_ptr<const OpenPath>>> OpenFiles::open(std::string key, s
   }
   const Checking checking(std::move(flag));
   auto work = [look = std::move(look)] { return look_up(look); };
-  Result<Answer> answer = co_await blocking(std::move(work));
+  Result<std::unique_ptr<Answer>> answer = co_await blocking(std::move(work));
   const Time now = Loop::current().now();
   if (!answer) {
-    if (const auto found = by_key_.find(key); found != by_key_.end()) erase(found->second);
+    if (const auto known = by_key_.find(key); known != by_key_.end()) erase(known->second);
     co_return fail(std::move(answer).error());
   }
+  const std::unique_ptr<Answer> found = std::move(*answer);
   auto path = std::make_shared<OpenPath>();
-  path->directory = answer->directory;
-  path->name = std::move(answer->name);
+  path->directory = found->directory;
+  path->name = std::move(found->name);
   for (size_t i = 0; i < path->files.size(); ++i) {
-    if (!answer->files[i]) continue;
-    Seen& seen = *answer->files[i];
+    if (!found->files[i]) continue;
+    Seen& seen = *found->files[i];
     path->files[i] = seen.unchanged ? before->files[i] : make_file(std::move(seen));
   }
   for (const Encoding encoding : options_.precompressed) {

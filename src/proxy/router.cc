@@ -114,15 +114,15 @@ class RouterBuilder {
     rule.route = static_cast<uint32_t>(index);
     for (const std::string& method : match.methods) {
       if (!is_token(method)) {
-        bad("method", "'" + method + "' is no method");
+        bad("methods", "'" + method + "' is no method");
       } else if (const uint32_t mask = method_mask(method); mask == 0) {
-        bad("method", "more than 22 methods of one's own in all routes");
+        bad("methods", "more than 22 methods of one's own in all routes");
       } else {
         rule.methods |= mask;
       }
     }
     for (const Condition& condition : match.headers) {
-      if (!is_token(condition.name)) bad("header", "'" + condition.name + "' is no header name");
+      if (!is_token(condition.name)) bad("headers", "'" + condition.name + "' is no header name");
       rule.headers.push_back(test_of(condition, true));
     }
     for (const Condition& condition : match.query) {

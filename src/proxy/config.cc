@@ -1,0 +1,181 @@
+#include "proxy/config.h"
+
+#include <algorithm>
+
+#include "proxy/filter_order.h"
+#include "proxy/filters/addresses.h"
+#include "proxy/filters/body_limit.h"
+#include "proxy/filters/compress.h"
+#include "proxy/filters/headers.h"
+#include "proxy/filters/redirect.h"
+#include "proxy/filters/rewrite.h"
+
+namespace trellis::proxy {
+
+config::Fields<MatchConfig> MatchConfig::fields() {
+  return {{"host", "host without port: api.example.com, or *.example.com for every name below it", &MatchConfig::host,
+           config::default_is("any")},
+          {"path", "path: * is one segment, ** is any number of them", &MatchConfig::path, config::default_is("any")},
+          {"methods", "methods; GET takes HEAD too", &MatchConfig::methods, config::default_is("any")},
+          {"headers", "headers and the values they must have; * is any value", &MatchConfig::headers},
+          {"query", "parameters of the query and the values they must have; * is any value", &MatchConfig::query}};
+}
+
+Match MatchConfig::match() const {
+  Match out{host, path, methods, {}, {}};
+  const auto conditions = [](const auto& from, std::vector<Condition>& to) {
+    for (const auto& [name, value] : from) to.push_back({name, value == "*" ? std::nullopt : std::optional<std::string>(value)});
+  };
+  conditions(headers, out.headers);
+  conditions(query, out.query);
+  return out;
+}
+
+std::string MatchConfig::label() const {
+  std::string out;
+  for (const std::string& method : methods) out += (out.empty() ? "" : ",") + method;
+  if (!out.empty()) out += ' ';
+  out += host;
+  out += path.empty() ? "/**" : path;
+  return out;
+}
+
+std::string_view to_string(TargetConfig::Kind kind) noexcept {
+  switch (kind) {
+    case TargetConfig::Kind::none: return "none";
+    case TargetConfig::Kind::upstream: return "upstream";
+    case TargetConfig::Kind::service: return "service";
+    case TargetConfig::Kind::files: return "files";
+    case TargetConfig::Kind::redirect: return "redirect";
+    case TargetConfig::Kind::fixed: return "fixed";
+    case TargetConfig::Kind::status: return "status";
+    case TargetConfig::Kind::page: return "page";
+  }
+  return "none";
+}
+
+Result<TargetConfig> TargetConfig::from_text(std::string_view text) {
+  TargetConfig out;
+  const auto named = [&](std::string_view prefix, Kind kind) {
+    if (!text.starts_with(prefix)) return false;
+    out.kind = kind;
+    out.name = text.substr(prefix.size());
+    return true;
+  };
+  if (named("upstream.", Kind::upstream) || named("service.", Kind::service)) {
+    if (out.name.empty()) return fail(Code::invalid_argument, "the name is missing");
+    return out;
+  }
+  if (text.starts_with("files ")) {
+    std::string_view root = text.substr(6);
+    while (root.starts_with(' ')) root.remove_prefix(1);
+    if (root.empty()) return fail(Code::invalid_argument, "the directory is missing");
+    out.kind = Kind::files;
+    out.files.emplace().root = root;
+    return out;
+  }
+  if (text == "status" || text == "page") {
+    out.kind = text == "status" ? Kind::status : Kind::page;
+    return out;
+  }
+  return fail(Code::invalid_argument, "no such target");
+}
+
+config::Fields<TargetConfig> TargetConfig::fields() {
+  return {{"files", "files below a directory", &TargetConfig::files},
+          {"redirect", "sends the client elsewhere", &TargetConfig::redirect},
+          {"fixed", "the same answer every time", &TargetConfig::fixed}};
+}
+
+void TargetConfig::check(config::Checker& at) const { at.exactly_one({"files", "redirect", "fixed"}); }
+
+TargetConfig::Kind TargetConfig::which() const noexcept {
+  if (kind != Kind::none) return kind;
+  if (files) return Kind::files;
+  if (redirect) return Kind::redirect;
+  return fixed ? Kind::fixed : Kind::none;
+}
+
+config::Fields<RouteConfig> RouteConfig::fields() {
+  return {{"name", "name in logs and metrics", &RouteConfig::name, config::default_is("the match in short")},
+          {"match", "which requests; see the guide on routing for which route wins", &RouteConfig::match},
+          {"filters", "what is done on the way; their order is fixed by safety, not by this list", &RouteConfig::filters,
+           config::one_key(filter_kinds)},
+          {"to", "where requests go", &RouteConfig::to, config::kRequired}};
+}
+
+void RouteConfig::check(config::Checker& at) const {
+  for (size_t i = 0; i < filters.size(); ++i) {
+    const bool twice = std::any_of(filters.begin(), filters.begin() + static_cast<ptrdiff_t>(i),
+                                   [&](const config::Entry& earlier) { return earlier.name == filters[i].name; });
+    if (twice) at.problem("filters[" + std::to_string(i) + "]", "`" + filters[i].name + "` stands twice in this route");
+  }
+}
+
+std::vector<config::KindOf> filter_kinds() {
+  return {config::kind<std::vector<AddressBlock>>("allow", "only clients of these address blocks"),
+          config::kind<std::vector<AddressBlock>>("deny", "no clients of these address blocks"),
+          config::kind<BodyLimitConfig>("body_limit", "refuses large request bodies"),
+          config::kind<HeadersConfig>("headers", "sets, adds and removes header fields"),
+          config::kind<RedirectConfig>("redirect", "answers with a redirect"),
+          config::kind<RewriteConfig>("rewrite", "changes the path that the target sees"),
+          config::kind<CompressConfig>("compress", "compresses answers")};
+}
+
+void check_routes(const std::vector<RouteConfig>& routes, std::string_view child, config::Checker& at) {
+  std::vector<Match> matches;
+  for (const RouteConfig& route : routes) matches.push_back(route.match.match());
+  std::vector<RouteProblem> problems;
+  Router::compile(matches, problems);
+  for (const RouteProblem& problem : problems) {
+    const std::string route = std::string(child) + "[" + std::to_string(problem.route) + "]";
+    const std::string whole = at.given(route + ".match") ? route + ".match" : route;
+    const std::string part = whole + "." + problem.key;
+    at.problem(!problem.key.empty() && at.given(part) ? part : whole, problem.reason);
+  }
+}
+
+Router make_router(const std::vector<RouteConfig>& routes) {
+  std::vector<Match> matches;
+  for (const RouteConfig& route : routes) matches.push_back(route.match.match());
+  std::vector<RouteProblem> problems;
+  return Router::compile(matches, problems);
+}
+
+Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry) {
+  if (const auto* blocks = entry.as<std::vector<AddressBlock>>()) return std::make_unique<AddressFilter>(*blocks, entry.name == "allow");
+  if (const auto* config = entry.as<BodyLimitConfig>()) return std::make_unique<BodyLimitFilter>(*config);
+  if (const auto* config = entry.as<HeadersConfig>()) return std::make_unique<HeadersFilter>(*config);
+  if (const auto* config = entry.as<RedirectConfig>()) return std::make_unique<RedirectFilter>(*config);
+  if (const auto* config = entry.as<RewriteConfig>()) return std::make_unique<RewriteFilter>(*config);
+  if (const auto* config = entry.as<CompressConfig>()) return std::make_unique<CompressFilter>(*config);
+  return fail(Code::invalid_argument, "no filter '" + entry.name + "'");
+}
+
+Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& route) {
+  std::vector<config::Entry> entries = route.filters;
+  sort_filters(entries);
+  std::vector<std::unique_ptr<Filter>> filters;
+  for (const config::Entry& entry : entries) {
+    TRY(std::unique_ptr<Filter> filter, make_filter(entry));
+    filters.push_back(std::move(filter));
+  }
+  return filters;
+}
+
+Result<std::unique_ptr<http::Handler>> make_target(const TargetConfig& config) {
+  switch (config.which()) {
+    case TargetConfig::Kind::files: {
+      TRY(std::unique_ptr<FilesTarget> files, FilesTarget::make(*config.files));
+      return files;
+    }
+    case TargetConfig::Kind::redirect: return std::make_unique<RedirectTarget>(*config.redirect);
+    case TargetConfig::Kind::fixed: {
+      TRY(std::unique_ptr<FixedTarget> fixed, FixedTarget::make(*config.fixed));
+      return fixed;
+    }
+    default: return fail(Code::invalid_argument, "a target of kind " + std::string(to_string(config.which())) + " is made elsewhere");
+  }
+}
+
+}  // namespace trellis::proxy
