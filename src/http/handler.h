@@ -40,6 +40,7 @@ struct RequestContext {
   std::string_view request_id;
   // Filled on the way, for the access log and metrics.
   std::string_view route;
+  uint32_t route_index = UINT32_MAX;  // of the pipeline; UINT32_MAX: no route took it
   std::string_view upstream;
   std::string_view upstream_host;
   uint32_t attempts = 0;

@@ -1,0 +1,29 @@
+// The target that leads across the network: makes the request fit for the upstream (RFC 9110 §7.6: hop-by-hop fields go, Via comes;
+// the forwarding fields say who really asked, whatever the client claimed) and hands it to the cluster. One a route and core.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "http/handler.h"
+
+namespace trellis::upstream {
+class Cluster;
+}
+
+namespace trellis::proxy {
+
+class Forward final : public http::Handler {
+ public:
+  Forward(std::shared_ptr<upstream::Cluster> cluster, std::string_view node);
+  Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
+
+ private:
+  std::shared_ptr<upstream::Cluster> cluster_;
+  std::string via_;  // "1.1 edge-1"
+};
+
+// What Forward does to a request's fields, alone so that tests see it.
+void prepare_for_upstream(http::Request& request, const http::RequestContext& context, std::string_view via);
+
+}  // namespace trellis::proxy

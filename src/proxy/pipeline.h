@@ -1,0 +1,75 @@
+// What a server of a listener calls: finds the route, does the steps every request gets (trace, request id, deadline, errors to
+// answers, metrics, access log), and runs the route's chain. The five built-in steps are plain calls in one coroutine and not
+// filters of their own: each request pays for them, and nothing may come between them (docs/decisions/004-built-in-steps.md).
+// One Pipeline a core and listener, rebuilt as a whole by a reload; requests in flight keep the one they began with.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "http/server.h"
+#include "proxy/filter.h"
+#include "proxy/router.h"
+
+namespace trellis::proxy {
+
+class AccessLog;
+
+// The figures of one route, shared by all cores. Counters of rare labels are looked up when they first come.
+class RouteFigures {
+ public:
+  RouteFigures(Metrics& metrics, std::string listener, std::string route);
+  void began() noexcept { in_flight.add(1); }
+  void ended(int status, Side side, Duration took, Duration first_byte) noexcept;
+
+  struct InFlight {
+    void add(int64_t n) noexcept { value.fetch_add(n, std::memory_order_relaxed); }
+    std::atomic<int64_t> value{0};
+  };
+  InFlight in_flight;
+
+ private:
+  Counter& counter_for(int status, Side side);
+
+  Metrics& metrics_;
+  std::string listener_;
+  std::string route_;
+  Histogram& seconds_;
+  Histogram& first_byte_;
+  std::shared_ptr<void> gauge_;
+  std::array<std::atomic<Counter*>, 500> plain_{};  // by status - 100, side none
+};
+
+struct PipelineRoute {
+  std::string name;
+  std::shared_ptr<RouteFigures> figures;
+  std::unique_ptr<Chain> chain;
+  Duration timeout = Duration::max();  // for the whole request
+};
+
+struct PipelineParts {
+  std::shared_ptr<const Router> router;
+  std::vector<PipelineRoute> routes;                     // as the router numbers them
+  std::shared_ptr<RouteFigures> unrouted;                // what no route takes
+  std::vector<std::unique_ptr<http::Handler>> targets;   // owned here, used by the chains
+  std::shared_ptr<AccessLog> access_log;                 // null: none
+  std::shared_ptr<void> keeps;                           // whatever else must live as long
+};
+
+class Pipeline final : public http::Application {
+ public:
+  explicit Pipeline(PipelineParts parts, Metrics& metrics);
+  Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
+  void finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept override;
+  void refused(std::string_view client, int status, http::H1Error why) noexcept override;
+
+ private:
+  PipelineParts parts_;
+  Metrics& metrics_;
+};
+
+}  // namespace trellis::proxy
