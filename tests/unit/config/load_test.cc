@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -119,8 +118,8 @@ TEST(Parse, LimitsKeys) {
   EXPECT_EQ(parse_with("? { a: b }\n: 1").problems, "a.yaml:1:3: a key must be a plain word, not a map\n");
 }
 
-TEST(Parse, StaysFastOnHostileText) {
-  const auto start = std::chrono::steady_clock::now();
+// A quadratic scan would run into the time limit of the tests.
+TEST(Parse, ComesToAnEndOnHostileText) {
   std::string bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n";
   for (char c = 'b'; c < 'j'; ++c) {
     const std::string before = "*" + std::string(1, static_cast<char>(c - 1));
@@ -135,8 +134,6 @@ TEST(Parse, StaysFastOnHostileText) {
     while (text.size() < (256 << 10)) text += part;
     parse_with(text);
   }
-  // A generous bound that only a quadratic scan would break.
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
 }
 
 TEST(Parse, OfNothingIsNull) {
