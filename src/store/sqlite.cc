@@ -1,0 +1,523 @@
+#include "store/sqlite.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "base/metrics.h"
+
+namespace trellis::store {
+
+namespace {
+
+using Operation = std::shared_ptr<detail::WriteOperation>;
+
+constexpr Duration kProbeEvery = std::chrono::milliseconds(100);
+constexpr Duration kMaxLinger = std::chrono::milliseconds(1);
+
+uint64_t size_of(const std::string& path) noexcept {
+  struct stat about{};
+  return ::stat(path.c_str(), &about) == 0 ? static_cast<uint64_t>(about.st_size) : 0;
+}
+
+// Held for as long as the file is open: two processes on one file, each with its own idea of who checkpoints, would
+// damage it.
+class FileLock {
+ public:
+  FileLock() noexcept = default;
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  ~FileLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Result<void> take(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return fail(errno_error("open " + path, errno).from(Side::self));
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      const int err = errno;
+      ::close(fd);
+      if (err == EWOULDBLOCK) {
+        return fail(Error(Code::failed_precondition, path + ": another process uses this store").from(Side::self));
+      }
+      return fail(errno_error("lock " + path, err).from(Side::self));
+    }
+    fd_ = fd;
+    return {};
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+class BlockingOperation final : public detail::WriteOperation {
+ public:
+  explicit BlockingOperation(const std::function<Result<void>(SqliteConnection&)>& fn) : fn_(fn) {}
+  bool run(SqliteConnection& connection) override {
+    result_.emplace(fn_(connection));
+    return result_->has_value();
+  }
+  void refuse(const Error& why) override { result_.emplace(std::unexpected<Error>(why.clone())); }
+  void finish() override { promise.set_value(std::move(*result_)); }
+
+  std::promise<Result<void>> promise;
+
+ private:
+  const std::function<Result<void>(SqliteConnection&)>& fn_;
+  std::optional<Result<void>> result_;
+};
+
+Error refused(Code code, std::string what) { return Error(code, std::move(what)).from(Side::self); }
+
+}  // namespace
+
+struct SqliteStore::Impl {
+  Impl(SqliteOptions opts, Metrics& metrics)
+      : options(std::move(opts)),
+        write_seconds(seconds_of(metrics, "write", "primary")),
+        commit_seconds(seconds_of(metrics, "commit", "primary")),
+        checkpoint_seconds(seconds_of(metrics, "checkpoint", "primary")),
+        read_seconds(seconds_of(metrics, "read", "replica")),
+        commit_count(metrics.counter("trellis_store_commits_total",
+                                     "Transactions that were made durable, one fsync each.",
+                                     {{"store", options.name}})),
+        operation_count(metrics.counter("trellis_store_writes_total",
+                                        "Write operations; over the commits: the size of a batch.",
+                                        {{"store", options.name}})),
+        refused_count(metrics.counter("trellis_store_refused_total",
+                                      "Write operations that were refused unrun or not committed.",
+                                      {{"store", options.name}})),
+        bytes(metrics.computed(
+            "trellis_store_bytes", "Size of the store's files.", {{"store", options.name}},
+            [path = options.path] { return static_cast<double>(size_of(path) + size_of(path + "-wal")); })),
+        waiting(metrics.computed("trellis_store_waiting", "Write operations that wait for the writer.",
+                                 {{"store", options.name}},
+                                 [this] { return static_cast<double>(queue_size.load(std::memory_order_relaxed)); })) {}
+
+  Histogram& seconds_of(Metrics& metrics, const char* op, const char* role) const {
+    return metrics.histogram("trellis_store_seconds", "Time of an operation of the store, waiting included.",
+                             {{"store", options.name}, {"op", op}, {"role", role}});
+  }
+
+  Result<std::unique_ptr<SqliteConnection>> open_connection(bool read_only) const {
+    SqliteConnection::Options how;
+    how.path = options.path;
+    how.read_only = read_only;
+    how.vfs = options.vfs;
+    return SqliteConnection::open(how);
+  }
+  Result<void> open_writer();
+
+  void work();
+  std::vector<Operation> gather(std::unique_lock<std::mutex>& lock);
+  void run_batch(std::vector<Operation>& batch);
+  Result<void> run_operations(std::vector<Operation>& batch, std::vector<bool>& ran);
+  void answer(std::vector<Operation>& batch);
+  void refuse_all(std::vector<Operation>& batch, const Error& why);
+  void lose_connection(const Error& why);
+  void try_to_recover();
+  void checkpoint_if_due(bool idle);
+  void checkpoint(int mode);
+
+  SqliteOptions options;
+  FileLock file_lock;
+  Histogram& write_seconds;
+  Histogram& commit_seconds;
+  Histogram& checkpoint_seconds;
+  Histogram& read_seconds;
+  Counter& commit_count;
+  Counter& operation_count;
+  Counter& refused_count;
+
+  // WHY a lock: every core hands operations to the one thread that may block.
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<Operation> queue;
+  bool closing = false;
+  std::atomic<size_t> queue_size{0};
+  std::thread thread;
+
+  // WHY a lock: readers are borrowed by threads of the blocking pool, which are about to block anyway.
+  std::mutex reader_mutex;
+  std::condition_variable reader_free;
+  std::vector<std::unique_ptr<SqliteConnection>> readers;
+  size_t reader_count = 0;
+
+  // The writer's own.
+  std::unique_ptr<SqliteConnection> writer;
+  Time next_probe;
+  std::atomic<bool> healthy{true};
+  size_t last_batch = 0;
+  Duration last_commit{0};
+  uint64_t wal_bytes = 0;        // written since the WAL began anew
+  uint64_t next_checkpoint = 0;  // WAL size at which the next one is tried
+
+  std::atomic<uint64_t> commits{0};
+
+  std::shared_ptr<void> bytes;  // last: what they read lives longer
+  std::shared_ptr<void> waiting;
+};
+
+// --- Opening and closing ---
+
+Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Metrics& metrics) {
+  auto impl = std::make_unique<Impl>(std::move(options), metrics);
+  TRY_VOID(impl->file_lock.take(impl->options.path + ".lock"));
+  TRY_VOID(impl->open_writer());
+  // What a crash left in the WAL goes into the file before anyone reads.
+  impl->checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  impl->thread = std::thread([raw = impl.get()] {
+    pthread_setname_np(pthread_self(), "store-writer");
+    raw->work();
+  });
+  return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(impl)));
+}
+
+SqliteStore::SqliteStore(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+SqliteStore::~SqliteStore() { close(); }
+
+void SqliteStore::close() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->closing = true;
+  }
+  impl_->wake.notify_one();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+Result<void> SqliteStore::Impl::open_writer() {
+  TRY(writer, open_connection(false));
+  TRY_VOID(writer->script("CREATE TABLE IF NOT EXISTS store_probe(id INTEGER PRIMARY KEY, at INTEGER NOT NULL)"));
+  sqlite3_wal_hook(
+      writer->handle(),
+      [](void* self, sqlite3* db, const char*, int pages) {
+        (void)db;
+        static_cast<Impl*>(self)->wal_bytes = static_cast<uint64_t>(pages) * 4096;
+        return SQLITE_OK;
+      },
+      this);
+  return {};
+}
+
+const std::string& SqliteStore::name() const noexcept { return impl_->options.name; }
+size_t SqliteStore::queued() const { return impl_->queue_size.load(std::memory_order_relaxed); }
+uint64_t SqliteStore::commits() const noexcept { return impl_->commits.load(std::memory_order_relaxed); }
+bool SqliteStore::writable() const noexcept { return impl_->healthy.load(std::memory_order_relaxed); }
+uint64_t SqliteStore::file_bytes() const {
+  return size_of(impl_->options.path) + size_of(impl_->options.path + "-wal");
+}
+
+// --- Queue ---
+
+Result<void> SqliteStore::enqueue(std::shared_ptr<detail::WriteOperation> operation) {
+  Impl& impl = *impl_;
+  operation->queued = impl.options.clock->now();
+  bool was_empty = false;
+  {
+    const std::lock_guard lock(impl.mutex);
+    if (impl.closing) return fail(refused(Code::unavailable, "the store " + impl.options.name + " is closed"));
+    if (impl.queue.size() >= impl.options.max_queue) {
+      impl.refused_count.add();
+      return fail(refused(Code::resource_exhausted, "too many writes wait for the store " + impl.options.name));
+    }
+    was_empty = impl.queue.empty();
+    impl.queue.push_back(std::move(operation));
+    impl.queue_size.store(impl.queue.size(), std::memory_order_relaxed);
+  }
+  if (was_empty) impl.wake.notify_one();
+  return {};
+}
+
+Result<void> SqliteStore::run_alone(const std::function<Result<void>(SqliteConnection&)>& fn) {
+  auto operation = std::make_shared<BlockingOperation>(fn);
+  std::future<Result<void>> done = operation->promise.get_future();
+  TRY_VOID(enqueue(operation));
+  return done.get();
+}
+
+Result<void> SqliteStore::migrate(std::string_view space, std::span<const Migration> migrations) {
+  // On a connection of its own and not among the operations: a migration is a transaction, and may be long. The writer
+  // waits for it, or it for the writer, as any two connections do.
+  TRY(const std::unique_ptr<SqliteConnection> connection, impl_->open_connection(false));
+  return store::migrate(*connection, space, migrations, unix_millis(impl_->options.clock->wall()));
+}
+
+// --- The writer ---
+
+void SqliteStore::Impl::work() {
+  std::unique_lock lock(mutex);
+  while (true) {
+    if (queue.empty()) {
+      if (closing) break;
+      lock.unlock();
+      checkpoint_if_due(true);
+      lock.lock();
+      const auto ready = [this] { return closing || !queue.empty(); };
+      if (healthy.load(std::memory_order_relaxed)) {
+        wake.wait(lock, ready);
+      } else if (!wake.wait_for(lock, kProbeEvery, ready)) {
+        lock.unlock();
+        try_to_recover();
+        lock.lock();
+        continue;
+      }
+      if (queue.empty()) continue;
+    }
+    std::vector<Operation> batch = gather(lock);
+    lock.unlock();
+    run_batch(batch);
+    batch.clear();
+    checkpoint_if_due(false);
+    lock.lock();
+  }
+  lock.unlock();
+  if (writer) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  {
+    const std::lock_guard guard(reader_mutex);
+    readers.clear();
+  }
+  writer.reset();
+}
+
+// Takes what waits. Only where the last batch showed that several clients write at once, and fewer are here now, a
+// little is waited for the others: they were answered together and come back together. A single client never waits.
+std::vector<Operation> SqliteStore::Impl::gather(std::unique_lock<std::mutex>& lock) {
+  const size_t expected = std::min(last_batch, options.max_batch);
+  if (expected >= 4 && queue.size() < expected / 2 && !closing) {
+    const Duration linger = std::min(kMaxLinger, last_commit / 4);
+    wake.wait_for(lock, linger, [&] { return closing || queue.size() >= expected; });
+  }
+  std::vector<Operation> batch;
+  size_t batch_bytes = 0;
+  while (!queue.empty() && batch.size() < options.max_batch && batch_bytes < options.max_batch_bytes) {
+    batch_bytes += queue.front()->bytes;
+    batch.push_back(std::move(queue.front()));
+    queue.pop_front();
+  }
+  queue_size.store(queue.size(), std::memory_order_relaxed);
+  return batch;
+}
+
+void SqliteStore::Impl::run_batch(std::vector<Operation>& batch) {
+  const Time now = options.clock->now();
+  std::vector<Operation> live;
+  std::vector<Operation> late;
+  for (Operation& operation : batch) (operation->deadline <= now ? late : live).push_back(std::move(operation));
+  if (!late.empty()) {
+    refuse_all(late, refused(Code::deadline_exceeded, "the write waited too long for the store " + options.name));
+  }
+  last_batch = live.size();
+  if (live.empty()) return;
+  if (!healthy.load(std::memory_order_relaxed)) try_to_recover();
+  if (!healthy.load(std::memory_order_relaxed)) {
+    refuse_all(live, refused(Code::unavailable, "the store " + options.name + " takes no writes now"));
+    return;
+  }
+
+  std::vector<bool> ran(live.size());
+  Result<void> done = run_operations(live, ran);
+  if (done) {
+    const Time before = options.clock->now();
+    done = writer->execute("COMMIT");
+    last_commit = options.clock->now() - before;
+    commit_seconds.record(last_commit);
+  }
+  if (!done) {
+    // Nothing of the batch is acknowledged, whatever the operations said.
+    static LogThrottle throttle(std::chrono::seconds(10));
+    log_every(throttle, LogLevel::error, "write to the store failed",
+              {{"store", options.name}, {"error", done.error().to_string()}});
+    const bool lost = writer->last_was_io_error();
+    if (writer->in_transaction()) (void)writer->script("ROLLBACK");
+    const Error why = std::move(done).error();
+    if (lost || writer->in_transaction()) lose_connection(why);
+    const Code code = why.code() == Code::resource_exhausted ? Code::resource_exhausted : Code::unavailable;
+    std::vector<Operation> lost_operations;
+    std::vector<Operation> failed_operations;
+    for (size_t i = 0; i < live.size(); ++i)
+      (ran[i] ? lost_operations : failed_operations).push_back(std::move(live[i]));
+    answer(failed_operations);
+    refuse_all(lost_operations, refused(code, "the store " + options.name + " could not write: " + why.what()));
+    return;
+  }
+  commits.fetch_add(1, std::memory_order_relaxed);
+  commit_count.add();
+  operation_count.add(live.size());
+  const Time after_commit = options.clock->now();
+  for (const Operation& operation : live) write_seconds.record(after_commit - operation->queued);
+  answer(live);
+}
+
+// Marks in `ran` what must be refused if the commit fails: all but those that failed by themselves.
+Result<void> SqliteStore::Impl::run_operations(std::vector<Operation>& batch, std::vector<bool>& ran) {
+  std::fill(ran.begin(), ran.end(), true);
+  TRY_VOID(writer->execute("BEGIN IMMEDIATE"));
+  for (size_t i = 0; i < batch.size(); ++i) {
+    TRY_VOID(writer->execute("SAVEPOINT operation"));
+    if (batch[i]->run(*writer)) {
+      TRY_VOID(writer->execute("RELEASE operation"));
+      continue;
+    }
+    // A full disk or a failed read may have ended the whole transaction.
+    if (!writer->in_transaction()) return fail(writer->error("an operation ended the transaction"));
+    TRY_VOID(writer->execute("ROLLBACK TO operation"));
+    TRY_VOID(writer->execute("RELEASE operation"));
+    ran[i] = false;
+  }
+  return {};
+}
+
+// One message a loop, however many of the batch wait on it.
+void SqliteStore::Impl::answer(std::vector<Operation>& batch) {
+  std::stable_sort(batch.begin(), batch.end(),
+                   [](const Operation& a, const Operation& b) { return std::less<>()(a->home, b->home); });
+  for (size_t from = 0; from < batch.size();) {
+    size_t to = from + 1;
+    while (to < batch.size() && batch[to]->home == batch[from]->home) ++to;
+    Loop* home = batch[from]->home;
+    if (home) {
+      std::vector<Operation> mine(std::make_move_iterator(batch.begin() + static_cast<ptrdiff_t>(from)),
+                                  std::make_move_iterator(batch.begin() + static_cast<ptrdiff_t>(to)));
+      home->post([mine = std::move(mine)] {
+        for (const Operation& operation : mine) operation->finish();
+      });
+    } else {
+      for (size_t i = from; i < to; ++i) batch[i]->finish();
+    }
+    from = to;
+  }
+  batch.clear();
+}
+
+void SqliteStore::Impl::refuse_all(std::vector<Operation>& batch, const Error& why) {
+  refused_count.add(batch.size());
+  for (const Operation& operation : batch) operation->refuse(why);
+  answer(batch);
+}
+
+// --- Faults ---
+
+void SqliteStore::Impl::lose_connection(const Error& why) {
+  log_error("the store refuses writes until it can be written again",
+            {{"store", options.name}, {"error", why.to_string()}});
+  healthy.store(false, std::memory_order_relaxed);
+  writer.reset();
+  next_probe = options.clock->now() + kProbeEvery;
+}
+
+void SqliteStore::Impl::try_to_recover() {
+  if (options.clock->now() < next_probe) return;
+  next_probe = options.clock->now() + kProbeEvery;
+  writer.reset();
+  Result<void> works = open_writer();
+  if (works) works = writer->script("BEGIN IMMEDIATE");
+  if (works) {
+    works =
+        writer->execute("INSERT OR REPLACE INTO store_probe(id, at) VALUES(1, ?1)", unix_millis(options.clock->wall()));
+    if (works) works = writer->script("COMMIT");
+  }
+  if (!works) {
+    writer.reset();
+    return;
+  }
+  healthy.store(true, std::memory_order_relaxed);
+  log_info("the store can be written again", {{"store", options.name}});
+}
+
+// --- Checkpoints ---
+
+void SqliteStore::Impl::checkpoint_if_due(bool idle) {
+  if (!writer) return;
+  if (wal_bytes < options.checkpoint_bytes) {
+    next_checkpoint = options.checkpoint_bytes;
+    if (!idle || size_of(options.path + "-wal") <= options.truncate_bytes) return;
+  }
+  if (idle && size_of(options.path + "-wal") > options.truncate_bytes) {
+    checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+    return;
+  }
+  if (wal_bytes < std::max(next_checkpoint, options.checkpoint_bytes)) return;
+  checkpoint(SQLITE_CHECKPOINT_PASSIVE);
+  // A reader may hold it back: tried again when as much has been added, not after each commit.
+  next_checkpoint = wal_bytes + options.checkpoint_bytes;
+}
+
+void SqliteStore::Impl::checkpoint(int mode) {
+  const Time before = options.clock->now();
+  // A truncating one waits for readers; briefly, since writers wait for it.
+  sqlite3_busy_timeout(writer->handle(), mode == SQLITE_CHECKPOINT_PASSIVE ? 0 : 100);
+  int frames = 0;
+  int moved = 0;
+  const int code = sqlite3_wal_checkpoint_v2(writer->handle(), nullptr, mode, &frames, &moved);
+  sqlite3_busy_timeout(writer->handle(), 2000);
+  checkpoint_seconds.record(options.clock->now() - before);
+  if (code == SQLITE_OK && frames == moved) {
+    wal_bytes = 0;
+  } else if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) {
+    static LogThrottle throttle(std::chrono::seconds(10));
+    log_every(throttle, LogLevel::warn, "checkpoint failed",
+              {{"store", options.name}, {"error", writer->error("checkpoint").to_string()}});
+  }
+}
+
+// --- Readers ---
+
+SqliteStore::Reader::Reader(SqliteStore& owner, Deadline deadline) : store(owner) {
+  Impl& impl = *store.impl_;
+  started = impl.options.clock->now();
+  if (deadline <= started) {
+    error.emplace(refused(Code::deadline_exceeded, "the read waited too long for the store " + impl.options.name));
+    return;
+  }
+  {
+    std::unique_lock lock(impl.reader_mutex);
+    impl.reader_free.wait(lock, [&] { return !impl.readers.empty() || impl.reader_count < impl.options.max_readers; });
+    if (!impl.readers.empty()) {
+      connection = std::move(impl.readers.back());
+      impl.readers.pop_back();
+      return;
+    }
+    ++impl.reader_count;
+  }
+  Result<std::unique_ptr<SqliteConnection>> opened = impl.open_connection(true);
+  if (opened) {
+    connection = *std::move(opened);
+    return;
+  }
+  const std::lock_guard lock(impl.reader_mutex);
+  --impl.reader_count;
+  error.emplace(std::move(opened).error());
+}
+
+SqliteStore::Reader::~Reader() {
+  if (!connection) return;
+  Impl& impl = *store.impl_;
+  impl.read_seconds.record(impl.options.clock->now() - started);
+  // A transaction left open would hold an old state for ever; a connection with an I/O error is not trusted again.
+  if (connection->in_transaction()) (void)connection->script("ROLLBACK");
+  const bool broken = connection->last_was_io_error() || connection->in_transaction();
+  if (broken) connection.reset();
+  {
+    const std::lock_guard lock(impl.reader_mutex);
+    if (broken) {
+      --impl.reader_count;
+    } else {
+      impl.readers.push_back(std::move(connection));
+    }
+  }
+  impl.reader_free.notify_one();
+}
+
+}  // namespace trellis::store

@@ -1,0 +1,346 @@
+#include "store/sqlite.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <semaphore>
+#include <thread>
+#include <vector>
+
+#include "base/metrics.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/loop.h"
+#include "runtime/sync.h"
+#include "tests/fakes/run_task.h"
+#include "tests/unit/store/fault_vfs.h"
+
+namespace trellis::store {
+namespace {
+
+class SqliteStoreTest : public testing::Test {
+ protected:
+  SqliteStoreTest() : pool_(2) {
+    LoopOptions options;
+    options.seed = 1;
+    options.pool = &pool_;
+    loop_ = *Loop::make(options);
+    std::string pattern = testing::TempDir() + "storeXXXXXX";
+    folder_ = mkdtemp(pattern.data());
+    disk_faults().full = false;
+    disk_faults().sync_fails = false;
+    disk_faults().open_fails = false;
+  }
+  ~SqliteStoreTest() override {
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  SqliteOptions options() const {
+    SqliteOptions options;
+    options.path = folder_ + "/test.db";
+    return options;
+  }
+  void open(SqliteOptions how) {
+    auto opened = SqliteStore::open(std::move(how), metrics_);
+    ASSERT_TRUE(opened) << opened.error().to_string();
+    store_ = *std::move(opened);
+    const Migration migration{1, "items",
+                              "CREATE TABLE items(id INTEGER PRIMARY KEY, name TEXT UNIQUE, real REAL, bytes BLOB)"};
+    const auto migrated = store_->migrate("test", std::span(&migration, 1));
+    ASSERT_TRUE(migrated) << migrated.error().to_string();
+  }
+  Task<Result<int64_t>> insert(int64_t id, std::string name) {
+    return store_->write([id, name = std::move(name)](SqliteConnection& db) -> Result<int64_t> {
+      TRY_VOID(db.execute("INSERT INTO items(id, name) VALUES(?1, ?2)", id, name));
+      return id;
+    });
+  }
+  Task<Result<int64_t>> count() {
+    return store_->read([](SqliteConnection& db) -> Result<int64_t> {
+      TRY(Query rows, db.query("SELECT count(*) FROM items"));
+      TRY(const bool row, rows.next());
+      EXPECT_TRUE(row);
+      return rows.integer(0);
+    });
+  }
+  template <class T>
+  T run_to_end(Task<T> task) {
+    return fakes::run_task(*loop_, std::move(task));
+  }
+
+  Metrics metrics_;
+  BlockingPool pool_;
+  std::unique_ptr<Loop> loop_;
+  std::string folder_;
+  std::unique_ptr<SqliteStore> store_;
+};
+
+Task<> insert_and_note(Task<Result<int64_t>> task, int& done, int& failed) {
+  Result<int64_t> result = co_await task;
+  ++(result ? done : failed);
+}
+
+Task<> join(TaskGroup& group) { (void)co_await group.join(kNever); }
+
+TEST_F(SqliteStoreTest, ReadsWhatWasWritten) {
+  open(options());
+  auto task = store_->write([](SqliteConnection& db) -> Result<int64_t> {
+    TRY_VOID(db.execute("INSERT INTO items VALUES(?1, ?2, ?3, ?4)", 7, std::string("n\xc3\xa4me"), 2.5,
+                        Blob{std::string_view("\0\1", 2)}));
+    TRY_VOID(
+        db.execute("INSERT INTO items VALUES(?1, ?2, ?3, ?4)", 8, std::optional<std::string>(), nullptr, std::nullopt));
+    return db.changes();
+  });
+  const auto written = run_to_end(std::move(task));
+  ASSERT_TRUE(written) << written.error().to_string();
+  EXPECT_EQ(*written, 1);
+  const auto read = run_to_end(store_->read([](SqliteConnection& db) -> Result<std::string> {
+    TRY(Query rows, db.query("SELECT id, name, real, bytes FROM items ORDER BY id"));
+    TRY(const bool first, rows.next());
+    EXPECT_TRUE(first);
+    EXPECT_EQ(rows.integer(0), 7);
+    EXPECT_EQ(rows.real(2), 2.5);
+    EXPECT_EQ(rows.blob(3), std::string_view("\0\1", 2));
+    std::string name(rows.text(1));
+    TRY(const bool second, rows.next());
+    EXPECT_TRUE(second);
+    EXPECT_TRUE(rows.is_null(1));
+    EXPECT_EQ(rows.integer_or_null(2), std::nullopt);
+    TRY(const bool third, rows.next());
+    EXPECT_FALSE(third);
+    return name;
+  }));
+  ASSERT_TRUE(read) << read.error().to_string();
+  EXPECT_EQ(*read, "n\xc3\xa4me");
+}
+
+TEST_F(SqliteStoreTest, CommitsManyOperationsTogether) {
+  open(options());
+  // The writer is held, so that all of them wait when it comes back.
+  std::binary_semaphore inside(0);
+  std::binary_semaphore leave(0);
+  std::thread holder([&] {
+    (void)store_->write_now([&](SqliteConnection&) -> Result<int> {
+      inside.release();
+      leave.acquire();
+      return 0;
+    });
+  });
+  inside.acquire();
+  const uint64_t before = store_->commits();
+  TaskGroup group;
+  int done = 0;
+  int failed = 0;
+  for (int i = 0; i < 200; ++i) group.spawn(insert_and_note(insert(i, "name" + std::to_string(i)), done, failed));
+  EXPECT_EQ(store_->queued(), 200u);
+  leave.release();
+  run_to_end(join(group));
+  holder.join();
+  EXPECT_EQ(done, 200);
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(store_->commits() - before, 2u);
+  EXPECT_EQ(run_to_end(count()).value(), 200);
+}
+
+TEST_F(SqliteStoreTest, AFailingOperationTakesOnlyItselfBack) {
+  open(options());
+  std::binary_semaphore inside(0);
+  std::binary_semaphore leave(0);
+  std::thread holder([&] {
+    (void)store_->write_now([&](SqliteConnection&) -> Result<int> {
+      inside.release();
+      leave.acquire();
+      return 0;
+    });
+  });
+  inside.acquire();
+  TaskGroup group;
+  int done = 0;
+  int failed = 0;
+  for (int i = 0; i < 20; ++i) group.spawn(insert_and_note(insert(i, "name" + std::to_string(i / 2)), done, failed));
+  leave.release();
+  run_to_end(join(group));
+  holder.join();
+  EXPECT_EQ(done, 10);
+  EXPECT_EQ(failed, 10);
+  EXPECT_EQ(run_to_end(count()).value(), 10);
+  const auto again = run_to_end(insert(100, "name1"));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code(), Code::already_exists);
+  EXPECT_EQ(again.error().side(), Side::self);
+  // The first statement of an operation that fails later is taken back with it.
+  const auto half = run_to_end(store_->write([](SqliteConnection& db) -> Result<int> {
+    TRY_VOID(db.execute("INSERT INTO items(id, name) VALUES(500, 'half')"));
+    return fail(Code::invalid_argument, "no");
+  }));
+  ASSERT_FALSE(half);
+  EXPECT_EQ(half.error().code(), Code::invalid_argument);
+  EXPECT_EQ(run_to_end(count()).value(), 10);
+}
+
+TEST_F(SqliteStoreTest, ReadersCannotWrite) {
+  open(options());
+  const auto tried = run_to_end(store_->read(
+      [](SqliteConnection& db) -> Result<void> { return db.execute("INSERT INTO items(id, name) VALUES(1, 'x')"); }));
+  ASSERT_FALSE(tried);
+  EXPECT_EQ(tried.error().code(), Code::failed_precondition);
+}
+
+TEST_F(SqliteStoreTest, RefusesWhatWaitedPastItsDeadline) {
+  open(options());
+  auto late = store_->write([](SqliteConnection&) -> Result<int> { return 1; }, Time{});
+  const auto result = run_to_end(std::move(late));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code(), Code::deadline_exceeded);
+  auto late_read = store_->read([](SqliteConnection&) -> Result<int> { return 1; }, Time{});
+  const auto read = run_to_end(std::move(late_read));
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code(), Code::deadline_exceeded);
+}
+
+TEST_F(SqliteStoreTest, RefusesWhenItsQueueIsFull) {
+  SqliteOptions how = options();
+  how.max_queue = 3;
+  open(how);
+  std::binary_semaphore inside(0);
+  std::binary_semaphore leave(0);
+  std::thread holder([&] {
+    (void)store_->write_now([&](SqliteConnection&) -> Result<int> {
+      inside.release();
+      leave.acquire();
+      return 0;
+    });
+  });
+  inside.acquire();
+  TaskGroup group;
+  int done = 0;
+  int failed = 0;
+  for (int i = 0; i < 5; ++i) group.spawn(insert_and_note(insert(i, "n" + std::to_string(i)), done, failed));
+  EXPECT_EQ(failed, 2);
+  leave.release();
+  run_to_end(join(group));
+  holder.join();
+  EXPECT_EQ(done, 3);
+}
+
+TEST_F(SqliteStoreTest, AWaiterThatLeavesDoesNotStopItsOperation) {
+  open(options());
+  {
+    Task<Result<int64_t>> task = insert(1, "left");
+    task.start();
+  }
+  EXPECT_TRUE(run_to_end(insert(2, "stayed")));
+  EXPECT_EQ(run_to_end(count()).value(), 2);
+}
+
+TEST_F(SqliteStoreTest, AFullDiskRefusesWritesAndKeepsReading) {
+  SqliteOptions how = options();
+  how.vfs = faulty_vfs();
+  open(how);
+  ASSERT_TRUE(run_to_end(insert(1, "before")));
+  disk_faults().full = true;
+  for (int i = 0; i < 3; ++i) {
+    const auto refused = run_to_end(insert(2, "during"));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), Code::resource_exhausted) << refused.error().to_string();
+    EXPECT_EQ(run_to_end(count()).value(), 1);
+  }
+  disk_faults().full = false;
+  const auto after = run_to_end(insert(3, "after"));
+  ASSERT_TRUE(after) << after.error().to_string();
+  EXPECT_EQ(run_to_end(count()).value(), 2);
+}
+
+TEST_F(SqliteStoreTest, AFailedSyncAcknowledgesNothingAndRecoversByItself) {
+  SqliteOptions how = options();
+  how.vfs = faulty_vfs();
+  open(how);
+  ASSERT_TRUE(run_to_end(insert(1, "before")));
+  disk_faults().sync_fails = true;
+  const auto lost = run_to_end(insert(2, "during"));
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().code(), Code::unavailable);
+  EXPECT_FALSE(store_->writable());
+  const auto refused = run_to_end(insert(3, "during"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::unavailable);
+  EXPECT_TRUE(run_to_end(count()));
+  disk_faults().sync_fails = false;
+  while (!store_->writable()) loop_->run_once(std::chrono::milliseconds(5));
+  const auto after = run_to_end(insert(4, "after"));
+  ASSERT_TRUE(after) << after.error().to_string();
+}
+
+TEST_F(SqliteStoreTest, OneProcessAtATime) {
+  open(options());
+  Metrics other;
+  const auto second = SqliteStore::open(options(), other);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code(), Code::failed_precondition);
+  store_.reset();
+  EXPECT_TRUE(SqliteStore::open(options(), other));
+}
+
+TEST_F(SqliteStoreTest, WritesTheWalBackWhenItGrows) {
+  SqliteOptions how = options();
+  how.checkpoint_bytes = 64 << 10;
+  how.truncate_bytes = 512 << 10;
+  open(how);
+  const std::string text(2000, 'x');
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(run_to_end(insert(i, text + std::to_string(i))));
+  EXPECT_LT(std::filesystem::file_size(options().path + "-wal"), 512u << 10);
+  EXPECT_GT(std::filesystem::file_size(options().path), 300u << 10);
+  store_.reset();
+  // Closing leaves nothing in the WAL.
+  const std::string wal = options().path + "-wal";
+  EXPECT_TRUE(!std::filesystem::exists(wal) || std::filesystem::file_size(wal) == 0);
+}
+
+TEST_F(SqliteStoreTest, ServesManyThreadsAtOnce) {
+  open(options());
+  std::atomic<int> done{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      LoopOptions how;
+      how.seed = static_cast<uint64_t>(t) + 2;
+      how.pool = &pool_;
+      auto loop = *Loop::make(how);
+      for (int i = 0; i < 50; ++i) {
+        const int64_t id = t * 1000 + i;
+        if (fakes::run_task(*loop, insert(id, std::to_string(id)))) ++done;
+        if (i % 10 == 0) {
+          EXPECT_GE(fakes::run_task(*loop, count()).value_or(0), 1);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(done, 150);
+  EXPECT_EQ(run_to_end(count()).value(), 150);
+}
+
+TEST_F(SqliteStoreTest, AppliesEachMigrationOnceAndRefusesANewerFile) {
+  open(options());
+  const Migration two[] = {{1, "items", "CREATE TABLE wrong(x)"}, {2, "more", "CREATE TABLE more(x)"}};
+  ASSERT_TRUE(store_->migrate("test", two));
+  ASSERT_TRUE(store_->migrate("test", two));
+  // Another user of the file has versions of its own.
+  const Migration other{1, "other", "CREATE TABLE other(x)"};
+  ASSERT_TRUE(store_->migrate("other", std::span(&other, 1)));
+  const auto newer = store_->migrate("test", std::span(two, 1));
+  ASSERT_FALSE(newer);
+  EXPECT_EQ(newer.error().code(), Code::failed_precondition);
+  const Migration renamed[] = {{1, "things", ""}, {2, "more", ""}};
+  EXPECT_FALSE(store_->migrate("test", renamed));
+  // A migration that fails leaves nothing of itself.
+  const Migration broken[] = {two[0], two[1], {3, "broken", "CREATE TABLE half(x); CREATE TABLE half(x)"}};
+  EXPECT_FALSE(store_->migrate("test", broken));
+  const auto half =
+      store_->write_now([](SqliteConnection& db) -> Result<void> { return db.execute("SELECT * FROM half"); });
+  EXPECT_FALSE(half);
+}
+
+}  // namespace
+}  // namespace trellis::store
