@@ -322,7 +322,10 @@ void Worker::read(Connection& c, bool hangup) {
     if (!c.connected) return;
     // What was pipelined in one batch is followed by one batch.
     if (interval_ == 0 && c.in_flight < options_.pipeline) ready(c);
-    if (static_cast<size_t>(n) < want && !hangup) return;
+    if (hangup) continue;
+    if (static_cast<size_t>(n) < want) return;
+    // The body ended where this read did; the next answer, if one was not pipelined behind it, brings its own event.
+    if (drop && c.reader.untouched() && options_.pipeline == 1) return;
   }
 }
 
