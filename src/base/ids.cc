@@ -23,6 +23,17 @@ constexpr std::array<int8_t, 256> crockford_values() {
 }
 constexpr std::array<int8_t, 256> kCrockfordValue = crockford_values();
 
+constexpr std::array<char, 512> hex_pairs() {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::array<char, 512> pairs{};
+  for (size_t i = 0; i < 256; ++i) {
+    pairs[2 * i] = kHex[i >> 4];
+    pairs[2 * i + 1] = kHex[i & 15];
+  }
+  return pairs;
+}
+constexpr std::array<char, 512> kHexPairs = hex_pairs();
+
 // The low 5*digits bits of `value`, most significant first.
 char* put_crockford(char* out, uint64_t value, int digits) noexcept {
   for (int i = digits - 1; i >= 0; --i) {
@@ -59,10 +70,10 @@ std::optional<WallTime> ulid_time(std::string_view id) noexcept {
 }
 
 void write_hex64(char* out, uint64_t value) noexcept {
-  static constexpr char kHex[] = "0123456789abcdef";
-  for (int i = 15; i >= 0; --i) {
-    out[i] = kHex[value & 15];
-    value >>= 4;
+  for (int i = 14; i >= 0; i -= 2) {
+    out[i] = kHexPairs[2 * (value & 255)];
+    out[i + 1] = kHexPairs[2 * (value & 255) + 1];
+    value >>= 8;
   }
 }
 

@@ -59,43 +59,71 @@ char* put_escaped(char* out, unsigned char c) noexcept {
   return out + 5;
 }
 
+// Byte by byte, with words of eight where a text becomes plain again.
+char* escape_bytes(char* out, const char* at, const char* end) noexcept {
+  while (at < end) {
+    const auto c = static_cast<unsigned char>(*at);
+    if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') [[likely]] {
+      *out++ = *at++;
+      continue;
+    }
+    if (c < 0x80) {
+      out = put_escaped(out, c);
+      ++at;
+    } else if (const size_t length = utf8_length(reinterpret_cast<const unsigned char*>(at), end - at)) {
+      std::memcpy(out, at, length);
+      out += length;
+      at += length;
+    } else {
+      std::memcpy(out, "\xEF\xBF\xBD", 3);  // U+FFFD
+      out += 3;
+      ++at;
+    }
+    while (end - at >= 8) {
+      uint64_t word;
+      std::memcpy(&word, at, 8);
+      if (has_special(word)) break;
+      std::memcpy(out, at, 8);
+      at += 8;
+      out += 8;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 char* json_escape(char* out, std::string_view text) noexcept {
   const char* at = text.data();
   const char* end = at + text.size();
-  while (at != end) {
-    size_t scalar = 1;
-    if (end - at >= 8) {
-      uint64_t word;
-      std::memcpy(&word, at, 8);
-      if (!has_special(word)) {
-        std::memcpy(out, at, 8);
-        at += 8;
-        out += 8;
-        continue;
-      }
-      scalar = 8;
-    }
-    for (const char* stop = at + scalar; at < stop;) {
-      const auto c = static_cast<unsigned char>(*at);
-      if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') [[likely]] {
-        *out++ = *at++;
-      } else if (c < 0x80) {
-        out = put_escaped(out, c);
-        ++at;
-      } else if (const size_t length = utf8_length(reinterpret_cast<const unsigned char*>(at), end - at)) {
-        std::memcpy(out, at, length);
-        out += length;
-        at += length;
-      } else {
-        std::memcpy(out, "\xEF\xBF\xBD", 3);  // U+FFFD
-        out += 3;
-        ++at;
-      }
-    }
+  // Most text is plain: words of eight, and the rest by a last word that overlaps what was copied already.
+  while (end - at >= 8) {
+    uint64_t word;
+    std::memcpy(&word, at, 8);
+    if (has_special(word)) return escape_bytes(out, at, end);
+    std::memcpy(out, at, 8);
+    at += 8;
+    out += 8;
   }
-  return out;
+  const auto rest = static_cast<size_t>(end - at);
+  if (text.size() >= 8) {
+    uint64_t word;
+    std::memcpy(&word, end - 8, 8);
+    if (has_special(word)) return escape_bytes(out, at, end);
+    std::memcpy(out + rest - 8, end - 8, 8);
+    return out + rest;
+  }
+  if (rest >= 4) {
+    uint32_t first;
+    uint32_t last;
+    std::memcpy(&first, at, 4);
+    std::memcpy(&last, end - 4, 4);
+    if (has_special(first | static_cast<uint64_t>(last) << 32)) return escape_bytes(out, at, end);
+    std::memcpy(out, &first, 4);
+    std::memcpy(out + rest - 4, &last, 4);
+    return out + rest;
+  }
+  return escape_bytes(out, at, end);
 }
 
 void append_json(std::string& out, std::string_view text) {

@@ -117,9 +117,7 @@ std::string_view decoded(std::string_view name, std::array<char, kMaxName>& out)
   return {out.data(), size};
 }
 
-bool is_secret(std::string_view name, const std::vector<std::string>& secrets) noexcept {
-  std::array<char, kMaxName> room;
-  if (name.find('%') != std::string_view::npos) name = decoded(name, room);
+bool ends_in_secret(std::string_view name, const std::vector<std::string>& secrets) noexcept {
   // password[] and user[password]
   while (!name.empty() && (name.back() == ']' || name.back() == '[')) name.remove_suffix(1);
   if (name.empty()) return false;
@@ -130,6 +128,12 @@ bool is_secret(std::string_view name, const std::vector<std::string>& secrets) n
     if (std::equal(end.begin(), end.end(), secret.begin(), [](char a, char b) { return lower(a) == b; })) return true;
   }
   return false;
+}
+
+bool is_secret(std::string_view name, const std::vector<std::string>& secrets) noexcept {
+  std::array<char, kMaxName> room;
+  if (name.find('%') != std::string_view::npos) name = decoded(name, room);
+  return ends_in_secret(name, secrets);
 }
 
 // Is there a secret name in a parameter? Some servers split at ';' as well, others do not: both readings count.
@@ -169,9 +173,9 @@ char* combined_escape(char* out, std::string_view text) noexcept {
 using Escape = char* (*)(char*, std::string_view) noexcept;
 
 template <Escape escape>
-char* put_query(char* out, std::string_view query, const std::vector<std::string>& secrets) noexcept {
+char* put_redacted(char* out, std::string_view query, const std::vector<std::string>& secrets) noexcept {
   size_t written = 0;
-  for (size_t from = 0; from < query.size() && !secrets.empty();) {
+  for (size_t from = 0; from < query.size();) {
     const size_t end = std::min(query.find('&', from), query.size());
     size_t value_at = 0;
     if (has_secret(query.substr(from, end - from), value_at, secrets) && from + value_at < end) {
@@ -190,11 +194,11 @@ char* put_url(char* out, std::string_view url, const std::vector<std::string>& s
   const size_t mark = url.find('?');
   if (mark == std::string_view::npos) return escape(out, url);
   out = escape(out, url.substr(0, mark + 1));
-  return put_query<escape>(out, url.substr(mark + 1), secrets);
+  return put_redacted<escape>(out, url.substr(mark + 1), secrets);
 }
 
 // ,"name":"text" unless there is no text; `name` comes with its punctuation.
-char* put_text(char* out, std::string_view name, std::string_view text) noexcept {
+inline char* put_text(char* out, std::string_view name, std::string_view text) noexcept {
   if (text.empty()) return out;
   out = put(out, name);
   out = json_escape(out, text);
@@ -219,46 +223,85 @@ AccessLog::AccessLog(AccessLogConfig config, std::string node, std::unique_ptr<F
   append_json(node_json_, limited(node, kMaxOwn));
   if (node.empty()) node_json_.clear();
   std::erase(config_.redact, std::string());
-  for (std::string& name : config_.redact) std::transform(name.begin(), name.end(), name.begin(), lower);
+  for (std::string& name : config_.redact) {
+    std::transform(name.begin(), name.end(), name.begin(), lower);
+    const char last = name.back();
+    ends_secret_[static_cast<unsigned char>(last)] = true;
+    if (last >= 'a' && last <= 'z') ends_secret_[static_cast<unsigned char>(last - 'a' + 'A')] = true;
+    ends_secret_['['] = ends_secret_[']'] = true;
+  }
 }
 
 AccessLog::~AccessLog() = default;
 
 void AccessLog::reopen() noexcept { writer_->reopen(); }
 
+struct AccessLog::Line {
+  const AccessRecord& record;
+  std::string_view path;
+  std::string_view query;
+  std::string_view host;
+  std::string_view user_agent;
+  std::string_view referer;
+
+  Line(const AccessRecord& finished, const AccessLogConfig& config) noexcept
+      : record(finished),
+        path(limited(finished.request.path, config.max_path)),
+        query(limited(finished.request.query, config.max_path)),
+        host(limited(finished.request.authority, config.max_value)) {
+    for (const http::Field& field : finished.request.fields) {
+      if (field.id == FieldId::user_agent && user_agent.empty()) user_agent = limited(field.value, config.max_value);
+      if (field.id == FieldId::referer && referer.empty()) referer = limited(field.value, config.max_value);
+    }
+  }
+};
+
 void AccessLog::write(const AccessRecord& record) const noexcept {
-  char* const room = writer_->try_begin(room_for(record));
+  const Line finished(record, config_);
+  char* const room = writer_->try_begin(room_for(finished));
   if (room == nullptr) [[unlikely]]
     return;
-  writer_->commit(static_cast<size_t>(format(room, record) - room));
+  writer_->commit(static_cast<size_t>(format(room, finished) - room));
 }
 
 std::string AccessLog::line(const AccessRecord& record) const {
-  std::string text(room_for(record), '\0');
-  text.resize(static_cast<size_t>(format(text.data(), record) - text.data()));
+  const Line finished(record, config_);
+  std::string text(room_for(finished), '\0');
+  text.resize(static_cast<size_t>(format(text.data(), finished) - text.data()));
   return text;
 }
 
-size_t AccessLog::room_for(const AccessRecord& record) const noexcept {
-  const http::Request& request = record.request;
-  const http::RequestContext& context = record.context;
+// Almost every query is free of secrets; one look at what stands before each '=' tells. An encoded name needs the
+// longer look.
+bool AccessLog::may_hold_secrets(std::string_view query) const noexcept {
+  if (config_.redact.empty()) return false;
+  unsigned char before = 0;
+  for (size_t i = 0; i < query.size(); ++i) {
+    const auto c = static_cast<unsigned char>(query[i]);
+    if (c == '%' || (c == '=' && ends_secret_[before] && ends_in_secret(query.substr(0, i), config_.redact)))
+      return true;
+    before = c;
+  }
+  return false;
+}
+
+size_t AccessLog::room_for(const Line& line) const noexcept {
+  const http::RequestContext& context = line.record.context;
   const auto own = [](std::string_view text) { return std::min(text.size(), kMaxOwn); };
-  const size_t foreign =
-      std::min(request.path.size(), config_.max_path) + std::min(request.query.size(), config_.max_path) +
-      std::min(request.authority.size(), config_.max_value) + std::min(request.method_text.size(), kMaxMethod) +
-      std::min(request.fields.value(FieldId::user_agent).size(), config_.max_value) +
-      std::min(request.fields.value(FieldId::referer).size(), config_.max_value);
+  const size_t foreign = line.path.size() + line.query.size() + line.host.size() + line.user_agent.size() +
+                         line.referer.size() + std::min(line.record.request.method_text.size(), kMaxMethod);
   const size_t ours = own(context.listener) + own(context.client_address) + own(context.upstream) +
                       own(context.upstream_host) + own(context.cache_status) + own(context.route) +
                       own(context.request_id) + own(context.outcome);
   return kFixedRoom + node_json_.size() + kJsonGrowth * (foreign + ours);
 }
 
-char* AccessLog::format(char* out, const AccessRecord& record) const noexcept {
-  return config_.format == AccessLogConfig::Format::json ? format_json(out, record) : format_combined(out, record);
+char* AccessLog::format(char* out, const Line& line) const noexcept {
+  return config_.format == AccessLogConfig::Format::json ? format_json(out, line) : format_combined(out, line);
 }
 
-char* AccessLog::format_json(char* out, const AccessRecord& record) const noexcept {
+char* AccessLog::format_json(char* out, const Line& line) const noexcept {
+  const AccessRecord& record = line.record;
   const http::Request& request = record.request;
   const http::RequestContext& context = record.context;
   const auto own = [](std::string_view text) { return limited(text, kMaxOwn); };
@@ -275,11 +318,12 @@ char* AccessLog::format_json(char* out, const AccessRecord& record) const noexce
   out = put_text(out, ",\"listener\":\"", own(context.listener));
   out = put_text(out, ",\"client\":\"", own(context.client_address));
   out = put_text(out, ",\"method\":\"", method_of(request));
-  out = put_text(out, ",\"host\":\"", limited(request.authority, config_.max_value));
-  out = put_text(out, ",\"path\":\"", limited(request.path, config_.max_path));
-  if (!request.query.empty()) {
+  out = put_text(out, ",\"host\":\"", line.host);
+  out = put_text(out, ",\"path\":\"", line.path);
+  if (!line.query.empty()) {
     out = put(out, ",\"query\":\"");
-    out = put_query<json_escape>(out, limited(request.query, config_.max_path), config_.redact);
+    out = may_hold_secrets(line.query) ? put_redacted<json_escape>(out, line.query, config_.redact)
+                                       : json_escape(out, line.query);
     *out++ = '"';
   }
   out = put(out, ",\"version\":\"1.");
@@ -311,11 +355,10 @@ char* AccessLog::format_json(char* out, const AccessRecord& record) const noexce
     write_hex64(out + 16, context.trace.trace_id_low);
     out = put(out + 32, "\"");
   }
-  out = put_text(out, ",\"user_agent\":\"", limited(request.fields.value(FieldId::user_agent), config_.max_value));
-  if (const std::string_view referer = limited(request.fields.value(FieldId::referer), config_.max_value);
-      !referer.empty()) {
+  out = put_text(out, ",\"user_agent\":\"", line.user_agent);
+  if (!line.referer.empty()) {
     out = put(out, ",\"referer\":\"");
-    out = put_url<json_escape>(out, referer, config_.redact);
+    out = put_url<json_escape>(out, line.referer, config_.redact);
     *out++ = '"';
   }
   if (context.failed_side != Side::unset) out = put_text(out, ",\"side\":\"", to_string(context.failed_side));
@@ -323,7 +366,8 @@ char* AccessLog::format_json(char* out, const AccessRecord& record) const noexce
   return put(out, "}\n");
 }
 
-char* AccessLog::format_combined(char* out, const AccessRecord& record) const noexcept {
+char* AccessLog::format_combined(char* out, const Line& line) const noexcept {
+  const AccessRecord& record = line.record;
   const http::Request& request = record.request;
   const http::RequestContext& context = record.context;
 
@@ -335,10 +379,10 @@ char* AccessLog::format_combined(char* out, const AccessRecord& record) const no
   out = put(out, "] \"");
   out = combined_escape(out, method_of(request));
   *out++ = ' ';
-  out = combined_escape(out, limited(request.path, config_.max_path));
-  if (!request.query.empty()) {
+  out = combined_escape(out, line.path);
+  if (!line.query.empty()) {
     *out++ = '?';
-    out = put_query<combined_escape>(out, limited(request.query, config_.max_path), config_.redact);
+    out = put_redacted<combined_escape>(out, line.query, config_.redact);
   }
   out = put(out, " HTTP/1.");
   out = put_number(out, request.version_minor);
@@ -347,11 +391,9 @@ char* AccessLog::format_combined(char* out, const AccessRecord& record) const no
   *out++ = ' ';
   out = record.bytes_out > 0 ? put_number(out, record.bytes_out) : put_dash(out);
   out = put(out, " \"");
-  const std::string_view referer = limited(request.fields.value(FieldId::referer), config_.max_value);
-  out = referer.empty() ? put_dash(out) : put_url<combined_escape>(out, referer, config_.redact);
+  out = line.referer.empty() ? put_dash(out) : put_url<combined_escape>(out, line.referer, config_.redact);
   out = put(out, "\" \"");
-  const std::string_view agent = limited(request.fields.value(FieldId::user_agent), config_.max_value);
-  out = agent.empty() ? put_dash(out) : combined_escape(out, agent);
+  out = line.user_agent.empty() ? put_dash(out) : combined_escape(out, line.user_agent);
   return put(out, "\"\n");
 }
 

@@ -8,6 +8,7 @@
 // request_id* trace_id* user_agent* referer* side* outcome*.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,13 +72,16 @@ class AccessLog {
   std::string line(const AccessRecord& record) const;
 
  private:
-  size_t room_for(const AccessRecord& record) const noexcept;
-  char* format(char* out, const AccessRecord& record) const noexcept;
-  char* format_json(char* out, const AccessRecord& record) const noexcept;
-  char* format_combined(char* out, const AccessRecord& record) const noexcept;
+  struct Line;  // a record and what was looked up for it
+  size_t room_for(const Line& line) const noexcept;
+  char* format(char* out, const Line& line) const noexcept;
+  char* format_json(char* out, const Line& line) const noexcept;
+  char* format_combined(char* out, const Line& line) const noexcept;
+  bool may_hold_secrets(std::string_view query) const noexcept;
 
   AccessLogConfig config_;
-  std::string node_json_;  // escaped once
+  std::array<bool, 256> ends_secret_{};  // the bytes that can stand before the '=' of a secret
+  std::string node_json_;                // escaped once
   std::unique_ptr<FileWriter> writer_;
 };
 
