@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "http/h1_names.h"
 #include "http/h1_scan.h"
 #include "http/target.h"
 
@@ -138,24 +139,37 @@ bool is_ambiguous(std::string_view name) noexcept {
   }
 }
 
-// One field line; leaves `p` behind its CRLF.
-H1Error read_field(const char*& p, const char* end, Field& field) noexcept {
-  const char* const name = p;
-  uint8_t seen = 0;
-  while (p != end) {
-    const uint8_t classes = classes_of(*p);
-    if ((classes & scan::kToken) == 0) break;
-    seen |= classes;
-    ++p;
+// A name that is none, or what stands where it should.
+H1Error name_fault(const char* name, const char* p, const char* end) noexcept {
+  if (p == end) return H1Error::bad_field_line;
+  if (*p == ' ' || *p == '\t') {
+    if (p == name) return H1Error::obs_fold;
+    while (p != end && (*p == ' ' || *p == '\t')) ++p;
+    return p != end && *p == ':' ? H1Error::space_before_colon : H1Error::bad_field_name;
   }
-  if (p == end || *p != ':' || p == name) [[unlikely]] {
-    if (p == end) return H1Error::bad_field_line;
-    if (*p == ' ' || *p == '\t') {
-      if (p == name) return H1Error::obs_fold;
-      while (p != end && (*p == ' ' || *p == '\t')) ++p;
-      return p != end && *p == ':' ? H1Error::space_before_colon : H1Error::bad_field_name;
+  return fault_at(p, end, *p == '\r' ? H1Error::bad_field_line : H1Error::bad_field_name);
+}
+
+// One field line; leaves `p` behind its CRLF.
+inline H1Error read_field(const char*& p, const char* end, Field& field) noexcept {
+  const char* const name = p;
+  // A name that is known needs no look at its characters: most are, and are told by their first 32 bytes.
+  const size_t colon = scan::find_colon(p, end);
+  if (colon > 0) field.id = names::find(between(p, p + colon));
+  if (field.id != FieldId::unknown) {
+    p += colon;
+  } else {
+    uint8_t seen = 0;
+    for (; p != end; ++p) {
+      const uint8_t classes = classes_of(*p);
+      if ((classes & scan::kToken) == 0) break;
+      seen |= classes;
     }
-    return fault_at(p, end, *p == '\r' ? H1Error::bad_field_line : H1Error::bad_field_name);
+    if (p == end || *p != ':' || p == name) [[unlikely]]
+      return name_fault(name, p, end);
+    if (colon == 0) field.id = names::find(between(name, p));
+    if ((seen & scan::kUnderscore) != 0 && is_ambiguous(between(name, p))) [[unlikely]]
+      return H1Error::ambiguous_name;
   }
   field.name = between(name, p);
   ++p;
@@ -168,9 +182,6 @@ H1Error read_field(const char*& p, const char* end, Field& field) noexcept {
   while (last != value && (last[-1] == ' ' || last[-1] == '\t')) --last;
   field.value = between(value, last);
   p += 2;
-  field.id = field_id(field.name);
-  if ((seen & scan::kUnderscore) != 0 && is_ambiguous(field.name)) [[unlikely]]
-    return H1Error::ambiguous_name;
   return H1Error::none;
 }
 
@@ -459,6 +470,12 @@ std::optional<size_t> HeadScanner::find_end(std::string_view bytes, const H1Limi
   if (error_ != H1Error::none) return std::nullopt;
   const char* const begin = bytes.data();
   const char* const end = begin + bytes.size();
+  // What the parser gets is read byte by byte there: here it is enough to know where it ends.
+  if (const char* const head_end = scan::find_empty_line(begin + looked_, end)) {
+    const auto size = static_cast<size_t>(head_end - begin);
+    if (size > limits.max_head) return refuse(H1Error::head_too_large);
+    return size;
+  }
   const char* const first = kind_ == HeadKind::request && at_crlf(begin, end) ? begin + 2 : begin;
   const char* line_end = nullptr;  // of the start line, when it was found in this call
   const char* p = begin + looked_;

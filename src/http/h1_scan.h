@@ -98,4 +98,55 @@ inline const char* find_invisible(const char* p, const char* end) noexcept {
   return p;
 }
 
+// How many bytes stand before the first ':', when it is among the next 32 and no byte before it is below 0x21; 0 when
+// not, and near the end of the range (where nothing can be said by looking at 16 bytes at a time).
+inline size_t find_colon(const char* p, const char* end) noexcept {
+#if defined(__SSE2__)
+  const __m128i colon = _mm_set1_epi8(':');
+  const __m128i space = _mm_set1_epi8(' ');
+  uint32_t base = 0;
+  for (; base < 32 && end - p >= 16; base += 16, p += 16) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const auto low = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, space), v)));
+    const auto found = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(v, colon)));
+    if (found != 0) {
+      const auto at = static_cast<uint32_t>(std::countr_zero(found));
+      return (low & ((1U << at) - 1)) == 0 ? base + at : 0;
+    }
+    if (low != 0) return 0;
+  }
+#endif
+  (void)p;
+  (void)end;
+  return 0;
+}
+
+// The end of the first CRLF CRLF. nullptr: there is none, or a stray LF stands so near to another that a slower look is
+// due.
+inline const char* find_empty_line(const char* p, const char* end) noexcept {
+#if defined(__SSE2__)
+  if (end - p < 18) return nullptr;
+  const char* const begin = p;
+  const __m128i lf = _mm_set1_epi8('\n');
+  while (true) {
+    if (end - p < 18) {
+      if (end - p <= 2) return nullptr;
+      p = end - 18;  // looks at some bytes twice
+    }
+    // LF, any byte, LF.
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i ahead = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 2));
+    const __m128i both = _mm_and_si128(_mm_cmpeq_epi8(here, lf), _mm_cmpeq_epi8(ahead, lf));
+    if (const auto mask = static_cast<uint32_t>(_mm_movemask_epi8(both)); mask != 0) {
+      const char* const at = p + std::countr_zero(mask);
+      return at > begin && at[-1] == '\r' && at[1] == '\r' ? at + 3 : nullptr;
+    }
+    p += 16;
+  }
+#endif
+  (void)p;
+  (void)end;
+  return nullptr;
+}
+
 }  // namespace trellis::http::scan
