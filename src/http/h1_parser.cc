@@ -110,7 +110,7 @@ H1Error read_status_line(const char*& p, const char* end, size_t max_line, Statu
   if (p != end && *p == ' ') {
     ++p;
     const char* const reason = p;
-    p = scan::find_control(p, end);
+    p = scan::find_control(start, p, end);
     line.reason = between(reason, p);
   }
   if (!at_crlf(p, end)) return fault_at(p, end, H1Error::bad_status_line);
@@ -151,10 +151,12 @@ H1Error name_fault(const char* name, const char* p, const char* end) noexcept {
 }
 
 // One field line; leaves `p` behind its CRLF.
-inline H1Error read_field(const char*& p, const char* end, Field& field) noexcept {
+// Memory may be read from `begin` on.
+[[gnu::always_inline]] inline H1Error read_field(const char* begin, const char*& p, const char* end,
+                                                 Field& field) noexcept {
   const char* const name = p;
   // A name that is known needs no look at its characters: most are, and are told by their first 32 bytes.
-  const size_t colon = scan::find_colon(p, end);
+  const size_t colon = scan::find_colon(begin, p, end);
   if (colon > 0) field.id = names::find(between(p, p + colon));
   if (field.id != FieldId::unknown) {
     p += colon;
@@ -175,7 +177,7 @@ inline H1Error read_field(const char*& p, const char* end, Field& field) noexcep
   ++p;
   while (p != end && (*p == ' ' || *p == '\t')) ++p;
   const char* const value = p;
-  p = scan::find_control(p, end);
+  p = scan::find_control(begin, p, end);
   if (!at_crlf(p, end)) [[unlikely]]
     return fault_at(p, end, H1Error::bad_field_value);
   const char* last = p;
@@ -250,11 +252,12 @@ H1Error read_connection(std::string_view value, HeadKind kind, Summary& seen) no
 }
 
 // All field lines up to the empty line, which must be the end of the head.
-H1Error read_fields(const char* p, const char* end, size_t max_fields, HeadKind kind, Fields& fields, Summary& seen) {
+H1Error read_fields(const char* begin, const char* p, const char* end, size_t max_fields, HeadKind kind, Fields& fields,
+                    Summary& seen) {
   size_t count = 0;
   while (!at_crlf(p, end)) {
     Field field;
-    if (const H1Error error = read_field(p, end, field); error != H1Error::none) [[unlikely]]
+    if (const H1Error error = read_field(begin, p, end, field); error != H1Error::none) [[unlikely]]
       return error;
     if (++count > max_fields) return H1Error::too_many_fields;
     switch (field.id) {
@@ -432,7 +435,7 @@ bool valid_token(std::string_view text) noexcept {
 
 bool valid_field_value(std::string_view text) noexcept {
   const char* const end = text.data() + text.size();
-  return scan::find_control(text.data(), end) == end;
+  return scan::find_control(text.data(), text.data(), end) == end;
 }
 
 bool valid_authority(std::string_view text) noexcept {
@@ -481,7 +484,7 @@ std::optional<size_t> HeadScanner::find_end(std::string_view bytes, const H1Limi
   const char* p = begin + looked_;
   std::optional<size_t> found;
   while (true) {
-    p = scan::find_control(p, end);
+    p = scan::find_control(begin, p, end);
     if (p == end) break;
     if (*p != '\r') {
       const bool in_start_line = !line_seen_ && line_end == nullptr;
@@ -548,7 +551,7 @@ H1Error parse_request_head(std::string_view head, const H1Limits& limits, Reques
   out.version_minor = line.minor;
 
   Summary seen;
-  if (const H1Error error = read_fields(p, end, limits.max_fields, HeadKind::request, out.fields, seen);
+  if (const H1Error error = read_fields(head.data(), p, end, limits.max_fields, HeadKind::request, out.fields, seen);
       error != H1Error::none) {
     return error;
   }
@@ -589,7 +592,7 @@ H1Error parse_response_head(std::string_view head, const H1Limits& limits, Metho
   out.reason = line.reason;
 
   Summary seen;
-  if (const H1Error error = read_fields(p, end, limits.max_fields, HeadKind::response, out.fields, seen);
+  if (const H1Error error = read_fields(head.data(), p, end, limits.max_fields, HeadKind::response, out.fields, seen);
       error != H1Error::none) {
     return error;
   }
@@ -631,7 +634,7 @@ H1Error parse_field_lines(std::string_view lines, size_t max_fields, Fields& out
   size_t count = 0;
   while (p != end) {
     Field field;
-    if (const H1Error error = read_field(p, end, field); error != H1Error::none) return error;
+    if (const H1Error error = read_field(lines.data(), p, end, field); error != H1Error::none) return error;
     if (++count > max_fields) return H1Error::too_many_fields;
     out.add(field);
   }

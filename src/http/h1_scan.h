@@ -63,19 +63,30 @@ constexpr bool is_visible(char c) noexcept {
   return c > 0x20 && c < 0x7f;
 }  // char is signed or not: 0x80.. is out either way
 
-// The first control byte (CR and LF are some, HTAB is not), or `end`.
-inline const char* find_control(const char* p, const char* end) noexcept {
 #if defined(__SSE2__)
-  const __m128i last_control = _mm_set1_epi8(0x1f);
-  const __m128i tab = _mm_set1_epi8('\t');
-  const __m128i del = _mm_set1_epi8(0x7f);
-  while (end - p >= 16) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, last_control), v);
-    const __m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), low), _mm_cmpeq_epi8(v, del));
-    if (const auto mask = static_cast<uint32_t>(_mm_movemask_epi8(bad)); mask != 0) return p + std::countr_zero(mask);
-    p += 16;
+inline __m128i load(const char* p) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+inline uint32_t control_mask(__m128i v) noexcept {
+  const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+  const __m128i tab = _mm_cmpeq_epi8(v, _mm_set1_epi8('\t'));
+  const __m128i del = _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f));
+  return static_cast<uint32_t>(_mm_movemask_epi8(_mm_or_si128(_mm_andnot_si128(tab, low), del)));
+}
+#endif
+
+// The first control byte from `p` on (CR and LF are some, HTAB is not), or `end`. From `begin` on memory may be read:
+// near the end 16 bytes are looked at that began before `p`.
+inline const char* find_control(const char* begin, const char* p, const char* end) noexcept {
+#if defined(__SSE2__)
+  for (; end - p >= 16; p += 16) {
+    if (const uint32_t mask = control_mask(load(p)); mask != 0) return p + std::countr_zero(mask);
   }
+  if (end - begin >= 16) {
+    const uint32_t mask = control_mask(load(end - 16)) >> (16 - (end - p));
+    return mask != 0 ? p + std::countr_zero(mask) : end;
+  }
+#else
+  (void)begin;
 #endif
   while (p != end && !is_control(*p)) ++p;
   return p;
@@ -87,7 +98,7 @@ inline const char* find_invisible(const char* p, const char* end) noexcept {
   const __m128i first_visible = _mm_set1_epi8(0x21);
   const __m128i del = _mm_set1_epi8(0x7f);
   while (end - p >= 16) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i v = load(p);
     const __m128i bad =
         _mm_or_si128(_mm_cmplt_epi8(v, first_visible), _mm_cmpeq_epi8(v, del));  // signed: 0x80.. is below
     if (const auto mask = static_cast<uint32_t>(_mm_movemask_epi8(bad)); mask != 0) return p + std::countr_zero(mask);
@@ -98,26 +109,32 @@ inline const char* find_invisible(const char* p, const char* end) noexcept {
   return p;
 }
 
-// How many bytes stand before the first ':', when it is among the next 32 and no byte before it is below 0x21; 0 when
-// not, and near the end of the range (where nothing can be said by looking at 16 bytes at a time).
-inline size_t find_colon(const char* p, const char* end) noexcept {
+// How many bytes stand before the first ':', when it is among the next 32 and no byte before it is below 0x21; else 0.
+// `begin`: as above.
+inline size_t find_colon(const char* begin, const char* p, const char* end) noexcept {
 #if defined(__SSE2__)
   const __m128i colon = _mm_set1_epi8(':');
   const __m128i space = _mm_set1_epi8(' ');
-  uint32_t base = 0;
-  for (; base < 32 && end - p >= 16; base += 16, p += 16) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const auto low = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, space), v)));
-    const auto found = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(v, colon)));
+  for (uint32_t base = 0; base < 32; base += 16, p += 16) {
+    int beyond = 0;  // bytes of the 16 that lie before p
+    if (end - p < 16) {
+      if (end == p || end - begin < 16) return 0;
+      beyond = 16 - static_cast<int>(end - p);
+    }
+    const __m128i v = load(p - beyond);
+    const uint32_t low = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, space), v))) >> beyond;
+    const uint32_t found = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(v, colon))) >> beyond;
     if (found != 0) {
       const auto at = static_cast<uint32_t>(std::countr_zero(found));
       return (low & ((1U << at) - 1)) == 0 ? base + at : 0;
     }
-    if (low != 0) return 0;
+    if (low != 0 || beyond > 0) return 0;
   }
-#endif
+#else
+  (void)begin;
   (void)p;
   (void)end;
+#endif
   return 0;
 }
 
@@ -134,8 +151,8 @@ inline const char* find_empty_line(const char* p, const char* end) noexcept {
       p = end - 18;  // looks at some bytes twice
     }
     // LF, any byte, LF.
-    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m128i ahead = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 2));
+    const __m128i here = load(p);
+    const __m128i ahead = load(p + 2);
     const __m128i both = _mm_and_si128(_mm_cmpeq_epi8(here, lf), _mm_cmpeq_epi8(ahead, lf));
     if (const auto mask = static_cast<uint32_t>(_mm_movemask_epi8(both)); mask != 0) {
       const char* const at = p + std::countr_zero(mask);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,8 @@
 
 namespace trellis::http {
 namespace {
+
+using namespace std::string_literals;
 
 TEST(H1Parser, ReadsAnOrdinaryRequest) {
   ReadRequest read(
@@ -219,6 +222,33 @@ TEST(H1Parser, AnswersFaultsWithTheirStatus) {
   EXPECT_EQ(error.code(), Code::data_loss);
   EXPECT_EQ(error.side(), Side::upstream);
   EXPECT_EQ(error.what(), "bad_chunk_size");
+}
+
+TEST(H1Parser, KnowsEveryFieldNameInAnyCase) {
+  // The parser's own lookup of names must agree with field_id(), near the end of a head (short value) and far from it.
+  std::vector<std::string> known = {
+#define X(id, name) name,
+      TRELLIS_HTTP_FIELDS(X)
+#undef X
+  };
+  for (const std::string& name : known) {
+    if (field_id(name) == FieldId::content_length || field_id(name) == FieldId::transfer_encoding) continue;
+    std::string upper = name;
+    for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    std::string other = name;
+    other.back() = 'q';
+    for (const std::string& spelling : {name, upper, other, name + "x", "x" + name}) {
+      for (const std::string& value : {""s, std::string(100, 'v')}) {
+        Arena arena;
+        Fields fields(arena);
+        const std::string line = spelling + ":" + value + "\r\n";
+        ASSERT_EQ(parse_field_lines(line, 1, fields), H1Error::none) << spelling;
+        EXPECT_EQ(fields.begin()->id, field_id(spelling)) << spelling;
+        EXPECT_EQ(fields.begin()->name, spelling);
+        EXPECT_EQ(fields.begin()->value, value);
+      }
+    }
+  }
 }
 
 TEST(HeadScanner, FindsTheEndHoweverTheBytesCome) {
