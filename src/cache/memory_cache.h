@@ -1,0 +1,372 @@
+// The memory tier of a cache: objects of any type under string keys, bounded by bytes, evicted by S3-FIFO, shared by
+// all cores. A MemoryCache is one budget of memory (`caches:` in the configuration); each user of it has a
+// CacheSpace<T> of its own, a typed view with its own keys and counters. Built by the app; lives longer than every
+// space and every loop that waits in it.
+//
+// WHY shared and locked, where data otherwise belongs to a core: an invalidation must hold for every core at once (a
+// link that was deleted does not redirect any more), and one copy of each object makes the most of the memory. Shards
+// keep the cores apart; a hit takes one lock for some tens of nanoseconds, moves nothing and allocates nothing.
+//
+// Time comes from the caller (its loop's now()), so a test moves it by hand.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/time.h"
+#include "cache/flight.h"
+#include "cache/s3fifo.h"
+#include "cache/shard_lock.h"
+#include "runtime/loop.h"
+#include "runtime/task.h"
+
+namespace trellis {
+inline namespace base {
+class Counter;
+class Metrics;
+}  // namespace base
+}  // namespace trellis
+
+namespace trellis::cache {
+
+// An object in the cache, or one that just left it and is still in use. Immutable but for its place in the cache.
+class CacheEntry : private S3Node {
+ public:
+  CacheEntry(uint32_t space, std::string key, bool negative)
+      : space_(space), negative_(negative), key_(std::move(key)) {}
+  virtual ~CacheEntry() = default;
+  CacheEntry(const CacheEntry&) = delete;
+  CacheEntry& operator=(const CacheEntry&) = delete;
+
+  std::string_view key() const noexcept { return key_; }
+  bool negative() const noexcept { return negative_; }
+
+  void acquire() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void drop() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+ private:
+  friend class MemoryCache;
+  std::atomic<uint32_t> references_{1};
+  uint32_t space_;
+  bool negative_;
+  CacheEntry* chain_ = nullptr;  // in its bucket
+  Time expires_ = kNever;
+  std::string key_;
+};
+
+// A counted reference to an entry.
+class EntryRef {
+ public:
+  EntryRef() noexcept = default;
+  explicit EntryRef(CacheEntry* taken_over) noexcept : entry_(taken_over) {}
+  EntryRef(const EntryRef& other) noexcept : entry_(other.entry_) {
+    if (entry_) entry_->acquire();
+  }
+  EntryRef(EntryRef&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+  EntryRef& operator=(EntryRef other) noexcept {
+    std::swap(entry_, other.entry_);
+    return *this;
+  }
+  ~EntryRef() {
+    if (entry_) entry_->drop();
+  }
+  explicit operator bool() const noexcept { return entry_ != nullptr; }
+  CacheEntry* get() const noexcept { return entry_; }
+
+ private:
+  CacheEntry* entry_ = nullptr;
+};
+
+struct MemoryCacheOptions {
+  std::string name = "memory";             // in metrics
+  uint64_t capacity = uint64_t{64} << 20;  // bytes, keys and bookkeeping included
+  size_t shards = 0;                       // a power of two; 0: by the capacity
+};
+
+enum class CacheOutcome : uint8_t { hit, negative, miss, coalesced };
+std::string_view to_string(CacheOutcome outcome) noexcept;
+
+// The counters of a space.
+struct CacheSpaceCounters {
+  CacheSpaceCounters(Metrics& metrics, std::string_view cache, std::string_view space);
+  void count(CacheOutcome outcome) const noexcept;
+
+ private:
+  Counter* counters_[4];
+};
+
+class MemoryCache {
+ public:
+  MemoryCache(MemoryCacheOptions options, Metrics& metrics);
+  ~MemoryCache();
+  MemoryCache(const MemoryCache&) = delete;
+  MemoryCache& operator=(const MemoryCache&) = delete;
+
+  uint64_t bytes() const;
+  size_t objects() const;
+  uint64_t capacity() const noexcept { return options_.capacity; }
+  const std::string& name() const noexcept { return options_.name; }
+  Metrics& metrics() const noexcept { return metrics_; }
+
+  // What follows is for CacheSpace.
+
+  // A load in flight. One a key and space; the first to miss leads it.
+  struct Load {
+    Flight flight;
+    enum class State : uint8_t { running, done, failed, abandoned } state = State::running;
+    EntryRef entry;              // of done
+    std::optional<Error> error;  // of failed
+    bool stale = false;          // invalidated while it ran; under the shard's lock
+  };
+  uint32_t new_space() noexcept { return next_space_.fetch_add(1, std::memory_order_relaxed); }
+  static uint64_t hash_of(uint32_t space, std::string_view key) noexcept { return hash64(key, space); }
+
+  // fn(CacheEntry&) runs under the shard's lock when there is a fresh entry: short, no waiting, no call of this cache.
+  template <class F>
+  bool with(uint32_t space, std::string_view key, Time now, F&& fn) {
+    const uint64_t hash = hash_of(space, key);
+    Shard& shard = shard_of(hash);
+    const std::lock_guard lock(shard.lock);
+    CacheEntry* entry = find(shard, hash, space, key, now);
+    if (!entry) return false;
+    fn(*entry);
+    return true;
+  }
+  // The entry; or null and the load to wait for; `leads`: this caller has to run it and end it by one of the two below.
+  EntryRef find_or_join(uint32_t space, std::string_view key, Time now, std::shared_ptr<Load>& load, bool& leads);
+  // The entry is cached unless an invalidation came in between. A null entry and no error: abandoned, a waiter leads
+  // the next.
+  void end_load(uint32_t space, std::string_view key, const std::shared_ptr<Load>& load, EntryRef entry,
+                std::optional<Error> error);
+
+  void invalidate(uint32_t space, std::string_view key);
+  // Changes with every invalidation and insertion near this key.
+  uint64_t stamp(uint32_t space, std::string_view key);
+  // Invalidates what is there and puts the entry in its place, unless something changed since the stamp.
+  void replace(uint32_t space, EntryRef entry, uint64_t stamp);
+  static void set_size(CacheEntry& entry, size_t bytes, Time expires) noexcept;
+
+ private:
+  struct alignas(64) Shard {
+    ShardLock lock;
+    std::vector<CacheEntry*> buckets;
+    size_t size = 0;
+    uint64_t generation = 0;
+    std::optional<S3Fifo> policy;
+    std::unordered_map<std::string, std::shared_ptr<Load>, StringHash, std::equal_to<>> loads;  // space before the key
+  };
+  enum class Reason : uint8_t { capacity, expired, invalidated };
+
+  // The low bits choose the bucket, the high ones the shard.
+  Shard& shard_of(uint64_t hash) const noexcept { return shards_[(hash >> 48) & shard_mask_]; }
+  CacheEntry* find(Shard& shard, uint64_t hash, uint32_t space, std::string_view key, Time now) {
+    for (CacheEntry* entry = shard.buckets[hash & (shard.buckets.size() - 1)]; entry; entry = entry->chain_) {
+      if (entry->hash != hash || entry->space_ != space || entry->key_ != key) continue;
+      if (entry->expires_ <= now) [[unlikely]] {
+        unlink(shard, *entry, Reason::expired);
+        return nullptr;
+      }
+      shard.policy->hit(*entry);
+      return entry;
+    }
+    return nullptr;
+  }
+  void unlink(Shard& shard, CacheEntry& entry, Reason reason);
+  void detach(Shard& shard, CacheEntry& entry) noexcept;
+  void insert(Shard& shard, EntryRef entry);
+  bool drop_entry(Shard& shard, uint64_t hash, uint32_t space, std::string_view key, Reason reason);
+  static std::string load_key(uint32_t space, std::string_view key);
+
+  MemoryCacheOptions options_;
+  Metrics& metrics_;
+  size_t shard_mask_;
+  std::unique_ptr<Shard[]> shards_;
+  std::atomic<uint32_t> next_space_{1};
+  Counter* evictions_[3];
+  std::vector<std::shared_ptr<void>> gauges_;
+};
+
+// T under string keys, with its own lifetimes. Any core.
+template <class T>
+class CacheSpace {
+ public:
+  struct Options {
+    std::string name;                         // in metrics
+    Duration ttl = std::chrono::minutes(10);  // each entry's own varies by a tenth, so that they do not expire together
+    Duration negative_ttl = std::chrono::seconds(5);  // of "there is none"
+    size_t (*bytes_of)(const T& value) = nullptr;     // heap memory of a value beside sizeof(T)
+  };
+
+  // What a lookup gave: a value, or the knowledge that there is none.
+  class Handle {
+   public:
+    explicit operator bool() const noexcept { return !ref_.get()->negative(); }
+    const T& operator*() const noexcept { return static_cast<const Entry*>(ref_.get())->value; }
+    const T* operator->() const noexcept { return &**this; }
+
+   private:
+    friend class CacheSpace;
+    explicit Handle(EntryRef ref) noexcept : ref_(std::move(ref)) {}
+    EntryRef ref_;
+  };
+
+  CacheSpace(MemoryCache& cache, Options options)
+      : cache_(cache),
+        options_(std::move(options)),
+        space_(cache.new_space()),
+        counters_(cache.metrics(), cache.name(), options_.name) {}
+
+  // The hot path: fn(const T&) runs under the shard's lock and copies what it needs. Neither allocates nor counts
+  // references.
+  template <class F>
+  CacheOutcome look(std::string_view key, Time now, F&& fn) {
+    CacheOutcome outcome = CacheOutcome::miss;
+    cache_.with(space_, key, now, [&](CacheEntry& entry) {
+      if (entry.negative()) {
+        outcome = CacheOutcome::negative;
+      } else {
+        outcome = CacheOutcome::hit;
+        fn(static_cast<const Entry&>(entry).value);
+      }
+    });
+    if (outcome != CacheOutcome::miss) counters_.count(outcome);
+    return outcome;
+  }
+
+  std::optional<Handle> find(std::string_view key, Time now) {
+    EntryRef ref;
+    cache_.with(space_, key, now, [&](CacheEntry& entry) {
+      entry.acquire();
+      ref = EntryRef(&entry);
+    });
+    if (!ref) {
+      counters_.count(CacheOutcome::miss);
+      return std::nullopt;
+    }
+    counters_.count(ref.get()->negative() ? CacheOutcome::negative : CacheOutcome::hit);
+    return Handle(std::move(ref));
+  }
+
+  // The entry, or what loader() gives: Task<Result<std::optional<T>>>, nullopt for "there is none", which is kept for
+  // negative_ttl. However many ask for a missing key, on however many cores, one loader runs; its error goes to all who
+  // wait and is not kept. When the one who runs it goes away, another takes its place.
+  template <class Loader>
+  Task<Result<Handle>> get_or_load(std::string key, Loader loader, Deadline deadline) {
+    bool waited = false;
+    while (true) {
+      std::shared_ptr<MemoryCache::Load> load;
+      bool leads = false;
+      EntryRef found = cache_.find_or_join(space_, key, Loop::current().now(), load, leads);
+      if (found) {
+        if (!waited) counters_.count(found.get()->negative() ? CacheOutcome::negative : CacheOutcome::hit);
+        co_return Handle(std::move(found));
+      }
+      if (!leads) {
+        if (!waited) counters_.count(CacheOutcome::coalesced);
+        waited = true;
+        const bool in_time = co_await load->flight.wait(deadline);
+        if (!in_time) co_return fail(Error(Code::deadline_exceeded, "waited too long for a load").from(Side::self));
+        if (load->state == MemoryCache::Load::State::done) co_return Handle(load->entry);
+        if (load->state == MemoryCache::Load::State::failed) co_return fail(load->error->clone());
+        continue;
+      }
+      if (!waited) counters_.count(CacheOutcome::miss);
+      Leader leader(*this, key, std::move(load));
+      Task<Result<std::optional<T>>> loading = loader();
+      Result<std::optional<T>> loaded = co_await loading;
+      if (!loaded) {
+        leader.fail(loaded.error());
+        co_return std::unexpected<Error>(std::move(loaded).error());
+      }
+      EntryRef entry = make_entry(std::move(key), *std::move(loaded), Loop::current().now());
+      leader.end(entry);
+      co_return Handle(std::move(entry));
+    }
+  }
+
+  void invalidate(std::string_view key) { cache_.invalidate(space_, key); }
+
+  // For one who writes: take the stamp, write, put. The value is kept only if nobody invalidated in between; what was
+  // there, and a load that runs, is invalidated in any case.
+  uint64_t stamp(std::string_view key) { return cache_.stamp(space_, key); }
+  void put(std::string key, T value, Time now, uint64_t stamp) {
+    cache_.replace(space_, make_entry(std::move(key), std::optional<T>(std::move(value)), now), stamp);
+  }
+
+  void count(CacheOutcome outcome) const noexcept { counters_.count(outcome); }
+
+ private:
+  struct Entry final : CacheEntry {
+    Entry(uint32_t space, std::string key, T&& what)
+        : CacheEntry(space, std::move(key), false), value(std::move(what)) {}
+    const T value;
+  };
+
+  // Ends the load whatever happens to the coroutine that leads it.
+  class Leader {
+   public:
+    Leader(CacheSpace& space, std::string key, std::shared_ptr<MemoryCache::Load> load)
+        : space_(space), key_(std::move(key)), load_(std::move(load)) {}
+    Leader(const Leader&) = delete;
+    Leader& operator=(const Leader&) = delete;
+    ~Leader() {
+      if (load_) finish({}, std::nullopt);
+    }
+    void end(const EntryRef& entry) { finish(entry, std::nullopt); }
+    void fail(const Error& error) { finish({}, error.clone()); }
+
+   private:
+    void finish(EntryRef entry, std::optional<Error> error) {
+      space_.cache_.end_load(space_.space_, key_, load_, std::move(entry), std::move(error));
+      load_.reset();
+    }
+    CacheSpace& space_;
+    std::string key_;
+    std::shared_ptr<MemoryCache::Load> load_;
+  };
+
+  EntryRef make_entry(std::string key, std::optional<T> value, Time now) const {
+    const size_t key_bytes = key.capacity() > 15 ? key.capacity() + 1 : 0;
+    const Duration ttl = value ? options_.ttl : options_.negative_ttl;
+    if (!value) {
+      EntryRef entry(new CacheEntry(space_, std::move(key), true));
+      MemoryCache::set_size(*entry.get(), sizeof(CacheEntry) + key_bytes, varied(now, ttl, entry.get()));
+      return entry;
+    }
+    auto* made = new Entry(space_, std::move(key), *std::move(value));
+    EntryRef entry(made);
+    const size_t own = options_.bytes_of ? options_.bytes_of(made->value) : 0;
+    MemoryCache::set_size(*made, sizeof(Entry) + key_bytes + own, varied(now, ttl, made));
+    return entry;
+  }
+  // Within a tenth of the lifetime, from the key and the time: entries made together do not end together.
+  static Time varied(Time now, Duration ttl, const CacheEntry* entry) {
+    if (ttl >= kNever - now) return kNever;
+    const uint64_t draw = hash64(entry->key(), static_cast<uint64_t>(now.time_since_epoch().count()));
+    const double share = 0.9 + 0.2 * static_cast<double>(draw >> 11) * 0x1p-53;
+    return after(now, std::chrono::duration_cast<Duration>(
+                          std::chrono::duration<double, std::nano>(static_cast<double>(ttl.count()) * share)));
+  }
+
+  MemoryCache& cache_;
+  Options options_;
+  uint32_t space_;
+  CacheSpaceCounters counters_;
+};
+
+}  // namespace trellis::cache
