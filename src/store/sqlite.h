@@ -71,10 +71,15 @@ class WriteOperation {
   size_t bytes = 0;
 };
 
-template <class F, class R>
+struct DoNothing {
+  template <class R>
+  void operator()(const R&) const noexcept {}
+};
+
+template <class F, class R, class Then>
 class WriteOperationOf final : public WriteOperation {
  public:
-  explicit WriteOperationOf(F fn) : fn_(std::move(fn)) {}
+  WriteOperationOf(F fn, Then then) : fn_(std::move(fn)), then_(std::move(then)) {}
   bool run(SqliteConnection& connection) override {
     result.emplace(fn_(connection));
     return result->has_value();
@@ -82,6 +87,7 @@ class WriteOperationOf final : public WriteOperation {
   void refuse(const Error& why) override { result.emplace(std::unexpected<Error>(why.clone())); }
   void finish() override {
     done = true;
+    then_(std::as_const(*result));
     if (waiter) std::exchange(waiter, nullptr).resume();
   }
 
@@ -91,6 +97,7 @@ class WriteOperationOf final : public WriteOperation {
 
  private:
   F fn_;
+  Then then_;
 };
 
 template <class Operation>
@@ -121,10 +128,12 @@ class SqliteStore {
   // fn: Result<T>(SqliteConnection&), run once on the writer's thread with others in one transaction; it must own what
   // it uses, begin no transaction, and have no effect beside the store, for it may be taken back. Its value comes after
   // the commit. An operation whose deadline passes while it waits in the queue is not run (deadline_exceeded); once it
-  // runs, its outcome is waited for. A waiter that is destroyed does not stop it. `bytes`: about how much it writes.
-  template <class F, class R = std::invoke_result_t<F&, SqliteConnection&>>
-  Task<R> write(F fn, Deadline deadline = kNever, size_t bytes = 512) {
-    auto operation = std::make_shared<detail::WriteOperationOf<F, R>>(std::move(fn));
+  // runs, its outcome is waited for. A waiter that is destroyed does not stop it, nor `then`:
+  // void(const Result<T>&), run on the caller's loop when the outcome is certain, whether somebody still waits or not;
+  // so it too owns what it uses. `bytes`: about how much the operation writes.
+  template <class F, class Then = detail::DoNothing, class R = std::invoke_result_t<F&, SqliteConnection&>>
+  Task<R> write(F fn, Deadline deadline = kNever, size_t bytes = 512, Then then = {}) {
+    auto operation = std::make_shared<detail::WriteOperationOf<F, R, Then>>(std::move(fn), std::move(then));
     operation->home = &Loop::current();
     operation->deadline = deadline;
     operation->bytes = bytes;
