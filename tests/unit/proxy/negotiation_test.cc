@@ -9,6 +9,7 @@
 #include "proxy/mime.h"
 #include "proxy/preconditions.h"
 #include "proxy/ranges.h"
+#include "proxy/text_template.h"
 #include "tests/unit/proxy/proxy_test_kit.h"
 
 namespace trellis::proxy {

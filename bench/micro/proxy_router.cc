@@ -1,0 +1,64 @@
+// How long it takes to find a route, with few routes and with many: the lookup should cost the same.
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "proxy/router.h"
+
+namespace trellis::proxy {
+namespace {
+
+struct Ask {
+  std::string host;
+  std::string path;
+};
+
+// Routes as an API gateway has them: some hosts, versions, resources, ids and a catch-all for each host.
+void fill(size_t count, std::vector<Match>& routes, std::vector<Ask>& asks) {
+  const size_t hosts = count < 100 ? 2 : count / 50;
+  while (routes.size() < count) {
+    const size_t i = routes.size();
+    const std::string host = "api" + std::to_string(i % hosts) + ".example.com";
+    const std::string resource = "/v1/resource" + std::to_string(i / hosts);
+    switch (i % 4) {
+      case 0: routes.push_back({host, resource + "/**", {}, {}, {}}); break;
+      case 1: routes.push_back({host, resource + "/*", {"GET"}, {}, {}}); break;
+      case 2: routes.push_back({host, resource, {"GET", "POST"}, {}, {}}); break;
+      default: routes.push_back({host, resource + "/*/items/*", {}, {}, {}}); break;
+    }
+    static constexpr const char* kTails[] = {"/a/b/c", "/7f3a", "", "/7f3a/items/12"};
+    asks.push_back({host, resource + kTails[i % 4]});
+  }
+}
+
+void find_route(benchmark::State& state) {
+  std::vector<Match> routes;
+  std::vector<Ask> asks;
+  fill(static_cast<size_t>(state.range(0)), routes, asks);
+  std::vector<RouteProblem> problems;
+  const Router router = Router::compile(routes, problems);
+  Rng rng(1);
+  for (size_t i = asks.size(); i > 1; --i) std::swap(asks[i - 1], asks[rng.below(i)]);
+  Arena arena;
+  http::Request request(arena);
+  request.method_text = "GET";
+  request.fields.add("User-Agent", "bench");
+  size_t at = 0;
+  size_t found = 0;
+  for (auto _ : state) {
+    const Ask& ask = asks[at];
+    if (++at == asks.size()) at = 0;
+    request.authority = ask.host;
+    request.path = ask.path;
+    found += router.find(request).route != Router::kNone;
+  }
+  if (found != static_cast<size_t>(state.iterations())) state.SkipWithError("a route was not found");
+}
+BENCHMARK(find_route)->Arg(10)->Arg(1000)->Arg(10'000);
+
+}  // namespace
+}  // namespace trellis::proxy
+
+BENCHMARK_MAIN();
