@@ -17,8 +17,8 @@ enum class H1Error : uint8_t;
 // The path: percent-encoded unreserved characters are decoded, other escapes get upper-case digits, then dot segments
 // are removed (RFC 3986 §6.2.2). Empty segments ("//") and %2F stay. Refused (bad_target): bytes below 0x21, above 0x7e
 // and any of "<>\`{}#; a '%' without two hex digits; escaped control bytes and backslashes; overlong UTF-8; ".." above
-// the root; and dot segments in a disguise some servers see through: "..;x", "..%2F". The query stays as it is; refused
-// are bytes below 0x21, above 0x7e and any of <>#.
+// the root; and dot segments in a disguise some servers see through: "..;x", "..%2F".
+// The query stays as it is; refused are bytes below 0x21, above 0x7e and any of <>#.
 H1Error normalise_target(std::string_view raw, Arena& arena, std::string_view& path, std::string_view& query);
 
 // Percent-decodes a path segment, or with `plus_is_space` a part of a form or query. nullopt: a '%' without two hex
