@@ -8,18 +8,24 @@
 
 namespace trellis::proxy {
 
-RouteFigures::RouteFigures(Metrics& metrics, std::string listener, std::string route)
-    : metrics_(metrics),
-      listener_(std::move(listener)),
-      route_(std::move(route)),
-      seconds_(metrics.histogram("trellis_request_seconds", "time from a request's first byte to its answer's last",
-                                 {{"route", route_}})),
+RouteFigures::RouteFigures(Metrics& metrics, const std::string& route)
+    : seconds_(metrics.histogram("trellis_request_seconds", "time from a request's first byte to its answer's last",
+                                 {{"route", route}})),
       first_byte_(metrics.histogram("trellis_first_byte_seconds", "time from a request's first byte to its answer's first",
-                                    {{"route", route_}})),
-      gauge_(metrics.computed("trellis_requests_in_flight", "requests being handled", {{"route", route_}},
-                              [this] { return static_cast<double>(in_flight.value.load(std::memory_order_relaxed)); })) {}
+                                    {{"route", route}})),
+      gauge_(metrics.computed("trellis_requests_in_flight", "requests being handled", {{"route", route}},
+                              [this] { return static_cast<double>(in_flight()); })) {}
 
-Counter& RouteFigures::counter_for(int status, Side side) {
+void RouteFigures::ended(Duration took, Duration first_byte) noexcept {
+  in_flight_.fetch_sub(1, std::memory_order_relaxed);
+  seconds_.record(took);
+  first_byte_.record(first_byte);
+}
+
+RouteCounts::RouteCounts(Metrics& metrics, std::string listener, std::string route)
+    : metrics_(metrics), listener_(std::move(listener)), route_(std::move(route)) {}
+
+Counter& RouteCounts::counter_for(int status, Side side) {
   return metrics_.counter("trellis_requests_total", "requests answered",
                           {{"listener", listener_},
                            {"route", route_},
@@ -27,10 +33,9 @@ Counter& RouteFigures::counter_for(int status, Side side) {
                            {"side", side == Side::unset ? "none" : std::string(to_string(side))}});
 }
 
-void RouteFigures::ended(int status, Side side, Duration took, Duration first_byte) noexcept {
-  in_flight.add(-1);
-  seconds_.record(took);
-  first_byte_.record(first_byte);
+void RouteCounts::add(int status, Side side) noexcept {
+  all_.add();
+  if (status >= 500) failed_.add();
   if (side != Side::unset || status < 100 || status > 599) [[unlikely]] {
     counter_for(status, side).add();
     return;
@@ -44,6 +49,9 @@ void RouteFigures::ended(int status, Side side, Duration took, Duration first_by
   counter->add();
 }
 
+uint64_t RouteCounts::total() const noexcept { return all_.value(); }
+uint64_t RouteCounts::errors() const noexcept { return failed_.value(); }
+
 Pipeline::Pipeline(PipelineParts parts, Metrics& metrics) : parts_(std::move(parts)), metrics_(metrics) {}
 
 Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::RequestContext& context) {
@@ -53,7 +61,7 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
 
   const Router::Decision decision = parts_.router->find(request);
   if (decision.route == Router::kNone) [[unlikely]] {
-    parts_.unrouted->began();
+    parts_.unrouted.figures->began();
     context.route_index = Router::kNone;
     context.failed_side = Side::client;
     const bool known = decision.allowed != 0;
@@ -83,10 +91,11 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
 
 void Pipeline::finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept {
   const Time finished = context.loop.exact_now();
-  RouteFigures& figures =
-      context.route_index == Router::kNone ? *parts_.unrouted : *parts_.routes[context.route_index].figures;
+  const PipelineRoute& route =
+      context.route_index == Router::kNone ? parts_.unrouted : parts_.routes[context.route_index];
   const Side side = sent.status == 499 ? Side::client : context.failed_side;
-  figures.ended(sent.status, side, finished - context.started, sent.first_byte - context.started);
+  route.figures->ended(finished - context.started, sent.first_byte - context.started);
+  route.counts->add(sent.status, side);
   if (!parts_.access_log) return;
   parts_.access_log->write({.request = request,
                             .status = sent.status,

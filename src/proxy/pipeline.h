@@ -19,18 +19,29 @@ namespace trellis::proxy {
 
 class AccessLog;
 
-// The figures of one route, shared by all cores. Counters of rare labels are looked up when they first come.
+// The figures of one route, shared by all cores and listeners.
 class RouteFigures {
  public:
-  RouteFigures(Metrics& metrics, std::string listener, std::string route);
-  void began() noexcept { in_flight.add(1); }
-  void ended(int status, Side side, Duration took, Duration first_byte) noexcept;
+  RouteFigures(Metrics& metrics, const std::string& route);
+  void began() noexcept { in_flight_.fetch_add(1, std::memory_order_relaxed); }
+  void ended(Duration took, Duration first_byte) noexcept;
+  const Histogram& seconds() const noexcept { return seconds_; }
+  int64_t in_flight() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
 
-  struct InFlight {
-    void add(int64_t n) noexcept { value.fetch_add(n, std::memory_order_relaxed); }
-    std::atomic<int64_t> value{0};
-  };
-  InFlight in_flight;
+ private:
+  Histogram& seconds_;
+  Histogram& first_byte_;
+  std::atomic<int64_t> in_flight_{0};
+  std::shared_ptr<void> gauge_;
+};
+
+// The answers of one route on one listener, by status; shared by all cores. Counters are looked up when they first come.
+class RouteCounts {
+ public:
+  RouteCounts(Metrics& metrics, std::string listener, std::string route);
+  void add(int status, Side side) noexcept;
+  uint64_t total() const noexcept;   // of all answers
+  uint64_t errors() const noexcept;  // of those with 5xx
 
  private:
   Counter& counter_for(int status, Side side);
@@ -38,15 +49,15 @@ class RouteFigures {
   Metrics& metrics_;
   std::string listener_;
   std::string route_;
-  Histogram& seconds_;
-  Histogram& first_byte_;
-  std::shared_ptr<void> gauge_;
+  Counter all_;
+  Counter failed_;
   std::array<std::atomic<Counter*>, 500> plain_{};  // by status - 100, side none
 };
 
 struct PipelineRoute {
   std::string name;
   std::shared_ptr<RouteFigures> figures;
+  std::shared_ptr<RouteCounts> counts;
   std::unique_ptr<Chain> chain;
   Duration timeout = Duration::max();  // for the whole request
 };
@@ -54,7 +65,7 @@ struct PipelineRoute {
 struct PipelineParts {
   std::shared_ptr<const Router> router;
   std::vector<PipelineRoute> routes;                     // as the router numbers them
-  std::shared_ptr<RouteFigures> unrouted;                // what no route takes
+  PipelineRoute unrouted;                                // stands for what no route takes; has no chain
   std::vector<std::unique_ptr<http::Handler>> targets;   // owned here, used by the chains
   std::shared_ptr<AccessLog> access_log;                 // null: none
   std::shared_ptr<void> keeps;                           // whatever else must live as long

@@ -14,13 +14,16 @@ BlockingPool::BlockingPool(size_t threads, size_t max_queue) : max_queue_(max_qu
   }
 }
 
-BlockingPool::~BlockingPool() {
+BlockingPool::~BlockingPool() { close(); }
+
+void BlockingPool::close() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 bool BlockingPool::try_post(std::move_only_function<void()> work) {

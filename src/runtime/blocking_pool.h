@@ -26,7 +26,8 @@ inline namespace runtime {
 class BlockingPool {
  public:
   explicit BlockingPool(size_t threads = 4, size_t max_queue = 10'000);
-  ~BlockingPool();  // runs what is queued, then joins
+  ~BlockingPool();  // close()
+  void close();     // refuses new work, runs what is queued, joins; for one thread
   // Any thread. False when the queue is full or the pool stops.
   bool try_post(std::move_only_function<void()> work);
   size_t queued() const;

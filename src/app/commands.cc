@@ -1,0 +1,222 @@
+#include "app/commands.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "app/config.h"
+#include "app/http_call.h"
+#include "base/json.h"
+#include "config/reference.h"
+
+namespace trellis::app {
+
+using nlohmann::json;
+
+namespace {
+
+int failed(const std::string& text) {
+  std::fprintf(stderr, "trellis: %s\n", text.c_str());
+  return 1;
+}
+
+std::string percent_encoded(std::string_view text) {
+  std::string out;
+  for (const unsigned char c : text) {
+    if (std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '~') {
+      out += static_cast<char>(c);
+    } else {
+      char hex[4];
+      std::snprintf(hex, sizeof hex, "%%%02X", c);
+      out += hex;
+    }
+  }
+  return out;
+}
+
+// The answer's JSON, or the problem in words on stderr and nothing.
+json answer_of(const Result<CallAnswer>& answer, bool& good) {
+  good = false;
+  if (!answer) {
+    failed(answer.error().to_string());
+    return {};
+  }
+  json body = json::parse(answer->body, nullptr, false);
+  if (answer->status >= 400) {
+    std::string text = "the node answered " + std::to_string(answer->status);
+    if (body.is_object() && body.contains("detail")) text = body.value("detail", text);
+    if (body.is_object() && body.contains("field")) text += " (" + body.value("field", std::string()) + ")";
+    failed(text);
+    return {};
+  }
+  if (body.is_discarded()) {
+    failed("the node's answer is no JSON");
+    return {};
+  }
+  good = true;
+  return body;
+}
+
+void print_link(const json& link) {
+  std::printf("%-40s %8lld  %s\n", link.value("short_url", std::string()).c_str(),
+              static_cast<long long>(link.value("clicks", int64_t{0})), link.value("url", std::string()).c_str());
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+int check(const CheckOptions& options) {
+  Result<LoadedConfig> config = load_config(options.config, options.sets);
+  if (options.json) {
+    std::string text;
+    JsonWriter writer(text);
+    writer.begin_object().member("ok", config.has_value()).key("problems").begin_array();
+    if (!config) {
+      std::istringstream lines(config.error().to_string());
+      for (std::string line; std::getline(lines, line);) writer.value(line);
+    }
+    writer.end_array().end_object();
+    std::printf("%s\n", text.c_str());
+  } else if (!config) {
+    std::fprintf(stderr, "%s\n", config.error().to_string().c_str());
+  } else {
+    std::printf("%s: good: %zu listeners, %zu routes, %zu upstreams, %zu services\n", options.config.c_str(),
+                config->values.listeners.size(), config->values.routes.size(), config->values.upstreams.size(),
+                config->values.services.size());
+  }
+  return config ? 0 : 1;
+}
+
+int print_one_box() {
+  const std::string_view text = one_box_config();
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return 0;
+}
+
+int ctl(std::string_view verb, const CtlOptions& options) {
+  Call request;
+  const std::string base = "http://" + options.control;
+  if (verb == "status") {
+    request.url = base + "/v1/status";
+  } else if (verb == "reload") {
+    request.method = "POST";
+    request.url = base + "/v1/reload";
+  } else {
+    request.method = "PUT";
+    request.url = base + "/v1/loglevel?level=" + percent_encoded(options.argument);
+  }
+  bool good = false;
+  const json body = answer_of(call(request), good);
+  if (!good) return 1;
+  if (options.json) {
+    std::printf("%s\n", body.dump(2).c_str());
+    return 0;
+  }
+  if (verb == "status") {
+    std::printf("%s, version %s, up %.0f s, %d cores on %s\n", body.value("node", "").c_str(), body.value("version", "").c_str(),
+                body.value("uptime_seconds", 0.0), body.value("cores", 0), body.value("io", "").c_str());
+    for (const json& tier : body.value("tiers", json::array())) {
+      std::string figures;
+      const json listed = tier.value("figures", json::object());
+      for (const auto& [name, value] : listed.items()) {
+        if (!value.is_number()) continue;
+        char text[96];
+        std::snprintf(text, sizeof text, "  %s %.6g", name.c_str(), value.get<double>());
+        figures += text;
+      }
+      std::printf("%-10s%s\n", tier.value("id", "").c_str(), figures.c_str());
+    }
+  } else if (verb == "reload") {
+    for (const json& change : body.value("changes", json::array())) std::printf("%s\n", change.get<std::string>().c_str());
+    for (const json& warning : body.value("warnings", json::array())) std::printf("warning: %s\n", warning.get<std::string>().c_str());
+    std::printf("reloaded, %zu changes\n", body.value("changes", json::array()).size());
+  } else {
+    std::printf("level %s\n", body.value("level", "").c_str());
+  }
+  return 0;
+}
+
+int links(std::string_view verb, const LinksOptions& options) {
+  bool good = false;
+  if (verb == "add") {
+    json wanted{{"url", options.url}};
+    if (!options.alias.empty()) wanted["alias"] = options.alias;
+    if (!options.title.empty()) wanted["title"] = options.title;
+    if (!options.expires_at.empty()) wanted["expires_at"] = options.expires_at;
+    if (options.status != 0) wanted["status"] = options.status;
+    Call request{.method = "POST", .url = options.node + "/v1/links", .body = wanted.dump(-1, ' ', false, json::error_handler_t::replace)};
+    const json link = answer_of(call(request), good);
+    if (!good) return 1;
+    std::printf("%s\n", options.json ? link.dump(2).c_str() : link.value("short_url", "").c_str());
+    return 0;
+  }
+  if (verb == "show") {
+    std::string code = options.code;
+    if (const size_t slash = code.rfind('/'); slash != std::string::npos) code = code.substr(slash + 1);
+    const json link = answer_of(call({.url = options.node + "/v1/links/" + percent_encoded(code)}), good);
+    if (!good) return 1;
+    if (options.json) {
+      std::printf("%s\n", link.dump(2).c_str());
+      return 0;
+    }
+    for (const char* name : {"short_url", "url", "title", "status", "clicks", "created_at", "updated_at", "expires_at"}) {
+      if (!link.contains(name) || link[name].is_null() || link[name] == "") continue;
+      const std::string value = link[name].is_string() ? link[name].get<std::string>() : link[name].dump();
+      std::printf("%-11s %s\n", name, value.c_str());
+    }
+    return 0;
+  }
+  int left = options.limit;
+  std::string cursor;
+  json all = json::array();
+  while (left > 0) {
+    std::string url = options.node + "/v1/links?limit=" + std::to_string(std::min(left, 100));
+    if (!options.search.empty()) url += "&q=" + percent_encoded(options.search);
+    if (!cursor.empty()) url += "&cursor=" + percent_encoded(cursor);
+    const json page = answer_of(call({.url = url}), good);
+    if (!good) return 1;
+    for (const json& link : page.value("items", json::array())) {
+      if (options.json) all.push_back(link);
+      else print_link(link);
+      --left;
+    }
+    if (!page.contains("next") || !page["next"].is_string()) break;
+    cursor = page["next"].get<std::string>();
+  }
+  if (options.json) std::printf("%s\n", all.dump(2).c_str());
+  return 0;
+}
+
+int reference(const ReferenceOptions& options) {
+  const std::pair<const char*, std::string> files[] = {
+      {"configuration.md", config::reference_markdown<NodeConfig>("Configuration reference")},
+      {"configuration.schema.json", config::json_schema<NodeConfig>("Trellis configuration")},
+  };
+  int stale = 0;
+  for (const auto& [name, text] : files) {
+    const std::filesystem::path path = std::filesystem::path(options.folder) / name;
+    if (options.check) {
+      if (read_file(path) == text) continue;
+      ++stale;
+      failed(path.string() + " is not up to date; run: trellis reference " + options.folder);
+      continue;
+    }
+    std::error_code error;
+    std::filesystem::create_directories(options.folder, error);
+    std::ofstream out(path, std::ios::binary);
+    out << text;
+    if (!out.good()) return failed("cannot write " + path.string());
+    std::printf("wrote %s\n", path.c_str());
+  }
+  return stale == 0 ? 0 : 1;
+}
+
+}  // namespace trellis::app

@@ -1,0 +1,181 @@
+#include "app/config.h"
+
+#include <unistd.h>
+
+#include <set>
+
+#include "config/load.h"
+#include "services/links/links.h"
+
+namespace trellis::app {
+
+using namespace std::chrono_literals;
+
+config::Fields<ListenerConfig> ListenerConfig::fields() {
+  return {
+      {"bind", "address and port; 0.0.0.0 is every IPv4 interface, port 0 any free one", &ListenerConfig::bind, config::kRequired},
+      {"idle_timeout", "how long a connection may stay without a request", &ListenerConfig::idle_timeout, config::range(1s, 24h)},
+      {"head_timeout", "for a request's whole head, from its first byte", &ListenerConfig::head_timeout, config::range(100ms, 10min)},
+      {"body_timeout", "between two pieces of a request's body", &ListenerConfig::body_timeout, config::range(100ms, 1h)},
+      {"min_body_rate", "bytes a second that a body must keep up once body_timeout has passed; 0: any", &ListenerConfig::min_body_rate,
+       config::unit("bytes/s")},
+      {"send_timeout", "how long a client may take nothing of its answer", &ListenerConfig::send_timeout, config::range(100ms, 1h)},
+      {"half_close_grace", "how long a request goes on waiting after its client ended its stream", &ListenerConfig::half_close_grace,
+       config::range(0ms, 1h)},
+      {"max_connections", "open at once on one core; more are closed at once", &ListenerConfig::max_connections,
+       config::range(1, 10'000'000)},
+      {"max_head", "a request's start line and fields", &ListenerConfig::max_head, config::size(1 * config::kKiB, 1 * config::kMiB)},
+      {"max_start_line", "a request's first line", &ListenerConfig::max_start_line,
+       config::size(256, 64 * config::kKiB)},
+      {"max_fields", "header fields of a request", &ListenerConfig::max_fields, config::range(10, 1000)},
+  };
+}
+
+http::ServerOptions ListenerConfig::server_options(const std::string& name) const {
+  http::ServerOptions options;
+  options.listener = name;
+  options.limits = {.max_start_line = max_start_line, .max_head = max_head, .max_fields = max_fields};
+  options.idle_timeout = idle_timeout;
+  options.head_timeout = head_timeout;
+  options.body_timeout = body_timeout;
+  options.min_body_rate = min_body_rate;
+  options.send_timeout = send_timeout;
+  options.half_close_grace = half_close_grace;
+  options.max_connections = max_connections;
+  return options;
+}
+
+config::Fields<CacheConfig> CacheConfig::fields() {
+  return {{"memory", "bytes it may hold", &CacheConfig::memory, config::size(1 * config::kMiB, 1024 * config::kGiB)},
+          {"policy", "what is evicted first", &CacheConfig::policy, config::one_of<CachePolicy>({{"s3fifo", CachePolicy::s3fifo}})}};
+}
+
+Result<StoreConfig> StoreConfig::from_text(std::string_view text) {
+  constexpr std::string_view kScheme = "sqlite:";
+  if (!text.starts_with(kScheme) || text.size() == kScheme.size()) {
+    return fail(Code::invalid_argument, "a store is sqlite:PATH");
+  }
+  return StoreConfig{.path = std::string(text.substr(kScheme.size()))};
+}
+
+config::Fields<AccessLogSettings> AccessLogSettings::fields() {
+  using Format = proxy::AccessLogConfig::Format;
+  return {{"path", "the file; stdout and stderr name the streams", &AccessLogSettings::path, config::kRequired},
+          {"format", "one JSON object a line, or the combined format of Apache and nginx", &AccessLogSettings::format,
+           config::one_of<Format>({{"json", Format::json}, {"combined", Format::combined}})},
+          {"redact", "query parameters whose names end so have their values replaced", &AccessLogSettings::redact}};
+}
+
+config::Fields<ObserveConfig> ObserveConfig::fields() {
+  return {{"access_log", "a line for every request; absent: none", &ObserveConfig::access_log},
+          {"log_level", "of the node's own log, on standard error", &ObserveConfig::log_level,
+           config::one_of<LogLevel>({{"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warn", LogLevel::warn},
+                                     {"error", LogLevel::error}, {"off", LogLevel::off}})},
+          {"log_format", "automatic: text on a terminal, JSON elsewhere", &ObserveConfig::log_format,
+           config::one_of<LogFormat>({{"automatic", LogFormat::automatic}, {"text", LogFormat::text}, {"json", LogFormat::json}})}};
+}
+
+config::Fields<RuntimeConfig> RuntimeConfig::fields() {
+  return {{"cores", "event loops, one thread each; 0: as many as the process may run on", &RuntimeConfig::cores, config::range(0, 64)},
+          {"io", "automatic: io_uring where the kernel allows it, else epoll", &RuntimeConfig::io,
+           config::one_of<IoKind>({{"automatic", IoKind::automatic}, {"uring", IoKind::uring}, {"epoll", IoKind::epoll}})},
+          {"blocking_threads", "threads for calls that block", &RuntimeConfig::blocking_threads, config::range(1, 256)},
+          {"drain", "how long requests in flight may take to end when the node stops", &RuntimeConfig::drain, config::range(0s, 1h)}};
+}
+
+config::Fields<NodeConfig> NodeConfig::fields() {
+  return {
+      {"node", "the node's name in logs, metrics and Via", &NodeConfig::node, config::default_is("the host's name")},
+      {"control", "where /metrics, the control API and its health answers listen; loopback only", &NodeConfig::control},
+      {"listeners", "where clients come in, by name", &NodeConfig::listeners},
+      {"upstreams", "groups of servers that requests are forwarded to, by name", &NodeConfig::upstreams},
+      {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
+      {"stores", "databases, by name", &NodeConfig::stores},
+      {"services", "what this node answers itself", &NodeConfig::services,
+       config::keyed([] {
+         return std::vector<config::KindOf>{
+             config::kind<services::links::LinksConfig>("links", "short links: create, redirect, count")};
+       })},
+      {"routes", "which request goes where; the most specific match wins", &NodeConfig::routes},
+      {"observe", "logs", &NodeConfig::observe},
+      {"runtime", "threads and I/O; a change needs a restart", &NodeConfig::runtime},
+  };
+}
+
+namespace {
+template <class Map>
+std::vector<std::string_view> names_of(const Map& map) {
+  std::vector<std::string_view> names;
+  for (const auto& [name, value] : map) names.push_back(name);
+  return names;
+}
+}  // namespace
+
+void NodeConfig::check(config::Checker& at) const {
+  proxy::check_routes(routes, "routes", at);
+  const std::vector<std::string_view> upstream_names = names_of(upstreams);
+  std::vector<std::string_view> service_names;
+  for (const config::Entry& entry : services) service_names.push_back(entry.name);
+  for (size_t i = 0; i < routes.size(); ++i) {
+    const proxy::TargetConfig& to = routes[i].to;
+    const std::string place = "routes[" + std::to_string(i) + "].to";
+    if (to.which() == proxy::TargetConfig::Kind::upstream) at.must_be_known(place, "upstream", to.name, upstream_names);
+    if (to.which() == proxy::TargetConfig::Kind::service) at.must_be_known(place, "service", to.name, service_names);
+  }
+  for (const config::Entry& entry : services) {
+    if (const auto* links = entry.as<services::links::LinksConfig>()) {
+      at.must_be_known("services." + entry.name + ".store", "store", links->store, names_of(stores));
+      at.must_be_known("services." + entry.name + ".cache", "cache", links->cache, names_of(caches));
+    }
+  }
+  std::set<std::string> paths;
+  for (const auto& [name, store] : stores) {
+    if (!paths.insert(store.path).second) at.problem("stores." + name, "another store has the same file", "one file, one store");
+  }
+  const std::string& host = control.host;
+  if (host != "127.0.0.1" && host != "::1" && host != "localhost") {
+    at.problem("control", "the control API has no authentication and may listen on loopback only",
+               "use 127.0.0.1 or [::1], and a tunnel to reach it from elsewhere");
+  }
+}
+
+std::string_view one_box_config() noexcept {
+  return R"(# One box: short links on http://localhost:8080, everything embedded, data in ./data.
+node: box
+control: 127.0.0.1:9900
+listeners:
+  web: { bind: "127.0.0.1:8080" }
+stores:
+  main: sqlite:./data/trellis.db
+caches:
+  hot: { memory: 64MiB }
+services:
+  links: { store: main, cache: hot, base_url: "http://localhost:8080" }
+routes:
+  - { name: page, match: { path: /, methods: [GET] }, to: page }
+  - { name: page, match: { path: /_trellis/**, methods: [GET] }, to: page }
+  - { name: status, match: { path: /v1/status, methods: [GET] }, to: status }
+  - { name: links, match: { path: /** }, to: service.links }
+observe:
+  access_log: { path: ./data/access.log }
+)";
+}
+
+Result<LoadedConfig> load_config(const std::string& path, const std::vector<std::string>& sets) {
+  config::Problems problems;
+  const config::LoadOptions options{config::process_environment(), sets};
+  LoadedConfig loaded;
+  loaded.source = path.empty() ? "one-box" : path;
+  loaded.tree = path.empty() ? config::parse(one_box_config(), "one-box", options, problems) : config::load(path, options, problems);
+  std::optional<NodeConfig> values = config::read<NodeConfig>(loaded.tree, problems);
+  if (!values) return fail(Code::invalid_argument, problems.to_string());
+  loaded.values = *std::move(values);
+  if (loaded.values.node.empty()) {
+    char name[256] = "";
+    ::gethostname(name, sizeof name - 1);
+    loaded.values.node = name;
+  }
+  return loaded;
+}
+
+}  // namespace trellis::app

@@ -1,0 +1,103 @@
+// The whole configuration of a node as plain values, each struct with its field table. Read once on the main thread, then shared
+// as an immutable snapshot. docs/reference/configuration.md is generated from these tables.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "config/fields.h"
+#include "http/server.h"
+#include "proxy/access_log.h"
+#include "proxy/config.h"
+#include "runtime/loop.h"
+#include "upstream/config.h"
+
+namespace trellis::app {
+
+struct ListenerConfig {
+  config::HostPort bind;
+  Duration idle_timeout = std::chrono::seconds(75);
+  Duration head_timeout = std::chrono::seconds(10);
+  Duration body_timeout = std::chrono::seconds(30);
+  Duration send_timeout = std::chrono::seconds(30);
+  uint64_t min_body_rate = 500;
+  Duration half_close_grace = std::chrono::seconds(1);
+  uint32_t max_connections = 100'000;
+  uint64_t max_head = 32 * 1024;
+  uint64_t max_start_line = 8 * 1024;
+  uint32_t max_fields = 100;
+  static config::Fields<ListenerConfig> fields();
+  http::ServerOptions server_options(const std::string& name) const;
+};
+
+enum class CachePolicy : uint8_t { s3fifo };
+struct CacheConfig {
+  uint64_t memory = 64ULL << 20;
+  CachePolicy policy = CachePolicy::s3fifo;
+  static config::Fields<CacheConfig> fields();
+};
+
+// sqlite:PATH
+struct StoreConfig {
+  std::string path;
+  static Result<StoreConfig> from_text(std::string_view text);
+  std::string to_text() const { return "sqlite:" + path; }
+  static constexpr std::string_view kText = "sqlite:PATH such as sqlite:./data/trellis.db";
+};
+
+struct AccessLogSettings {
+  std::string path;
+  proxy::AccessLogConfig::Format format = proxy::AccessLogConfig::Format::json;
+  std::vector<std::string> redact = proxy::AccessLogConfig{}.redact;
+  static config::Fields<AccessLogSettings> fields();
+  bool operator==(const AccessLogSettings&) const = default;
+};
+
+struct ObserveConfig {
+  std::optional<AccessLogSettings> access_log;
+  LogLevel log_level = LogLevel::info;
+  LogFormat log_format = LogFormat::automatic;
+  static config::Fields<ObserveConfig> fields();
+};
+
+struct RuntimeConfig {
+  uint32_t cores = 0;
+  IoKind io = IoKind::automatic;
+  uint32_t blocking_threads = 4;
+  Duration drain = std::chrono::seconds(30);
+  static config::Fields<RuntimeConfig> fields();
+};
+
+struct NodeConfig {
+  std::string node;
+  config::HostPort control{.host = "127.0.0.1", .port = 9900, .form = config::HostPort::Form::ipv4};
+  std::map<std::string, ListenerConfig> listeners;
+  std::map<std::string, upstream::UpstreamConfig> upstreams;
+  std::map<std::string, CacheConfig> caches;
+  std::map<std::string, StoreConfig> stores;
+  std::vector<config::Entry> services;
+  std::vector<proxy::RouteConfig> routes;
+  ObserveConfig observe;
+  RuntimeConfig runtime;
+  static config::Fields<NodeConfig> fields();
+  void check(config::Checker& at) const;
+};
+
+// What `trellis run` without a file runs: everything embedded, on http://localhost:8080.
+std::string_view one_box_config() noexcept;
+
+struct LoadedConfig {
+  NodeConfig values;
+  config::Node tree;
+  std::string source;
+};
+// From a file, a directory, or the built-in one box ("" as path). The error's text holds every problem, a line each.
+Result<LoadedConfig> load_config(const std::string& path, const std::vector<std::string>& sets);
+
+}  // namespace trellis::app

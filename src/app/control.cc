@@ -1,0 +1,124 @@
+#include "app/control.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "http/problem.h"
+#include "http/target.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/loop.h"
+
+namespace trellis::app {
+
+using http::FieldId;
+using http::Method;
+
+namespace {
+
+http::Response answer(http::RequestContext& context, int status, std::string_view type, std::string text) {
+  http::Response response(context.arena, status);
+  response.fields.add(FieldId::content_type, type);
+  response.fields.add(FieldId::cache_control, "no-store");
+  response.body = http::Body(std::move(text));
+  return response;
+}
+http::Response json_answer(http::RequestContext& context, int status, std::string text) {
+  return answer(context, status, "application/json", std::move(text));
+}
+
+struct Endpoint {
+  std::string_view path;
+  Method method;
+};
+// Against pages that point a name of their own at 127.0.0.1: only names that mean this machine are answered.
+bool names_this_machine(std::string_view authority) noexcept {
+  if (authority.starts_with("[::1]")) return true;
+  const std::string_view host = authority.substr(0, authority.find(':'));
+  return host.empty() || host == "127.0.0.1" || host == "localhost";
+}
+
+constexpr Endpoint kEndpoints[] = {{"/metrics", Method::get},   {"/healthz", Method::get},   {"/readyz", Method::get},
+                                   {"/v1/status", Method::get}, {"/v1/reload", Method::post}, {"/v1/loglevel", Method::put}};
+
+}  // namespace
+
+Task<Result<http::Response>> Control::handle(http::Request& request, http::RequestContext& context) {
+  // A page in somebody's browser must not steer the node: browsers say where a request comes from.
+  if (request.fields.has(FieldId::origin) && request.method != Method::get) {
+    co_return http::problem(context.arena, 403, "cross_origin", "The control API takes no requests of web pages.", false, {});
+  }
+  if (!names_this_machine(request.authority)) {
+    co_return http::problem(context.arena, 403, "wrong_host", "The control API answers to localhost only.", false, {});
+  }
+  const Endpoint* endpoint = nullptr;
+  for (const Endpoint& one : kEndpoints) {
+    if (one.path == request.path) endpoint = &one;
+  }
+  if (!endpoint) {
+    co_return http::problem(context.arena, 404, "not_found",
+                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload and /v1/loglevel.", false, {});
+  }
+  const Method method = request.method == Method::head ? Method::get : request.method;
+  if (method != endpoint->method) {
+    http::Response refused = http::problem(context.arena, 405, "method_not_allowed", "Another method is wanted here.", false, {});
+    refused.fields.add(FieldId::allow, http::to_string(endpoint->method));
+    co_return refused;
+  }
+  if (request.path == "/healthz") co_return answer(context, 200, "text/plain", "ok\n");
+  if (request.path == "/readyz") {
+    const bool ready = node_.ready();
+    co_return answer(context, ready ? 200 : 503, "text/plain", ready ? "ready\n" : "not ready\n");
+  }
+  if (request.path == "/v1/status") co_return json_answer(context, 200, node_.status_json());
+  if (request.path == "/v1/reload") {
+    auto reloaded = co_await reload(context);
+    co_return reloaded;
+  }
+  if (request.path == "/v1/loglevel") {
+    auto changed = co_await log_level(request, context);
+    co_return changed;
+  }
+  // Thousands of lines: not on the loop.
+  Metrics& metrics = node_.metrics();
+  auto text = co_await blocking([&metrics]() -> Result<std::string> { return metrics.prometheus_text(); });
+  CO_TRY(std::string exposition, std::move(text));
+  co_return answer(context, 200, "text/plain; version=0.0.4; charset=utf-8", std::move(exposition));
+}
+
+Task<Result<http::Response>> Control::reload(http::RequestContext& context) {
+  using Outcome = Result<ReloadReport>;
+  auto state = std::make_shared<detail::Handoff<Outcome>>();
+  Loop& home = Loop::current();
+  reload_([state, &home](Outcome outcome) {
+    state->value.emplace(std::move(outcome));
+    home.post([state] { detail::finish_handoff(state); });
+  });
+  Outcome outcome = co_await detail::HandoffAwaiter<Outcome>(state);
+  if (!outcome) {
+    co_return http::problem(context.arena, 422, "reload_failed", outcome.error().to_string(), false, {});
+  }
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.key("changes").begin_array();
+  for (const std::string& change : outcome->changes) json.value(change);
+  json.end_array();
+  json.key("warnings").begin_array();
+  for (const std::string& warning : outcome->warnings) json.value(warning);
+  json.end_array();
+  json.end_object();
+  co_return json_answer(context, 200, std::move(text));
+}
+
+Task<Result<http::Response>> Control::log_level(http::Request& request, http::RequestContext& context) {
+  const auto wanted = http::query_value(request.query, "level", context.arena);
+  const auto level = wanted ? log_level_from(*wanted) : std::nullopt;
+  if (!level) {
+    co_return http::problem(context.arena, 400, "bad_level", "level must be debug, info, warn, error or off.", false, {});
+  }
+  set_log_level(*level);
+  std::string text;
+  JsonWriter(text).begin_object().member("level", to_string(*level)).end_object();
+  co_return json_answer(context, 200, std::move(text));
+}
+
+}  // namespace trellis::app

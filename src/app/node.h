@@ -1,0 +1,62 @@
+// A running node: its cores, listeners, upstreams, stores, caches and services, put together from a configuration. A reload builds
+// everything new beside the old, and swaps only when all of it stands; any error leaves the old one running. What did not
+// change (listeners, connections, pools, stores, services) stays. Made, reloaded and stopped on the main thread; the rest of
+// the methods say who may call.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/config.h"
+#include "base/error.h"
+#include "base/metrics.h"
+#include "runtime/cores.h"
+
+namespace trellis::app {
+
+struct ReloadReport {
+  std::vector<std::string> changes;   // "upstreams.api.hosts[0]: ..." as config/diff.h writes them
+  std::vector<std::string> warnings;  // what needs a restart to take effect
+};
+
+struct ListenerStatus {
+  std::string name;
+  std::string address;  // where it really listens
+  size_t connections = 0;
+};
+
+class Node {
+ public:
+  static Result<std::unique_ptr<Node>> start(LoadedConfig config);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  Result<ReloadReport> reload(LoadedConfig config);
+  // Closes what a reload replaced once no request uses it; about once a second.
+  void tidy();
+  // Stops listening, lets requests in flight finish (at most runtime.drain), stops services and stores. Once.
+  void stop();
+
+  // Any thread, while the node lives.
+  Metrics& metrics() noexcept;
+  void reopen_logs() noexcept;              // for log rotation
+  std::vector<ListenerStatus> listeners() const;
+  std::string status_json() const;          // the live picture, as the page shows it
+  std::string control_address() const;
+  bool ready() const noexcept;              // takes traffic: false before the start has ended and while it drains
+  // What POST /v1/reload and SIGHUP do: set by main, called on the control core; runs the reload on the main thread and
+  // completes there.
+  using ReloadRequest = std::function<void(std::function<void(Result<ReloadReport>)> done)>;
+  void on_reload_request(ReloadRequest request);
+
+  struct Impl;
+
+ private:
+  explicit Node(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trellis::app
