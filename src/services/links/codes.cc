@@ -9,7 +9,8 @@ namespace trellis::services::links {
 
 namespace {
 
-constexpr unsigned kRounds = 8;  // 4 can be told from a random permutation with few queries, 6 is the known bound; 2 spare
+constexpr unsigned kRounds =
+    8;  // 4 can be told from a random permutation with few queries, 6 is the known bound; 2 spare
 constexpr unsigned kHalfBits = 21;
 constexpr uint64_t kHalfMask = (uint64_t{1} << kHalfBits) - 1;
 constexpr std::string_view kAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -124,7 +125,8 @@ uint64_t Codes::backward(uint64_t value) const noexcept {
   return left << kHalfBits | right;
 }
 
-// Walking the cycle from a value inside the domain comes back into it (1.25 steps on average): the start itself lies on it.
+// Walking the cycle from a value inside the domain comes back into it (1.25 steps on average): the start itself lies on
+// it.
 uint64_t Codes::permute(uint64_t counter) const noexcept {
   TRELLIS_ASSERT(counter < kCodeCount);
   uint64_t value = forward(counter);

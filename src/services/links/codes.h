@@ -1,8 +1,8 @@
-// From counter values to short codes and back. A keyed permutation of [0, 62^7) turns the counter into a number that says
-// nothing about its neighbours, and seven base62 characters spell it: no two counters share a code, so creating a link
-// needs no look whether its code is taken, and nobody without the key can guess the next one. The permutation is a balanced
-// Feistel network over 42 bits (8 rounds, SipHash-2-4 as the round function) that walks until it lands inside the domain.
-// Pure and immutable after construction; any core. Why so: docs/decisions/010-link-codes.md.
+// From counter values to short codes and back. A keyed permutation of [0, 62^7) turns the counter into a number that
+// says nothing about its neighbours, and seven base62 characters spell it: no two counters share a code, so creating a
+// link needs no look whether its code is taken, and nobody without the key can guess the next one. The permutation is a
+// balanced Feistel network over 42 bits (8 rounds, SipHash-2-4 as the round function) that walks until it lands inside
+// the domain. Pure and immutable after construction; any core. Why so: docs/decisions/010-link-codes.md.
 #pragma once
 
 #include <array>

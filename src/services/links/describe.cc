@@ -1,0 +1,204 @@
+// The routes of the links service with their words, from which /v1/openapi.json is made.
+#include "services/links/links.h"
+
+namespace trellis::services::links {
+
+using http::AnswerDoc;
+using http::Method;
+using http::ParameterDoc;
+using http::PathParameters;
+using http::Request;
+using http::RequestContext;
+using http::RouteDoc;
+using http::Routes;
+
+namespace {
+
+constexpr std::string_view kVersion = "1.0.0";
+
+constexpr const char* kLink = R"json({"type":"object","description":"A short link.",
+"required":["id","code","short_url","url","title","status","created_at","updated_at","expires_at","clicks","etag"],
+"properties":{
+"id":{"type":"integer","description":"Its number; later links have higher ones."},
+"code":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"},
+"short_url":{"type":"string","format":"uri","description":"What to give to people."},
+"url":{"type":"string","description":"Where it leads, byte for byte as it was given."},
+"title":{"type":"string"},
+"status":{"type":"integer","enum":[301,302,307,308]},
+"created_at":{"type":"string","format":"date-time"},
+"updated_at":{"type":"string","format":"date-time"},
+"expires_at":{"type":["string","null"],"format":"date-time","description":"From then on it answers 410."},
+"clicks":{"type":"integer","minimum":0,"description":"Those counted so far; usually less than 200 ms behind."},
+"etag":{"type":"string","description":"The version, for If-Match. Clicks do not change it."}}})json";
+
+constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"additionalProperties":false,"properties":{
+"url":{"type":"string","minLength":1,"maxLength":8192,"description":"http or https; not on this service's own host."},
+"alias":{"type":["string","null"],"pattern":"^[A-Za-z0-9_-]{1,128}$","description":"A code of your own; without it one is made."},
+"title":{"type":["string","null"],"maxLength":512},
+"status":{"type":"integer","enum":[301,302,307,308],"default":302},
+"expires_at":{"type":["string","null"],"format":"date-time"}}})json";
+
+constexpr const char* kLinkPatch =
+    R"json({"type":"object","additionalProperties":false,"description":"Members that are absent stay as they are.",
+"properties":{
+"url":{"type":"string","minLength":1,"maxLength":8192},
+"title":{"type":["string","null"],"maxLength":512},
+"status":{"type":"integer","enum":[301,302,307,308]},
+"expires_at":{"type":["string","null"],"format":"date-time","description":"null: never."}}})json";
+
+constexpr const char* kLinkPage = R"json({"type":"object","required":["items","next"],"properties":{
+"items":{"type":"array","items":{"$ref":"#/components/schemas/Link"}},
+"next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
+
+constexpr const char* kProblem = R"json({"type":"object","description":"RFC 9457.",
+"required":["type","title","status","code","temporary"],"properties":{
+"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"detail":{"type":"string"},
+"code":{"type":"string","description":"Stable; for programs."},
+"temporary":{"type":"boolean","description":"The same request may succeed later."},
+"request_id":{"type":"string"},
+"field":{"type":"string","description":"The member or parameter that is wrong."}}})json";
+
+ParameterDoc code_parameter() {
+  return {"code", "path", "The code of the link: its alias, or the seven characters that were made.",
+          R"({"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"})"};
+}
+ParameterDoc if_match() { return {"If-Match", "header", "The ETag that was read; another version answers 412."}; }
+
+AnswerDoc answer(int status, std::string description, std::string schema = {}) {
+  return {status, std::move(description), std::move(schema)};
+}
+AnswerDoc trouble(int status, std::string description) { return {status, std::move(description), "Problem"}; }
+
+RouteDoc create_doc() {
+  RouteDoc doc;
+  doc.id = "create_link";
+  doc.summary = "Make a short link";
+  doc.description = "Answers when the link is on disk. Location is the resource, short_url what to give to people.";
+  doc.parameters = {
+      {"Idempotency-Key", "header",
+       "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
+       R"({"type":"string","maxLength":255})"}};
+  doc.body = "NewLink";
+  doc.answers = {answer(201, "Made.", "Link"),
+                 trouble(400, "The body or a member of it is not valid; field names the member."),
+                 trouble(406, "The client does not take application/json."),
+                 trouble(409, "The alias is taken, or was before its link was deleted."),
+                 trouble(413, "The body is larger than 64 KiB."),
+                 trouble(415, "The body is not application/json."),
+                 trouble(422, "The Idempotency-Key was used with another body."),
+                 trouble(503, "The store takes no writes now.")};
+  return doc;
+}
+
+RouteDoc list_doc() {
+  RouteDoc doc;
+  doc.id = "list_links";
+  doc.summary = "List links, newest first";
+  doc.description =
+      "A page may be shorter than the limit, or empty, with a next one: each call looks through a bounded number of "
+      "links.";
+  doc.parameters = {
+      {"limit", "query", "Links a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
+      {"cursor", "query", "next of the page before."},
+      {"q", "query", "Only links with this in code, URL or title.", R"({"type":"string","maxLength":200})"}};
+  doc.answers = {answer(200, "A page.", "LinkPage"), trouble(400, "A parameter is not valid."),
+                 trouble(503, "The store cannot be read now.")};
+  return doc;
+}
+
+RouteDoc show_doc() {
+  RouteDoc doc;
+  doc.id = "get_link";
+  doc.summary = "Read a link";
+  doc.description = "With its clicks as far as they are counted.";
+  doc.parameters = {code_parameter()};
+  doc.answers = {answer(200, "The link.", "Link"), trouble(404, "No such link."), trouble(410, "It was deleted.")};
+  return doc;
+}
+
+RouteDoc change_doc() {
+  RouteDoc doc;
+  doc.id = "change_link";
+  doc.summary = "Change a link";
+  doc.description = "Takes effect at once on this node. Members that are absent stay as they are.";
+  doc.parameters = {code_parameter(), if_match()};
+  doc.body = "LinkPatch";
+  doc.answers = {answer(200, "The link as it is now.", "Link"),
+                 trouble(400, "The body or a member of it is not valid; field names the member."),
+                 trouble(404, "No such link."),
+                 trouble(410, "It was deleted."),
+                 trouble(412, "The link was changed meanwhile."),
+                 trouble(413, "The body is larger than 64 KiB."),
+                 trouble(415, "The body is not application/json.")};
+  return doc;
+}
+
+RouteDoc remove_doc() {
+  RouteDoc doc;
+  doc.id = "delete_link";
+  doc.summary = "Delete a link";
+  doc.description = "Its code answers 410 from then on and is never given again.";
+  doc.parameters = {code_parameter(), if_match()};
+  doc.answers = {answer(204, "Deleted."), trouble(404, "No such link."), trouble(410, "It was deleted before."),
+                 trouble(412, "The link was changed meanwhile.")};
+  return doc;
+}
+
+RouteDoc redirect_doc() {
+  RouteDoc doc;
+  doc.id = "follow_link";
+  doc.summary = "Follow a link";
+  doc.description =
+      "Redirects with the link's status and counts a click, but for HEAD. Links with 307 or 308 redirect every method.";
+  doc.parameters = {code_parameter()};
+  for (const int status : {301, 302, 307, 308})
+    doc.answers.push_back(answer(status, "Location is where the link leads."));
+  doc.answers.push_back(trouble(404, "No such link."));
+  doc.answers.push_back(trouble(405, "This link redirects GET and HEAD only."));
+  doc.answers.push_back(trouble(410, "The link was deleted or has expired."));
+  return doc;
+}
+
+RouteDoc openapi_doc() {
+  RouteDoc doc;
+  doc.id = "openapi";
+  doc.summary = "This document";
+  doc.description = "OpenAPI 3.1, made from the routes that answer.";
+  doc.answers = {answer(200, "The document.")};
+  return doc;
+}
+
+}  // namespace
+
+void LinksService::mount(Routes& routes) {
+  routes.schema("Link", kLink);
+  routes.schema("NewLink", kNewLink);
+  routes.schema("LinkPatch", kLinkPatch);
+  routes.schema("LinkPage", kLinkPage);
+  routes.schema("Problem", kProblem);
+  routes.add(Method::get, "/v1/links", list_doc(),
+             [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
+  routes.add(Method::post, "/v1/links", create_doc(),
+             [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
+  routes.add(Method::get, "/v1/links/{code}", show_doc(),
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return show(request, context, path[0]);
+             });
+  routes.add(Method::patch, "/v1/links/{code}", change_doc(),
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return change(request, context, path[0]);
+             });
+  routes.add(Method::delete_, "/v1/links/{code}", remove_doc(),
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return remove(request, context, path[0]);
+             });
+  routes.add(Method::get, "/v1/openapi.json", openapi_doc(),
+             [this](Request& request, RequestContext& context, PathParameters) { return openapi(request, context); });
+  routes.add_any("/{code}", {Method::get, Method::head}, redirect_doc(),
+                 [this](Request& request, RequestContext& context, PathParameters path) {
+                   return redirect(request, context, path[0]);
+                 });
+  openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
+}
+
+}  // namespace trellis::services::links

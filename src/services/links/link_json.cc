@@ -1,0 +1,264 @@
+#include "services/links/link_json.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
+
+#include "base/ids.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "config/problems.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint64_t kCursorMask = 0x9E3779B97F4A7C15;  // so that nobody takes a cursor for an id and counts with it
+constexpr int64_t kLatestTime = 9'000'000'000'000;    // milliseconds; a WallTime counts nanoseconds and ends in 2262
+
+std::unexpected<Fault> fault(std::string field, std::string detail) {
+  return std::unexpected(Fault{std::move(field), std::move(detail)});
+}
+
+std::expected<Json, Fault> read_object(std::string_view body, std::span<const std::string_view> members) {
+  // A key written twice is read differently by each reader, and so by none here.
+  std::array<bool, 8> seen{};
+  std::string twice;
+  int depth = 0;
+  bool deep = false;
+  const Json::parser_callback_t watch = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start)
+      deep = deep || ++depth > 16;
+    if (event == Json::parse_event_t::object_end || event == Json::parse_event_t::array_end) --depth;
+    if (event == Json::parse_event_t::key && depth == 1) {
+      const auto at = std::find(members.begin(), members.end(), parsed.get_ref<const std::string&>());
+      if (at != members.end()) {
+        bool& mark = seen[static_cast<size_t>(at - members.begin())];
+        if (mark) twice = *at;
+        mark = true;
+      }
+    }
+    return true;
+  };
+  Json json = Json::parse(body.begin(), body.end(), watch, false);
+  if (json.is_discarded()) return std::unexpected(Fault{"", "The body is not valid JSON.", "invalid_json"});
+  if (deep) return std::unexpected(Fault{"", "The body is nested too deeply.", "invalid_json"});
+  if (!json.is_object()) return fault("", "The body must be a JSON object.");
+  if (!twice.empty()) return fault(twice, "The member is there twice.");
+  for (const auto& [name, value] : json.items()) {
+    if (std::find(members.begin(), members.end(), name) != members.end()) continue;
+    // The name is the client's: cut, so that an answer stays small.
+    std::string detail =
+        "There is no member \"" + name.substr(0, 64) + "\"; " + config::suggest(name.substr(0, 64), members);
+    return std::unexpected(Fault{name.substr(0, 64), std::move(detail), "unknown_member"});
+  }
+  return json;
+}
+
+std::expected<std::string, Fault> read_url(const Json& value, const UrlHost& own) {
+  if (!value.is_string()) return fault("url", "The URL must be a string.");
+  const auto& url = value.get_ref<const std::string&>();
+  Result<UrlHost> host = check_url(url);
+  if (!host) return fault("url", host.error().what());
+  if (same_host(*host, own))
+    return fault("url", "The URL leads to this service itself; such a link could run in a circle.");
+  return url;
+}
+
+std::expected<std::string, Fault> read_title(const Json& value) {
+  if (value.is_null()) return std::string();
+  if (!value.is_string()) return fault("title", "The title must be a string.");
+  const auto& title = value.get_ref<const std::string&>();
+  if (title.size() > kMaxTitle) return fault("title", "The title is longer than 512 bytes.");
+  const bool plain =
+      std::all_of(title.begin(), title.end(), [](char c) { return static_cast<uint8_t>(c) >= 0x20 && c != 0x7f; });
+  if (!plain) return fault("title", "The title has control characters.");
+  return title;
+}
+
+std::expected<int, Fault> read_status(const Json& value) {
+  const bool allowed = value.is_number_integer() && is_redirect_status(value.get<int64_t>());
+  if (!allowed) return fault("status", "The status must be 301, 302, 307 or 308.");
+  return static_cast<int>(value.get<int64_t>());
+}
+
+std::expected<std::optional<int64_t>, Fault> read_expiry(const Json& value, int64_t now) {
+  if (value.is_null()) return std::optional<int64_t>();
+  std::optional<int64_t> time;
+  if (value.is_string()) time = parse_time(value.get_ref<const std::string&>());
+  if (!time) return fault("expires_at", "The time must be written as in 2030-01-31T12:00:00Z.");
+  if (*time <= now) return fault("expires_at", "The time must be in the future.");
+  return time;
+}
+
+std::optional<int> digits(std::string_view text, size_t at, size_t count) noexcept {
+  if (text.size() < at + count) return std::nullopt;
+  int value = 0;
+  for (size_t i = at; i < at + count; ++i) {
+    if (text[i] < '0' || text[i] > '9') return std::nullopt;
+    value = value * 10 + (text[i] - '0');
+  }
+  return value;
+}
+
+}  // namespace
+
+bool is_redirect_status(int64_t status) noexcept {
+  return status == 301 || status == 302 || status == 307 || status == 308;
+}
+
+std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now) {
+  static constexpr std::array<std::string_view, 5> kMembers = {"url", "alias", "title", "status", "expires_at"};
+  auto json = read_object(body, kMembers);
+  if (!json) return std::unexpected(std::move(json).error());
+  NewLink link;
+  if (!json->contains("url")) return fault("url", "The URL is missing.");
+  auto url = read_url((*json)["url"], own);
+  if (!url) return std::unexpected(std::move(url).error());
+  link.url = *std::move(url);
+  if (json->contains("alias") && !(*json)["alias"].is_null()) {
+    const Json& alias = (*json)["alias"];
+    if (!alias.is_string() || !is_code_text(alias.get_ref<const std::string&>())) {
+      return fault("alias", "An alias is 1 to 128 letters, digits, - or _.");
+    }
+    link.alias = alias.get<std::string>();
+    if (is_reserved(link.alias)) return fault("alias", "This alias is a name that the service uses itself.");
+  }
+  if (json->contains("title")) {
+    auto title = read_title((*json)["title"]);
+    if (!title) return std::unexpected(std::move(title).error());
+    link.title = *std::move(title);
+  }
+  if (json->contains("status")) {
+    auto status = read_status((*json)["status"]);
+    if (!status) return std::unexpected(std::move(status).error());
+    link.status = *status;
+  }
+  if (json->contains("expires_at")) {
+    auto expiry = read_expiry((*json)["expires_at"], now);
+    if (!expiry) return std::unexpected(std::move(expiry).error());
+    link.expires_at = *expiry;
+  }
+  return link;
+}
+
+std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now) {
+  static constexpr std::array<std::string_view, 4> kMembers = {"url", "title", "status", "expires_at"};
+  auto json = read_object(body, kMembers);
+  if (!json) return std::unexpected(std::move(json).error());
+  LinkPatch patch;
+  if (json->contains("url")) {
+    auto url = read_url((*json)["url"], own);
+    if (!url) return std::unexpected(std::move(url).error());
+    patch.url = *std::move(url);
+  }
+  if (json->contains("title")) {
+    auto title = read_title((*json)["title"]);
+    if (!title) return std::unexpected(std::move(title).error());
+    patch.title = *std::move(title);
+  }
+  if (json->contains("status")) {
+    auto status = read_status((*json)["status"]);
+    if (!status) return std::unexpected(std::move(status).error());
+    patch.status = *status;
+  }
+  if (json->contains("expires_at")) {
+    auto expiry = read_expiry((*json)["expires_at"], now);
+    if (!expiry) return std::unexpected(std::move(expiry).error());
+    patch.has_expires_at = true;
+    patch.expires_at = *expiry;
+  }
+  return patch;
+}
+
+std::string etag_of(const Link& link) {
+  return "\"" + std::to_string(link.id) + "-" + std::to_string(link.version) + "\"";
+}
+
+void append_link(std::string& out, const Link& link, std::string_view base) {
+  JsonWriter json(out);
+  json.begin_object().member("id", link.id).member("code", link.code);
+  json.member("short_url", std::string(base) + "/" + link.code).member("url", link.url).member("title", link.title);
+  json.member("status", link.status).member("created_at", format_time(link.created_at));
+  json.member("updated_at", format_time(link.updated_at)).key("expires_at");
+  if (link.expires_at) {
+    json.value(format_time(*link.expires_at));
+  } else {
+    json.null();
+  }
+  json.member("clicks", link.clicks).member("etag", etag_of(link)).end_object();
+}
+
+std::string format_time(int64_t millis) {
+  std::string text(kRfc3339Size, ' ');
+  write_rfc3339(text.data(), WallTime(std::chrono::milliseconds(std::clamp<int64_t>(millis, 0, kLatestTime))));
+  return text;
+}
+
+std::optional<int64_t> parse_time(std::string_view text) noexcept {
+  const auto year = digits(text, 0, 4);
+  const auto month = digits(text, 5, 2);
+  const auto day = digits(text, 8, 2);
+  const auto hour = digits(text, 11, 2);
+  const auto minute = digits(text, 14, 2);
+  const auto second = digits(text, 17, 2);
+  if (!year || !month || !day || !hour || !minute || !second) return std::nullopt;
+  if (text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' || text[16] != ':')
+    return std::nullopt;
+  const std::chrono::year_month_day date{std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
+                                         std::chrono::day(static_cast<unsigned>(*day))};
+  if (!date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
+  size_t at = 19;
+  int64_t fraction = 0;
+  if (at < text.size() && text[at] == '.') {
+    int64_t scale = 100;
+    const size_t first = ++at;
+    for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
+      fraction += (text[at] - '0') * scale;
+      scale /= 10;
+    }
+    if (at == first || at - first > 9) return std::nullopt;
+  }
+  int64_t offset = 0;  // minutes
+  const std::string_view zone = text.substr(at);
+  if (zone != "Z" && zone != "z") {
+    const auto hours = digits(zone, 1, 2);
+    const auto minutes = digits(zone, 4, 2);
+    if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || zone[3] != ':' || !hours || !minutes)
+      return std::nullopt;
+    if (*hours > 23 || *minutes > 59) return std::nullopt;
+    offset = (*hours * 60 + *minutes) * (zone[0] == '-' ? -1 : 1);
+  }
+  const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
+  const int64_t total = ((days * 24 + *hour) * 60 + *minute - offset) * 60 + *second;
+  const int64_t millis = total * 1000 + fraction;
+  if (millis < 0 || millis > kLatestTime) return std::nullopt;
+  return millis;
+}
+
+std::string cursor_of(int64_t id) {
+  std::string text(16, '0');
+  write_hex64(text.data(), (static_cast<uint64_t>(id) * 0xD6E8FEB86659FD93) ^ kCursorMask);
+  return text;
+}
+
+std::optional<int64_t> id_of_cursor(std::string_view cursor) noexcept {
+  const std::optional<uint64_t> value = read_hex64(cursor);
+  if (!value) return std::nullopt;
+  // The inverse of the odd factor above modulo 2^64.
+  constexpr uint64_t kInverse = [] {
+    uint64_t inverse = 0xD6E8FEB86659FD93;
+    for (int i = 0; i < 6; ++i) inverse *= 2 - 0xD6E8FEB86659FD93 * inverse;
+    return inverse;
+  }();
+  const uint64_t id = (*value ^ kCursorMask) * kInverse;
+  if (id > kCodeCount) return std::nullopt;
+  return static_cast<int64_t>(id);
+}
+
+}  // namespace trellis::services::links

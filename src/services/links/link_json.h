@@ -1,0 +1,61 @@
+// Links as JSON, in and out. Reading is strict: an unknown member, a member of the wrong type or a value that is not
+// allowed is a Fault that names the member and says what is wrong, for the person who sent it. Pure; any core. Input is
+// foreign: fuzz/services_links_json_fuzz.cc.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "services/links/rows.h"
+#include "services/links/url.h"
+
+namespace trellis::services::links {
+
+inline constexpr size_t kMaxTitle = 512;
+
+struct Fault {
+  std::string field;  // "" when it is about the whole body
+  std::string detail;
+  std::string code = "invalid_argument";
+};
+
+struct NewLink {
+  std::string url;
+  std::string alias;  // "": a code is made
+  std::string title;
+  std::optional<int> status;
+  std::optional<int64_t> expires_at;
+};
+
+struct LinkPatch {
+  std::optional<std::string> url;
+  std::optional<std::string> title;
+  std::optional<int> status;
+  bool has_expires_at = false;
+  std::optional<int64_t> expires_at;
+};
+
+// `own`: where the service itself answers; a link to it is refused. `now` in milliseconds since 1970.
+std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now);
+std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now);
+
+// {"id":1,"code":...}; `base` without a slash at its end.
+void append_link(std::string& out, const Link& link, std::string_view base);
+std::string etag_of(const Link& link);
+
+bool is_redirect_status(int64_t status) noexcept;
+
+// RFC 3339 with any offset, to milliseconds since 1970; nullopt: not such a time.
+std::optional<int64_t> parse_time(std::string_view text) noexcept;
+// "2026-03-01T12:34:56.789Z"
+std::string format_time(int64_t millis);
+
+// The place in a list that a cursor stands for; nullopt: not one of ours.
+std::string cursor_of(int64_t id);
+std::optional<int64_t> id_of_cursor(std::string_view cursor) noexcept;
+
+}  // namespace trellis::services::links

@@ -1,0 +1,214 @@
+#include "services/links/links.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+#include "base/rng.h"
+#include "http/problem.h"
+#include "services/links/link_json.h"
+#include "services/links/rows.h"
+#include "store/sqlite.h"
+
+namespace trellis::services::links {
+
+using http::FieldId;
+using http::Method;
+using http::Request;
+using http::RequestContext;
+using http::Response;
+
+namespace {
+
+constexpr int64_t kDeleted = INT64_MIN;
+constexpr Duration kForgetEvery = std::chrono::minutes(10);
+constexpr int64_t kKeysLast = 24 * 3600 * 1000;  // milliseconds
+
+UrlHost own_host(const std::string& base_url) {
+  Result<UrlHost> host = check_url(base_url);
+  return host ? *std::move(host) : UrlHost{};
+}
+
+std::string without_slash(std::string url) {
+  while (url.ends_with('/')) url.pop_back();
+  return url;
+}
+
+bool is_permanent(int status) noexcept { return status == 301 || status == 308; }
+bool keeps_method(int status) noexcept { return status == 307 || status == 308; }
+
+}  // namespace
+
+// --- Configuration ---
+
+config::Fields<LinksConfig> LinksConfig::fields() {
+  using namespace std::chrono_literals;
+  return {{"store", "the store that keeps the links", &LinksConfig::store, config::kRequired},
+          {"cache", "the cache in front of it", &LinksConfig::cache, config::kRequired},
+          {"base_url", "what short URLs begin with, such as https://go.example.com", &LinksConfig::base_url,
+           config::kRequired},
+          {"status", "status of links that do not name one: 301, 302, 307 or 308", &LinksConfig::status,
+           config::range(301, 308)},
+          {"cache_for", "how long a link is kept in the cache; a change takes effect at once on this node",
+           &LinksConfig::cache_for, config::range(1s, 24h)},
+          {"cache_unknown_for", "how long it is remembered that a code is unknown", &LinksConfig::cache_unknown_for,
+           config::range(0s, 10min)}};
+}
+
+void LinksConfig::check(config::Checker& at) const {
+  if (!is_redirect_status(status)) at.problem("status", "must be 301, 302, 307 or 308");
+  if (const Result<UrlHost> host = check_url(base_url); !host) at.problem("base_url", host.error().what());
+  if (base_url.find_first_of("?#") != std::string::npos) at.problem("base_url", "must have no query and no fragment");
+}
+
+// --- Life ---
+
+LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache)
+    : config_(std::move(config)),
+      store_(store),
+      own_(own_host(config_.base_url)),
+      targets_(std::make_shared<cache::CacheSpace<Target>>(
+          cache, cache::CacheSpace<Target>::Options{.name = "links",
+                                                    .ttl = config_.cache_for,
+                                                    .negative_ttl = config_.cache_unknown_for,
+                                                    .bytes_of = &target_bytes})) {
+  config_.base_url = without_slash(std::move(config_.base_url));
+}
+
+LinksService::~LinksService() = default;
+
+Task<Result<void>> LinksService::start(Env& env) {
+  home_ = &env.loop;
+  auto migrating = blocking([store = &store_]() -> Result<void> { return store->migrate("links", migrations()); });
+  Result<void> migrated = co_await migrating;
+  if (!migrated) co_return fail(std::move(migrated).error());
+  CodeKey fresh{};
+  random_bytes(fresh.data(), fresh.size());
+  auto keying = store_.write([fresh](store::SqliteConnection& db) { return load_key(db, fresh); });
+  Result<CodeKey> key = co_await keying;
+  if (!key) co_return fail(std::move(key).error());
+  codes_.emplace(*key);
+  ids_ = std::make_unique<IdAllocator>(store_, env.loop, env.clock);
+  Result<void> leased = co_await ids_->start();
+  if (!leased) co_return fail(std::move(leased).error());
+  ClickCounter::Options options;
+  options.cores = env.cores;
+  clicks_ = std::make_unique<ClickCounter>(store_, env.loop, env.metrics, options);
+  clicks_->start();
+  background_.spawn(forget_old_keys());
+  co_return Result<void>();
+}
+
+Task<Result<void>> LinksService::stop(Deadline deadline) {
+  stopping_ = true;
+  stop_.set();
+  background_.close();
+  if (ids_) co_await ids_->stop(deadline);
+  Result<void> written;
+  if (clicks_) written = co_await clicks_->stop(deadline);
+  const bool ended = co_await background_.join(deadline);
+  if (!ended) background_.cancel_all();
+  co_return written;
+}
+
+// Idempotency keys live for a day; the old ones go in small pieces.
+Task<> LinksService::forget_old_keys() {
+  while (!stopping_) {
+    const int64_t before = unix_millis(home_->wall()) - kKeysLast;
+    auto dropping = store_.write([before](store::SqliteConnection& db) { return drop_replays(db, before); });
+    const Result<int64_t> dropped = co_await dropping;
+    if (!dropped) log_debug("old idempotency keys could not be dropped", {{"error", dropped.error().to_string()}});
+    if (dropped && *dropped > 0) continue;
+    (void)co_await stop_.wait(after(home_->now(), kForgetEvery));
+  }
+}
+
+// --- Redirects ---
+
+LinksService::Target LinksService::target_of(const Link& link) {
+  Target target;
+  target.id = link.id;
+  target.status = link.status;
+  if (link.deleted) {
+    target.expires_at = kDeleted;
+    return target;
+  }
+  if (link.expires_at) target.expires_at = *link.expires_at;
+  target.location = location_of(link.url);
+  return target;
+}
+
+size_t LinksService::target_bytes(const Target& target) {
+  return target.location.capacity() > 15 ? target.location.capacity() + 1 : 0;
+}
+
+// What a redirect needs of a target, copied out of the cache.
+struct LinksService::Found {
+  int64_t id = 0;
+  int64_t expires_at = 0;
+  int status = 0;
+  std::string_view location;  // in the arena
+
+  void copy(const Target& target, Arena& arena) {
+    id = target.id;
+    expires_at = target.expires_at;
+    status = target.status;
+    location = arena.copy(target.location);
+  }
+};
+
+Task<Result<std::optional<LinksService::Target>>> LinksService::load(std::string code, Deadline deadline) {
+  auto reading =
+      store_.read([code = std::move(code)](store::SqliteConnection& db) { return find_link(db, code); }, deadline);
+  Result<std::optional<Link>> link = co_await reading;
+  if (!link) co_return fail(std::move(link).error());
+  if (!*link) co_return std::optional<Target>();
+  co_return std::optional<Target>(target_of(**link));
+}
+
+Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& context, std::string_view code) {
+  Found found;
+  bool known = false;
+  if (is_code_text(code)) {
+    const cache::CacheOutcome outcome =
+        targets_->look(code, context.loop.now(), [&](const Target& target) { found.copy(target, context.arena); });
+    known = outcome == cache::CacheOutcome::hit;
+    context.cache_status = known ? "hit" : outcome == cache::CacheOutcome::negative ? "negative" : "miss";
+    if (outcome == cache::CacheOutcome::miss) {
+      const Deadline deadline = context.deadline;
+      auto loader = [this, name = std::string(code), deadline] { return load(name, deadline); };
+      auto loading = targets_->get_or_load(std::string(code), std::move(loader), deadline);
+      auto handle = co_await loading;
+      if (!handle) co_return http::response_for(handle.error(), context);
+      known = static_cast<bool>(*handle);
+      if (known) found.copy(**handle, context.arena);
+    }
+  }
+  if (!known) {
+    context.outcome = "not_found";
+    co_return http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id);
+  }
+  const int64_t now = unix_millis(context.loop.wall());
+  if (found.expires_at <= now) {
+    context.outcome = "gone";
+    const std::string_view detail = found.expires_at == kDeleted ? "This link was deleted." : "This link has expired.";
+    co_return http::problem(context.arena, 410, "gone", detail, false, context.request_id);
+  }
+  const bool head = request.method == Method::head;
+  if (!head && request.method != Method::get && !keeps_method(found.status)) {
+    context.outcome = "method_not_allowed";
+    Response response = http::problem(context.arena, 405, "method_not_allowed",
+                                      "This link redirects GET and HEAD only.", false, context.request_id);
+    response.fields.add(FieldId::allow, "GET, HEAD");
+    co_return response;
+  }
+  if (!head) clicks_->record(context.loop.index(), {found.id, now, 0});
+  Response response(context.arena, found.status);
+  response.fields.add(FieldId::location, found.location);
+  response.fields.add(FieldId::cache_control,
+                      is_permanent(found.status) ? "private, max-age=90" : "private, max-age=0");
+  co_return response;
+}
+
+}  // namespace trellis::services::links

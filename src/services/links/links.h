@@ -1,0 +1,96 @@
+// The short links service: codes, redirects, clicks and the API over them (docs/links.md). One instance serves all
+// cores: what they share is the store, the memory cache, the counter of ids and a ring of clicks for each; everything
+// else of a request is in its coroutine. A redirect that the cache knows waits for nothing. Built by the app from its
+// configuration; start(), mount(), stop() on the home loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/time.h"
+#include "cache/memory_cache.h"
+#include "config/fields.h"
+#include "http/routes.h"
+#include "runtime/sync.h"
+#include "runtime/task.h"
+#include "services/links/clicks.h"
+#include "services/links/codes.h"
+#include "services/links/id_allocator.h"
+#include "services/links/url.h"
+#include "services/service.h"
+
+namespace trellis::store {
+class SqliteStore;
+}
+
+namespace trellis::services::links {
+
+struct LinksConfig {
+  std::string store;  // names, resolved by the app
+  std::string cache;
+  std::string base_url;  // short URLs begin with it
+  int status = 302;      // of links that do not say
+  Duration cache_for = std::chrono::minutes(10);
+  Duration cache_unknown_for = std::chrono::seconds(5);
+
+  static config::Fields<LinksConfig> fields();
+  void check(config::Checker& at) const;
+};
+
+class LinksService final : public Service {
+ public:
+  // Borrows the store and the cache, which outlive it. Precondition: the configuration was checked.
+  LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache);
+  ~LinksService() override;
+
+  Task<Result<void>> start(Env& env) override;
+  void mount(http::Routes& routes) override;  // describe.cc
+  Task<Result<void>> stop(Deadline deadline) override;
+
+ private:
+  // What a redirect needs.
+  struct Target {
+    int64_t id = 0;
+    int64_t expires_at = INT64_MAX;  // milliseconds since 1970; INT64_MIN: deleted
+    int status = 302;
+    std::string location;
+  };
+  struct Found;
+
+  static Target target_of(const Link& link);
+  static size_t target_bytes(const Target& target);
+
+  // The API, in api.cc.
+  Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> list(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> show(http::Request& request, http::RequestContext& context, std::string_view code);
+  Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string_view code);
+  Task<Result<http::Response>> remove(http::Request& request, http::RequestContext& context, std::string_view code);
+  Task<Result<http::Response>> openapi(http::Request& request, http::RequestContext& context);
+  http::Response link_answer(http::RequestContext& context, int status, const Link& link) const;
+
+  // The redirect, in links.cc.
+  Task<Result<http::Response>> redirect(http::Request& request, http::RequestContext& context, std::string_view code);
+  Task<Result<std::optional<Target>>> load(std::string code, Deadline deadline);
+  Task<> forget_old_keys();
+
+  LinksConfig config_;
+  store::SqliteStore& store_;
+  UrlHost own_;
+  // Shared with writes under way: what they changed leaves the cache even when the one who asked for it has gone.
+  std::shared_ptr<cache::CacheSpace<Target>> targets_;
+  std::optional<Codes> codes_;
+  std::unique_ptr<IdAllocator> ids_;
+  std::unique_ptr<ClickCounter> clicks_;
+  std::string openapi_;
+  Loop* home_ = nullptr;
+  bool stopping_ = false;
+  Event stop_;
+  TaskGroup background_;
+};
+
+}  // namespace trellis::services::links

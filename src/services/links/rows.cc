@@ -1,0 +1,221 @@
+#include "services/links/rows.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "store/sqlite_connection.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+using store::Blob;
+using store::Query;
+using store::SqliteConnection;
+
+// Clicks lie apart from the links: a batch of counts then writes a few dense pages and not one for each link.
+constexpr std::array<store::Migration, 1> kMigrations = {{{1, "links", R"sql(
+CREATE TABLE links(
+  id INTEGER PRIMARY KEY,
+  code TEXT NOT NULL UNIQUE,
+  url TEXT NOT NULL,
+  title TEXT NOT NULL,
+  status INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  deleted_at INTEGER,
+  version INTEGER NOT NULL
+) STRICT;
+CREATE TABLE link_totals(link INTEGER PRIMARY KEY, clicks INTEGER NOT NULL) STRICT;
+CREATE TABLE link_clicks(
+  link INTEGER NOT NULL,
+  hour INTEGER NOT NULL,
+  clicks INTEGER NOT NULL,
+  PRIMARY KEY(link, hour)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE burned_codes(counter INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE link_settings(name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE link_replays(
+  key TEXT PRIMARY KEY,
+  request BLOB NOT NULL,
+  status INTEGER NOT NULL,
+  code TEXT NOT NULL,
+  body TEXT NOT NULL,
+  etag TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX link_replays_by_age ON link_replays(created_at);
+INSERT INTO link_settings(name, value) VALUES('next', 1);
+)sql"}}};
+
+constexpr std::string_view kColumns =
+    "id, code, url, title, status, created_at, updated_at, expires_at, deleted_at IS NOT NULL, version, "
+    "coalesce((SELECT clicks FROM link_totals WHERE link = links.id), 0)";
+
+Link link_of(const Query& row) {
+  Link link;
+  link.id = row.integer(0);
+  link.code = row.text(1);
+  link.url = row.text(2);
+  link.title = row.text(3);
+  link.status = static_cast<int>(row.integer(4));
+  link.created_at = row.integer(5);
+  link.updated_at = row.integer(6);
+  link.expires_at = row.integer_or_null(7);
+  link.deleted = row.integer(8) != 0;
+  link.version = row.integer(9);
+  link.clicks = row.integer(10);
+  return link;
+}
+
+char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+
+bool contains(std::string_view text, std::string_view piece) {
+  const auto equal = [](char a, char b) { return lower(a) == lower(b); };
+  return std::search(text.begin(), text.end(), piece.begin(), piece.end(), equal) != text.end();
+}
+
+Result<int64_t> next_counter(SqliteConnection& db) {
+  TRY(Query row, db.query("SELECT value FROM link_settings WHERE name = 'next'"));
+  TRY(const bool found, row.next());
+  if (!found) return fail(Error(Code::data_loss, "the counter of links is missing").from(Side::self));
+  return row.integer(0);
+}
+
+}  // namespace
+
+std::span<const store::Migration> migrations() noexcept { return kMigrations; }
+
+Result<CodeKey> load_key(SqliteConnection& db, const CodeKey& fresh) {
+  const std::string_view bytes(reinterpret_cast<const char*>(fresh.data()), fresh.size());
+  TRY_VOID(db.execute("INSERT INTO link_settings(name, value) VALUES('key', ?1) ON CONFLICT DO NOTHING", Blob{bytes}));
+  TRY(Query row, db.query("SELECT value FROM link_settings WHERE name = 'key'"));
+  TRY(const bool found, row.next());
+  const std::string_view kept = found ? row.blob(0) : std::string_view();
+  CodeKey key;
+  if (kept.size() != key.size())
+    return fail(Error(Code::data_loss, "the key of link codes is damaged").from(Side::self));
+  std::memcpy(key.data(), kept.data(), key.size());
+  return key;
+}
+
+Result<Lease> lease_ids(SqliteConnection& db, uint64_t count) {
+  TRY(const int64_t next, next_counter(db));
+  Lease lease;
+  lease.begin = static_cast<uint64_t>(next);
+  lease.end = std::min(lease.begin + count, kCodeCount);
+  if (lease.begin >= lease.end)
+    return fail(Error(Code::resource_exhausted, "all codes of links have been given").from(Side::self));
+  TRY_VOID(db.execute("UPDATE link_settings SET value = ?1 WHERE name = 'next'", lease.end));
+  TRY(Query rows,
+      db.query("SELECT counter FROM burned_codes WHERE counter >= ?1 AND counter < ?2", lease.begin, lease.end));
+  while (true) {
+    TRY(const bool row, rows.next());
+    if (!row) break;
+    lease.burned.push_back(static_cast<uint64_t>(rows.integer(0)));
+  }
+  return lease;
+}
+
+Result<std::optional<Link>> find_link(SqliteConnection& db, std::string_view code) {
+  static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE code = ?1";
+  TRY(Query row, db.query(kSql, code));
+  TRY(const bool found, row.next());
+  if (!found) return std::optional<Link>();
+  return std::optional<Link>(link_of(row));
+}
+
+Result<std::optional<Replay>> find_replay(SqliteConnection& db, std::string_view key, int64_t not_before) {
+  TRY(Query row,
+      db.query("SELECT request, status, code, body, etag FROM link_replays WHERE key = ?1 AND created_at >= ?2", key,
+               not_before));
+  TRY(const bool found, row.next());
+  if (!found) return std::optional<Replay>();
+  Replay replay;
+  replay.request = row.blob(0);
+  replay.status = static_cast<int>(row.integer(1));
+  replay.code = row.text(2);
+  replay.body = row.text(3);
+  replay.etag = row.text(4);
+  return std::optional<Replay>(std::move(replay));
+}
+
+Result<void> keep_replay(SqliteConnection& db, std::string_view key, const Replay& replay, int64_t now) {
+  return db.execute(
+      "INSERT OR REPLACE INTO link_replays(key, request, status, code, body, etag, created_at) VALUES(?1, ?2, ?3, ?4, "
+      "?5, ?6, ?7)",
+      key, Blob{replay.request}, replay.status, replay.code, replay.body, replay.etag, now);
+}
+
+Result<int64_t> drop_replays(SqliteConnection& db, int64_t before) {
+  TRY_VOID(db.execute(
+      "DELETE FROM link_replays WHERE key IN (SELECT key FROM link_replays WHERE created_at < ?1 LIMIT 1000)", before));
+  return db.changes();
+}
+
+Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<uint64_t> counter) {
+  if (counter) {
+    // Below the mark it may have been given to a link already, or may be at any moment.
+    TRY(const int64_t next, next_counter(db));
+    if (*counter < static_cast<uint64_t>(next)) return false;
+    TRY_VOID(db.execute("INSERT INTO burned_codes(counter) VALUES(?1) ON CONFLICT DO NOTHING", *counter));
+  }
+  TRY_VOID(
+      db.execute("INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version) "
+                 "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(code) DO NOTHING",
+                 link.id, link.code, link.url, link.title, link.status, link.created_at, link.updated_at,
+                 link.expires_at, link.version));
+  return db.changes() == 1;
+}
+
+Result<void> update_link(SqliteConnection& db, const Link& link) {
+  return db.execute(
+      "UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7 WHERE id = "
+      "?1",
+      link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version);
+}
+
+Result<void> bury_link(SqliteConnection& db, int64_t id, int64_t now) {
+  TRY_VOID(db.execute(
+      "UPDATE links SET url = '', title = '', expires_at = NULL, updated_at = ?2, deleted_at = ?2 WHERE id = ?1", id,
+      now));
+  TRY_VOID(db.execute("DELETE FROM link_totals WHERE link = ?1", id));
+  return db.execute("DELETE FROM link_clicks WHERE link = ?1", id);
+}
+
+Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std::string_view search) {
+  static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE id < ?1 ORDER BY id DESC";
+  Page page;
+  TRY(Query rows, db.query(kSql, before));
+  int64_t last = before;
+  for (int scanned = 0; scanned < kMaxScanned; ++scanned) {
+    TRY(const bool row, rows.next());
+    if (!row) return page;
+    // One more than the page was found: there is a next one.
+    const bool deleted = rows.integer(8) != 0;
+    const bool fits = !deleted && (search.empty() || contains(rows.text(1), search) || contains(rows.text(2), search) ||
+                                   contains(rows.text(3), search));
+    if (fits && page.links.size() == limit) break;
+    last = rows.integer(0);
+    if (fits) page.links.push_back(link_of(rows));
+  }
+  page.next = last;
+  return page;
+}
+
+Result<void> add_clicks(SqliteConnection& db, std::span<const HourCount> counts) {
+  for (const HourCount& count : counts) {
+    TRY_VOID(db.execute(
+        "INSERT INTO link_totals(link, clicks) VALUES(?1, ?2) ON CONFLICT(link) DO UPDATE SET clicks = clicks + ?2",
+        count.link, count.clicks));
+    TRY_VOID(
+        db.execute("INSERT INTO link_clicks(link, hour, clicks) VALUES(?1, ?2, ?3) "
+                   "ON CONFLICT(link, hour) DO UPDATE SET clicks = clicks + ?3",
+                   count.link, count.hour, count.clicks));
+  }
+  return {};
+}
+
+}  // namespace trellis::services::links

@@ -1,0 +1,89 @@
+// The tables of the links service and what is done with their rows: plain functions over a connection, each called
+// inside an operation of the store (a read in the blocking pool, or a write on the writer's thread). They block and
+// know nothing of cores, caches or HTTP.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "services/links/codes.h"
+#include "store/migrations.h"
+
+namespace trellis::store {
+class SqliteConnection;
+}
+
+namespace trellis::services::links {
+
+std::span<const store::Migration> migrations() noexcept;
+
+// Times are milliseconds since 1970.
+struct Link {
+  int64_t id = 0;  // the counter value
+  std::string code;
+  std::string url;
+  std::string title;
+  int status = 302;
+  int64_t created_at = 0;
+  int64_t updated_at = 0;
+  std::optional<int64_t> expires_at;
+  bool deleted = false;  // a tombstone: only id and code are left
+  int64_t version = 1;
+  int64_t clicks = 0;
+};
+
+// The key of the permutation, made and kept at the first start.
+Result<CodeKey> load_key(store::SqliteConnection& db, const CodeKey& fresh);
+
+// [begin, end) of the counter, never given to anybody again, and those of them that aliases have taken.
+// resource_exhausted when no numbers are left.
+struct Lease {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  std::vector<uint64_t> burned;
+};
+Result<Lease> lease_ids(store::SqliteConnection& db, uint64_t count);
+
+Result<std::optional<Link>> find_link(store::SqliteConnection& db, std::string_view code);
+
+// The first answer to an Idempotency-Key.
+struct Replay {
+  std::string request;  // a digest of what was asked
+  int status = 0;
+  std::string code;
+  std::string body;
+  std::string etag;
+};
+Result<std::optional<Replay>> find_replay(store::SqliteConnection& db, std::string_view key, int64_t not_before);
+Result<void> keep_replay(store::SqliteConnection& db, std::string_view key, const Replay& replay, int64_t now);
+// A bounded number of those made before this; gives how many.
+Result<int64_t> drop_replays(store::SqliteConnection& db, int64_t before);
+
+// `counter`: the value an alias of the form of a generated code stands for. False: the code is taken.
+Result<bool> insert_link(store::SqliteConnection& db, const Link& link, std::optional<uint64_t> counter);
+// Everything but id, code, created_at and clicks.
+Result<void> update_link(store::SqliteConnection& db, const Link& link);
+Result<void> bury_link(store::SqliteConnection& db, int64_t id, int64_t now);
+
+struct Page {
+  std::vector<Link> links;
+  std::optional<int64_t> next;  // links below this id follow
+};
+// Newest first, below `before`; with `search`, those that have it in code, URL or title (ASCII letters in any case).
+// Looks at no more than kMaxScanned rows, so a page may be short with a next one.
+inline constexpr int kMaxScanned = 20'000;
+Result<Page> list_links(store::SqliteConnection& db, int64_t before, size_t limit, std::string_view search);
+
+struct HourCount {
+  int64_t link = 0;
+  int64_t hour = 0;  // hours since 1970
+  int64_t clicks = 0;
+};
+Result<void> add_clicks(store::SqliteConnection& db, std::span<const HourCount> counts);
+
+}  // namespace trellis::services::links

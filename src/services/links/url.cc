@@ -1,0 +1,121 @@
+#include "services/links/url.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+
+namespace trellis::services::links {
+
+namespace {
+
+std::unexpected<Error> refuse(std::string why) {
+  return fail(Error(Code::invalid_argument, std::move(why)).from(Side::client));
+}
+
+char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+
+bool starts_with_nocase(std::string_view text, std::string_view prefix) noexcept {
+  return text.size() >= prefix.size() &&
+         std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) { return a == lower(b); });
+}
+
+bool is_control(char c) noexcept { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; }
+
+bool is_hex(char c) noexcept { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); }
+
+// One more than what browsers refuse in a host: no '%', which would hide the others.
+constexpr std::string_view kNotInHosts = " #%/:<>?@[\\]^|";
+
+constexpr std::array<std::string_view, 18> kReserved = {
+    "v1",     "v2",  "healthz", "readyz", "livez",   "metrics", "_trellis", "trellis", "assets",
+    "static", "api", "status",  "admin",  "console", "login",   "logout",   "index",   "well-known"};
+
+}  // namespace
+
+Result<UrlHost> check_url(std::string_view url) {
+  if (url.empty()) return refuse("The URL is empty.");
+  if (url.size() > kMaxUrl) return refuse("The URL is longer than 8192 bytes.");
+  if (std::any_of(url.begin(), url.end(), is_control)) return refuse("The URL has control characters.");
+  if (url.front() == ' ' || url.back() == ' ') return refuse("The URL begins or ends with a space.");
+  const bool http = starts_with_nocase(url, "http://");
+  if (!http && !starts_with_nocase(url, "https://")) return refuse("The URL must begin with http:// or https://.");
+  std::string_view rest = url.substr(http ? 7 : 8);
+  rest = rest.substr(0, rest.find_first_of("/\\?#"));
+  if (rest.find('@') != std::string_view::npos) return refuse("The URL has a user name before its host.");
+
+  UrlHost out;
+  std::string_view host = rest;
+  std::string_view port;
+  if (rest.starts_with('[')) {
+    const size_t end = rest.find(']');
+    if (end == std::string_view::npos || end < 3) return refuse("The host of the URL is no IPv6 address.");
+    host = rest.substr(0, end + 1);
+    const std::string_view inside = host.substr(1, end - 1);
+    const bool plain =
+        std::all_of(inside.begin(), inside.end(), [](char c) { return is_hex(c) || c == ':' || c == '.'; });
+    if (!plain || inside.find(':') == std::string_view::npos) return refuse("The host of the URL is no IPv6 address.");
+    rest.remove_prefix(end + 1);
+    if (!rest.empty() && rest.front() != ':') return refuse("The host of the URL is not valid.");
+    port = rest.substr(rest.empty() ? 0 : 1);
+  } else {
+    const size_t colon = rest.find(':');
+    host = rest.substr(0, colon);
+    if (colon != std::string_view::npos) port = rest.substr(colon + 1);
+    if (host.find_first_of(kNotInHosts) != std::string_view::npos)
+      return refuse("The host of the URL has a character no host may have.");
+    if (host.ends_with('.')) host.remove_suffix(1);
+  }
+  if (host.empty() || host == ".") return refuse("The URL has no host.");
+  if (host.size() > 255) return refuse("The host of the URL is longer than 255 bytes.");
+
+  out.port = http ? 80 : 443;
+  if (!port.empty()) {
+    uint32_t value = 0;
+    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), value);
+    if (error != std::errc() || end != port.data() + port.size() || value > 65535 || port.size() > 5) {
+      return refuse("The port of the URL is not valid.");
+    }
+    out.default_port = value == out.port;
+    out.port = static_cast<uint16_t>(value);
+  }
+  out.host.assign(host);
+  std::transform(out.host.begin(), out.host.end(), out.host.begin(), lower);
+  return out;
+}
+
+bool same_host(const UrlHost& url, const UrlHost& own) noexcept {
+  return url.host == own.host && (url.port == own.port || (url.default_port && own.default_port));
+}
+
+std::string location_of(std::string_view url) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string out;
+  out.reserve(url.size());
+  for (const char c : url) {
+    const auto byte = static_cast<uint8_t>(c);
+    if (byte < 0x80) {
+      out.push_back(c);
+      continue;
+    }
+    out.push_back('%');
+    out.push_back(kHex[byte >> 4]);
+    out.push_back(kHex[byte & 15]);
+  }
+  return out;
+}
+
+bool is_code_text(std::string_view text) noexcept {
+  if (text.empty() || text.size() > kMaxAlias) return false;
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '-';
+  });
+}
+
+bool is_reserved(std::string_view alias) noexcept {
+  return std::any_of(kReserved.begin(), kReserved.end(), [alias](std::string_view name) {
+    return name.size() == alias.size() && starts_with_nocase(alias, name);
+  });
+}
+
+}  // namespace trellis::services::links

@@ -1,0 +1,46 @@
+// A built-in service (links, feed, chat, shop): made without side effects from its configuration, started, mounted on
+// routes, stopped. The app makes the whole new set beside the old one on a reload, swaps, and stops the old. Everything
+// here runs on the loop that starts the node; the Handler that handler() gives is called on every core at once.
+#pragma once
+
+#include <cstddef>
+
+#include "base/error.h"
+#include "base/time.h"
+#include "runtime/task.h"
+
+namespace trellis {
+inline namespace base {
+class Metrics;
+}
+inline namespace runtime {
+class Loop;
+}
+namespace http {
+class Handler;
+class Routes;
+}  // namespace http
+}  // namespace trellis
+
+namespace trellis::services {
+
+// What a service may use of the node. Outlives it.
+struct Env {
+  Loop& loop;    // the one that calls start() and stop(); background work runs here
+  size_t cores;  // loops have indices below this
+  Metrics& metrics;
+  Clock& clock;
+};
+
+class Service {
+ public:
+  virtual ~Service() = default;
+  // On failure the destructor cleans up.
+  virtual Task<Result<void>> start(Env& env) = 0;
+  // Adds the service's routes, once, after start() and before the first request.
+  virtual void mount(http::Routes& routes) = 0;
+  // After the last request has been answered: writes what waits, ends the background work.
+  virtual Task<Result<void>> stop(Deadline deadline) = 0;
+};
+
+}  // namespace trellis::services
