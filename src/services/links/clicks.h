@@ -66,11 +66,12 @@ class ClickRing {
     return tail_.load(std::memory_order_relaxed) - head;
   }
   size_t capacity() const noexcept { return mask_ + 1; }
-  // For the writer: true once each time the ring gets half full.
+  // For the writer: true once each time the ring gets half full, until it has been emptied.
   bool half_full() noexcept {
     const size_t tail = tail_.load(std::memory_order_relaxed);
     if (tail - woke_at_ <= mask_ / 2) return false;
-    if (tail - head_.load(std::memory_order_relaxed) <= mask_ / 2) return false;
+    const size_t head = head_.load(std::memory_order_relaxed);
+    if (tail - head <= mask_ / 2 || head < woke_at_) return false;
     woke_at_ = tail;
     return true;
   }

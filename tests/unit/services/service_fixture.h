@@ -1,0 +1,159 @@
+// A links service over a store in a temporary folder, with requests that are made and answered in the test's own
+// thread.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/metrics.h"
+#include "cache/memory_cache.h"
+#include "http/routes.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/loop.h"
+#include "services/links/links.h"
+#include "store/sqlite.h"
+#include "tests/fakes/run_task.h"
+
+namespace trellis::services::links {
+
+class TextBody final : public http::BodyReader {
+ public:
+  explicit TextBody(std::string text) : text_(std::move(text)), size_(text_.size()) {}
+  Task<Result<Chunk>> read(Deadline) override {
+    std::string text = std::exchange(text_, {});
+    co_return text.empty() ? Chunk() : Chunk::from_string(std::move(text));
+  }
+  std::optional<uint64_t> length() const noexcept override { return size_; }
+
+ private:
+  std::string text_;
+  uint64_t size_;
+};
+
+struct Answer {
+  int status = 0;
+  std::multimap<std::string, std::string> fields;
+  std::string body;
+
+  std::string field(const std::string& name) const {
+    const auto found = fields.find(name);
+    return found == fields.end() ? "" : found->second;
+  }
+  nlohmann::json json() const { return nlohmann::json::parse(body, nullptr, false); }
+};
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+inline Answer send(http::Routes& routes, Loop& loop, std::string_view method, std::string_view target,
+                   std::string body = {}, Headers headers = {}) {
+  Arena arena;
+  http::Request request(arena);
+  request.method_text = method;
+  request.method = http::method_from(method);
+  request.target = target;
+  request.path = target.substr(0, target.find('?'));
+  if (request.path.size() < target.size()) request.query = target.substr(request.path.size() + 1);
+  if (!body.empty()) {
+    bool typed = false;
+    for (const auto& [name, value] : headers) typed = typed || name == "Content-Type";
+    if (!typed) request.fields.add("Content-Type", "application/json");
+    request.body = std::make_unique<TextBody>(std::move(body));
+  }
+  for (const auto& [name, value] : headers) request.fields.add_copy(name, value);
+  http::RequestContext context{.arena = arena, .loop = loop, .started = loop.now()};
+  context.request_id = "test-request";
+  auto task = routes.handle(request, context);
+  Result<http::Response> response = fakes::run_task(loop, std::move(task));
+  Answer answer;
+  if (!response) {
+    ADD_FAILURE() << response.error().to_string();
+    return answer;
+  }
+  answer.status = response->status;
+  for (const http::Field& field : response->fields) answer.fields.emplace(field.name, field.value);
+  answer.body = response->body.bytes().view();
+  return answer;
+}
+
+class ServiceTest : public testing::Test {
+ protected:
+  ServiceTest() : pool_(2) {
+    LoopOptions options;
+    options.seed = 1;
+    options.pool = &pool_;
+    loop_ = *Loop::make(options);
+    std::string pattern = testing::TempDir() + "linksXXXXXX";
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~ServiceTest() override {
+    stop();
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  void open_store() {
+    store::SqliteOptions options;
+    options.path = folder_ + "/links.db";
+    auto opened = store::SqliteStore::open(options, metrics_);
+    ASSERT_TRUE(opened) << opened.error().to_string();
+    store_ = *std::move(opened);
+  }
+  void start(size_t cores = 1) {
+    if (!store_) open_store();
+    cache_ =
+        std::make_unique<cache::MemoryCache>(cache::MemoryCacheOptions{.name = "hot", .capacity = 4 << 20}, metrics_);
+    LinksConfig config;
+    config.base_url = "https://go.example.com/";
+    service_ = std::make_unique<LinksService>(config, *store_, *cache_);
+    Env env{*loop_, cores, metrics_, system_clock()};
+    auto task = service_->start(env);
+    const Result<void> started = fakes::run_task(*loop_, std::move(task));
+    ASSERT_TRUE(started) << started.error().to_string();
+    routes_ = std::make_unique<http::Routes>();
+    service_->mount(*routes_);
+  }
+  void stop() {
+    if (!service_) return;
+    auto task = service_->stop(kNever);
+    const Result<void> stopped = fakes::run_task(*loop_, std::move(task));
+    EXPECT_TRUE(stopped) << stopped.error().to_string();
+    routes_.reset();
+    service_.reset();
+    cache_.reset();
+  }
+  void restart() {
+    stop();
+    store_.reset();
+    start();
+  }
+
+  Answer request(std::string_view method, std::string_view target, std::string body = {}, Headers headers = {}) {
+    return send(*routes_, *loop_, method, target, std::move(body), std::move(headers));
+  }
+  Answer create(const std::string& url, nlohmann::json more = nlohmann::json::object(), Headers headers = {}) {
+    more["url"] = url;
+    return request("POST", "/v1/links", more.dump(), std::move(headers));
+  }
+  std::string code_of(const std::string& url) { return create(url).json()["code"]; }
+  int64_t clicks_of(const std::string& code) { return request("GET", "/v1/links/" + code).json()["clicks"]; }
+
+  Metrics metrics_;
+  BlockingPool pool_;
+  std::unique_ptr<Loop> loop_;
+  std::string folder_;
+  std::unique_ptr<store::SqliteStore> store_;
+  std::unique_ptr<cache::MemoryCache> cache_;
+  std::unique_ptr<LinksService> service_;
+  std::unique_ptr<http::Routes> routes_;
+};
+
+}  // namespace trellis::services::links
