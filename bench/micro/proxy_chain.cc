@@ -1,4 +1,5 @@
-// What a filter costs that only hands on (as a coroutine, and without a frame), and what a fixed answer costs as a whole.
+// What a filter costs that only hands on (as a coroutine, and without a frame), and what a fixed answer costs as a
+// whole.
 #include <benchmark/benchmark.h>
 
 #include "proxy/filter.h"

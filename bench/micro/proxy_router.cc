@@ -2,6 +2,8 @@
 #include <benchmark/benchmark.h>
 
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -41,17 +43,18 @@ void find_route(benchmark::State& state) {
   const Router router = Router::compile(routes, problems);
   Rng rng(1);
   for (size_t i = asks.size(); i > 1; --i) std::swap(asks[i - 1], asks[rng.below(i)]);
+  // Read in the order they lie in, as a request that was just parsed: what may miss the caches is the router's own.
   Arena arena;
+  std::vector<std::pair<std::string_view, std::string_view>> requests;
+  for (const Ask& ask : asks) requests.emplace_back(arena.copy(ask.host), arena.copy(ask.path));
   http::Request request(arena);
   request.method_text = "GET";
   request.fields.add("User-Agent", "bench");
   size_t at = 0;
   size_t found = 0;
   for (auto _ : state) {
-    const Ask& ask = asks[at];
-    if (++at == asks.size()) at = 0;
-    request.authority = ask.host;
-    request.path = ask.path;
+    std::tie(request.authority, request.path) = requests[at];
+    if (++at == requests.size()) at = 0;
     found += router.find(request).route != Router::kNone;
   }
   if (found != static_cast<size_t>(state.iterations())) state.SkipWithError("a route was not found");

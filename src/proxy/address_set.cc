@@ -53,8 +53,8 @@ AddressSet::AddressSet(std::vector<Block> blocks) {
 }
 
 bool AddressSet::has(Number address) const noexcept {
-  const auto behind =
-      std::upper_bound(blocks_.begin(), blocks_.end(), address, [](Number a, const Block& block) { return a < block.first; });
+  const auto behind = std::upper_bound(blocks_.begin(), blocks_.end(), address,
+                                       [](Number a, const Block& block) { return a < block.first; });
   return behind != blocks_.begin() && address <= std::prev(behind)->last;
 }
 

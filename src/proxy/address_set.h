@@ -1,5 +1,6 @@
-// A set of addresses written as CIDR blocks (10.0.0.0/8, 2001:db8::/32, 192.0.2.7), IPv4 and IPv6 in one. Built once, then immutable;
-// a lookup is a binary search over joined ranges, so thousands of blocks cost little more than one. Any core.
+// A set of addresses written as CIDR blocks (10.0.0.0/8, 2001:db8::/32, 192.0.2.7), IPv4 and IPv6 in one. Built once,
+// then immutable; a lookup is a binary search over joined ranges, so thousands of blocks cost little more than one. Any
+// core.
 #pragma once
 
 #include <cstdint>

@@ -52,9 +52,9 @@ Task<Result<Chunk>> CompressedBody::read(Deadline deadline) {
     }
     const size_t size = std::min(pending_.size(), kSlice);
     const bool last = size == pending_.size();
-    const Encoder::Op op = last && ended            ? Encoder::Op::finish
-                           : last && flush_         ? Encoder::Op::flush
-                                                    : Encoder::Op::process;
+    const Encoder::Op op = last && ended    ? Encoder::Op::finish
+                           : last && flush_ ? Encoder::Op::flush
+                                            : Encoder::Op::process;
     if (!encoder_->run(pending_.view().substr(0, size), op, out))
       co_return fail(Error(Code::internal, "compression failed").from(Side::self));
     pending_.drop_front(size);

@@ -1,6 +1,6 @@
-// A body encoded while it is pulled. A stream is flushed behind every chunk it gives, so that what the origin sent arrives without
-// waiting for more; bytes in memory and files are taken in slices with a turn of the loop between them, so that a large body
-// holds up nobody. Holds one chunk of the source and one of output. One core.
+// A body encoded while it is pulled. A stream is flushed behind every chunk it gives, so that what the origin sent
+// arrives without waiting for more; bytes in memory and files are taken in slices with a turn of the loop between them,
+// so that a large body holds up nobody. Holds one chunk of the source and one of output. One core.
 #pragma once
 
 #include <memory>
@@ -23,8 +23,8 @@ class CompressedBody final : public http::BodyReader {
   std::unique_ptr<http::BodyReader> source_;  // null: all there is lies in pending_
   Chunk pending_;
   std::unique_ptr<Encoder> encoder_;
-  bool flush_ = false;      // the source is live
-  bool worked_ = false;     // since the loop had its last turn
+  bool flush_ = false;   // the source is live
+  bool worked_ = false;  // since the loop had its last turn
   bool finished_ = false;
 };
 

@@ -24,7 +24,8 @@ config::Fields<MatchConfig> MatchConfig::fields() {
 Match MatchConfig::match() const {
   Match out{host, path, methods, {}, {}};
   const auto conditions = [](const auto& from, std::vector<Condition>& to) {
-    for (const auto& [name, value] : from) to.push_back({name, value == "*" ? std::nullopt : std::optional<std::string>(value)});
+    for (const auto& [name, value] : from)
+      to.push_back({name, value == "*" ? std::nullopt : std::optional<std::string>(value)});
   };
   conditions(headers, out.headers);
   conditions(query, out.query);
@@ -99,8 +100,8 @@ TargetConfig::Kind TargetConfig::which() const noexcept {
 config::Fields<RouteConfig> RouteConfig::fields() {
   return {{"name", "name in logs and metrics", &RouteConfig::name, config::default_is("the match in short")},
           {"match", "which requests; see the guide on routing for which route wins", &RouteConfig::match},
-          {"filters", "what is done on the way; their order is fixed by safety, not by this list", &RouteConfig::filters,
-           config::one_key(filter_kinds)},
+          {"filters", "what is done on the way; their order is fixed by safety, not by this list",
+           &RouteConfig::filters, config::one_key(filter_kinds)},
           {"to", "where requests go", &RouteConfig::to, config::kRequired}};
 }
 
@@ -143,7 +144,8 @@ Router make_router(const std::vector<RouteConfig>& routes) {
 }
 
 Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry) {
-  if (const auto* blocks = entry.as<std::vector<AddressBlock>>()) return std::make_unique<AddressFilter>(*blocks, entry.name == "allow");
+  if (const auto* blocks = entry.as<std::vector<AddressBlock>>())
+    return std::make_unique<AddressFilter>(*blocks, entry.name == "allow");
   if (const auto* config = entry.as<BodyLimitConfig>()) return std::make_unique<BodyLimitFilter>(*config);
   if (const auto* config = entry.as<HeadersConfig>()) return std::make_unique<HeadersFilter>(*config);
   if (const auto* config = entry.as<RedirectConfig>()) return std::make_unique<RedirectFilter>(*config);
@@ -174,7 +176,9 @@ Result<std::unique_ptr<http::Handler>> make_target(const TargetConfig& config) {
       TRY(std::unique_ptr<FixedTarget> fixed, FixedTarget::make(*config.fixed));
       return fixed;
     }
-    default: return fail(Code::invalid_argument, "a target of kind " + std::string(to_string(config.which())) + " is made elsewhere");
+    default:
+      return fail(Code::invalid_argument,
+                  "a target of kind " + std::string(to_string(config.which())) + " is made elsewhere");
   }
 }
 

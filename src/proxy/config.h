@@ -1,5 +1,6 @@
-// Routes as they are written in the configuration, and the step from there to running parts: matches for the router, filters in
-// their order, the simple targets. Read on the thread that loads; the parts are made once a core by whoever builds the node.
+// Routes as they are written in the configuration, and the step from there to running parts: matches for the router,
+// filters in their order, the simple targets. Read on the thread that loads; the parts are made once a core by whoever
+// builds the node.
 //
 //   - match: { host: api.example.com, path: /v1/**, methods: [GET], headers: { x-beta: "1" }, query: { v: "2" } }
 //     filters:
@@ -36,12 +37,13 @@ struct MatchConfig {
   std::string label() const;
 };
 
-// upstream.NAME, service.NAME, files DIRECTORY, status, page; or { files: {...} }, { redirect: {...} }, { fixed: {...} }.
+// upstream.NAME, service.NAME, files DIRECTORY, status, page; or { files: {...} }, { redirect: {...} }, { fixed: {...}
+// }.
 struct TargetConfig {
   enum class Kind : uint8_t { none, upstream, service, files, redirect, fixed, status, page };
 
-  Kind kind = Kind::none;    // of the one-line form; see which()
-  std::string name;          // of the upstream or service
+  Kind kind = Kind::none;  // of the one-line form; see which()
+  std::string name;        // of the upstream or service
   std::optional<FilesConfig> files;
   std::optional<RedirectConfig> redirect;
   std::optional<FixedConfig> fixed;
@@ -67,8 +69,8 @@ struct RouteConfig {
 // What a route's `filters` may hold.
 std::vector<config::KindOf> filter_kinds();
 
-// For the check() of the struct that has the routes under the key `child`: reports what is wrong with a match, and routes that
-// can never match.
+// For the check() of the struct that has the routes under the key `child`: reports what is wrong with a match, and
+// routes that can never match.
 void check_routes(const std::vector<RouteConfig>& routes, std::string_view child, config::Checker& at);
 
 // Precondition: the routes have been checked.

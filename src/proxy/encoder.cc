@@ -13,10 +13,10 @@ namespace trellis::proxy {
 
 namespace {
 
-constexpr size_t kStep = 16 << 10;      // output grows by this much
-constexpr size_t kMaxIdle = 16;         // contexts a thread keeps for each coding
+constexpr size_t kStep = 16 << 10;  // output grows by this much
+constexpr size_t kMaxIdle = 16;     // contexts a thread keeps for each coding
 constexpr size_t kMaxIdleBytes = 8 << 20;
-constexpr int kWindowLog = 18;          // 256 KiB bounds what a stream holds
+constexpr int kWindowLog = 18;  // 256 KiB bounds what a stream holds
 
 // Makes room behind the end, lets `step(to, room)` write there, and keeps what it says it wrote.
 template <class Step>
@@ -61,7 +61,8 @@ class BrotliMemory {
     size_t size;
   };
   void* take(size_t size) noexcept {
-    const auto fits = std::find_if(idle_.rbegin(), idle_.rend(), [size](const Block* block) { return block->size == size; });
+    const auto fits =
+        std::find_if(idle_.rbegin(), idle_.rend(), [size](const Block* block) { return block->size == size; });
     Block* block;
     if (fits != idle_.rend()) {
       block = *fits;
@@ -146,7 +147,9 @@ class ZstdEncoder final : public Encoder {
     if (idle.size() < kMaxIdle) idle.push_back(std::move(context_));
   }
   bool run(std::string_view in, Op op, std::string& out) override {
-    const ZSTD_EndDirective directive = op == Op::finish ? ZSTD_e_end : op == Op::flush ? ZSTD_e_flush : ZSTD_e_continue;
+    const ZSTD_EndDirective directive = op == Op::finish  ? ZSTD_e_end
+                                        : op == Op::flush ? ZSTD_e_flush
+                                                          : ZSTD_e_continue;
     ZSTD_inBuffer input{in.data(), in.size(), 0};
     while (true) {
       size_t left = 0;
@@ -180,7 +183,8 @@ class BrotliEncoder final : public Encoder {
       const bool good = grow(out, [&](uint8_t* to, size_t room, size_t& written) {
         size_t free_room = room;
         uint8_t* at = to;
-        const bool done = BrotliEncoderCompressStream(state_, operation, &left, &next, &free_room, &at, nullptr) == BROTLI_TRUE;
+        const bool done =
+            BrotliEncoderCompressStream(state_, operation, &left, &next, &free_room, &at, nullptr) == BROTLI_TRUE;
         written = room - free_room;
         return done;
       });
@@ -231,11 +235,14 @@ std::unique_ptr<Encoder> make_zstd(int level, std::optional<uint64_t> size) {
 }
 
 std::unique_ptr<Encoder> make_brotli(int level, std::optional<uint64_t> size) {
-  BrotliEncoderState* state = BrotliEncoderCreateInstance(&BrotliMemory::alloc, &BrotliMemory::free, &contexts().brotli);
+  BrotliEncoderState* state =
+      BrotliEncoderCreateInstance(&BrotliMemory::alloc, &BrotliMemory::free, &contexts().brotli);
   if (state == nullptr) return nullptr;
   BrotliEncoderSetParameter(state, BROTLI_PARAM_QUALITY, static_cast<uint32_t>(level));
   BrotliEncoderSetParameter(state, BROTLI_PARAM_LGWIN, kWindowLog);
-  if (size) BrotliEncoderSetParameter(state, BROTLI_PARAM_SIZE_HINT, static_cast<uint32_t>(std::min<uint64_t>(*size, UINT32_MAX)));
+  if (size)
+    BrotliEncoderSetParameter(state, BROTLI_PARAM_SIZE_HINT,
+                              static_cast<uint32_t>(std::min<uint64_t>(*size, UINT32_MAX)));
   return std::make_unique<BrotliEncoder>(state);
 }
 

@@ -1,6 +1,6 @@
-// Content codings as streams: bytes in, encoded bytes out, flushed when asked. Their contexts are expensive to make (hundreds of
-// kilobytes each), so each thread keeps some and uses them again; the number of open streams a thread has a limit, beyond
-// which answers go out as they are. Each belongs to the thread that made it.
+// Content codings as streams: bytes in, encoded bytes out, flushed when asked. Their contexts are expensive to make
+// (hundreds of kilobytes each), so each thread keeps some and uses them again; the number of open streams a thread has
+// a limit, beyond which answers go out as they are. Each belongs to the thread that made it.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ class Encoder {
   virtual bool run(std::string_view in, Op op, std::string& out) = 0;
 };
 
-// `size`: of everything to come, if known; saves memory for small bodies. Null when this thread has kMaxOpen streams, or no memory.
+// `size`: of everything to come, if known; saves memory for small bodies. Null when this thread has kMaxOpen streams,
+// or no memory.
 std::unique_ptr<Encoder> make_encoder(Encoding encoding, int level, std::optional<uint64_t> size);
 
 }  // namespace trellis::proxy

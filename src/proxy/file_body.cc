@@ -40,8 +40,8 @@ Task<Result<Chunk>> next_piece(http::FileSlice& left, Deadline deadline) {
 
 Task<Result<Chunk>> FileBody::read(Deadline deadline) { return next_piece(slice_, deadline); }
 
-MultipartBody::MultipartBody(http::FileSlice file, Chunk content, std::vector<ByteRange> ranges, std::string_view content_type,
-                             std::string boundary, uint64_t total_size)
+MultipartBody::MultipartBody(http::FileSlice file, Chunk content, std::vector<ByteRange> ranges,
+                             std::string_view content_type, std::string boundary, uint64_t total_size)
     : file_(std::move(file)), content_(std::move(content)), ranges_(std::move(ranges)) {
   for (const ByteRange& range : ranges_) {
     std::string head = "\r\n--" + boundary + "\r\nContent-Type: ";

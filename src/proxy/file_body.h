@@ -1,6 +1,7 @@
-// Bodies read from an open file in the blocking pool: a slice, and several slices as multipart/byteranges. For answers that the
-// connection cannot hand to the kernel as they are; a plain slice goes out as http::FileSlice without passing through here. A file that
-// became shorter ends the body with data_loss, so that the client never takes half an answer for a whole one. One core.
+// Bodies read from an open file in the blocking pool: a slice, and several slices as multipart/byteranges. For answers
+// that the connection cannot hand to the kernel as they are; a plain slice goes out as http::FileSlice without passing
+// through here. A file that became shorter ends the body with data_loss, so that the client never takes half an answer
+// for a whole one. One core.
 #pragma once
 
 #include <string>
@@ -25,7 +26,8 @@ class FileBody final : public http::BodyReader {
   uint64_t length_;
 };
 
-// multipart/byteranges (RFC 9110 §14.6). The bytes come from `content` if it holds the whole representation, else from the file.
+// multipart/byteranges (RFC 9110 §14.6). The bytes come from `content` if it holds the whole representation, else from
+// the file.
 class MultipartBody final : public http::BodyReader {
  public:
   MultipartBody(http::FileSlice file, Chunk content, std::vector<ByteRange> ranges, std::string_view content_type,

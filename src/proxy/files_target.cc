@@ -33,7 +33,8 @@ std::string_view decimal(uint64_t value, Arena& arena) {
 
 http::Response not_found(http::RequestContext& context) { return refuse(context, 404, "not_found"); }
 
-// To the directory's own form. Relative ("./docs/?a=b"), so that it is right behind a rewritten prefix and can never name another host.
+// To the directory's own form. Relative ("./docs/?a=b"), so that it is right behind a rewritten prefix and can never
+// name another host.
 http::Response to_directory(const http::Request& request, http::RequestContext& context) {
   const std::string_view name = request.path.substr(request.path.rfind('/') + 1);
   http::Response response(context.arena, 308);
@@ -52,10 +53,13 @@ http::Body slice_of(const OpenFile& file, ByteRange range) {
 config::Fields<FilesConfig> FilesConfig::fields() {
   return {{"root", "the directory that is served", &FilesConfig::root, config::kRequired},
           {"index", "files tried for a directory, in this order", &FilesConfig::index},
-          {"precompressed", "encodings looked for beside a file as .br, .zst and .gz, best first", &FilesConfig::precompressed,
-           config::one_of<Encoding>({{"br", Encoding::br}, {"zstd", Encoding::zstd}, {"zst", Encoding::zstd}, {"gzip", Encoding::gzip}})},
+          {"precompressed", "encodings looked for beside a file as .br, .zst and .gz, best first",
+           &FilesConfig::precompressed,
+           config::one_of<Encoding>(
+               {{"br", Encoding::br}, {"zstd", Encoding::zstd}, {"zst", Encoding::zstd}, {"gzip", Encoding::gzip}})},
           {"immutable", "path patterns of files that never change, such as /assets/**", &FilesConfig::immutable},
-          {"hashed_names_immutable", "files whose name holds a content hash never change", &FilesConfig::hashed_names_immutable},
+          {"hashed_names_immutable", "files whose name holds a content hash never change",
+           &FilesConfig::hashed_names_immutable},
           {"cache_control", "Cache-Control of all other files", &FilesConfig::cache_control,
            config::default_is("no-cache for HTML, none for the rest")}};
 }
@@ -125,7 +129,8 @@ void FilesTarget::describe(OpenPath& path) const {
   path.content_type = mime_type(name);
   const bool html = path.content_type.starts_with("text/html");
   const std::string full = "/" + path.name;
-  const bool listed = std::any_of(immutable_.begin(), immutable_.end(), [&](const PathPattern& each) { return each.matches(full); });
+  const bool listed =
+      std::any_of(immutable_.begin(), immutable_.end(), [&](const PathPattern& each) { return each.matches(full); });
   if (listed || (hashed_names_immutable_ && !html && has_content_hash(name))) {
     path.cache_control = kForEver;
   } else if (!cache_control_.empty()) {
@@ -147,7 +152,8 @@ Task<Result<http::Response>> FilesTarget::handle(http::Request& request, http::R
     co_return response;
   }
   // What is known under a path was checked when it was opened.
-  if (const OpenPath* known = files_->find(request.path, context.loop.now())) co_return answer(*known, request, context);
+  if (const OpenPath* known = files_->find(request.path, context.loop.now()))
+    co_return answer(*known, request, context);
 
   std::string file;
   switch (decode_file_path(request.path, file)) {
@@ -161,7 +167,8 @@ Task<Result<http::Response>> FilesTarget::handle(http::Request& request, http::R
   } else {
     candidates.push_back(std::move(file));
   }
-  Result<std::shared_ptr<const OpenPath>> opened = co_await files_->open(std::string(request.path), std::move(candidates));
+  Result<std::shared_ptr<const OpenPath>> opened =
+      co_await files_->open(std::string(request.path), std::move(candidates));
   if (opened) co_return answer(**opened, request, context);
   if (opened.error().code() == Code::not_found) co_return not_found(context);
   if (opened.error().code() == Code::permission_denied) co_return refuse(context, 403, "forbidden");
@@ -175,9 +182,9 @@ http::Response FilesTarget::answer(const OpenPath& path, const http::Request& re
     return to_directory(request, context);
   }
   Arena& arena = context.arena;
-  const Encoding encoding =
-      path.encodings.empty() ? Encoding::identity
-                             : choose_encoding(request.fields.joined(FieldId::accept_encoding), path.encodings);
+  const Encoding encoding = path.encodings.empty()
+                                ? Encoding::identity
+                                : choose_encoding(request.fields.joined(FieldId::accept_encoding), path.encodings);
   const OpenFile& file = *path.files[static_cast<size_t>(encoding)];
   const int64_t now = unix_seconds(context.loop.wall());
   // The file may be forgotten before the answer is written, so its texts are copied.
@@ -226,8 +233,9 @@ http::Response FilesTarget::answer(const OpenPath& path, const http::Request& re
       write_hex64(boundary.data(), context.loop.rng().next());
       write_hex64(boundary.data() + 16, context.loop.rng().next());
       fields.set(FieldId::content_type, arena.concat({"multipart/byteranges; boundary=", boundary}));
-      response.body = http::Body(std::make_unique<MultipartBody>(http::FileSlice{file.handle, 0, file.size}, file.content,
-                                                                 std::move(plan.ranges), path.content_type, std::move(boundary), file.size));
+      response.body = http::Body(std::make_unique<MultipartBody>(http::FileSlice{file.handle, 0, file.size},
+                                                                 file.content, std::move(plan.ranges),
+                                                                 path.content_type, std::move(boundary), file.size));
       return response;
     }
   }

@@ -1,6 +1,7 @@
-// Answers from the files below a directory: validators and conditional requests, ranges, index files, files that lie compressed
-// beside the plain one, long caching of names that hold a content hash. A hot small file is answered from memory without suspending; a
-// large one goes out as a FileSlice. docs/files.md says it for users. One instance a core: it owns an OpenFiles.
+// Answers from the files below a directory: validators and conditional requests, ranges, index files, files that lie
+// compressed beside the plain one, long caching of names that hold a content hash. A hot small file is answered from
+// memory without suspending; a large one goes out as a FileSlice. docs/files.md says it for users. One instance a core:
+// it owns an OpenFiles.
 #pragma once
 
 #include <memory>
@@ -18,9 +19,9 @@ struct FilesConfig {
   std::string root;
   std::vector<std::string> index = {"index.html"};
   std::vector<Encoding> precompressed;
-  std::vector<std::string> immutable;      // path patterns
+  std::vector<std::string> immutable;  // path patterns
   bool hashed_names_immutable = true;
-  std::string cache_control;               // "": no-cache for HTML, none for the rest
+  std::string cache_control;  // "": no-cache for HTML, none for the rest
   static config::Fields<FilesConfig> fields();
   void check(config::Checker& at) const;
 };

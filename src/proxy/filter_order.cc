@@ -13,9 +13,12 @@ constexpr FilterStep kOrder[] = {
     {"metrics", "outermost: whatever happens further in is counted and timed", true},
     {"trace", "before all that may take time, so that the span covers it", true},
     {"request_id", "before the first answer of ours, which carries it", true},
-    {"errors", "turns errors of everything further in into answers, so that what stands outside sees answers only", true},
+    {"errors", "turns errors of everything further in into answers, so that what stands outside sees answers only",
+     true},
     {"deadline", "before the first wait", true},
-    {"deny", "the cheapest refusal first; stands before allow, so that a named address is out even inside an allowed block", false},
+    {"deny",
+     "the cheapest refusal first; stands before allow, so that a named address is out even inside an allowed block",
+     false},
     {"allow", "nothing is done for strangers: no password is checked, no limit is used up", false},
     {"body_limit", "after who may come, before anything reads the body", false},
     {"headers", "sees the request as it came; and the answer last, so what it sets is what goes out", false},
@@ -25,7 +28,8 @@ constexpr FilterStep kOrder[] = {
 };
 
 size_t place_of(std::string_view name) noexcept {
-  const auto* found = std::find_if(std::begin(kOrder), std::end(kOrder), [name](const FilterStep& step) { return step.name == name; });
+  const auto* found =
+      std::find_if(std::begin(kOrder), std::end(kOrder), [name](const FilterStep& step) { return step.name == name; });
   TRELLIS_ASSERT(found != std::end(kOrder));
   return static_cast<size_t>(found - std::begin(kOrder));
 }

@@ -1,5 +1,5 @@
-// The order of the steps between the router and the target: one table, each line with its reason. The order of the file decides
-// nothing, because a wrong one would be a hole (a cache before the authentication serves strangers). Pure.
+// The order of the steps between the router and the target: one table, each line with its reason. The order of the file
+// decides nothing, because a wrong one would be a hole (a cache before the authentication serves strangers). Pure.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,8 @@
 namespace trellis::proxy {
 
 struct FilterStep {
-  std::string_view name;    // of the filter in the configuration; of a built-in step, what it is called in docs and explanations
+  std::string_view
+      name;  // of the filter in the configuration; of a built-in step, what it is called in docs and explanations
   std::string_view reason;  // why it stands where it stands
   bool built_in;            // part of every route, not configured
 };

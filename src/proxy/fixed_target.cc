@@ -21,7 +21,8 @@ config::Fields<FixedConfig> FixedConfig::fields() {
 void FixedConfig::check(config::Checker& at) const {
   at.at_most_one({"body", "file"});
   if (!is_field_value(content_type)) at.problem("content_type", "control characters are not allowed");
-  if ((status == 204 || status == 304) && (!body.empty() || file)) at.problem("status", "an answer with this status has no body");
+  if ((status == 204 || status == 304) && (!body.empty() || file))
+    at.problem("status", "an answer with this status has no body");
   for (const auto& [name, value] : headers) {
     const std::string path = config::path_step("headers", name);
     if (const char* reason = field_refusal(name)) {
@@ -37,10 +38,11 @@ namespace {
 Result<std::string> read_file(const std::string& path) {
   http::FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (file.fd() < 0) return fail(errno_error(path, errno));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.fd(), &info) != 0) return fail(errno_error(path, errno));
   if (!S_ISREG(info.st_mode)) return fail(Code::invalid_argument, path + ": no regular file");
-  if (static_cast<uint64_t>(info.st_size) > FixedTarget::kMaxFile) return fail(Code::invalid_argument, path + ": larger than 4 MiB");
+  if (static_cast<uint64_t>(info.st_size) > FixedTarget::kMaxFile)
+    return fail(Code::invalid_argument, path + ": larger than 4 MiB");
   std::string text(static_cast<size_t>(info.st_size), '\0');
   size_t have = 0;
   while (have < text.size()) {

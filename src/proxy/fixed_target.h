@@ -1,5 +1,6 @@
-// A fixed answer: status, fields and a small body, all built when the configuration is read. Nothing suspends, nothing is copied but
-// field views. One instance a core, because the body's bytes are counted without atomics; it outlives its exchanges.
+// A fixed answer: status, fields and a small body, all built when the configuration is read. Nothing suspends, nothing
+// is copied but field views. One instance a core, because the body's bytes are counted without atomics; it outlives its
+// exchanges.
 #pragma once
 
 #include <optional>

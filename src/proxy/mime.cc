@@ -112,7 +112,8 @@ std::string_view mime_type(std::string_view file_name) noexcept {
   if (dot == std::string_view::npos || file_name.size() - dot - 1 > kLongest) return kUnknown;
   std::array<char, kLongest> lower{};
   const std::string_view given = file_name.substr(dot + 1);
-  std::transform(given.begin(), given.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
+  std::transform(given.begin(), given.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
   const std::string_view extension(lower.data(), given.size());
   const auto* found = std::lower_bound(std::begin(kTypes), std::end(kTypes), extension,
                                        [](const Type& type, std::string_view want) { return type.extension < want; });

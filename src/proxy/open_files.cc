@@ -57,7 +57,7 @@ int open_step_by_step(int root, const std::string& path, int flags) {
 int open_beneath(int root, const std::string& path, int flags, bool use_openat2) {
   static std::atomic<bool> missing{false};  // the kernel's answer is the same for all
   if (use_openat2 && !missing.load(std::memory_order_relaxed)) {
-    struct open_how how {};
+    struct open_how how{};
     how.flags = static_cast<uint64_t>(flags);
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -86,8 +86,9 @@ Error open_error(const std::string& path, int error) {
 }
 
 OpenFile::Identity identity_of(const struct stat& info) noexcept {
-  return {info.st_dev,          info.st_ino,          static_cast<uint64_t>(info.st_size), info.st_mtim.tv_sec,
-          info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec};
+  return {info.st_dev,         info.st_ino,          static_cast<uint64_t>(info.st_size),
+          info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec,
+          info.st_ctim.tv_nsec};
 }
 
 // What the worker hands back; the chunk is made on the core that keeps it.
@@ -126,12 +127,12 @@ bool read_whole(int fd, std::string& content) {
 }
 
 // A regular file; an empty optional for what is none.
-Result<std::optional<Seen>> see_file(const Look& look, int root, const std::string& path, const std::optional<OpenFile::Identity>& known,
-                                     bool& directory) {
+Result<std::optional<Seen>> see_file(const Look& look, int root, const std::string& path,
+                                     const std::optional<OpenFile::Identity>& known, bool& directory) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const http::FileHandle glance(open_beneath(root, path, kLooking, look.use_openat2));
     if (glance.fd() < 0) return fail(open_error(path, errno));
-    struct stat info {};
+    struct stat info{};
     if (::fstat(glance.fd(), &info) != 0) return fail(open_error(path, errno));
     directory = S_ISDIR(info.st_mode);
     if (!S_ISREG(info.st_mode)) return std::optional<Seen>{};
@@ -166,7 +167,8 @@ Result<std::unique_ptr<Answer>> look_up(const Look& look) {
   for (const std::string& path : look.candidates) {
     const bool known = path == look.known_name;
     bool directory = false;
-    Result<std::optional<Seen>> plain = see_file(look, root.fd(), path, known ? look.known[0] : std::nullopt, directory);
+    Result<std::optional<Seen>> plain =
+        see_file(look, root.fd(), path, known ? look.known[0] : std::nullopt, directory);
     if (!plain) {
       if (plain.error().code() != Code::not_found) return fail(std::move(plain).error());
       continue;
@@ -182,8 +184,8 @@ Result<std::unique_ptr<Answer>> look_up(const Look& look) {
     for (const Encoding encoding : look.precompressed) {
       const auto slot = static_cast<size_t>(encoding);
       bool ignored = false;
-      Result<std::optional<Seen>> seen =
-          see_file(look, root.fd(), path + std::string(suffix_of(encoding)), known ? look.known[slot] : std::nullopt, ignored);
+      Result<std::optional<Seen>> seen = see_file(look, root.fd(), path + std::string(suffix_of(encoding)),
+                                                  known ? look.known[slot] : std::nullopt, ignored);
       if (!seen || !*seen) continue;
       // One that is older than its file was forgotten when the file was changed.
       const OpenFile::Identity& own = (*seen)->identity;
@@ -204,8 +206,9 @@ std::shared_ptr<const OpenFile> make_file(Seen seen) {
   if (!file->handle) file->content = Chunk::from_string(std::move(seen.content));
   char text[64];
   const int64_t ns = seen.identity.modified_s * 1'000'000'000 + seen.identity.modified_ns;
-  const int n = std::snprintf(text, sizeof text, "\"%llx-%llx-%llx\"", static_cast<unsigned long long>(seen.identity.size),
-                              static_cast<unsigned long long>(ns), static_cast<unsigned long long>(seen.identity.inode));
+  const int n =
+      std::snprintf(text, sizeof text, "\"%llx-%llx-%llx\"", static_cast<unsigned long long>(seen.identity.size),
+                    static_cast<unsigned long long>(ns), static_cast<unsigned long long>(seen.identity.inode));
   file->etag.assign(text, static_cast<size_t>(n));
   http::format_http_date(seen.identity.modified_s, text);
   file->last_modified.assign(text, http::kHttpDateSize);

@@ -1,11 +1,11 @@
-// The files below one root directory, kept open: what a path led to, its validators, and the content of small files. So a hot
-// small file costs no system call and no suspension. What is kept is looked at again at most once a second, in the blocking pool;
-// meanwhile others get what is known. Bounded in entries, bytes and descriptors; the longest unused goes first.
-// One instance a core and files target, not thread-safe; what it hands out is shared and stays valid.
+// The files below one root directory, kept open: what a path led to, its validators, and the content of small files. So
+// a hot small file costs no system call and no suspension. What is kept is looked at again at most once a second, in
+// the blocking pool; meanwhile others get what is known. Bounded in entries, bytes and descriptors; the longest unused
+// goes first. One instance a core and files target, not thread-safe; what it hands out is shared and stays valid.
 //
-// No path leaves the root: it is resolved by the kernel below the root's descriptor (openat2, RESOLVE_BENEATH, no magic links);
-// relative symbolic links work as long as they stay inside. Where openat2 is missing no symbolic link is followed at all.
-// Only regular files are opened for reading: a FIFO or a device is looked at, never opened.
+// No path leaves the root: it is resolved by the kernel below the root's descriptor (openat2, RESOLVE_BENEATH, no magic
+// links); relative symbolic links work as long as they stay inside. Where openat2 is missing no symbolic link is
+// followed at all. Only regular files are opened for reading: a FIFO or a device is looked at, never opened.
 #pragma once
 
 #include <array>
@@ -44,12 +44,13 @@ struct OpenFile {
 
 // What a path leads to.
 struct OpenPath {
-  bool directory = false;              // asked for without its '/'
-  std::string name;                    // of the file below the root: "docs/index.html"
-  std::string_view content_type;       // static
-  std::string_view cache_control;      // static or the owner's
-  std::array<std::shared_ptr<const OpenFile>, 4> files;  // by Encoding; identity is always there unless it is a directory
-  std::vector<Encoding> encodings;                       // those that are there beside identity, in the order of preference
+  bool directory = false;          // asked for without its '/'
+  std::string name;                // of the file below the root: "docs/index.html"
+  std::string_view content_type;   // static
+  std::string_view cache_control;  // static or the owner's
+  std::array<std::shared_ptr<const OpenFile>, 4>
+      files;                        // by Encoding; identity is always there unless it is a directory
+  std::vector<Encoding> encodings;  // those that are there beside identity, in the order of preference
 };
 
 class OpenFiles {
@@ -58,10 +59,10 @@ class OpenFiles {
     size_t max_paths = 4096;
     size_t max_handles = 256;
     uint64_t max_bytes = uint64_t{32} << 20;
-    size_t max_content = 64 << 10;            // larger files are sent from their descriptor
+    size_t max_content = 64 << 10;  // larger files are sent from their descriptor
     Duration fresh = std::chrono::seconds(1);
-    std::vector<Encoding> precompressed;      // looked for beside the file as .br, .zst, .gz
-    bool openat2 = true;                      // false: behave as a kernel without it
+    std::vector<Encoding> precompressed;  // looked for beside the file as .br, .zst, .gz
+    bool openat2 = true;                  // false: behave as a kernel without it
   };
   // Fills content_type and cache_control by name.
   using Describe = std::function<void(OpenPath&)>;
@@ -101,8 +102,8 @@ class OpenFiles {
   uint64_t bytes_ = 0;
 };
 
-// "a/b%20c" of a request path, decoded and checked, is what candidates hold: false when a segment is empty, hidden, "." or "..", or
-// holds '/' or NUL once decoded. `hidden` files begin with '.', but .well-known at the top is none.
+// "a/b%20c" of a request path, decoded and checked, is what candidates hold: false when a segment is empty, hidden, "."
+// or "..", or holds '/' or NUL once decoded. `hidden` files begin with '.', but .well-known at the top is none.
 enum class PathFault : uint8_t { none, not_found, bad };
 PathFault decode_file_path(std::string_view request_path, std::string& out);
 

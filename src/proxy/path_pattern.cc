@@ -5,7 +5,8 @@ namespace trellis::proxy {
 namespace {
 
 bool is_unreserved(char c) noexcept {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+         c == '_' || c == '~';
 }
 // pchar of RFC 3986 without percent escapes.
 bool may_stand(char c) noexcept {
@@ -40,7 +41,8 @@ Result<std::string> normal_literal(std::string_view text) {
       continue;
     }
     const auto byte = static_cast<uint8_t>(c);
-    if (!escaped && (byte < 0x20 || byte == 0x7f)) return fail(Code::invalid_argument, "control characters are not allowed");
+    if (!escaped && (byte < 0x20 || byte == 0x7f))
+      return fail(Code::invalid_argument, "control characters are not allowed");
     out.push_back('%');
     out.push_back(kHex[byte >> 4]);
     out.push_back(kHex[byte & 15]);

@@ -1,6 +1,7 @@
-// A path pattern of the configuration: `/v1/links` (exact), `*` for one whole segment that is not empty, `**` for any number
-// of segments, none included; at most one `**`, at the end or in the middle. `/a/**` takes /a, /a/ and /a/b/c. Compared with
-// Request.path, so literals are brought to the same normal form when the pattern is read. Immutable; any core.
+// A path pattern of the configuration: `/v1/links` (exact), `*` for one whole segment that is not empty, `**` for any
+// number of segments, none included; at most one `**`, at the end or in the middle. `/a/**` takes /a, /a/ and /a/b/c.
+// Compared with Request.path, so literals are brought to the same normal form when the pattern is read. Immutable; any
+// core.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ class PathPattern {
   std::vector<Segment> segments_;
 };
 
-// Cuts the segment that starts at `at` (behind a '/') and moves `at` behind it and its '/'; past the end it is size() + 1.
+// Cuts the segment that starts at `at` (behind a '/') and moves `at` behind it and its '/'; past the end it is size()
+// + 1.
 inline std::string_view cut_segment(std::string_view path, size_t& at) noexcept {
   const size_t slash = path.find('/', at);
   const size_t end = slash == std::string_view::npos ? path.size() : slash;

@@ -50,7 +50,8 @@ bool if_range_allows(const http::Request& request, const Validators& validators,
   const auto value = request.fields.find(http::FieldId::if_range);
   if (!value) return true;
   if (request.fields.count(http::FieldId::if_range) != 1) return false;
-  if (value->starts_with('"') || is_weak(*value)) return !is_weak(*value) && !validators.etag.empty() && *value == validators.etag;
+  if (value->starts_with('"') || is_weak(*value))
+    return !is_weak(*value) && !validators.etag.empty() && *value == validators.etag;
   const auto date = http::parse_http_date(*value, now);
   return date && validators.last_modified && *date == *validators.last_modified && *validators.last_modified + 1 < now;
 }

@@ -1,5 +1,5 @@
-// Conditional requests (RFC 9110 §13) against one representation: pure rules, any core. Who answers passes the validators it
-// would send; what comes back is to go on, to say 304 or to say 412.
+// Conditional requests (RFC 9110 §13) against one representation: pure rules, any core. Who answers passes the
+// validators it would send; what comes back is to go on, to say 304 or to say 412.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 namespace trellis::proxy {
 
 struct Validators {
-  std::string_view etag;                     // with quotes, perhaps W/; "" none
-  std::optional<int64_t> last_modified;      // seconds since 1970
+  std::string_view etag;                 // with quotes, perhaps W/; "" none
+  std::optional<int64_t> last_modified;  // seconds since 1970
 };
 
 enum class Verdict : uint8_t { proceed, not_modified, failed };

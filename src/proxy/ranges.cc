@@ -51,7 +51,8 @@ RangePlan plan_ranges(std::string_view range, uint64_t size) {
   if (asked == 0) return whole;
   if (plan.ranges.empty()) return {RangePlan::Kind::unsatisfiable, {}};
 
-  // Each is joined into the earliest that it meets; a joined one may meet others, so it is repeated until nothing changes.
+  // Each is joined into the earliest that it meets; a joined one may meet others, so it is repeated until nothing
+  // changes.
   auto& ranges = plan.ranges;
   for (bool changed = true; changed;) {
     changed = false;

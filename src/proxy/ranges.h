@@ -1,5 +1,5 @@
-// Byte ranges of a Range field (RFC 9110 §14): read, cut to the size, joined where they overlap or nearly touch, and bounded, so that
-// a short request cannot ask for a large answer many times over. Pure; any core.
+// Byte ranges of a Range field (RFC 9110 §14): read, cut to the size, joined where they overlap or nearly touch, and
+// bounded, so that a short request cannot ask for a large answer many times over. Pure; any core.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ struct RangePlan {
 inline constexpr size_t kMaxAskedRanges = 100;  // more of them are not read at all
 inline constexpr size_t kMaxSentRanges = 16;
 
-// `whole` when the field is none we know, breaks the grammar, asks for too many ranges or for more bytes than there are.
+// `whole` when the field is none we know, breaks the grammar, asks for too many ranges or for more bytes than there
+// are.
 RangePlan plan_ranges(std::string_view range, uint64_t size);
 
 }  // namespace trellis::proxy

@@ -3,7 +3,8 @@
 namespace trellis::proxy {
 
 config::Fields<RedirectConfig> RedirectConfig::fields() {
-  return {{"to", "where to: a URL or a path; ${host} ${path} ${query} ${uri} come from the request", &RedirectConfig::to, config::kRequired},
+  return {{"to", "where to: a URL or a path; ${host} ${path} ${query} ${uri} come from the request",
+           &RedirectConfig::to, config::kRequired},
           {"status", "301, 302, 303, 307 or 308", &RedirectConfig::status, config::range(301, 308)}};
 }
 

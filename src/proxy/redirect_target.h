@@ -1,5 +1,5 @@
-// Sends the client elsewhere: 301, 302, 303, 307 or 308 with a Location made from the request. The end of a chain, or a filter
-// that always answers (filters/redirect.h). One instance a core; immutable, nothing suspends.
+// Sends the client elsewhere: 301, 302, 303, 307 or 308 with a Location made from the request. The end of a chain, or a
+// filter that always answers (filters/redirect.h). One instance a core; immutable, nothing suspends.
 #pragma once
 
 #include <string>

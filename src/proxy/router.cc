@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <map>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
 
 #include "base/hash.h"
@@ -59,7 +59,8 @@ std::string_view host_of(std::string_view authority) noexcept {
     const size_t end = authority.find(']');
     return end == std::string_view::npos ? authority : authority.substr(0, end + 1);
   }
-  if (const size_t colon = authority.rfind(':'); colon != std::string_view::npos) authority = authority.substr(0, colon);
+  if (const size_t colon = authority.rfind(':'); colon != std::string_view::npos)
+    authority = authority.substr(0, colon);
   if (!authority.empty() && authority.back() == '.') authority.remove_suffix(1);
   return authority;
 }
@@ -67,8 +68,9 @@ std::string_view host_of(std::string_view authority) noexcept {
 bool is_host_name(std::string_view name) noexcept {
   if (name.empty() || name.size() > 253 || name.front() == '.' || name.back() == '.') return false;
   if (name.find("..") != std::string_view::npos) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'; });
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+  });
 }
 
 }  // namespace
@@ -81,7 +83,8 @@ bool query_has(std::string_view query, std::string_view name, const std::string_
     const size_t equals = pair.find('=');
     if (!decoded_equal(pair.substr(0, equals), name)) continue;
     if (value == nullptr) return true;
-    if (decoded_equal(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1), *value)) return true;
+    if (decoded_equal(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1), *value))
+      return true;
   }
   return false;
 }
@@ -89,6 +92,14 @@ bool query_has(std::string_view query, std::string_view name, const std::string_
 // Collects the routes in a tree that is easy to extend, then writes the flat tables of the Router.
 class RouterBuilder {
  public:
+  struct Draft {
+    Router::Rule rule;
+    uint16_t conditions = 0;
+    uint16_t values = 0;
+    std::vector<Router::Test> headers;
+    std::vector<Router::Test> query;
+  };
+
   explicit RouterBuilder(std::vector<RouteProblem>& problems) : problems_(problems) {
     router_.methods_.resize(kKnownMethods);
     for (size_t i = 1; i < kKnownMethods; ++i) router_.methods_[i] = http::to_string(static_cast<http::Method>(i));
@@ -110,34 +121,34 @@ class RouterBuilder {
     const Result<PathPattern> pattern = PathPattern::parse(match.path);
     if (!pattern) bad("path", pattern.error().what());
 
-    Router::Rule rule;
-    rule.route = static_cast<uint32_t>(index);
+    Draft draft;
+    draft.rule.route = static_cast<uint32_t>(index);
     for (const std::string& method : match.methods) {
       if (!is_token(method)) {
         bad("methods", "'" + method + "' is no method");
       } else if (const uint32_t mask = method_mask(method); mask == 0) {
         bad("methods", "more than 22 methods of one's own in all routes");
       } else {
-        rule.methods |= mask;
+        draft.rule.methods |= mask;
       }
     }
     for (const Condition& condition : match.headers) {
       if (!is_token(condition.name)) bad("headers", "'" + condition.name + "' is no header name");
-      rule.headers.push_back(test_of(condition, true));
+      draft.headers.push_back(test_of(condition, true));
     }
     for (const Condition& condition : match.query) {
       if (condition.name.empty()) bad("query", "a parameter needs a name");
-      rule.query.push_back(test_of(condition, false));
+      draft.query.push_back(test_of(condition, false));
     }
     if (!good) return;
-    for (auto* tests : {&rule.headers, &rule.query}) {
+    for (auto* tests : {&draft.headers, &draft.query}) {
       const auto key = [](const Router::Test& t) { return std::tie(t.name, t.has_value, t.value); };
       std::sort(tests->begin(), tests->end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
       tests->erase(std::unique(tests->begin(), tests->end()), tests->end());
-      for (const Router::Test& test : *tests) rule.values += test.has_value;
+      for (const Router::Test& test : *tests) draft.values += test.has_value;
     }
-    rule.conditions = static_cast<uint16_t>(rule.headers.size() + rule.query.size() + (rule.methods != 0));
-    place(host, wildcard, *pattern, std::move(rule));
+    draft.conditions = static_cast<uint16_t>(draft.headers.size() + draft.query.size() + (draft.rule.methods != 0));
+    place(host, *pattern, std::move(draft));
   }
 
   Router finish() {
@@ -170,7 +181,8 @@ class RouterBuilder {
 
   uint32_t method_mask(const std::string& method) {
     const http::Method known = http::method_from(method);
-    if (known == http::Method::get) return bit(static_cast<size_t>(http::Method::get)) | bit(static_cast<size_t>(http::Method::head));
+    if (known == http::Method::get)
+      return bit(static_cast<size_t>(http::Method::get)) | bit(static_cast<size_t>(http::Method::head));
     if (known != http::Method::other) return bit(static_cast<size_t>(known));
     auto& names = router_.methods_;
     const auto found = std::find(names.begin() + kKnownMethods, names.end(), method);
@@ -199,17 +211,11 @@ class RouterBuilder {
     return static_cast<uint32_t>(router_.nodes_.size() - 1);
   }
 
-  void place(const std::string& host, bool wildcard, const PathPattern& pattern, Router::Rule rule) {
-    // A wildcard's name begins with its dot, an exact name never does: one map serves both.
+  void place(const std::string& host, const PathPattern& pattern, Draft draft) {
     auto [slot, fresh] = roots_.try_emplace(host, Router::kNone);
     if (fresh) {
       slot->second = new_node();
-      if (host.empty()) {
-        router_.any_root_ = slot->second;
-      } else {
-        router_.hosts_.push_back({host, slot->second});
-        ++(wildcard ? router_.wildcards_ : router_.exact_).count;
-      }
+      if (host.empty()) router_.any_root_ = slot->second;
     }
     uint32_t node = slot->second;
     const auto& segments = pattern.segments();
@@ -239,7 +245,13 @@ class RouterBuilder {
       }
       node = child;
     }
-    rules_[node].push_back(std::move(rule));
+    rules_[node].push_back(std::move(draft));
+  }
+
+  uint32_t add_text(const std::string& text) {
+    const auto at = static_cast<uint32_t>(router_.texts_.size());
+    router_.texts_ += text;
+    return at;
   }
 
   void add_edge(uint32_t node, const std::string& text, uint32_t child) {
@@ -247,42 +259,50 @@ class RouterBuilder {
     const size_t mask = router_.edges_.size() - 1;
     size_t slot = hash & mask;
     while (router_.edges_[slot].node != Router::kNone) slot = (slot + 1) & mask;
-    router_.edges_[slot] = {hash, node, static_cast<uint32_t>(router_.texts_.size()), static_cast<uint32_t>(text.size()), child};
-    router_.texts_ += text;
+    router_.edges_[slot] = {node, child, add_text(text), static_cast<uint16_t>(text.size()),
+                            static_cast<uint16_t>(hash >> 48)};
   }
 
   void add_rules(uint32_t node) {
-    auto& rules = rules_[node];
-    const auto rank = [](const Router::Rule& r) {
-      return std::make_tuple(-static_cast<int>(r.conditions), -static_cast<int>(r.values), r.route);
+    auto& drafts = rules_[node];
+    const auto rank = [](const Draft& each) {
+      return std::make_tuple(-static_cast<int>(each.conditions), -static_cast<int>(each.values), each.rule.route);
     };
-    std::sort(rules.begin(), rules.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
-    report_shadowed(rules);
+    std::sort(drafts.begin(), drafts.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    report_shadowed(drafts);
     router_.nodes_[node].first_rule = static_cast<uint32_t>(router_.rules_.size());
-    router_.nodes_[node].rule_count = static_cast<uint32_t>(rules.size());
-    std::move(rules.begin(), rules.end(), std::back_inserter(router_.rules_));
+    router_.nodes_[node].rule_count = static_cast<uint32_t>(drafts.size());
+    for (Draft& draft : drafts) {
+      draft.rule.first_test = static_cast<uint32_t>(router_.tests_.size());
+      draft.rule.headers = static_cast<uint16_t>(draft.headers.size());
+      draft.rule.query = static_cast<uint16_t>(draft.query.size());
+      for (auto* tests : {&draft.headers, &draft.query})
+        std::move(tests->begin(), tests->end(), std::back_inserter(router_.tests_));
+      router_.rules_.push_back(draft.rule);
+    }
   }
 
-  // Rules of one host and path in the order they are tried: those with the same headers and query can only differ by method.
-  void report_shadowed(const std::vector<Router::Rule>& rules) {
+  // Rules of one host and path in the order they are tried: those with the same headers and query can only differ by
+  // method.
+  void report_shadowed(const std::vector<Draft>& drafts) {
     struct Taken {
       uint32_t methods = 0;
       uint32_t first = 0;
     };
     std::map<std::string, Taken> taken;
-    for (const Router::Rule& rule : rules) {
+    for (const Draft& draft : drafts) {
       std::string key;
-      for (const auto* tests : {&rule.headers, &rule.query}) {
+      for (const auto* tests : {&draft.headers, &draft.query}) {
         for (const Router::Test& test : *tests) {
           key += std::to_string(test.name.size()) + ':' + test.name + (test.has_value ? '=' : '?') +
                  std::to_string(test.value.size()) + ':' + test.value;
         }
         key += ';';
       }
-      const uint32_t wanted = rule.methods == 0 ? UINT32_MAX : rule.methods;
-      const auto [it, fresh] = taken.try_emplace(key, Taken{0, rule.route});
+      const uint32_t wanted = draft.rule.methods == 0 ? UINT32_MAX : draft.rule.methods;
+      const auto [it, fresh] = taken.try_emplace(key, Taken{0, draft.rule.route});
       if ((wanted & ~it->second.methods) == 0) {
-        problems_.push_back({rule.route, "",
+        problems_.push_back({draft.rule.route, "",
                              "never matches: the route at place " + std::to_string(it->second.first + 1) +
                                  " has the same host, path and conditions and comes first"});
       }
@@ -291,22 +311,29 @@ class RouterBuilder {
   }
 
   void fill(Router::HostTable& table, bool wildcard) {
-    if (table.count == 0) return;
-    table.slots.assign(std::bit_ceil(table.count * 2), Router::kNone);
-    const size_t mask = table.slots.size() - 1;
-    for (uint32_t i = 0; i < router_.hosts_.size(); ++i) {
-      if ((router_.hosts_[i].name.front() == '.') != wildcard) continue;
-      size_t slot = hash64(router_.hosts_[i].name) & mask;
-      while (table.slots[slot] != Router::kNone) slot = (slot + 1) & mask;
-      table.slots[slot] = i;
+    const auto belongs = [&](const auto& each) {
+      return !each.first.empty() && each.first.starts_with('.') == wildcard;
+    };
+    const auto count = static_cast<size_t>(std::count_if(roots_.begin(), roots_.end(), belongs));
+    if (count == 0) return;
+    table.resize(std::bit_ceil(count * 2));
+    const size_t mask = table.size() - 1;
+    for (const auto& each : roots_) {
+      if (!belongs(each)) continue;
+      const uint64_t hash = hash64(each.first);
+      size_t slot = hash & mask;
+      while (table[slot].root != Router::kNone) slot = (slot + 1) & mask;
+      table[slot] = {each.second, add_text(each.first), static_cast<uint32_t>(each.first.size()),
+                     static_cast<uint32_t>(hash >> 32)};
     }
   }
 
   Router router_;
   std::vector<RouteProblem>& problems_;
-  std::map<std::string, uint32_t> roots_;  // by host, "" any
+  // By host, "" any. A wildcard's name begins with its dot, an exact name never does.
+  std::map<std::string, uint32_t> roots_;
   std::vector<std::map<std::string, uint32_t>> literals_;
-  std::vector<std::vector<Router::Rule>> rules_;
+  std::vector<std::vector<Draft>> rules_;
 };
 
 Router Router::compile(std::span<const Match> routes, std::vector<RouteProblem>& problems) {
@@ -317,25 +344,29 @@ Router Router::compile(std::span<const Match> routes, std::vector<RouteProblem>&
 
 struct Router::Search {
   const http::Request& request;
-  uint32_t method = 0;   // its bit; 0: one that no route names
+  uint32_t method = 0;  // its bit; 0: one that no route names
   uint32_t allowed = 0;
 };
 
 uint32_t Router::literal_child(uint32_t node, std::string_view segment) const noexcept {
   const uint64_t hash = hash64(segment, node);
+  const auto tag = static_cast<uint16_t>(hash >> 48);
   const size_t mask = edges_.size() - 1;
   for (size_t slot = hash & mask; edges_[slot].node != kNone; slot = (slot + 1) & mask) {
     const Edge& edge = edges_[slot];
-    if (edge.hash == hash && edge.node == node && std::string_view(texts_).substr(edge.text, edge.length) == segment) return edge.child;
+    if (edge.node == node && edge.tag == tag && std::string_view(texts_).substr(edge.text, edge.length) == segment)
+      return edge.child;
   }
   return kNone;
 }
 
 uint32_t Router::find_host(const HostTable& table, std::string_view name) const noexcept {
-  const size_t mask = table.slots.size() - 1;
-  for (size_t slot = hash64(name) & mask; table.slots[slot] != kNone; slot = (slot + 1) & mask) {
-    const Host& host = hosts_[table.slots[slot]];
-    if (host.name == name) return host.root;
+  const uint64_t hash = hash64(name);
+  const auto tag = static_cast<uint32_t>(hash >> 32);
+  const size_t mask = table.size() - 1;
+  for (size_t slot = hash & mask; table[slot].root != kNone; slot = (slot + 1) & mask) {
+    const Host& host = table[slot];
+    if (host.tag == tag && std::string_view(texts_).substr(host.text, host.length) == name) return host.root;
   }
   return kNone;
 }
@@ -356,16 +387,19 @@ uint32_t Router::pick(Search& search, const Node& node) const noexcept {
   };
   for (uint32_t i = node.first_rule; i < node.first_rule + node.rule_count; ++i) {
     const Rule& rule = rules_[i];
-    if (!std::all_of(rule.headers.begin(), rule.headers.end(), header_fits)) continue;
-    if (!std::all_of(rule.query.begin(), rule.query.end(), query_fits)) continue;
+    if (rule.headers + rule.query > 0) {
+      const Test* const tests = tests_.data() + rule.first_test;
+      if (!std::all_of(tests, tests + rule.headers, header_fits)) continue;
+      if (!std::all_of(tests + rule.headers, tests + rule.headers + rule.query, query_fits)) continue;
+    }
     if (rule.methods == 0 || (rule.methods & search.method) != 0) return rule.route;
     search.allowed |= rule.methods;
   }
   return kNone;
 }
 
-// Depth first in the order of specificity, so the first hit is the answer. Depth is bounded by PathPattern::kMaxSegments,
-// and no node is entered twice for the same place of the path.
+// Depth first in the order of specificity, so the first hit is the answer. Depth is bounded by
+// PathPattern::kMaxSegments, and no node is entered twice for the same place of the path.
 uint32_t Router::walk(Search& search, uint32_t index, size_t at) const noexcept {
   const Node& node = nodes_[index];
   const std::string_view path = search.request.path;
@@ -413,11 +447,12 @@ Router::Decision Router::find(const http::Request& request) const noexcept {
     return nodes_[root].rest == kNone ? kNone : pick(search, nodes_[nodes_[root].rest]);
   };
   uint32_t route = kNone;
-  if (exact_.count + wildcards_.count > 0) {
+  if (!exact_.empty() || !wildcards_.empty()) {
     const std::string_view host = host_of(request.authority);
-    if (exact_.count > 0) route = try_root(find_host(exact_, host));
-    if (wildcards_.count > 0 && route == kNone && !host.starts_with('[')) {
-      for (size_t dot = host.find('.', 1); dot != std::string_view::npos && route == kNone; dot = host.find('.', dot + 1))
+    if (!exact_.empty()) route = try_root(find_host(exact_, host));
+    if (!wildcards_.empty() && route == kNone && !host.starts_with('[')) {
+      for (size_t dot = host.find('.', 1); dot != std::string_view::npos && route == kNone;
+           dot = host.find('.', dot + 1))
         route = try_root(find_host(wildcards_, host.substr(dot)));
     }
   }

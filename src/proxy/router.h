@@ -1,9 +1,11 @@
-// Which route takes a request. Compiled once from the routes' matches (a table of hosts, a trie of path segments for each) and
-// then immutable: one instance serves every core, find() allocates nothing and takes time by the length of the path, not
-// by the number of routes. Rebuilt on a reload and swapped as a whole. docs/routing.md has the rules with examples.
+// Which route takes a request. Compiled once from the routes' matches (a table of hosts, a trie of path segments for
+// each) and then immutable: one instance serves every core, find() allocates nothing and takes time by the length of
+// the path, not by the number of routes. Rebuilt on a reload and swapped as a whole. docs/routing.md has the rules with
+// examples.
 //
 // Of all routes that match, the most specific wins: host (exact, then the longest wildcard, then any); path, segment by
-// segment (literal, then `*`, then `**`); more conditions (headers, query, a method list), more of them with a value; the order of the file.
+// segment (literal, then `*`, then `**`); more conditions (headers, query, a method list), more of them with a value;
+// the order of the file.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +29,15 @@ struct Condition {
 };
 
 struct Match {
-  std::string host;                   // "api.example.com", "*.example.com" (one label or more before it), "" any
-  std::string path;                   // see PathPattern; "" any
-  std::vector<std::string> methods;   // none: any; GET takes HEAD too
+  std::string host;                  // "api.example.com", "*.example.com" (one label or more before it), "" any
+  std::string path;                  // see PathPattern; "" any
+  std::vector<std::string> methods;  // none: any; GET takes HEAD too
   std::vector<Condition> headers;
   std::vector<Condition> query;
 };
 
-// What is wrong with a route's match: the route's place in the list, the key of the match ("host", "path", ...; "" the whole) and why.
+// What is wrong with a route's match: the route's place in the list, the key of the match ("host", "path", ...; "" the
+// whole) and why.
 struct RouteProblem {
   size_t route;
   std::string key;
@@ -47,7 +50,8 @@ class Router {
 
   struct Decision {
     uint32_t route = kNone;  // place in the list that was compiled
-    uint32_t allowed = 0;    // without a route: the methods that a route of this path would take (allow_text); 0: no such path
+    uint32_t allowed =
+        0;  // without a route: the methods that a route of this path would take (allow_text); 0: no such path
   };
 
   Router() = default;
@@ -73,34 +77,33 @@ class Router {
   struct Rule {
     uint32_t route = 0;
     uint32_t methods = 0;  // bits; 0: any
-    uint16_t conditions = 0;
-    uint16_t values = 0;
-    std::vector<Test> headers;
-    std::vector<Test> query;
+    uint32_t first_test = 0;
+    uint16_t headers = 0;  // tests of headers, then tests of the query
+    uint16_t query = 0;
   };
   struct Node {
-    uint32_t one = kNone;         // child for `*`
-    uint32_t rest = kNone;        // child for `**`
-    uint32_t first_rule = 0;      // of rules_, most specific first
+    uint32_t one = kNone;     // child for `*`
+    uint32_t rest = kNone;    // child for `**`
+    uint32_t first_rule = 0;  // of rules_, most specific first
     uint32_t rule_count = 0;
-    uint16_t longest_tail = 0;    // of a `**` node: segments of the longest pattern below it
+    uint16_t longest_tail = 0;  // of a `**` node: segments of the longest pattern below it
     bool has_literals = false;
   };
-  struct Edge {  // open addressing over all literal children of all nodes
-    uint64_t hash = 0;
+  // Tables are open addressing; small entries, because with many routes each probe is a cache miss.
+  struct Edge {             // a literal child; all nodes share one table
     uint32_t node = kNone;  // kNone: free
-    uint32_t text = 0;      // in texts_
-    uint32_t length = 0;
     uint32_t child = kNone;
+    uint32_t text = 0;  // in texts_
+    uint16_t length = 0;
+    uint16_t tag = 0;  // high bits of the hash
   };
   struct Host {
-    std::string name;  // exact, or ".example.com" of a wildcard
-    uint32_t root = kNone;
+    uint32_t root = kNone;  // kNone: free
+    uint32_t text = 0;      // in texts_; a wildcard's is ".example.com"
+    uint32_t length = 0;
+    uint32_t tag = 0;
   };
-  struct HostTable {
-    std::vector<uint32_t> slots;  // index into hosts_, open addressing
-    size_t count = 0;
-  };
+  using HostTable = std::vector<Host>;
   struct Search;
 
   uint32_t literal_child(uint32_t node, std::string_view segment) const noexcept;
@@ -112,14 +115,15 @@ class Router {
   std::vector<Edge> edges_;
   std::string texts_;
   std::vector<Rule> rules_;
-  std::vector<Host> hosts_;
+  std::vector<Test> tests_;
   HostTable exact_;
   HostTable wildcards_;
   uint32_t any_root_ = kNone;
   std::vector<std::string> methods_;  // names of the bits
 };
 
-// Is the value of the query parameter `name` (percent escapes and '+' undone) there, and equal to `value` if that is given?
+// Is the value of the query parameter `name` (percent escapes and '+' undone) there, and equal to `value` if that is
+// given?
 bool query_has(std::string_view query, std::string_view name, const std::string_view* value) noexcept;
 
 }  // namespace trellis::proxy

@@ -26,13 +26,20 @@ std::string_view host_without_port(std::string_view authority) noexcept {
 
 Result<TextTemplate> TextTemplate::parse(std::string_view text) {
   static constexpr std::pair<std::string_view, Variable> kNames[] = {
-      {"client.address", Variable::client_address}, {"request_id", Variable::request_id}, {"host", Variable::host},
-      {"path", Variable::path},                     {"query", Variable::query},           {"uri", Variable::uri},
-      {"method", Variable::method},                 {"route", Variable::route},           {"scheme", Variable::scheme},
+      {"client.address", Variable::client_address},
+      {"request_id", Variable::request_id},
+      {"host", Variable::host},
+      {"path", Variable::path},
+      {"query", Variable::query},
+      {"uri", Variable::uri},
+      {"method", Variable::method},
+      {"route", Variable::route},
+      {"scheme", Variable::scheme},
   };
   TextTemplate out;
   out.source_ = text;
-  if (std::any_of(text.begin(), text.end(), splits_a_field)) return fail(Code::invalid_argument, "control characters are not allowed");
+  if (std::any_of(text.begin(), text.end(), splits_a_field))
+    return fail(Code::invalid_argument, "control characters are not allowed");
   std::string constant;
   const auto flush = [&] {
     if (!constant.empty()) out.parts_.push_back({Variable::none, std::move(constant)});
@@ -47,10 +54,12 @@ Result<TextTemplate> TextTemplate::parse(std::string_view text) {
       const size_t end = rest.find('}');
       if (end == std::string_view::npos) return fail(Code::invalid_argument, "'${' without its '}'");
       const std::string_view name = rest.substr(2, end - 2);
-      const auto* found = std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& each) { return each.first == name; });
+      const auto* found =
+          std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& each) { return each.first == name; });
       if (found == std::end(kNames)) {
-        return fail(Code::invalid_argument, "no variable '" + std::string(name) +
-                                                "'; there are client.address, request_id, host, path, query, uri, method, route, scheme");
+        return fail(Code::invalid_argument,
+                    "no variable '" + std::string(name) +
+                        "'; there are client.address, request_id, host, path, query, uri, method, route, scheme");
       }
       flush();
       out.parts_.push_back({found->second, {}});
@@ -64,9 +73,12 @@ Result<TextTemplate> TextTemplate::parse(std::string_view text) {
   return out;
 }
 
-bool TextTemplate::begins_with_variable() const noexcept { return !parts_.empty() && parts_[0].variable != Variable::none; }
+bool TextTemplate::begins_with_variable() const noexcept {
+  return !parts_.empty() && parts_[0].variable != Variable::none;
+}
 
-std::string_view TextTemplate::value_of(Variable variable, const http::Request& request, const http::RequestContext& context) {
+std::string_view TextTemplate::value_of(Variable variable, const http::Request& request,
+                                        const http::RequestContext& context) {
   switch (variable) {
     case Variable::none: return {};
     case Variable::client_address: return context.client_address;
@@ -74,7 +86,8 @@ std::string_view TextTemplate::value_of(Variable variable, const http::Request& 
     case Variable::host: return host_without_port(request.authority);
     case Variable::path: return request.path;
     case Variable::query: return request.query;
-    case Variable::uri: return request.query.empty() ? request.path : context.arena.concat({request.path, "?", request.query});
+    case Variable::uri:
+      return request.query.empty() ? request.path : context.arena.concat({request.path, "?", request.query});
     case Variable::method: return request.method_text;
     case Variable::route: return context.route;
     case Variable::scheme: return request.scheme;
@@ -90,7 +103,8 @@ std::string_view TextTemplate::write(const http::Request& request, const http::R
   const size_t count = parts_.size();
   for (size_t i = 0; i < count; ++i) {
     const Part& part = parts_[i];
-    values[i] = part.variable == Variable::none ? std::string_view(part.text) : value_of(part.variable, request, context);
+    values[i] =
+        part.variable == Variable::none ? std::string_view(part.text) : value_of(part.variable, request, context);
     size += values[i].size();
   }
   if (size == 0) return {};

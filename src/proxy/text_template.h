@@ -1,7 +1,9 @@
-// Text with variables, for header values and redirect targets: "https://${host}${path}?${query}". Parsed when the configuration
-// is read, so that a wrong name is a problem there; written into the exchange's arena for each request. Immutable; any core.
+// Text with variables, for header values and redirect targets: "https://${host}${path}?${query}". Parsed when the
+// configuration is read, so that a wrong name is a problem there; written into the exchange's arena for each request.
+// Immutable; any core.
 //
-//   ${client.address} ${request_id} ${host} (without port) ${path} ${query} (without '?') ${uri} (path, and ?query if there is one)
+//   ${client.address} ${request_id} ${host} (without port) ${path} ${query} (without '?') ${uri} (path, and ?query if
+//   there is one)
 //   ${method} ${route} ${scheme}
 #pragma once
 
@@ -24,8 +26,8 @@ class TextTemplate {
   // Refuses unknown variables and bytes that may not stand in a field's value. `$${` is a plain `${`.
   static Result<TextTemplate> parse(std::string_view text);
 
-  // In the arena, or the constant text itself, which then must outlive the exchange (it does: filters outlive their requests).
-  // Bytes that would split a header become '?'.
+  // In the arena, or the constant text itself, which then must outlive the exchange (it does: filters outlive their
+  // requests). Bytes that would split a header become '?'.
   std::string_view write(const http::Request& request, const http::RequestContext& context) const;
 
   // True when the text begins with a variable, so that its first characters come from the request.
@@ -38,7 +40,8 @@ class TextTemplate {
     Variable variable = Variable::none;
     std::string text;  // of a constant
   };
-  static std::string_view value_of(Variable variable, const http::Request& request, const http::RequestContext& context);
+  static std::string_view value_of(Variable variable, const http::Request& request,
+                                   const http::RequestContext& context);
 
   std::string source_;
   std::vector<Part> parts_;

@@ -1,5 +1,6 @@
-// allow, deny: by the client's address (after trusted proxies have been believed). `allow` refuses whom it does not name,
-// `deny` whom it names; both together: deny first. One instance a route and core; immutable, costs no frame when it passes.
+// allow, deny: by the client's address (after trusted proxies have been believed). `allow` refuses whom it does not
+// name, `deny` whom it names; both together: deny first. One instance a route and core; immutable, costs no frame when
+// it passes.
 #pragma once
 
 #include <string>

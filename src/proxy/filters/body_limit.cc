@@ -11,7 +11,8 @@ namespace {
 // Counts what comes; the chunk that crosses the limit is not handed on.
 class LimitedBody final : public http::BodyReader {
  public:
-  LimitedBody(std::unique_ptr<http::BodyReader> body, uint64_t max) noexcept : body_(std::move(body)), max_(max), left_(max) {}
+  LimitedBody(std::unique_ptr<http::BodyReader> body, uint64_t max) noexcept
+      : body_(std::move(body)), max_(max), left_(max) {}
 
   Task<Result<Chunk>> read(Deadline deadline) override {
     CO_TRY(Chunk chunk, co_await body_->read(deadline));

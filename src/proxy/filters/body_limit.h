@@ -1,5 +1,5 @@
-// body_limit: refuses request bodies above a size: at once by 413 when the length is announced, else when the bytes have come. One
-// instance a route and core.
+// body_limit: refuses request bodies above a size: at once by 413 when the length is announced, else when the bytes
+// have come. One instance a route and core.
 #pragma once
 
 #include <cstdint>

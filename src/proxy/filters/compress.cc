@@ -12,14 +12,38 @@ namespace {
 
 using http::FieldId;
 
-// Text in all its forms. text/event-stream is not among them: what is sent event by event gains little and must not wait.
+// Text in all its forms. text/event-stream is not among them: what is sent event by event gains little and must not
+// wait.
 constexpr std::string_view kTypes[] = {
-    "text/html",           "text/css",           "text/plain",           "text/javascript",          "text/xml",
-    "text/csv",            "text/markdown",      "text/calendar",        "text/vtt",                 "text/tab-separated-values",
-    "application/json",    "application/ld+json", "application/geo+json", "application/problem+json", "application/manifest+json",
-    "application/javascript", "application/xml", "application/xhtml+xml", "application/rss+xml",     "application/atom+xml",
-    "application/yaml",    "application/toml",   "application/wasm",     "application/graphql-response+json",
-    "application/vnd.api+json", "application/vnd.ms-fontobject", "image/svg+xml", "font/ttf", "font/otf",
+    "text/html",
+    "text/css",
+    "text/plain",
+    "text/javascript",
+    "text/xml",
+    "text/csv",
+    "text/markdown",
+    "text/calendar",
+    "text/vtt",
+    "text/tab-separated-values",
+    "application/json",
+    "application/ld+json",
+    "application/geo+json",
+    "application/problem+json",
+    "application/manifest+json",
+    "application/javascript",
+    "application/xml",
+    "application/xhtml+xml",
+    "application/rss+xml",
+    "application/atom+xml",
+    "application/yaml",
+    "application/toml",
+    "application/wasm",
+    "application/graphql-response+json",
+    "application/vnd.api+json",
+    "application/vnd.ms-fontobject",
+    "image/svg+xml",
+    "font/ttf",
+    "font/otf",
 };
 constexpr std::string_view kEventStream = "text/event-stream";
 
@@ -29,7 +53,8 @@ std::string_view bare_type(std::string_view content_type) noexcept {
   return type;
 }
 
-// Whether two spellings of the ETag are meant as one representation: If-None-Match held the weak one that this filter made.
+// Whether two spellings of the ETag are meant as one representation: If-None-Match held the weak one that this filter
+// made.
 bool asked_by_weak(std::string_view if_none_match, std::string_view etag) noexcept {
   while (const auto element = http::next_element(if_none_match)) {
     if (element->starts_with("W/") && element->substr(2) == etag) return true;
@@ -39,7 +64,8 @@ bool asked_by_weak(std::string_view if_none_match, std::string_view etag) noexce
 
 void add_vary(http::Fields& fields) {
   const std::string_view vary = fields.joined(FieldId::vary);
-  if (!http::list_has(vary, "*") && !http::list_has(vary, "Accept-Encoding")) fields.add(FieldId::vary, "Accept-Encoding");
+  if (!http::list_has(vary, "*") && !http::list_has(vary, "Accept-Encoding"))
+    fields.add(FieldId::vary, "Accept-Encoding");
 }
 
 void weaken_etag(http::Fields& fields, Arena& arena) {
@@ -59,7 +85,8 @@ config::Fields<CompressConfig> CompressConfig::fields() {
   return {{"encodings", "offered, best first; the client's weights come before this order", &CompressConfig::encodings,
            config::one_of<Encoding>({{"zstd", Encoding::zstd}, {"br", Encoding::br}, {"gzip", Encoding::gzip}})},
           {"min_size", "smaller answers go out as they are", &CompressConfig::min_size, config::size()},
-          {"types", "media types, with * as in text/*", &CompressConfig::types, config::default_is("text, JSON, XML, SVG, WebAssembly and fonts")},
+          {"types", "media types, with * as in text/*", &CompressConfig::types,
+           config::default_is("text, JSON, XML, SVG, WebAssembly and fonts")},
           {"levels", "how hard each encoding tries", &CompressConfig::levels}};
 }
 
@@ -88,7 +115,8 @@ bool CompressFilter::takes_type(std::string_view content_type) const {
   return std::any_of(types_.begin(), types_.end(), [type](std::string_view want) {
     if (!want.ends_with("/*")) return http::iequal(want, type);
     // A whole family does not mean the event stream: it must be named.
-    return type.size() >= want.size() && http::iequal(want.substr(0, want.size() - 1), type.substr(0, want.size() - 1)) &&
+    return type.size() >= want.size() &&
+           http::iequal(want.substr(0, want.size() - 1), type.substr(0, want.size() - 1)) &&
            !http::iequal(type, kEventStream);
   });
 }
@@ -106,7 +134,8 @@ bool CompressFilter::is_eligible(const http::Response& response, bool head) cons
   if (response.status < 200 || response.status == 204 || response.status == 206 || response.status == 304) return false;
   if (fields.has(FieldId::content_encoding) || fields.has(FieldId::content_range)) return false;
   if (!takes_type(fields.value(FieldId::content_type))) return false;
-  if (fields.has(FieldId::cache_control) && http::list_has(fields.joined(FieldId::cache_control), "no-transform")) return false;
+  if (fields.has(FieldId::cache_control) && http::list_has(fields.joined(FieldId::cache_control), "no-transform"))
+    return false;
   std::optional<uint64_t> length = response.body.length();
   if (head) {
     // What GET would have is said by the field; without it GET's body is a stream.
@@ -155,7 +184,8 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
   fields.remove(FieldId::content_length);
   fields.remove(FieldId::accept_ranges);
   // Digests of the bytes as they were.
-  for (const std::string_view digest : {"Content-Digest", "Repr-Digest", "Digest", "Content-MD5"}) fields.remove(digest);
+  for (const std::string_view digest : {"Content-Digest", "Repr-Digest", "Digest", "Content-MD5"})
+    fields.remove(digest);
   weaken_etag(fields, context.arena);
   fields.set(FieldId::content_encoding, to_string(encoding));
   co_return response;

@@ -1,7 +1,7 @@
-// compress: encodes answers by what the client accepts (zstd, br, gzip). Only what gains by it: listed media types, from a size on,
-// not encoded already, without no-transform, not ranges. A strong ETag becomes weak, because the bytes differ by encoding;
-// Vary says so to caches. HEAD gets the fields GET would get. Small bodies are encoded at once, all others while they are
-// sent (proxy/compressed_body.h). One instance a route and core; immutable.
+// compress: encodes answers by what the client accepts (zstd, br, gzip). Only what gains by it: listed media types,
+// from a size on, not encoded already, without no-transform, not ranges. A strong ETag becomes weak, because the bytes
+// differ by encoding; Vary says so to caches. HEAD gets the fields GET would get. Small bodies are encoded at once, all
+// others while they are sent (proxy/compressed_body.h). One instance a route and core; immutable.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,8 @@ void FieldEdits::check(config::Checker& at) const {
 }
 
 config::Fields<HeadersConfig> HeadersConfig::fields() {
-  return {{"request", "changes to the request", &HeadersConfig::request}, {"response", "changes to the answer", &HeadersConfig::response}};
+  return {{"request", "changes to the request", &HeadersConfig::request},
+          {"response", "changes to the answer", &HeadersConfig::response}};
 }
 
 HeadersFilter::Edits::Edits(const FieldEdits& config) : remove(config.remove) {
@@ -42,7 +43,8 @@ HeadersFilter::Edits::Edits(const FieldEdits& config) : remove(config.remove) {
   lines(config.add, add);
 }
 
-void HeadersFilter::Edits::apply(http::Fields& fields, const http::Request& request, const http::RequestContext& context) const {
+void HeadersFilter::Edits::apply(http::Fields& fields, const http::Request& request,
+                                 const http::RequestContext& context) const {
   for (const std::string& name : remove) fields.remove(name);
   for (const Line& line : set) {
     const std::string_view value = line.value.write(request, context);
@@ -53,7 +55,8 @@ void HeadersFilter::Edits::apply(http::Fields& fields, const http::Request& requ
 
 HeadersFilter::HeadersFilter(const HeadersConfig& config) : request_(config.request), response_(config.response) {}
 
-Task<Result<http::Response>> HeadersFilter::with_answer(http::Request& request, http::RequestContext& context, Next next) {
+Task<Result<http::Response>> HeadersFilter::with_answer(http::Request& request, http::RequestContext& context,
+                                                        Next next) {
   CO_TRY(http::Response response, co_await next(request, context));
   response_.apply(response.fields, request, context);
   co_return response;

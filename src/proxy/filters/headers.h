@@ -1,6 +1,6 @@
-// headers: sets, adds and removes fields of the request before it goes on and of the answer before it goes out; values may hold
-// variables (proxy/text_template.h). Fields that frame a message or concern one connection are refused when the configuration is
-// read. One instance a route and core; immutable.
+// headers: sets, adds and removes fields of the request before it goes on and of the answer before it goes out; values
+// may hold variables (proxy/text_template.h). Fields that frame a message or concern one connection are refused when
+// the configuration is read. One instance a route and core; immutable.
 #pragma once
 
 #include <string>

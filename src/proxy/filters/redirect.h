@@ -1,4 +1,5 @@
-// redirect as a filter: it answers instead of the route's target (proxy/redirect_target.h says how). One instance a route and core.
+// redirect as a filter: it answers instead of the route's target (proxy/redirect_target.h says how). One instance a
+// route and core.
 #pragma once
 
 #include "proxy/filter.h"

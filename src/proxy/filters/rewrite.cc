@@ -33,7 +33,8 @@ void RewriteConfig::check(config::Checker& at) const {
   if (!strip) at.problem("strip_prefix", strip.error().what());
   const Result<std::string> add = plain_prefix(add_prefix);
   if (!add) at.problem("add_prefix", add.error().what());
-  if (strip && add && strip->empty() && add->empty()) at.problem("", "changes nothing", "give strip_prefix, add_prefix or both");
+  if (strip && add && strip->empty() && add->empty())
+    at.problem("", "changes nothing", "give strip_prefix, add_prefix or both");
 }
 
 RewriteFilter::RewriteFilter(const RewriteConfig& config)

@@ -1,5 +1,6 @@
-// rewrite: the path the target sees. A prefix of whole segments is taken off (/api is of /api and /api/x, not of /apix), then one is
-// put in front. The route was chosen before, by the path as it came; log and metrics show that one too. One instance a route and core.
+// rewrite: the path the target sees. A prefix of whole segments is taken off (/api is of /api and /api/x, not of
+// /apix), then one is put in front. The route was chosen before, by the path as it came; log and metrics show that one
+// too. One instance a route and core.
 #pragma once
 
 #include <string>

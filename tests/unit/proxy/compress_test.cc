@@ -126,7 +126,11 @@ TEST(Compress, EncodesByWhatTheClientTakes) {
 TEST(Compress, ChangesTheFieldsThatNoLongerHold) {
   Rig rig;
   Answer answer;
-  answer.fields = {{"Content-Type", "application/json"}, {"ETag", "\"v1\""}, {"Accept-Ranges", "bytes"}, {"Vary", "Origin"}, {"Content-Length", "5000"}};
+  answer.fields = {{"Content-Type", "application/json"},
+                   {"ETag", "\"v1\""},
+                   {"Accept-Ranges", "bytes"},
+                   {"Vary", "Origin"},
+                   {"Content-Length", "5000"}};
   const Got got = run(rig, answer, "gzip");
   EXPECT_EQ(got.etag, "W/\"v1\"");
   EXPECT_EQ(got.ranges, "");
@@ -161,7 +165,8 @@ TEST(Compress, LeavesAloneWhatGainsNothing) {
 
 TEST(Compress, TakesTypesFromTheConfiguration) {
   Rig rig;
-  const auto config = test::read_config<CompressConfig>("{types: [text/*, application/x-foo], encodings: [br], min_size: 0, levels: {br: 11}}");
+  const auto config = test::read_config<CompressConfig>(
+      "{types: [text/*, application/x-foo], encodings: [br], min_size: 0, levels: {br: 11}}");
   const auto encoding = [&](const char* type) {
     return run(rig, {200, {{"Content-Type", type}}, "hello hello hello"}, "gzip, br", "GET", {}, config).encoding;
   };
@@ -169,7 +174,8 @@ TEST(Compress, TakesTypesFromTheConfiguration) {
   EXPECT_EQ(encoding("application/x-foo"), "br");
   EXPECT_EQ(encoding("application/json"), "");
   EXPECT_EQ(encoding("text/event-stream"), "") << "a family does not mean it";
-  for (const char* bad : {"encodings: []", "types: [html]", "types: [\"*/*\"]", "levels: {br: 12}", "encodings: [deflate]"})
+  for (const char* bad :
+       {"encodings: []", "types: [html]", "types: [\"*/*\"]", "levels: {br: 12}", "encodings: [deflate]"})
     EXPECT_NE(test::config_problems<CompressConfig>(bad), "") << bad;
 }
 
@@ -208,7 +214,8 @@ TEST(Compress, FlushesAStreamBehindEveryPiece) {
       response.body = http::Body(std::make_unique<PiecesBody>(std::vector<std::string>{"first ", "second ", "third"}));
       return response;
     });
-    Result<http::Response> response = run_filter(rig, std::make_unique<CompressFilter>(CompressConfig{}), target, exchange);
+    Result<http::Response> response =
+        run_filter(rig, std::make_unique<CompressFilter>(CompressConfig{}), target, exchange);
     ASSERT_EQ(response->fields.value(FieldId::content_encoding), encoding);
     EXPECT_EQ(response->body.length(), std::nullopt);
     std::string so_far;
@@ -251,7 +258,8 @@ TEST(Compress, EncodesFiles) {
     response.body = http::Body(http::FileSlice{handle, 1000, 100'000});
     return response;
   });
-  Result<http::Response> response = run_filter(rig, std::make_unique<CompressFilter>(CompressConfig{}), target, exchange);
+  Result<http::Response> response =
+      run_filter(rig, std::make_unique<CompressFilter>(CompressConfig{}), target, exchange);
   EXPECT_EQ(decode("zstd", body_text(rig, *response)), text.substr(1000, 100'000));
 }
 

@@ -1,7 +1,7 @@
 #include "proxy/files_target.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -153,11 +153,37 @@ TEST_P(Escape, NoPathLeavesTheRoot) {
   fs::create_directory_symlink("..", site.tree.root / "parent");
   fs::create_directory_symlink("/proc/self", site.tree.root / "proc");
   fs::create_symlink("loop", site.tree.root / "loop");
-  for (const char* path :
-       {"/../secret.txt", "/..%2fsecret.txt", "/..%2Fsecret.txt", "/%2e%2e/secret.txt", "/%2E%2E%2Fsecret.txt", "/....//secret.txt",
-        "/d/../../secret.txt", "/d/%2e%2e/%2e%2e/secret.txt", "//etc/passwd", "/%2Fetc%2Fpasswd", "/./in.txt", "/in.txt/..", "/d//in.txt",
-        "/absolute.txt", "/up.txt", "/d/upup.txt", "/parent/secret.txt", "/proc/root/etc/passwd", "/proc/environ", "/loop", "/in.txt/",
-        "/in.txt/x", "/d/", "/parent/", "/.", "/..", "/...", "/%c0%ae%c0%ae/secret.txt", "\\..\\secret.txt", "secret.txt", ""}) {
+  for (const char* path : {"/../secret.txt",
+                           "/..%2fsecret.txt",
+                           "/..%2Fsecret.txt",
+                           "/%2e%2e/secret.txt",
+                           "/%2E%2E%2Fsecret.txt",
+                           "/....//secret.txt",
+                           "/d/../../secret.txt",
+                           "/d/%2e%2e/%2e%2e/secret.txt",
+                           "//etc/passwd",
+                           "/%2Fetc%2Fpasswd",
+                           "/./in.txt",
+                           "/in.txt/..",
+                           "/d//in.txt",
+                           "/absolute.txt",
+                           "/up.txt",
+                           "/d/upup.txt",
+                           "/parent/secret.txt",
+                           "/proc/root/etc/passwd",
+                           "/proc/environ",
+                           "/loop",
+                           "/in.txt/",
+                           "/in.txt/x",
+                           "/d/",
+                           "/parent/",
+                           "/.",
+                           "/..",
+                           "/...",
+                           "/%c0%ae%c0%ae/secret.txt",
+                           "\\..\\secret.txt",
+                           "secret.txt",
+                           ""}) {
     Exchange exchange(site.rig, "GET", path);
     http::Response response = site.answer(exchange);
     EXPECT_EQ(response.status, 404) << path;
@@ -205,7 +231,8 @@ TEST(FilesTarget, HidesDotFilesButForWellKnown) {
   site.tree.write("d/.htaccess", "x");
   site.tree.write(".well-known/security.txt", "mail us");
   site.tree.write("d/.well-known/x", "x");
-  for (const char* path : {"/.env", "/%2eenv", "/.git/config", "/d/.htaccess", "/d/.well-known/x"}) EXPECT_EQ(site.status(path), 404) << path;
+  for (const char* path : {"/.env", "/%2eenv", "/.git/config", "/d/.htaccess", "/d/.well-known/x"})
+    EXPECT_EQ(site.status(path), 404) << path;
   EXPECT_EQ(site.text("/.well-known/security.txt"), "200 mail us");
 }
 
@@ -309,8 +336,9 @@ TEST_P(Ranges, OfMemoryAndOfDescriptors) {
     const std::string boundary = type.substr(type.find('=') + 1);
     EXPECT_EQ(boundary.size(), 32u);
     const auto part = [&](size_t from, size_t count) {
-      return "\r\n--" + boundary + "\r\nContent-Type: text/csv; charset=utf-8\r\nContent-Range: bytes " + std::to_string(from) + "-" +
-             std::to_string(from + count - 1) + "/" + size + "\r\n\r\n" + content.substr(from, count);
+      return "\r\n--" + boundary + "\r\nContent-Type: text/csv; charset=utf-8\r\nContent-Range: bytes " +
+             std::to_string(from) + "-" + std::to_string(from + count - 1) + "/" + size + "\r\n\r\n" +
+             content.substr(from, count);
     };
     const std::optional<uint64_t> length = response.body.length();
     const std::string text = body_text(site.rig, response);
@@ -336,8 +364,8 @@ TEST(FilesTarget, SendsWhatLiesCompressedBesideTheFile) {
     exchange.with("Accept-Encoding", accept);
     http::Response response = site.answer(exchange);
     EXPECT_TRUE(response.fields.value(FieldId::content_type).starts_with("text/javascript"));
-    return std::string(response.fields.value(FieldId::content_encoding)) + "|" + std::string(response.fields.value(FieldId::vary)) + "|" +
-           body_text(site.rig, response);
+    return std::string(response.fields.value(FieldId::content_encoding)) + "|" +
+           std::string(response.fields.value(FieldId::vary)) + "|" + body_text(site.rig, response);
   };
   EXPECT_EQ(get("/app.js", "gzip, br, zstd"), "br|Accept-Encoding|brotli");
   EXPECT_EQ(get("/app.js", "gzip"), "gzip|Accept-Encoding|gzipped");
@@ -345,7 +373,8 @@ TEST(FilesTarget, SendsWhatLiesCompressedBesideTheFile) {
   EXPECT_EQ(get("/app.js", "identity"), "|Accept-Encoding|plain");
   EXPECT_EQ(get("/alone.js", "gzip, br"), "||alone");
   // A form that is older than its file was forgotten.
-  fs::last_write_time(site.tree.root / "app.js.br", fs::last_write_time(site.tree.root / "app.js") - std::chrono::hours(1));
+  fs::last_write_time(site.tree.root / "app.js.br",
+                      fs::last_write_time(site.tree.root / "app.js") - std::chrono::hours(1));
   site.rig.advance(std::chrono::seconds(2));
   EXPECT_EQ(get("/app.js", "gzip, br"), "gzip|Accept-Encoding|gzipped");
 }
@@ -420,7 +449,8 @@ TEST(FilesTarget, NeedsItsRoot) {
 }
 
 TEST(FilesConfig, SaysWhatIsWrong) {
-  const std::string problems = test::config_problems<FilesConfig>("root: x\nindex: [../a]\nimmutable: [a*]\nprecompressed: [br, br]\n");
+  const std::string problems =
+      test::config_problems<FilesConfig>("root: x\nindex: [../a]\nimmutable: [a*]\nprecompressed: [br, br]\n");
   EXPECT_NE(problems.find("index[0]"), std::string::npos) << problems;
   EXPECT_NE(problems.find("immutable[0]"), std::string::npos) << problems;
   EXPECT_NE(problems.find("precompressed[1]"), std::string::npos) << problems;

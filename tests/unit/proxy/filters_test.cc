@@ -27,7 +27,8 @@ using test::Rig;
 using test::run_filter;
 
 auto ok_target() {
-  return FunctionTarget([](http::Request&, http::RequestContext& context) { return http::Response(context.arena, 200); });
+  return FunctionTarget(
+      [](http::Request&, http::RequestContext& context) { return http::Response(context.arena, 200); });
 }
 // Reads the whole body and tells its size, or fails as reading did.
 class BodyReadingTarget final : public http::Handler {
@@ -52,8 +53,8 @@ TEST(AddressFilter, AllowsAndDenies) {
     Exchange exchange(rig);
     exchange.context.client_address = client;
     auto target = ok_target();
-    Result<http::Response> response =
-        run_filter(rig, std::make_unique<AddressFilter>(blocks({"192.0.2.0/24", "2001:db8::/32"}), allow), target, exchange);
+    Result<http::Response> response = run_filter(
+        rig, std::make_unique<AddressFilter>(blocks({"192.0.2.0/24", "2001:db8::/32"}), allow), target, exchange);
     EXPECT_EQ(target.calls, response->status == 200 ? 1 : 0);
     if (response->status == 403) {
       EXPECT_EQ(exchange.context.outcome, "forbidden");
@@ -75,7 +76,8 @@ TEST(BodyLimit, RefusesAnAnnouncedBodyAtOnce) {
   Exchange exchange(rig, "POST");
   exchange.request.body = std::make_unique<PiecesBody>(std::vector<std::string>{"x"}, 11);
   auto target = ok_target();
-  Result<http::Response> response = run_filter(rig, std::make_unique<BodyLimitFilter>(BodyLimitConfig{10}), target, exchange);
+  Result<http::Response> response =
+      run_filter(rig, std::make_unique<BodyLimitFilter>(BodyLimitConfig{10}), target, exchange);
   EXPECT_EQ(response->status, 413);
   EXPECT_EQ(target.calls, 0);
   EXPECT_EQ(exchange.context.outcome, "body_too_large");
@@ -87,7 +89,8 @@ TEST(BodyLimit, CountsABodyOfUnknownLength) {
     Exchange exchange(rig, "POST");
     exchange.request.body = std::make_unique<PiecesBody>(std::move(pieces));
     BodyReadingTarget target;
-    Result<http::Response> response = run_filter(rig, std::make_unique<BodyLimitFilter>(BodyLimitConfig{10}), target, exchange);
+    Result<http::Response> response =
+        run_filter(rig, std::make_unique<BodyLimitFilter>(BodyLimitConfig{10}), target, exchange);
     return response ? body_text(rig, *response) : std::to_string(http::status_for(response.error()));
   };
   EXPECT_EQ(run({"12345", "12345"}), "10");
@@ -132,12 +135,15 @@ response:
 
 TEST(Headers, RefusesWhatFramesMessages) {
   const std::string problems = test::config_problems<HeadersConfig>(
-      "request: { set: { Host: a, X-A: \"$${nope}\" }, remove: [Transfer-Encoding] }\nresponse: { add: { Content-Length: \"5\", \"a b\": c } }\n");
-  for (const char* part : {"request.set.Host", "request.set.X-A", "request.remove[0]", "response.add.Content-Length", "a b"})
+      "request: { set: { Host: a, X-A: \"$${nope}\" }, remove: [Transfer-Encoding] }\nresponse: { add: { "
+      "Content-Length: \"5\", \"a b\": c } }\n");
+  for (const char* part :
+       {"request.set.Host", "request.set.X-A", "request.remove[0]", "response.add.Content-Length", "a b"})
     EXPECT_NE(problems.find(part), std::string::npos) << part << "\n" << problems;
 }
 
-std::string location(Rig& rig, const RedirectConfig& config, std::string_view target, std::string_view host = "example.com:80") {
+std::string location(Rig& rig, const RedirectConfig& config, std::string_view target,
+                     std::string_view host = "example.com:80") {
   Exchange exchange(rig, "GET", target);
   exchange.request.authority = host;
   const http::Response response = RedirectTarget(config).answer(exchange.request, exchange.context);
@@ -172,7 +178,8 @@ TEST(Redirect, AsAFilterAnswersForTheTarget) {
   Rig rig;
   Exchange exchange(rig, "GET", "/a");
   auto target = ok_target();
-  Result<http::Response> response = run_filter(rig, std::make_unique<RedirectFilter>(RedirectConfig{"/b", 307}), target, exchange);
+  Result<http::Response> response =
+      run_filter(rig, std::make_unique<RedirectFilter>(RedirectConfig{"/b", 307}), target, exchange);
   EXPECT_EQ(response->status, 307);
   EXPECT_EQ(target.calls, 0);
 }
@@ -197,12 +204,14 @@ TEST(Rewrite, ChangesThePathTheTargetSees) {
   EXPECT_EQ(seen({"/api", "/v2"}, "/api/x"), "/v2/x");
   EXPECT_EQ(seen({"", "/v2/"}, "/"), "/v2/");
   EXPECT_EQ(seen({"", "/v2"}, "*"), "*");
-  for (const char* bad : {"strip_prefix: api", "add_prefix: /a/*", "{}", "strip_prefix: /a//b"}) EXPECT_NE(test::config_problems<RewriteConfig>(bad), "") << bad;
+  for (const char* bad : {"strip_prefix: api", "add_prefix: /a/*", "{}", "strip_prefix: /a//b"})
+    EXPECT_NE(test::config_problems<RewriteConfig>(bad), "") << bad;
 }
 
 TEST(FixedTarget, AnswersTheSameEachTime) {
   Rig rig;
-  auto target = FixedTarget::make(read_config<FixedConfig>("{status: 418, body: short, content_type: text/x, headers: {X-A: b, Cache-Control: no-store}}"));
+  auto target = FixedTarget::make(read_config<FixedConfig>(
+      "{status: 418, body: short, content_type: text/x, headers: {X-A: b, Cache-Control: no-store}}"));
   ASSERT_TRUE(target);
   for (const char* method : {"GET", "POST", "HEAD"}) {
     Exchange exchange(rig, method);
@@ -240,7 +249,8 @@ TEST(FixedTarget, ReadsItsBodyFromAFileOnce) {
 }
 
 TEST(FixedTarget, SaysWhatIsWrongWithItsSettings) {
-  for (const char* bad : {"{body: a, file: b}", "{status: 204, body: a}", "{headers: {Connection: close}}", "{status: 99}", "{content_type: \"a\\nb\"}"})
+  for (const char* bad : {"{body: a, file: b}", "{status: 204, body: a}", "{headers: {Connection: close}}",
+                          "{status: 99}", "{content_type: \"a\\nb\"}"})
     EXPECT_NE(test::config_problems<FixedConfig>(bad), "") << bad;
 }
 
@@ -272,7 +282,8 @@ routes:
 )");
   ASSERT_EQ(root.routes.size(), 8u);
   using Kind = TargetConfig::Kind;
-  const Kind kinds[] = {Kind::upstream, Kind::service, Kind::files, Kind::files, Kind::redirect, Kind::fixed, Kind::status, Kind::page};
+  const Kind kinds[] = {Kind::upstream, Kind::service, Kind::files,  Kind::files,
+                        Kind::redirect, Kind::fixed,   Kind::status, Kind::page};
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(root.routes[i].to.which(), kinds[i]) << i;
   EXPECT_EQ(root.routes[0].to.name, "api");
   EXPECT_EQ(root.routes[0].label(), "/a/**");
@@ -310,7 +321,8 @@ TEST(RouteConfig, SaysWhatIsWrongAndWhere) {
   - { match: { path: /x }, to: status }
   - { match: { path: /x }, to: page }
 )");
-  for (const char* part : {"routes[0].match.path", "routes[1].match.host", "routes[1].match.methods", "routes[3].match: never matches"})
+  for (const char* part :
+       {"routes[0].match.path", "routes[1].match.host", "routes[1].match.methods", "routes[3].match: never matches"})
     EXPECT_NE(matches.find(part), std::string::npos) << part << "\n" << matches;
 }
 
@@ -320,7 +332,8 @@ TEST(FilterOrder, HasAReasonForEachStep) {
     EXPECT_FALSE(step.reason.empty());
     if (!step.built_in) names.push_back(step.name);
   }
-  for (const config::KindOf& kind : filter_kinds()) EXPECT_EQ(std::count(names.begin(), names.end(), kind.name), 1) << kind.name;
+  for (const config::KindOf& kind : filter_kinds())
+    EXPECT_EQ(std::count(names.begin(), names.end(), kind.name), 1) << kind.name;
   EXPECT_EQ(names.size(), filter_kinds().size());
 }
 

@@ -66,7 +66,8 @@ TEST(Preconditions, FollowTheOrderOfTheRfc) {
   EXPECT_EQ(verdict(rig, {{{"If-None-Match", "\"x\", \"a\""}}}), Verdict::not_modified);
   EXPECT_EQ(verdict(rig, {{{"If-None-Match", "\"x\""}, {"If-None-Match", "\"a\""}}}), Verdict::not_modified);
   EXPECT_EQ(verdict(rig, {{{"If-None-Match", "*"}}}), Verdict::not_modified);
-  EXPECT_EQ(verdict(rig, {{{"If-None-Match", "\"x\""}, {"If-Modified-Since", same}}}), Verdict::proceed) << "the date is not looked at";
+  EXPECT_EQ(verdict(rig, {{{"If-None-Match", "\"x\""}, {"If-Modified-Since", same}}}), Verdict::proceed)
+      << "the date is not looked at";
   EXPECT_EQ(verdict(rig, {{{"If-None-Match", "\"a\""}}, "POST"}), Verdict::failed);
   EXPECT_EQ(verdict(rig, {{{"If-Modified-Since", same}}}), Verdict::not_modified);
   EXPECT_EQ(verdict(rig, {{{"If-Modified-Since", before}}}), Verdict::proceed);
@@ -104,7 +105,8 @@ TEST(Ranges, AreReadCutAndJoined) {
   const auto ranges = [](std::string_view text, uint64_t size = 1000) {
     const RangePlan plan = plan_ranges(text, size);
     std::string out = plan.kind == Kind::whole ? "whole" : plan.kind == Kind::unsatisfiable ? "unsatisfiable" : "";
-    for (const ByteRange& each : plan.ranges) out += (out.empty() ? "" : ",") + std::to_string(each.first) + "-" + std::to_string(each.last);
+    for (const ByteRange& each : plan.ranges)
+      out += (out.empty() ? "" : ",") + std::to_string(each.first) + "-" + std::to_string(each.last);
     return out;
   };
   EXPECT_EQ(ranges("bytes=0-0"), "0-0");
@@ -122,8 +124,8 @@ TEST(Ranges, AreReadCutAndJoined) {
   EXPECT_EQ(ranges("bytes=-0"), "unsatisfiable");
   EXPECT_EQ(ranges("bytes=0-", 0), "unsatisfiable");
   EXPECT_EQ(ranges("bytes=1000-,1-2"), "1-2");
-  for (const char* bad : {"bytes", "bytes=", "bytes=a-b", "bytes=5-1", "bytes=-", "bytes=1", "lines=0-5", "bytes=0-5,x", "bytes=+1-5",
-                          "bytes=1-+5", "bytes= 1 - 5", "bytes=0x1-5"})
+  for (const char* bad : {"bytes", "bytes=", "bytes=a-b", "bytes=5-1", "bytes=-", "bytes=1", "lines=0-5", "bytes=0-5,x",
+                          "bytes=+1-5", "bytes=1-+5", "bytes= 1 - 5", "bytes=0x1-5"})
     EXPECT_EQ(ranges(bad), "whole") << bad;
   EXPECT_EQ(ranges("bytes=99999999999999999999999-"), "unsatisfiable");
   EXPECT_EQ(ranges("bytes=0-99999999999999999999999"), "0-999");
@@ -146,20 +148,27 @@ TEST(Mime, GoesByTheLastExtension) {
 }
 
 TEST(ContentHash, IsHexWithDigitsAndLetters) {
-  for (const char* yes : {"app.3f2a9c1d.js", "app-3F2A9C1D.css", "3f2a9c1d0e.woff2", "a_b_00ff00ff00ff.png"}) EXPECT_TRUE(has_content_hash(yes)) << yes;
-  for (const char* no : {"app.js", "report-20240131.pdf", "facade.js", "deadbeef.js", "app.3f2a9c1.js", "app.3f2a9c1dz.js", ""})
+  for (const char* yes : {"app.3f2a9c1d.js", "app-3F2A9C1D.css", "3f2a9c1d0e.woff2", "a_b_00ff00ff00ff.png"})
+    EXPECT_TRUE(has_content_hash(yes)) << yes;
+  for (const char* no :
+       {"app.js", "report-20240131.pdf", "facade.js", "deadbeef.js", "app.3f2a9c1.js", "app.3f2a9c1dz.js", ""})
     EXPECT_FALSE(has_content_hash(no)) << no;
 }
 
 TEST(AddressSet, HoldsBlocksOfBothFamilies) {
   std::vector<AddressSet::Block> blocks;
-  for (const char* text : {"10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "10.1.0.0/16", "::1"}) blocks.push_back(*AddressSet::parse_block(text));
+  for (const char* text : {"10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "10.1.0.0/16", "::1"})
+    blocks.push_back(*AddressSet::parse_block(text));
   const AddressSet set(blocks);
-  for (const char* in : {"10.0.0.0", "10.255.255.255", "192.0.2.7", "2001:db8:ffff::1", "::1", "::ffff:10.1.2.3"}) EXPECT_TRUE(set.has(in)) << in;
-  for (const char* out : {"11.0.0.0", "9.255.255.255", "192.0.2.8", "2001:db9::", "::2", "", "10.0.0", "unix:", "10.0.0.1:80"}) EXPECT_FALSE(set.has(out)) << out;
+  for (const char* in : {"10.0.0.0", "10.255.255.255", "192.0.2.7", "2001:db8:ffff::1", "::1", "::ffff:10.1.2.3"})
+    EXPECT_TRUE(set.has(in)) << in;
+  for (const char* out :
+       {"11.0.0.0", "9.255.255.255", "192.0.2.8", "2001:db9::", "::2", "", "10.0.0", "unix:", "10.0.0.1:80"})
+    EXPECT_FALSE(set.has(out)) << out;
   EXPECT_TRUE(AddressSet({*AddressSet::parse_block("0.0.0.0/0")}).has("203.0.113.9"));
   EXPECT_FALSE(AddressSet({*AddressSet::parse_block("0.0.0.0/0")}).has("2001:db8::1"));
-  for (const char* bad : {"10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "x", "", "/8", "2001:db8::/129"})
+  for (const char* bad :
+       {"10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "x", "", "/8", "2001:db8::/129"})
     EXPECT_FALSE(AddressSet::parse_block(bad)) << bad;
 }
 
@@ -167,10 +176,13 @@ TEST(TextTemplate, FillsInTheRequest) {
   Rig rig;
   Exchange exchange(rig, "POST", "/a/b?x=1");
   exchange.request.authority = "example.com:8080";
-  const auto write = [&](std::string_view text) { return std::string(TextTemplate::parse(text)->write(exchange.request, exchange.context)); };
+  const auto write = [&](std::string_view text) {
+    return std::string(TextTemplate::parse(text)->write(exchange.request, exchange.context));
+  };
   EXPECT_EQ(write("plain"), "plain");
   EXPECT_EQ(write(""), "");
-  EXPECT_EQ(write("${method} ${scheme}://${host}${uri} ${client.address} ${route}"), "POST http://example.com/a/b?x=1 192.0.2.7 test");
+  EXPECT_EQ(write("${method} ${scheme}://${host}${uri} ${client.address} ${route}"),
+            "POST http://example.com/a/b?x=1 192.0.2.7 test");
   EXPECT_EQ(write("${path}|${query}|${request_id}"), "/a/b|x=1|01J0000000000000000000000Z");
   EXPECT_EQ(write("$${path} $5"), "${path} $5");
   exchange.request.query = "";
@@ -181,7 +193,8 @@ TEST(TextTemplate, FillsInTheRequest) {
 }
 
 TEST(FieldRules, KeepFramingOutOfConfigurations) {
-  for (const char* bad : {"Connection", "content-length", "Transfer-Encoding", "TE", "Trailer", "upgrade", "Host", "Keep-Alive", "a b", "", "a:"})
+  for (const char* bad : {"Connection", "content-length", "Transfer-Encoding", "TE", "Trailer", "upgrade", "Host",
+                          "Keep-Alive", "a b", "", "a:"})
     EXPECT_NE(field_refusal(bad), nullptr) << bad;
   EXPECT_EQ(field_refusal("X-Frame-Options"), nullptr);
   EXPECT_FALSE(is_field_value("a\nb"));

@@ -1,4 +1,5 @@
-// A loop with a clock that tests move, and exchanges on it: what the tests of this room need to call filters and targets.
+// A loop with a clock that tests move, and exchanges on it: what the tests of this room need to call filters and
+// targets.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -79,7 +80,8 @@ inline std::string body_text(Rig& rig, http::Response& response) {
       return out;
     }
     case http::Body::Kind::stream: {
-      Result<std::string> all = fakes::run_task(*rig.loop, http::read_all(&response.body.stream(), uint64_t{1} << 30, kNever));
+      Result<std::string> all =
+          fakes::run_task(*rig.loop, http::read_all(&response.body.stream(), uint64_t{1} << 30, kNever));
       return all ? *all : "error: " + all.error().to_string();
     }
   }
@@ -119,7 +121,8 @@ class FunctionTarget final : public http::Handler {
 };
 
 // One filter before a target.
-inline Result<http::Response> run_filter(Rig& rig, std::unique_ptr<Filter> filter, http::Handler& target, Exchange& exchange) {
+inline Result<http::Response> run_filter(Rig& rig, std::unique_ptr<Filter> filter, http::Handler& target,
+                                         Exchange& exchange) {
   std::vector<std::unique_ptr<Filter>> filters;
   filters.push_back(std::move(filter));
   const Chain chain(std::move(filters), target);

@@ -73,8 +73,8 @@ TEST(PathPattern, RefusesWhatCannotBeMeant) {
 }
 
 TEST(Router, TheMostSpecificPathWins) {
-  const Router router = compile({path("/**"), path("/v1/**"), path("/v1/*"), path("/v1/links"), path("/v1/*/clicks"), path("/v1/links/**"),
-                                 path("/v1/**/clicks"), path("/v1/**/x/clicks")});
+  const Router router = compile({path("/**"), path("/v1/**"), path("/v1/*"), path("/v1/links"), path("/v1/*/clicks"),
+                                 path("/v1/links/**"), path("/v1/**/clicks"), path("/v1/**/x/clicks")});
   EXPECT_EQ(ask(router, {.path = "/other"}).route, 0u);
   EXPECT_EQ(ask(router, {.path = "/v1"}).route, 1u);
   EXPECT_EQ(ask(router, {.path = "/v1/x"}).route, 2u);
@@ -124,7 +124,10 @@ TEST(Router, MoreConditionsWinAndValuesBreakTies) {
 }
 
 TEST(Router, TellsTheMethodsOfAPathThatNoRouteTakes) {
-  const Router router = compile({{"", "/a", {"POST", "PURGE"}, {}, {}}, {"", "/*", {"GET"}, {}, {}}, {"", "/open/**", {}, {}, {}}, {"", "/open/x", {"GET"}, {}, {}}});
+  const Router router = compile({{"", "/a", {"POST", "PURGE"}, {}, {}},
+                                 {"", "/*", {"GET"}, {}, {}},
+                                 {"", "/open/**", {}, {}, {}},
+                                 {"", "/open/x", {"GET"}, {}, {}}});
   const Router::Decision decision = ask(router, {.method = "DELETE", .path = "/a"});
   EXPECT_EQ(decision.route, Router::kNone);
   Arena arena;
@@ -192,7 +195,8 @@ struct Reference {
     if (path.back() == '/') out.push_back("");
     return out;
   }
-  static bool path_fits(const std::vector<std::string>& pattern, size_t p, const std::vector<std::string>& path, size_t at) {
+  static bool path_fits(const std::vector<std::string>& pattern, size_t p, const std::vector<std::string>& path,
+                        size_t at) {
     if (p == pattern.size()) return at == path.size();
     if (pattern[p] == "**") {
       for (size_t next = at; next <= path.size(); ++next) {
@@ -280,7 +284,8 @@ TEST(Router, AgreesWithAPlainReadingOfTheRules) {
       if (!rest && rng.below(8) == 0) match.path += "/";
       if (rng.below(3) == 0) match.methods = {any(methods)};
       for (const char* header : {"x-a", "x-b"}) {
-        if (rng.below(4) == 0) match.headers.push_back({header, rng.below(2) == 0 ? std::nullopt : std::optional<std::string>("1")});
+        if (rng.below(4) == 0)
+          match.headers.push_back({header, rng.below(2) == 0 ? std::nullopt : std::optional<std::string>("1")});
       }
       routes.push_back(std::move(match));
     }
@@ -290,7 +295,8 @@ TEST(Router, AgreesWithAPlainReadingOfTheRules) {
     std::vector<bool> taken(routes.size(), false);
     for (int i = 0; i < 200; ++i) {
       Ask what{any(methods), any(hosts), "", "", {}};
-      for (size_t depth = 1 + rng.below(5); depth > 0; --depth) what.path += "/" + (rng.below(15) == 0 ? std::string() : any(names));
+      for (size_t depth = 1 + rng.below(5); depth > 0; --depth)
+        what.path += "/" + (rng.below(15) == 0 ? std::string() : any(names));
       for (const char* header : {"x-a", "x-b"}) {
         if (rng.below(2) == 0) what.headers.emplace_back(header, rng.below(2) == 0 ? "1" : "2");
       }
@@ -301,7 +307,8 @@ TEST(Router, AgreesWithAPlainReadingOfTheRules) {
                            << (got == Router::kNone ? "" : " got " + routes[got].host + routes[got].path);
       if (got != Router::kNone) taken[got] = true;
     }
-    for (const RouteProblem& each : problems) EXPECT_FALSE(taken[each.route]) << "a route that was called unreachable was taken";
+    for (const RouteProblem& each : problems)
+      EXPECT_FALSE(taken[each.route]) << "a route that was called unreachable was taken";
   }
 }
 
@@ -334,7 +341,8 @@ TEST(Router, DoesWhatTheGuideSays) {
     Ask what;
     std::string url;
     request >> what.method >> url;
-    for (std::string header; request >> header;) what.headers.emplace_back(header.substr(0, header.find(':')), header.substr(header.find(':') + 1));
+    for (std::string header; request >> header;)
+      what.headers.emplace_back(header.substr(0, header.find(':')), header.substr(header.find(':') + 1));
     const size_t slash = url.find('/');
     const size_t question = url.find('?');
     what.host = url.substr(0, slash);
@@ -345,8 +353,9 @@ TEST(Router, DoesWhatTheGuideSays) {
     const Router::Decision decision = ask(router, what);
     Arena arena;
     const std::string got = decision.route != Router::kNone ? read->routes[decision.route].name
-                            : decision.allowed != 0         ? "405, Allow: " + std::string(router.allow_text(decision.allowed, arena))
-                                                            : "404";
+                            : decision.allowed != 0
+                                ? "405, Allow: " + std::string(router.allow_text(decision.allowed, arena))
+                                : "404";
     EXPECT_EQ(got, want) << line;
     ++rows;
   }
