@@ -1,0 +1,29 @@
+// Bodies of requests: whatever is accepted can be written again and read back.
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "services/links/link_json.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace trellis::services::links;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const UrlHost own{.host = "go.example.com", .port = 443, .default_port = true};
+  (void)read_link_patch(text, own, 0);
+  (void)parse_time(text);
+  if (auto id = id_of_cursor(text)) TRELLIS_ASSERT(cursor_of(*id) == text);
+  auto wanted = read_new_link(text, own, 0);
+  if (!wanted) return 0;
+  Link link;
+  link.code = wanted->alias.empty() ? "abcdefg" : wanted->alias;
+  link.url = wanted->url;
+  link.title = wanted->title;
+  link.expires_at = wanted->expires_at;
+  std::string out;
+  append_link(out, link, "https://go.example.com");
+  const auto json = nlohmann::json::parse(out);
+  TRELLIS_ASSERT(json["url"] == wanted->url && json["title"] == wanted->title && json["code"] == link.code);
+  return 0;
+}
