@@ -172,7 +172,7 @@ struct SqliteStore::Impl {
 // --- Opening and closing ---
 
 Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Metrics& metrics) {
-  auto impl = std::make_unique<Impl>(std::move(options), metrics);
+  auto impl = std::make_shared<Impl>(std::move(options), metrics);
   TRY_VOID(impl->file_lock.take(impl->options.path + ".lock"));
   TRY_VOID(impl->open_writer());
   // What a crash left in the WAL goes into the file before anyone reads.
@@ -184,7 +184,7 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Me
   return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(impl)));
 }
 
-SqliteStore::SqliteStore(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+SqliteStore::SqliteStore(std::shared_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 
 SqliteStore::~SqliteStore() { close(); }
 
@@ -474,50 +474,49 @@ void SqliteStore::Impl::checkpoint(int mode) {
 
 // --- Readers ---
 
-SqliteStore::Reader::Reader(SqliteStore& owner, Deadline deadline) : store(owner) {
-  Impl& impl = *store.impl_;
-  started = impl.options.clock->now();
+SqliteStore::Reader::Reader(std::shared_ptr<Impl> owner, Deadline deadline) : impl(std::move(owner)) {
+  started = impl->options.clock->now();
   if (deadline <= started) {
-    error.emplace(refused(Code::deadline_exceeded, "the read waited too long for the store " + impl.options.name));
+    error.emplace(refused(Code::deadline_exceeded, "the read waited too long for the store " + impl->options.name));
     return;
   }
   {
-    std::unique_lock lock(impl.reader_mutex);
-    impl.reader_free.wait(lock, [&] { return !impl.readers.empty() || impl.reader_count < impl.options.max_readers; });
-    if (!impl.readers.empty()) {
-      connection = std::move(impl.readers.back());
-      impl.readers.pop_back();
+    std::unique_lock lock(impl->reader_mutex);
+    impl->reader_free.wait(lock,
+                           [&] { return !impl->readers.empty() || impl->reader_count < impl->options.max_readers; });
+    if (!impl->readers.empty()) {
+      connection = std::move(impl->readers.back());
+      impl->readers.pop_back();
       return;
     }
-    ++impl.reader_count;
+    ++impl->reader_count;
   }
-  Result<std::unique_ptr<SqliteConnection>> opened = impl.open_connection(true);
+  Result<std::unique_ptr<SqliteConnection>> opened = impl->open_connection(true);
   if (opened) {
     connection = *std::move(opened);
     return;
   }
-  const std::lock_guard lock(impl.reader_mutex);
-  --impl.reader_count;
+  const std::lock_guard lock(impl->reader_mutex);
+  --impl->reader_count;
   error.emplace(std::move(opened).error());
 }
 
 SqliteStore::Reader::~Reader() {
   if (!connection) return;
-  Impl& impl = *store.impl_;
-  impl.read_seconds.record(impl.options.clock->now() - started);
+  impl->read_seconds.record(impl->options.clock->now() - started);
   // A transaction left open would hold an old state for ever; a connection with an I/O error is not trusted again.
   if (connection->in_transaction()) (void)connection->script("ROLLBACK");
   const bool broken = connection->last_was_io_error() || connection->in_transaction();
   if (broken) connection.reset();
   {
-    const std::lock_guard lock(impl.reader_mutex);
+    const std::lock_guard lock(impl->reader_mutex);
     if (broken) {
-      --impl.reader_count;
+      --impl->reader_count;
     } else {
-      impl.readers.push_back(std::move(connection));
+      impl->readers.push_back(std::move(connection));
     }
   }
-  impl.reader_free.notify_one();
+  impl->reader_free.notify_one();
 }
 
 }  // namespace trellis::store

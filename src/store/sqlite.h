@@ -149,8 +149,8 @@ class SqliteStore {
   // being reset.
   template <class F, class R = std::invoke_result_t<F&, SqliteConnection&>>
   Task<R> read(F fn, Deadline deadline = kNever) {
-    auto work = [this, f = std::move(fn), deadline]() mutable -> R {
-      Reader reader(*this, deadline);
+    auto work = [impl = impl_, f = std::move(fn), deadline]() mutable -> R {
+      Reader reader(std::move(impl), deadline);
       if (reader.error) return fail(std::move(*reader.error));
       return f(*reader.connection);
     };
@@ -188,21 +188,21 @@ class SqliteStore {
   struct Impl;
   // A read connection for the time of a call.
   struct Reader {
-    Reader(SqliteStore& owner, Deadline deadline);
+    Reader(std::shared_ptr<Impl> owner, Deadline deadline);
     ~Reader();
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
-    SqliteStore& store;
+    std::shared_ptr<Impl> impl;
     std::unique_ptr<SqliteConnection> connection;
     std::optional<Error> error;
     Time started;
   };
 
-  explicit SqliteStore(std::unique_ptr<Impl> impl) noexcept;
+  explicit SqliteStore(std::shared_ptr<Impl> impl) noexcept;
   Result<void> enqueue(std::shared_ptr<detail::WriteOperation> operation);
   Result<void> run_alone(const std::function<Result<void>(SqliteConnection&)>& fn);
 
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // shared with reads under way, whose caller may have gone
 };
 
 }  // namespace trellis::store

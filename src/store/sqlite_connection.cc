@@ -116,6 +116,14 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Options& 
     pragmas += "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=1; PRAGMA secure_delete=0;";
   }
   TRY_VOID(connection->script(pragmas));
+  if (!options.read_only) {
+    TRY(Query mode, connection->query("PRAGMA journal_mode"));
+    TRY(const bool row, mode.next());
+    if (!row || mode.text(0) != "wal") {
+      return fail(Error(Code::failed_precondition, options.path + ": the file system allows no write-ahead log")
+                      .from(Side::self));
+    }
+  }
   return connection;
 }
 

@@ -43,6 +43,8 @@ ClickCounter::ClickCounter(store::SqliteStore& store, Loop& home, Metrics& metri
       recorded_(counter_of(metrics, "recorded")),
       counted_(counter_of(metrics, "counted")),
       dropped_(counter_of(metrics, "dropped")) {
+  self_ = std::make_shared<Self>();
+  self_->counter = this;
   for (size_t i = 0; i < options_.cores; ++i) rings_.push_back(std::make_unique<ClickRing>(options_.ring));
   const Labels labels{{"topic", "clicks"}, {"group", "counter"}};
   gauges_.push_back(metrics.computed("trellis_queue_depth", "Messages that wait.", labels,
@@ -57,7 +59,10 @@ ClickCounter::ClickCounter(store::SqliteStore& store, Loop& home, Metrics& metri
       }));
 }
 
-ClickCounter::~ClickCounter() = default;
+ClickCounter::~ClickCounter() {
+  const std::lock_guard lock(self_->mutex);
+  self_->counter = nullptr;
+}
 
 void ClickCounter::record(size_t core, const ClickEvent& event) noexcept {
   if (core >= rings_.size() || !rings_[core]->push(event)) [[unlikely]] {
@@ -65,8 +70,8 @@ void ClickCounter::record(size_t core, const ClickEvent& event) noexcept {
     return;
   }
   if (rings_[core]->half_full()) [[unlikely]] {
-    home_.post([this, alive = std::weak_ptr<bool>(alive_)] {
-      if (!alive.expired()) wake_.set();
+    home_.post([self = self_] {
+      if (self->counter) self->counter->wake_.set();  // made and destroyed on this loop
     });
   }
 }
@@ -105,8 +110,9 @@ Task<> ClickCounter::work() {
   Time next_write = home_.now();
   while (true) {
     const bool stopping = stopping_;
-    auto drained = blocking([this]() -> Result<int> {
-      drain();
+    auto drained = blocking([self = self_]() -> Result<int> {
+      const std::lock_guard lock(self->mutex);
+      if (self->counter) self->counter->drain();
       return 0;
     });
     const Result<int> done = co_await drained;

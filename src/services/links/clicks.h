@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -151,7 +152,13 @@ class ClickCounter {
   Counter& counted_;
   Counter& dropped_;
   std::vector<std::shared_ptr<void>> gauges_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  // What others may still call when this is gone. WHY a lock: a drain runs in the blocking pool, and ends before this
+  // does.
+  struct Self {
+    std::mutex mutex;
+    ClickCounter* counter;
+  };
+  std::shared_ptr<Self> self_;
 };
 
 }  // namespace trellis::services::links
