@@ -38,8 +38,9 @@ http::Response not_found(http::RequestContext& context) { return refuse(context,
 http::Response to_directory(const http::Request& request, http::RequestContext& context) {
   const std::string_view name = request.path.substr(request.path.rfind('/') + 1);
   http::Response response(context.arena, 308);
-  const std::string_view question = request.query.empty() ? "" : "?";
-  response.fields.add(FieldId::location, context.arena.concat({"./", name, "/", question, request.query}));
+  const std::string_view location = request.query.empty() ? context.arena.concat({"./", name, "/"})
+                                                          : context.arena.concat({"./", name, "/?", request.query});
+  response.fields.add(FieldId::location, location);
   return response;
 }
 

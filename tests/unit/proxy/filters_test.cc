@@ -146,7 +146,8 @@ std::string location(Rig& rig, const RedirectConfig& config, std::string_view ta
                      std::string_view host = "example.com:80") {
   Exchange exchange(rig, "GET", target);
   exchange.request.authority = host;
-  const http::Response response = RedirectTarget(config).answer(exchange.request, exchange.context);
+  const RedirectTarget redirect(config);
+  const http::Response response = redirect.answer(exchange.request, exchange.context);
   EXPECT_EQ(response.status, config.status);
   return std::string(response.fields.value(FieldId::location));
 }

@@ -47,6 +47,7 @@ struct Exchange {
   Arena arena;
   http::Request request{arena};
   http::RequestContext context;
+  std::unique_ptr<Chain> chain;  // outlives the answer, as a node's chains do
 
   explicit Exchange(Rig& rig, std::string_view method = "GET", std::string_view target = "/")
       : context{arena, *rig.loop, rig.loop->now()} {
@@ -125,8 +126,8 @@ inline Result<http::Response> run_filter(Rig& rig, std::unique_ptr<Filter> filte
                                          Exchange& exchange) {
   std::vector<std::unique_ptr<Filter>> filters;
   filters.push_back(std::move(filter));
-  const Chain chain(std::move(filters), target);
-  return fakes::run_task(*rig.loop, chain.run(exchange.request, exchange.context));
+  exchange.chain = std::make_unique<Chain>(std::move(filters), target);
+  return fakes::run_task(*rig.loop, exchange.chain->run(exchange.request, exchange.context));
 }
 
 template <class T>
