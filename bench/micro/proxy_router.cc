@@ -1,8 +1,8 @@
 // How long it takes to find a route, with few routes and with many: what grows is cache misses, not steps.
 //
-// Measured on a busy two-core machine, medians of 15 alternating runs in CPU ns (smallest to largest): 10 routes 130 (84 to
-// 164), 1000 routes 166 (113 to 174), 10,000 routes 227 (161 to 254). Before the tables were packed, with this same
-// benchmark: 129, 169 and 299 (191 to 418), so packing pays with many routes only.
+// Measured on a busy two-core machine, medians of 15 alternating runs in CPU ns (smallest to largest): 10 routes 130
+// (84 to 164), 1000 routes 166 (113 to 174), 10,000 routes 227 (161 to 254). Before the tables were packed, with this
+// same benchmark: 129, 169 and 299 (191 to 418), so packing pays with many routes only.
 #include <benchmark/benchmark.h>
 
 #include <string>
