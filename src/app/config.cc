@@ -5,6 +5,7 @@
 #include <set>
 
 #include "config/load.h"
+#include "net/address.h"
 #include "services/links/links.h"
 
 namespace trellis::app {
@@ -29,6 +30,12 @@ config::Fields<ListenerConfig> ListenerConfig::fields() {
        config::size(256, 64 * config::kKiB)},
       {"max_fields", "header fields of a request", &ListenerConfig::max_fields, config::range(10, 1000)},
   };
+}
+
+void ListenerConfig::check(config::Checker& at) const {
+  if (auto address = net::parse_address(bind.to_text()); !address) {
+    at.problem("bind", address.error().to_string(), "listen on a numeric address, on localhost, or on 0.0.0.0 for every interface");
+  }
 }
 
 http::ServerOptions ListenerConfig::server_options(const std::string& name) const {

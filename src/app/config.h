@@ -33,6 +33,7 @@ struct ListenerConfig {
   uint64_t max_start_line = 8 * 1024;
   uint32_t max_fields = 100;
   static config::Fields<ListenerConfig> fields();
+  void check(config::Checker& at) const;
   http::ServerOptions server_options(const std::string& name) const;
 };
 

@@ -33,6 +33,8 @@ namespace trellis::app {
 
 namespace {
 
+constexpr Duration kServiceTimeout = std::chrono::seconds(30);  // for what a service waits for: store, cache
+
 // A started service with its routes. Requests in flight keep it; the node stops it when the last one is gone.
 struct RunningService {
   services::Env env;
@@ -143,6 +145,7 @@ struct Node::Impl {
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
   std::vector<std::shared_ptr<void>> gauges;
+  std::vector<std::shared_ptr<void>> connection_gauges;  // of the current upstreams
   uint64_t next_serial = 1;
   std::atomic<bool> ready{false};
   bool stopped = false;
@@ -167,6 +170,7 @@ struct Node::Impl {
   void retire_unused();
   void watch();
   void set_tiers();
+  void watch_connections();
 };
 
 namespace {
@@ -376,6 +380,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
   const NodeConfig& values = next->config.values;
   for (const auto& [listener, config] : values.listeners) {
     proxy::PipelineParts parts;
+    parts.listener = listener;
     parts.router = next->router;
     if (next->access_log) parts.access_log = next->access_log->log;
     parts.unrouted.name = "none";
@@ -392,6 +397,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
       built.name = route.label();
       built.figures = figures.at(built.name);
       built.counts = counts.at({listener, built.name});
+      if (route.to.which() == proxy::TargetConfig::Kind::service) built.timeout = kServiceTimeout;
       built.chain = std::make_unique<proxy::Chain>(*std::move(filters), **target);
       parts.targets.push_back(*std::move(target));
       parts.routes.push_back(std::move(built));
@@ -466,6 +472,29 @@ void Node::Impl::watch() {
     return static_cast<double>(pages) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   });
   gauge("trellis_log_dropped_total", "lines of the node's own log that found no room", {}, [] { return static_cast<double>(log_dropped()); }, true);
+}
+
+// Connections of the listeners and to each host, from counters that every core adds to.
+void Node::Impl::watch_connections() {
+  connection_gauges.clear();
+  for (const auto& [name, listener] : current->config.values.listeners) {
+    connection_gauges.push_back(proxy::watch_connections(metrics, name));
+  }
+  for (const auto& [name, resolved] : current->upstreams) {
+    for (const upstream::Host& host : resolved.hosts) {
+      const auto difference = [&, name = name](const char* state, const char* more, const char* less) {
+        const Counter& plus = upstream::connection_counter(metrics, name, host.name, more);
+        const Counter& minus = upstream::connection_counter(metrics, name, host.name, less);
+        connection_gauges.push_back(metrics.computed("trellis_upstream_connections", "connections to an upstream's host, idle ones included in open",
+                                                   {{"upstream", name}, {"host", host.name}, {"state", state}}, [&plus, &minus] {
+                                                     const uint64_t gone = minus.value();
+                                                     return static_cast<double>(plus.value() - gone);
+                                                   }));
+      };
+      difference("open", "opened", "closed");
+      difference("idle", "parked", "taken");
+    }
+  }
 }
 
 void Node::Impl::set_tiers() {
@@ -622,6 +651,7 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   n.current = next;
   set_log_level(values.observe.log_level);
   n.set_tiers();
+  n.watch_connections();
   n.retire_unused();
   return report;
 }
@@ -681,6 +711,7 @@ void Node::stop() {
   n.current.reset();
   n.retired.clear();
   n.gauges.clear();
+  n.connection_gauges.clear();
   n.cores->stop();
 }
 
@@ -701,6 +732,8 @@ std::vector<ListenerStatus> Node::listeners() const {
 
 std::string Node::status_json() const { return impl_->status->json(system_clock().now()); }
 std::string Node::control_address() const { return impl_->control_address.to_string(); }
+std::string Node::io() const { return std::string(impl_->cores->loop(0).io().name()); }
+size_t Node::cores() const noexcept { return impl_->cores->size(); }
 bool Node::ready() const noexcept { return impl_->ready; }
 void Node::on_reload_request(ReloadRequest request) {
   impl_->cores->run_on(0, [&] { impl_->control->on_reload(std::move(request)); });

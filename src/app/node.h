@@ -46,6 +46,8 @@ class Node {
   std::vector<ListenerStatus> listeners() const;
   std::string status_json() const;          // the live picture, as the page shows it
   std::string control_address() const;
+  std::string io() const;                   // "io_uring" or "epoll"
+  size_t cores() const noexcept;
   bool ready() const noexcept;              // takes traffic: false before the start has ended and while it drains
   // What POST /v1/reload and SIGHUP do: set by main, called on the control core; runs the reload on the main thread and
   // completes there.

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -14,9 +15,11 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <thread>
 
 #include "app/config.h"
 #include "app/node.h"
+#include "app/version.h"
 #include "base/log.h"
 
 namespace trellis::app {
@@ -115,6 +118,7 @@ int run(const RunOptions& options) {
   for (const int one : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, one);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread: all inherit it
   raise_descriptor_limit();
+  ::umask(0027);  // stores hold keys, logs hold addresses: nobody else's business
 
   Result<LoadedConfig> config = load_config(options.config, options.sets);
   if (!config) {
@@ -133,7 +137,7 @@ int run(const RunOptions& options) {
   node.on_reload_request([&reloads](ReloadQueue::Done done) { reloads.push(std::move(done)); });
   const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   print_welcome(node);
-  log_info("running", {{"control", node.control_address()}});
+  log_info("running", {{"version", kVersion}, {"io", node.io()}, {"cores", node.cores()}, {"control", node.control_address()}});
   notify_systemd("READY=1\nSTATUS=running");
 
   bool stopping = false;
@@ -151,12 +155,14 @@ int run(const RunOptions& options) {
       }
     }
   }
-  // A second one ends the process at once.
-  sigset_t again;
-  sigemptyset(&again);
-  sigaddset(&again, SIGTERM);
-  sigaddset(&again, SIGINT);
-  ::pthread_sigmask(SIG_UNBLOCK, &again, nullptr);
+  // Another one ends the process at once, but not within a second: supervisors signal a process and its group together.
+  std::jthread impatient([&signals](std::stop_token stopped) {
+    const timespec slice{0, 100'000'000};
+    for (int tenths = 0; !stopped.stop_requested(); ++tenths) {
+      const int got = ::sigtimedwait(&signals, nullptr, &slice);
+      if (tenths >= 10 && (got == SIGTERM || got == SIGINT)) ::_exit(130);
+    }
+  });
   log_info("draining");
   notify_systemd("STOPPING=1");
   node.stop();

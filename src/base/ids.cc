@@ -1,6 +1,7 @@
 #include "base/ids.h"
 
 #include <array>
+#include <cstring>
 
 #include "base/rng.h"
 
@@ -34,14 +35,32 @@ constexpr std::array<char, 512> hex_pairs() {
 }
 constexpr std::array<char, 512> kHexPairs = hex_pairs();
 
-// The low 5*digits bits of `value`, most significant first.
+// Two digits at a time.
+constexpr std::array<char, 2048> crockford_pairs() {
+  std::array<char, 2048> pairs{};
+  for (size_t i = 0; i < 1024; ++i) {
+    pairs[2 * i] = kCrockford[i >> 5];
+    pairs[2 * i + 1] = kCrockford[i & 31];
+  }
+  return pairs;
+}
+constexpr std::array<char, 2048> kCrockfordPairs = crockford_pairs();
+
+// The low 5*digits bits of `value`, most significant first; an even number of digits.
 char* put_crockford(char* out, uint64_t value, int digits) noexcept {
-  for (int i = digits - 1; i >= 0; --i) {
-    out[i] = kCrockford[value & 31];
-    value >>= 5;
+  for (int i = digits - 2; i >= 0; i -= 2) {
+    std::memcpy(out + i, kCrockfordPairs.data() + 2 * (value & 1023), 2);
+    value >>= 10;
   }
   return out + digits;
 }
+
+// A millisecond's digits are the same for all who ask in it.
+struct TimeDigits {
+  int64_t millis = -1;
+  char text[10];
+};
+thread_local TimeDigits time_digits;
 
 constexpr int kTimeDigits = 10;
 constexpr int kRandomDigits = 8;  // 40 bits, twice
@@ -50,7 +69,14 @@ constexpr uint64_t kTimeMask = (uint64_t{1} << 48) - 1;
 }  // namespace
 
 std::string_view make_ulid(std::span<char, kUlidSize> out, WallTime now, Rng& rng) noexcept {
-  char* at = put_crockford(out.data(), static_cast<uint64_t>(unix_millis(now)) & kTimeMask, kTimeDigits);
+  TimeDigits& known = time_digits;
+  const int64_t millis = unix_millis(now);
+  if (millis != known.millis) {
+    known.millis = millis;
+    put_crockford(known.text, static_cast<uint64_t>(millis) & kTimeMask, kTimeDigits);
+  }
+  std::memcpy(out.data(), known.text, kTimeDigits);
+  char* at = out.data() + kTimeDigits;
   at = put_crockford(at, rng.next() >> 24, kRandomDigits);
   put_crockford(at, rng.next() >> 24, kRandomDigits);
   return {out.data(), out.size()};
@@ -71,8 +97,7 @@ std::optional<WallTime> ulid_time(std::string_view id) noexcept {
 
 void write_hex64(char* out, uint64_t value) noexcept {
   for (int i = 14; i >= 0; i -= 2) {
-    out[i] = kHexPairs[2 * (value & 255)];
-    out[i + 1] = kHexPairs[2 * (value & 255) + 1];
+    std::memcpy(out + i, kHexPairs.data() + 2 * (value & 255), 2);
     value >>= 8;
   }
 }

@@ -438,7 +438,15 @@ bool valid_field_value(std::string_view text) noexcept {
   return scan::find_control(text.data(), text.data(), end) == end;
 }
 
-bool valid_authority(std::string_view text) noexcept {
+namespace {
+// Every request of a client names the same host: the last good one of this thread is known again at a glance.
+struct KnownAuthority {
+  char text[56];
+  uint8_t size = 0;
+};
+thread_local KnownAuthority known_authority;
+
+bool check_authority(std::string_view text) noexcept {
   size_t end = 0;  // of the host
   if (!text.empty() && text.front() == '[') {
     end = text.find(']');
@@ -467,6 +475,18 @@ bool valid_authority(std::string_view text) noexcept {
     number = number * 10 + static_cast<uint32_t>(c - '0');
   }
   return number >= 1 && number <= 65535;
+}
+}  // namespace
+
+bool valid_authority(std::string_view text) noexcept {
+  KnownAuthority& known = known_authority;
+  if (text.size() == known.size && known.size != 0 && std::memcmp(text.data(), known.text, known.size) == 0) return true;
+  if (!check_authority(text)) return false;
+  if (text.size() <= sizeof known.text) {
+    std::memcpy(known.text, text.data(), text.size());
+    known.size = static_cast<uint8_t>(text.size());
+  }
+  return true;
 }
 
 std::optional<size_t> HeadScanner::find_end(std::string_view bytes, const H1Limits& limits) noexcept {

@@ -79,7 +79,8 @@ size_t size_of(const Fields& fields) noexcept {
 }
 
 H1Error check_field(const Field& field) noexcept {
-  if (!valid_token(field.name)) [[unlikely]]
+  // A known name is a token: it has been compared with one.
+  if (field.id == FieldId::unknown && !valid_token(field.name)) [[unlikely]]
     return H1Error::bad_field_name;
   if (!valid_field_value(field.value)) [[unlikely]]
     return H1Error::bad_field_value;

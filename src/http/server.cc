@@ -1,5 +1,6 @@
 #include "http/server.h"
 
+#include <atomic>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -45,10 +46,10 @@ struct Server::Impl {
   std::shared_ptr<const ServerOptions> options;
   std::shared_ptr<Application> application;
   Connection* first = nullptr;
-  size_t connections = 0;
+  std::atomic<size_t> connections = 0;  // read by the metrics on other threads
   size_t in_flight = 0;
   uint64_t accepted = 0;
-  uint64_t turned_away = 0;
+  std::atomic<uint64_t> turned_away = 0;
   bool draining = false;
   int64_t date_second = -1;
   char date_text[29];
@@ -69,7 +70,7 @@ class Abort {
 class Connection final : public GoneWatcher {
  public:
   Connection(Server::Impl& impl, Socket stream) noexcept
-      : server(impl), options(impl.options), socket(std::move(stream)), grace_(&Connection::grace_over, this) {
+      : server(impl), options(impl.options), application(impl.application), socket(std::move(stream)), grace_(&Connection::grace_over, this) {
     const net::Address peer = net::peer_of(socket.fd());
     const std::string text = peer.length > 0 ? peer.host() : std::string();
     address_size_ = static_cast<uint8_t>(std::min(text.size(), sizeof address_));
@@ -78,13 +79,15 @@ class Connection final : public GoneWatcher {
     next = server.first;
     if (next) next->prev = this;
     server.first = this;
-    ++server.connections;
+    server.connections.fetch_add(1, std::memory_order_relaxed);
     socket.watch(this);
+    application->opened();
   }
   ~Connection() {
+    application->closed();
     (prev ? prev->next : server.first) = next;
     if (next) next->prev = prev;
-    --server.connections;
+    server.connections.fetch_sub(1, std::memory_order_relaxed);
   }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -99,13 +102,21 @@ class Connection final : public GoneWatcher {
     if (broken && abort) return std::exchange(abort, nullptr)->abort();
     if (abort) start_grace();
   }
+  // Takes what a reload has put in place, unless a request is under way. (No copy of a shared pointer a request: that
+  // costs two locked instructions each.)
+  void renew() noexcept {
+    if (busy) return;
+    if (options != server.options) options = server.options;
+    if (application != server.application) application = server.application;
+  }
   void start_grace() noexcept {
     grace_.set(Loop::current().timers(), after(Loop::current().now(), options->half_close_grace));
   }
   void stop_grace() noexcept { grace_.cancel(); }
 
   Server::Impl& server;
-  std::shared_ptr<const ServerOptions> options;
+  std::shared_ptr<const ServerOptions> options;   // of the request under way; the newest while idle
+  std::shared_ptr<Application> application;       // likewise
   Socket socket;
   uint16_t port = 0;
   bool busy = false;
@@ -186,10 +197,10 @@ Task<> linger(Connection& c) {
 }
 
 Task<> refuse(Connection& c, Exchange& x, H1Error why, int status) {
-  c.server.application->refused(c.address(), status, why);
+  c.application->refused(c.address(), status, why);
   const std::string_view code = why == H1Error::none ? "head_timeout" : to_string(why);
   const std::string_view detail = why == H1Error::none ? "The request's head did not come in time." : "The request is not valid HTTP/1.1.";
-  Response response = problem(x.arena, status, code, detail, false, {});
+  Response response = problem(x.arena, status, code, detail, status == 408, {});
   OutBuffer out(x.arena);
   ResponseHeadOptions head;
   head.framing = framing_for(response, Method::get, 1, false);
@@ -267,6 +278,21 @@ bool worth_draining(const Exchange& x) noexcept {
   return true;
 }
 
+// Before the answer to a request whose body nobody read: what has already come of it is read, so that a malformed body is
+// refused and not answered. Waits for nothing. False: malformed.
+bool rest_is_sound(Connection& c, Exchange& x) {
+  uint64_t seen = 0;
+  while (body_left(x) && !x.body.continue_wanted && x.request.body && c.socket.has_bytes() && seen <= kDrainBody) {
+    Task<Result<Chunk>> reading = x.request.body->read(kNever);
+    reading.start();
+    if (!reading.done()) return true;
+    const Result<Chunk> piece = reading.take();
+    if (!piece) return piece.error().code() != Code::invalid_argument;
+    seen += piece->size();
+  }
+  return true;
+}
+
 Task<Result<>> send_response(Connection& c, Exchange& x, Response& response, bool& keep_alive, Sent& sent) {
   keep_alive = keep_alive && x.framing.keep_alive && !c.server.draining && (!body_left(x) || worth_draining(x));
   OutBuffer out(x.arena);
@@ -282,7 +308,7 @@ Task<Result<>> send_response(Connection& c, Exchange& x, Response& response, boo
   }
   keep_alive = head.framing.keep_alive;
   sent.status = response.status;
-  sent.first_byte = c.server.draining ? Loop::current().now() : Loop::current().exact_now();
+  sent.first_byte = Loop::current().exact_now();
 
   const Body::Kind kind = head.framing.body == BodyKind::none ? Body::Kind::none : response.body.kind();
   switch (kind) {
@@ -350,7 +376,6 @@ Task<bool> collect_head(Connection& c, Exchange& x, HeadScanner& scanner, Chunk 
 
 // One request and its answer; true when another may follow on the connection.
 Task<bool> serve_one(Connection& c, Chunk first) {
-  c.options = c.server.options;
   auto exchange = std::make_unique<Exchange>(Loop::current(), c.socket, *c.options);
   Exchange& x = *exchange;
 
@@ -376,7 +401,7 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     co_return false;
   }
 
-  x.application = c.server.application;
+  x.application = c.application.get();
   if (x.request.scheme.empty()) x.request.scheme = "http";
   x.context.client_address = c.address();
   x.context.client_port = c.port;
@@ -386,7 +411,6 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     x.request.body = std::make_unique<RequestBody>(x);
   }
 
-  c.busy = true;
   ++c.server.in_flight;
   bool keep_alive = true;
   Sent sent;
@@ -403,6 +427,12 @@ Task<bool> serve_one(Connection& c, Chunk first) {
       }
     }
     if (sent.status == 0) {
+      if (body_left(x) && !rest_is_sound(c, x)) {
+        response = problem(x.arena, 400, "bad_body", "The request's body is not valid HTTP/1.1.", false, x.context.request_id);
+        x.context.failed_side = Side::client;
+        x.context.outcome = "bad_body";
+        keep_alive = false;
+      }
       Result<> result = co_await send_response(c, x, *response, keep_alive, sent);
       sent.complete = result.has_value();
       keep_alive = keep_alive && sent.complete;
@@ -410,7 +440,6 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   }
   sent.bytes_in = x.body.read;
   x.application->finished(x.request, x.context, sent);
-  c.busy = false;
   --c.server.in_flight;
 
   if (sent.complete && keep_alive && body_left(x)) {
@@ -436,10 +465,15 @@ Task<> run_connection(Server::Impl& server, Socket socket) {
   int in_a_row = 0;
   while (true) {
     const bool waits = !c.socket.has_input();
-    Result<Chunk> first = co_await c.socket.recv(after(Loop::current().now(), c.options->idle_timeout));
+    // Who connected while the server was going away gets a moment to ask.
+    const Duration patience = server.draining ? Duration(kLingerTime) : c.options->idle_timeout;
+    Result<Chunk> first = co_await c.socket.recv(after(Loop::current().now(), patience));
     if (!first || first->empty()) co_return;
+    c.busy = true;
     const bool more = co_await serve_one(c, *std::move(first));
+    c.busy = false;
     if (!more) co_return;
+    c.renew();
     if (server.draining && !c.socket.has_bytes()) co_return;
     in_a_row = waits ? 0 : in_a_row + 1;
     if (in_a_row >= kExchangesBeforeYield) {
@@ -459,16 +493,21 @@ Server::~Server() = default;
 void Server::accept(int fd) {
   Socket socket = Socket::adopt(fd);
   ++impl_->accepted;
-  if (impl_->connections >= impl_->options->max_connections) {
-    ++impl_->turned_away;
+  if (connections() >= impl_->options->max_connections) {
+    impl_->turned_away.fetch_add(1, std::memory_order_relaxed);
+    impl_->application->turned_away();
     return;
   }
   impl_->group.spawn(run_connection(*impl_, std::move(socket)));
 }
 
-void Server::set_application(std::shared_ptr<Application> application) { impl_->application = std::move(application); }
+void Server::set_application(std::shared_ptr<Application> application) {
+  impl_->application = std::move(application);
+  for (Connection* c = impl_->first; c; c = c->next) c->renew();
+}
 void Server::set_options(ServerOptions options) {
   impl_->options = std::make_shared<const ServerOptions>(std::move(options));
+  for (Connection* c = impl_->first; c; c = c->next) c->renew();
 }
 
 Task<bool> Server::drain(Deadline deadline) {
@@ -481,9 +520,9 @@ Task<bool> Server::drain(Deadline deadline) {
   co_return empty;
 }
 
-size_t Server::connections() const noexcept { return impl_->connections; }
+size_t Server::connections() const noexcept { return impl_->connections.load(std::memory_order_relaxed); }
 size_t Server::in_flight() const noexcept { return impl_->in_flight; }
 uint64_t Server::accepted() const noexcept { return impl_->accepted; }
-uint64_t Server::turned_away() const noexcept { return impl_->turned_away; }
+uint64_t Server::turned_away() const noexcept { return impl_->turned_away.load(std::memory_order_relaxed); }
 
 }  // namespace trellis::http

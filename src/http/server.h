@@ -44,6 +44,9 @@ class Application : public Handler {
  public:
   virtual void finished(const Request& request, RequestContext& context, const Sent& sent) noexcept = 0;
   virtual void refused(std::string_view client, int status, H1Error why) noexcept = 0;
+  virtual void opened() noexcept {}       // a connection
+  virtual void closed() noexcept {}       // one that was opened
+  virtual void turned_away() noexcept {}  // one that was closed at once, beyond max_connections
 };
 
 class Server {
@@ -64,10 +67,10 @@ class Server {
   // Closes idle connections, lets requests in flight finish and closes after them. True when none is left before the deadline.
   Task<bool> drain(Deadline deadline);
 
-  size_t connections() const noexcept;
+  size_t connections() const noexcept;  // any thread
   size_t in_flight() const noexcept;
   uint64_t accepted() const noexcept;
-  uint64_t turned_away() const noexcept;  // beyond max_connections
+  uint64_t turned_away() const noexcept;  // beyond max_connections; any thread
 
  private:
   std::unique_ptr<Impl> impl_;

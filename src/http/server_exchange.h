@@ -41,7 +41,7 @@ struct Exchange {
   RequestFraming framing;
   RequestContext context;
   BodyProgress body;
-  std::shared_ptr<Application> application;
+  Application* application = nullptr;  // the connection keeps it
 };
 
 // Reads the request's body from the connection; sends 100 Continue before the first read where the client waits for it.

@@ -206,6 +206,15 @@ inline char* put_text(char* out, std::string_view name, std::string_view text) n
   return out;
 }
 
+// The same for a text that needs no escaping.
+inline char* put_plain(char* out, std::string_view name, std::string_view text) noexcept {
+  if (text.empty()) return out;
+  out = put(out, name);
+  out = put(out, text);
+  *out++ = '"';
+  return out;
+}
+
 char* put_dash(char* out) noexcept {
   *out++ = '-';
   return out;
@@ -316,8 +325,13 @@ char* AccessLog::format_json(char* out, const Line& line) const noexcept {
     out = put(out, node_json_);
   }
   out = put_text(out, ",\"listener\":\"", own(context.listener));
-  out = put_text(out, ",\"client\":\"", own(context.client_address));
-  out = put_text(out, ",\"method\":\"", method_of(request));
+  // A numeric address, a known method and a checked id hold nothing that wants escaping.
+  out = put_plain(out, ",\"client\":\"", own(context.client_address));
+  if (request.method != http::Method::other) {
+    out = put_plain(out, ",\"method\":\"", http::to_string(request.method));
+  } else {
+    out = put_text(out, ",\"method\":\"", method_of(request));
+  }
   out = put_text(out, ",\"host\":\"", line.host);
   out = put_text(out, ",\"path\":\"", line.path);
   if (!line.query.empty()) {
@@ -348,7 +362,7 @@ char* AccessLog::format_json(char* out, const Line& line) const noexcept {
   }
   out = put_text(out, ",\"cache\":\"", own(context.cache_status));
   out = put_text(out, ",\"route\":\"", own(context.route));
-  out = put_text(out, ",\"request_id\":\"", own(context.request_id));
+  out = put_plain(out, ",\"request_id\":\"", own(context.request_id));
   if ((context.trace.trace_id_high | context.trace.trace_id_low) != 0) {
     out = put(out, ",\"trace_id\":\"");
     write_hex64(out, context.trace.trace_id_high);

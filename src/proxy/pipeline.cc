@@ -1,5 +1,7 @@
 #include "proxy/pipeline.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "http/problem.h"
 #include "proxy/access_log.h"
@@ -17,7 +19,7 @@ RouteFigures::RouteFigures(Metrics& metrics, const std::string& route)
                               [this] { return static_cast<double>(in_flight()); })) {}
 
 void RouteFigures::ended(Duration took, Duration first_byte) noexcept {
-  in_flight_.fetch_sub(1, std::memory_order_relaxed);
+  ended_.add();
   seconds_.record(took);
   first_byte_.record(first_byte);
 }
@@ -34,9 +36,9 @@ Counter& RouteCounts::counter_for(int status, Side side) {
 }
 
 void RouteCounts::add(int status, Side side) noexcept {
-  all_.add();
   if (status >= 500) failed_.add();
   if (side != Side::unset || status < 100 || status > 599) [[unlikely]] {
+    others_.add();
     counter_for(status, side).add();
     return;
   }
@@ -49,10 +51,37 @@ void RouteCounts::add(int status, Side side) noexcept {
   counter->add();
 }
 
-uint64_t RouteCounts::total() const noexcept { return all_.value(); }
+uint64_t RouteCounts::total() const noexcept {
+  uint64_t sum = others_.value();
+  for (const auto& slot : plain_) {
+    if (const Counter* counter = slot.load(std::memory_order_acquire)) sum += counter->value();
+  }
+  return sum;
+}
 uint64_t RouteCounts::errors() const noexcept { return failed_.value(); }
 
-Pipeline::Pipeline(PipelineParts parts, Metrics& metrics) : parts_(std::move(parts)), metrics_(metrics) {}
+namespace {
+Counter& connection_counter(Metrics& metrics, const std::string& listener, const char* event) {
+  return metrics.counter("trellis_connection_events_total", "connections of clients by what became of them",
+                         {{"listener", listener}, {"event", event}});
+}
+}  // namespace
+
+std::shared_ptr<void> watch_connections(Metrics& metrics, const std::string& listener) {
+  const Counter& opened = connection_counter(metrics, listener, "opened");
+  const Counter& closed = connection_counter(metrics, listener, "closed");
+  return metrics.computed("trellis_connections", "connections of clients", {{"listener", listener}}, [&opened, &closed] {
+    const uint64_t gone = closed.value();
+    return static_cast<double>(opened.value() - gone);
+  });
+}
+
+Pipeline::Pipeline(PipelineParts parts, Metrics& metrics)
+    : parts_(std::move(parts)),
+      metrics_(metrics),
+      opened_(connection_counter(metrics, parts_.listener, "opened")),
+      closed_(connection_counter(metrics, parts_.listener, "closed")),
+      turned_away_(metrics.counter("trellis_shed_total", "what was turned away to protect the node", {{"reason", "max_connections"}})) {}
 
 Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::RequestContext& context) {
   Rng& rng = context.loop.rng();
@@ -90,7 +119,8 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
 }
 
 void Pipeline::finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept {
-  const Time finished = context.loop.exact_now();
+  // The clock was read when the answer left; if that took a turn of the loop, the loop has read it again since.
+  const Time finished = std::max(sent.first_byte, context.loop.now());
   const PipelineRoute& route =
       context.route_index == Router::kNone ? parts_.unrouted : parts_.routes[context.route_index];
   const Side side = sent.status == 499 ? Side::client : context.failed_side;
@@ -110,7 +140,18 @@ void Pipeline::finished(const http::Request& request, http::RequestContext& cont
 void Pipeline::refused(std::string_view client, int status, http::H1Error why) noexcept {
   const std::string_view reason = why == http::H1Error::none ? "head_timeout" : http::to_string(why);
   metrics_.counter("trellis_refused_total", "bytes that were no acceptable request", {{"reason", std::string(reason)}}).add();
-  log_debug("request refused", {{"client", client}, {"status", status}, {"reason", reason}});
+  parts_.unrouted.counts->add(status, Side::client);
+  if (!parts_.access_log) return;
+  Loop& loop = Loop::current();
+  Arena arena;
+  http::Request unread(arena);  // nothing of it can be told
+  unread.method = http::Method::other;
+  http::RequestContext context{.arena = arena, .loop = loop, .started = loop.now()};
+  context.client_address = client;
+  context.listener = parts_.listener;
+  context.failed_side = Side::client;
+  context.outcome = reason;
+  parts_.access_log->write({.request = unread, .status = status, .context = context, .first_byte = {}, .finished = loop.now(), .wall = loop.wall()});
 }
 
 }  // namespace trellis::proxy

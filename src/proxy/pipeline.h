@@ -23,15 +23,19 @@ class AccessLog;
 class RouteFigures {
  public:
   RouteFigures(Metrics& metrics, const std::string& route);
-  void began() noexcept { in_flight_.fetch_add(1, std::memory_order_relaxed); }
+  void began() noexcept { began_.add(); }
   void ended(Duration took, Duration first_byte) noexcept;
   const Histogram& seconds() const noexcept { return seconds_; }
-  int64_t in_flight() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
+  int64_t in_flight() const noexcept {
+    const uint64_t ended = ended_.value();  // first: never ahead of what began
+    return static_cast<int64_t>(began_.value() - ended);
+  }
 
  private:
   Histogram& seconds_;
   Histogram& first_byte_;
-  std::atomic<int64_t> in_flight_{0};
+  Counter began_;  // each core counts for itself
+  Counter ended_;
   std::shared_ptr<void> gauge_;
 };
 
@@ -49,7 +53,7 @@ class RouteCounts {
   Metrics& metrics_;
   std::string listener_;
   std::string route_;
-  Counter all_;
+  Counter others_;  // answers that plain_ does not hold
   Counter failed_;
   std::array<std::atomic<Counter*>, 500> plain_{};  // by status - 100, side none
 };
@@ -63,6 +67,7 @@ struct PipelineRoute {
 };
 
 struct PipelineParts {
+  std::string listener;
   std::shared_ptr<const Router> router;
   std::vector<PipelineRoute> routes;                     // as the router numbers them
   PipelineRoute unrouted;                                // stands for what no route takes; has no chain
@@ -77,10 +82,19 @@ class Pipeline final : public http::Application {
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
   void finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept override;
   void refused(std::string_view client, int status, http::H1Error why) noexcept override;
+  void opened() noexcept override { opened_.add(); }
+  void closed() noexcept override { closed_.add(); }
+  void turned_away() noexcept override { turned_away_.add(); }
 
  private:
   PipelineParts parts_;
   Metrics& metrics_;
+  Counter& opened_;
+  Counter& closed_;
+  Counter& turned_away_;
 };
+
+// How many connections a listener has, over all cores; the token removes the gauge.
+std::shared_ptr<void> watch_connections(Metrics& metrics, const std::string& listener);
 
 }  // namespace trellis::proxy

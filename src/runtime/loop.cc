@@ -29,7 +29,8 @@ Loop::Loop(const LoopOptions& options)
       timers_(now_),
       pool_(options.pool),
       manual_clock_(options.clock != &system_clock()),
-      busy_window_start_(now_) {
+      busy_window_start_(now_),
+      wall_read_(now_) {
   ready_.next_ = ready_.prev_ = &ready_;
   clockid_t id = CLOCK_THREAD_CPUTIME_ID;
   pthread_getcpuclockid(pthread_self(), &id);
@@ -61,8 +62,15 @@ Loop::~Loop() {
 }
 
 void Loop::woke() noexcept {
+  const Time before = now_;
   now_ = clock_.now();
-  wall_ = clock_.wall();
+  // Two clocks a turn are one too many: the wall is asked again after 10 ms and moved on in between.
+  if (manual_clock_ || now_ - wall_read_ >= std::chrono::milliseconds(10)) {
+    wall_ = clock_.wall();
+    wall_read_ = now_;
+  } else {
+    wall_ += now_ - before;
+  }
   waited_ += now_ - before_wait_;
   const Duration window = now_ - busy_window_start_;
   if (window < std::chrono::seconds(1)) return;
@@ -131,14 +139,12 @@ void Loop::run_ready() noexcept {
 
 void Loop::run_once(Duration max_wait) {
   Duration wait = max_wait;
-  if (ready_.next_ != &ready_ || posted_.load(std::memory_order_relaxed) != nullptr) {
+  before_wait_ = clock_.now();
+  if (ready_.next_ != &ready_ || posted_.load(std::memory_order_relaxed) != nullptr || manual_clock_) {
     wait = Duration::zero();
   } else if (const Time due = timers_.next_due(); due != kNever) {
-    const Time now = clock_.now();
-    wait = std::min(wait, due > now ? due - now : Duration::zero());
-    if (manual_clock_) wait = Duration::zero();
+    wait = std::min(wait, due > before_wait_ ? due - before_wait_ : Duration::zero());
   }
-  before_wait_ = manual_clock_ ? now_ : clock_.now();
   io_->turn(wait);
   run_posted();
   timers_.advance(now_);

@@ -121,6 +121,7 @@ class Loop {
   std::atomic<double> busy_ratio_{0};
   Time busy_window_start_;
   Time before_wait_;
+  Time wall_read_;
   Duration waited_{0};
   int32_t cpu_clock_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <netdb.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/metrics.h"
 #include "runtime/loop.h"
@@ -35,6 +36,11 @@ Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config) {
   return hosts;
 }
 
+Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host, std::string_view event) {
+  return metrics.counter("trellis_upstream_connection_events_total", "connections to an upstream's host by what became of them",
+                         {{"upstream", upstream}, {"host", host}, {"event", std::string(event)}});
+}
+
 // The connections of one core to one host. Shared with the connections that are out, so that one may come home late.
 class Cluster::Pool final : public http::ConnectionHome, public std::enable_shared_from_this<Pool> {
  public:
@@ -44,14 +50,13 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
         sweep_(&Pool::sweep_due, this),
         seconds_(metrics.histogram("trellis_upstream_seconds", "time from the request to the head of the answer",
                                    {{"upstream", upstream}, {"host", host_.name}})),
-        failed_(metrics.counter("trellis_upstream_requests_total", "answers of an upstream's host",
-                                {{"upstream", upstream}, {"host", host_.name}, {"code", "none"}})) {
-    for (int i = 0; i < 5; ++i) {
-      const std::string code{static_cast<char>('1' + i), 'x', 'x'};
-      answered_[i] = &metrics.counter("trellis_upstream_requests_total", "answers of an upstream's host",
-                                      {{"upstream", upstream}, {"host", host_.name}, {"code", code}});
-    }
-  }
+        metrics_(metrics),
+        upstream_(upstream),
+        failed_(answers("none")),
+        opened_(connection_counter(metrics, upstream, host_.name, "opened")),
+        closed_count_(connection_counter(metrics, upstream, host_.name, "closed")),
+        parked_(connection_counter(metrics, upstream, host_.name, "parked")),
+        taken_(connection_counter(metrics, upstream, host_.name, "taken")) {}
   ~Pool() { close_idle(); }
 
   const Host& host() const noexcept { return host_; }
@@ -71,7 +76,10 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
   std::unique_ptr<http::ClientConnection> adopt(Socket socket) {
     return std::make_unique<http::ClientConnection>(std::move(socket), shared_from_this());
   }
-  void opening() noexcept { ++open_; }
+  void opening() noexcept {
+    ++open_;
+    opened_.add();
+  }
 
   void give_back(std::unique_ptr<http::ClientConnection> connection) noexcept override {
     if (closed_ || idle_ >= limits_.idle_connections) return;
@@ -89,6 +97,7 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
     (newest_ ? newest_->pool_prev : oldest_) = &c;
     newest_ = &c;
     ++idle_;
+    parked_.add();
     c.socket.want_input();
     if (sweep_.due() == kNever) sweep_.set(Loop::current().timers(), after(c.idle_since, limits_.idle_time));
   }
@@ -101,14 +110,23 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
       delete connection;
     }
   }
-  void closed() noexcept override { --open_; }
-  void count(int status, Duration took) noexcept {
-    answered_[std::clamp(status / 100, 1, 5) - 1]->add();
+  void closed() noexcept override {
+    --open_;
+    closed_count_.add();
+  }
+  void count(int status, Duration took) {
+    Counter*& counter = answered_[std::clamp(status, 100, 599) - 100];
+    if (!counter) counter = &answers(std::to_string(status));
+    counter->add();
     seconds_.record(took);
   }
   void count_failure() noexcept { failed_.add(); }
 
  private:
+  Counter& answers(std::string code) {
+    return metrics_.counter("trellis_upstream_requests_total", "answers of an upstream's host; code none: there was none",
+                            {{"upstream", upstream_}, {"host", host_.name}, {"code", std::move(code)}});
+  }
   void unlink(http::ClientConnection& c) noexcept {
     (c.pool_prev ? c.pool_prev->pool_next : newest_) = c.pool_next;
     (c.pool_next ? c.pool_next->pool_prev : oldest_) = c.pool_prev;
@@ -116,6 +134,7 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
     c.on_gone = nullptr;
     c.socket.watch(nullptr);
     --idle_;
+    taken_.add();
   }
   static void sweep_due(Timer& timer) noexcept {
     auto& self = *static_cast<Pool*>(timer.owner());
@@ -137,8 +156,14 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
   bool closed_ = false;
   Timer sweep_;
   Histogram& seconds_;
+  Metrics& metrics_;
+  std::string upstream_;
   Counter& failed_;
-  Counter* answered_[5] = {};
+  Counter& opened_;
+  Counter& closed_count_;
+  Counter& parked_;
+  Counter& taken_;
+  std::array<Counter*, 500> answered_{};  // by status - 100
 };
 
 Cluster::Cluster(std::string name, const UpstreamConfig& config, std::vector<Host> hosts, Metrics& metrics)
@@ -163,6 +188,13 @@ size_t Cluster::idle_connections() const noexcept {
 
 Task<Result<http::Response>> Cluster::send(http::Request& request, http::RequestContext& context) {
   context.upstream = name_;
+  // Holds until the head of the answer; its body has time limits of its own.
+  struct Limited {
+    http::RequestContext& context;
+    Deadline before;
+    ~Limited() { context.deadline = before; }
+  } limited{context, context.deadline};
+  context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
   Error last = Error(Code::unavailable, "no host").from(Side::self);
   const size_t first = next_;
   next_ = (next_ + 1) % pools_.size();
@@ -178,7 +210,7 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
         co_return answer;
       }
       if (answer.error().side() == Side::client) co_return answer;
-      pool.count_failure();
+      if (answer.error().side() != Side::self) pool.count_failure();
       last = std::move(answer).error();
       // A pooled connection was dead: once more on a fresh one, where a repeat does no harm.
       const bool stale = last.retry() == Retry::if_reused && http::is_idempotent(request.method) && !fresh;
@@ -194,7 +226,7 @@ Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& reques
   if (!fresh) connection = pool.take();
   if (!connection) {
     if (pool.full()) {
-      co_return fail(Error(Code::resource_exhausted, "all connections to the upstream are in use").from(Side::self));
+      co_return fail(Error(Code::resource_exhausted, "all connections to the upstream are in use").from(Side::self).retry(Retry::yes));
     }
     // Counted from here on, so that a thousand requests at once do not open a thousand too many.
     struct Opening {

@@ -32,6 +32,9 @@ struct Host {
 // Resolved once for all cores; names by getaddrinfo in the calling thread (start and reload, never a loop).
 Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config);
 
+// Counts of connections to a host over all cores; event: opened, closed, parked (kept idle), taken (from the idle ones).
+Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host, std::string_view event);
+
 class Cluster {
  public:
   Cluster(std::string name, const UpstreamConfig& config, std::vector<Host> hosts, Metrics& metrics);

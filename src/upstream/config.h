@@ -23,6 +23,7 @@ struct TimeoutConfig {
   Duration connect = std::chrono::seconds(1);
   Duration first_byte = std::chrono::seconds(10);
   Duration idle = std::chrono::seconds(60);
+  Duration total = std::chrono::seconds(60);
   static config::Fields<TimeoutConfig> fields();
 };
 
