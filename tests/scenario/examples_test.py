@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Every configuration in examples/ is started for real and answers as its comment says; every whole configuration in
-README.md and docs/ (a block that begins with ```yaml whole) is good to `trellis check`.
+README.md and docs/ (a block that begins with ```yaml whole) is good to `trellis check`; links between pages lead somewhere.
 
     python3 tests/scenario/examples_test.py              # all
     python3 tests/scenario/examples_test.py StaticSite   # one
@@ -313,6 +313,26 @@ class Everything(ExampleTest):
                     self.assertEqual(checked.returncode, 0, f"{page.relative_to(ROOT)}:{line}: {checked.stderr}")
                     found += 1
         self.assertGreater(found, 0)
+
+
+class Pages(unittest.TestCase):
+    def test_links_between_pages_lead_somewhere(self):
+        def anchors(page):
+            heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+            return {re.sub(r"[^a-z0-9 _-]", "", head.lower()).replace(" ", "-") for head in heads}
+
+        pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+        for page in pages:
+            if page.name.startswith("000-"):
+                continue
+            for link in re.findall(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)", page.read_text()):
+                if re.match(r"[a-z]+:", link) or "reference/" in link:  # what is generated is checked where it is made
+                    continue
+                path, _, anchor = link.partition("#")
+                there = (page.parent / path).resolve() if path else page
+                self.assertTrue(there.exists(), f"{page.relative_to(ROOT)}: {link}")
+                if anchor and there.suffix == ".md":
+                    self.assertIn(anchor, anchors(there), f"{page.relative_to(ROOT)}: {link}")
 
 
 del ExampleTest  # its subclasses run, it itself does not
