@@ -51,6 +51,7 @@ std::string_view Arena::concat(std::initializer_list<std::string_view> parts) {
   char* to = alloc(size);
   char* at = to;
   for (std::string_view part : parts) {
+    if (part.empty()) continue;  // its data() may be null
     std::memcpy(at, part.data(), part.size());
     at += part.size();
   }

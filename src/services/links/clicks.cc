@@ -124,7 +124,7 @@ Task<> ClickCounter::work() {
       co_await write_sums(kNever);
       const Time after_write = home_.exact_now();
       next_write =
-          after_write + std::clamp<Duration>((after_write - before) * 10, Duration::zero(), options_.at_most_every);
+          after_write + std::clamp<Duration>((after_write - before) * 30, Duration::zero(), options_.at_most_every);
     }
     if (stopping_) continue;
     wake_.reset();

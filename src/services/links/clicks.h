@@ -116,7 +116,7 @@ class ClickCounter {
     size_t cores = 1;
     size_t ring = 1 << 16;  // events a core
     Duration every = std::chrono::milliseconds(100);
-    Duration at_most_every = std::chrono::seconds(1);  // how far it stretches under load
+    Duration at_most_every = std::chrono::seconds(2);  // how far it stretches under load
     size_t max_sums = 1'000'000;                       // links and hours that wait for a store that refuses
   };
   ClickCounter(store::SqliteStore& store, Loop& home, Metrics& metrics, Options options);

@@ -28,13 +28,27 @@ CREATE TABLE links(
   deleted_at INTEGER,
   version INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE link_totals(link INTEGER PRIMARY KEY, clicks INTEGER NOT NULL) STRICT;
+-- The hour under way stands in the row of the total, so that counting writes one row a link; link_hours shows all hours.
+CREATE TABLE link_totals(
+  link INTEGER PRIMARY KEY,
+  clicks INTEGER NOT NULL,
+  hour INTEGER NOT NULL,
+  hour_clicks INTEGER NOT NULL
+) STRICT;
 CREATE TABLE link_clicks(
   link INTEGER NOT NULL,
   hour INTEGER NOT NULL,
   clicks INTEGER NOT NULL,
   PRIMARY KEY(link, hour)
 ) STRICT, WITHOUT ROWID;
+CREATE TRIGGER link_hour_ends BEFORE UPDATE ON link_totals WHEN new.hour <> old.hour BEGIN
+  INSERT INTO link_clicks(link, hour, clicks) VALUES(old.link, old.hour, old.hour_clicks)
+    ON CONFLICT(link, hour) DO UPDATE SET clicks = clicks + excluded.clicks;
+END;
+CREATE VIEW link_hours(link, hour, clicks) AS
+  SELECT link, hour, sum(clicks) FROM
+    (SELECT link, hour, clicks FROM link_clicks UNION ALL SELECT link, hour, hour_clicks FROM link_totals)
+  GROUP BY link, hour;
 CREATE TABLE burned_codes(counter INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE link_settings(name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE link_replays(
@@ -207,13 +221,11 @@ Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std:
 
 Result<void> add_clicks(SqliteConnection& db, std::span<const HourCount> counts) {
   for (const HourCount& count : counts) {
-    TRY_VOID(db.execute(
-        "INSERT INTO link_totals(link, clicks) VALUES(?1, ?2) ON CONFLICT(link) DO UPDATE SET clicks = clicks + ?2",
-        count.link, count.clicks));
     TRY_VOID(
-        db.execute("INSERT INTO link_clicks(link, hour, clicks) VALUES(?1, ?2, ?3) "
-                   "ON CONFLICT(link, hour) DO UPDATE SET clicks = clicks + ?3",
-                   count.link, count.hour, count.clicks));
+        db.execute("INSERT INTO link_totals(link, clicks, hour, hour_clicks) VALUES(?1, ?2, ?3, ?2) "
+                   "ON CONFLICT(link) DO UPDATE SET clicks = clicks + ?2, "
+                   "hour_clicks = iif(hour = ?3, hour_clicks + ?2, ?2), hour = ?3",
+                   count.link, count.clicks, count.hour));
   }
   return {};
 }

@@ -75,8 +75,8 @@ TEST_F(ClickCounterTest, AddsUpByLinkAndHour) {
   counter.record(1, {8, hour * 11, 0});
   EXPECT_TRUE(fakes::run_task(*loop_, counter.stop(kNever)));
   EXPECT_EQ(stored("SELECT clicks FROM link_totals WHERE link = 7"), 150);
-  EXPECT_EQ(stored("SELECT clicks FROM link_clicks WHERE link = 7 AND hour = 10"), 100);
-  EXPECT_EQ(stored("SELECT clicks FROM link_clicks WHERE link = 7 AND hour = 11"), 50);
+  EXPECT_EQ(stored("SELECT clicks FROM link_hours WHERE link = 7 AND hour = 10"), 100);
+  EXPECT_EQ(stored("SELECT clicks FROM link_hours WHERE link = 7 AND hour = 11"), 50);
   EXPECT_EQ(stored("SELECT clicks FROM link_totals WHERE link = 8"), 1);
   EXPECT_EQ(counter.depth(), 0u);
 }
