@@ -88,7 +88,18 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   begin_trace(request, context, rng);
   begin_request_id(request, context, context.loop.wall(), rng);
 
-  const Router::Decision decision = parts_.router->find(request);
+  // CONNECT would make this a forward proxy, TRACE would show a client what the edge adds: neither passes.
+  const bool refused = request.method == http::Method::connect || request.method == http::Method::trace;
+  const Router::Decision decision = refused ? Router::Decision{} : parts_.router->find(request);
+  if (refused) [[unlikely]] {
+    parts_.unrouted.figures->began();
+    context.failed_side = Side::client;
+    context.outcome = "method_not_allowed";
+    http::Response response =
+        http::problem(context.arena, 405, context.outcome, "This method is not served here.", false, context.request_id);
+    response.fields.add(http::FieldId::allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    co_return response;
+  }
   if (decision.route == Router::kNone) [[unlikely]] {
     parts_.unrouted.figures->began();
     context.route_index = Router::kNone;

@@ -26,6 +26,7 @@ constexpr uint32_t kBufferMore = 1U << 4;  // IORING_CQE_F_BUF_MORE: the kernel 
 constexpr unsigned kEntries = 1024;
 constexpr unsigned kCompletions = 8192;
 constexpr int kGroup = 0;
+constexpr size_t kInRing = 4;                 // buffers the kernel has while few are in use: small stays in the caches
 constexpr size_t kLowBuffers = 2;             // with fewer left, received bytes are copied out at once
 constexpr size_t kHeapReceive = 16 * 1024;    // without any left, a receive goes to the heap
 
@@ -83,6 +84,8 @@ class UringIo final : public Io {
   void stop_accept(AcceptState& state) noexcept override;
 
   void recycle(ProvidedBuffer& buffer) noexcept;
+  void provide(ProvidedBuffer& buffer) noexcept;
+  void replenish() noexcept;
 
  private:
   io_uring_sqe* sqe() noexcept {
@@ -118,6 +121,8 @@ class UringIo final : public Io {
   size_t buffer_size_ = 0;
   size_t buffer_count_ = 0;
   size_t kernel_buffers_ = 0;  // how many the kernel has to fill
+  size_t in_ring_ = 0;         // how many it should have
+  std::vector<ProvidedBuffer*> spare_;
   char* memory_ = nullptr;
   size_t memory_size_ = 0;
   io_uring_buf* entries_ = nullptr;  // the ring of buffers, shared with the kernel
@@ -151,17 +156,18 @@ Result<> UringIo::open() {
 }
 
 Result<> UringIo::open_buffers() {
-  if (try_buffers(8, 256 * 1024, kIncremental)) {
+  // Address space, touched only as far as traffic needs it.
+  if (try_buffers(64, 256 * 1024, kIncremental)) {
     incremental_ = true;
     return {};
   }
-  if (try_buffers(64, 32 * 1024, 0)) return {};
+  if (try_buffers(256, 32 * 1024, 0)) return {};
   return fail(Code::unimplemented, "io_uring has no provided buffer rings here");
 }
 
 bool UringIo::try_buffers(size_t count, size_t size, uint16_t flags) noexcept {
   const size_t ring_bytes = count * sizeof(io_uring_buf);
-  memory_size_ = count * size + 4096;
+  memory_size_ = count * size + 4096;  // the ring itself lies in the first page
   void* memory = ::mmap(nullptr, memory_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return false;
   TRELLIS_ASSERT(ring_bytes <= 4096);
@@ -181,7 +187,9 @@ bool UringIo::try_buffers(size_t count, size_t size, uint16_t flags) noexcept {
   buffer_count_ = count;
   buffer_size_ = size;
   buffers_ = std::make_unique<ProvidedBuffer[]>(count);
-  for (size_t i = 0; i < count; ++i) {
+  spare_.reserve(count);
+  in_ring_ = flags == kIncremental ? kInRing : count / 4;
+  for (size_t i = count; i-- > 0;) {
     buffers_[i].io = this;
     buffers_[i].id = static_cast<uint16_t>(i);
     buffers_[i].base = memory_ + 4096 + i * size;
@@ -190,9 +198,27 @@ bool UringIo::try_buffers(size_t count, size_t size, uint16_t flags) noexcept {
   return true;
 }
 
+// A buffer nobody uses any more: back to the kernel if it has too few, else kept, the last one first.
 void UringIo::recycle(ProvidedBuffer& buffer) noexcept {
   if (!ring_open_) return;
   buffer.filled = 0;
+  if (kernel_buffers_ >= in_ring_) {
+    spare_.push_back(&buffer);
+  } else {
+    provide(buffer);
+  }
+}
+
+// The kernel has filled one: it gets another while there is one.
+void UringIo::replenish() noexcept {
+  while (kernel_buffers_ < in_ring_ && !spare_.empty()) {
+    ProvidedBuffer* buffer = spare_.back();
+    spare_.pop_back();
+    provide(*buffer);
+  }
+}
+
+void UringIo::provide(ProvidedBuffer& buffer) noexcept {
   buffer.acquire();  // the kernel's
   io_uring_buf& entry = entries_[tail_ & (buffer_count_ - 1)];
   entry.addr = reinterpret_cast<uint64_t>(buffer.base);
@@ -311,7 +337,10 @@ void UringIo::on_recv(SocketState& state, int result, uint32_t flags) {
     const char* const at = buffer.base + buffer.filled;
     buffer.filled += size;
     const bool done = !(incremental_ && (flags & kBufferMore));
-    if (done) --kernel_buffers_;
+    if (done) {
+      --kernel_buffers_;
+      replenish();
+    }
     if (size > 0 && !state.closed) {
       // Few left: whoever holds bytes for long would starve the others.
       chunk = kernel_buffers_ < kLowBuffers ? Chunk::copy_of({at, size}) : Chunk(&buffer, at, size);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "base/metrics.h"
 #include "runtime/loop.h"
@@ -195,7 +196,7 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     ~Limited() { context.deadline = before; }
   } limited{context, context.deadline};
   context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
-  Error last = Error(Code::unavailable, "no host").from(Side::self);
+  std::optional<Error> last;
   const size_t first = next_;
   next_ = (next_ + 1) % pools_.size();
   for (size_t i = 0; i < pools_.size(); ++i) {
@@ -213,12 +214,13 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
       if (answer.error().side() != Side::self) pool.count_failure();
       last = std::move(answer).error();
       // A pooled connection was dead: once more on a fresh one, where a repeat does no harm.
-      const bool stale = last.retry() == Retry::if_reused && http::is_idempotent(request.method) && !fresh;
+      const bool stale = last->retry() == Retry::if_reused && http::is_idempotent(request.method) && !fresh;
       if (!stale) break;
     }
-    if (last.retry() != Retry::yes) break;  // yes: nothing was sent
+    if (last->retry() != Retry::yes) break;  // yes: nothing was sent
   }
-  co_return fail(std::move(last));
+  if (!last) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
+  co_return fail(*std::move(last));
 }
 
 Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& request, http::RequestContext& context, bool fresh) {
