@@ -116,16 +116,28 @@ class StatusTarget final : public http::Handler {
   const Node& node_;
 };
 
-// A handler that belongs to somebody else who outlives it.
-class Borrowed final : public http::Handler {
+// The target `service.NAME`: the service's routes, and the health answers that every service gives.
+class ServiceTarget final : public http::Handler {
  public:
-  Borrowed(http::Handler& handler, std::shared_ptr<void> keeps) noexcept : handler_(handler), keeps_(std::move(keeps)) {}
+  ServiceTarget(const Node& node, http::Handler& routes, std::shared_ptr<void> keeps) noexcept
+      : node_(node), routes_(routes), keeps_(std::move(keeps)) {}
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
-    return handler_.handle(request, context);
+    if (request.path == "/healthz" || request.path == "/readyz") [[unlikely]] return health(request, context);
+    return routes_.handle(request, context);
   }
 
  private:
-  http::Handler& handler_;
+  Task<Result<http::Response>> health(http::Request& request, http::RequestContext& context) {
+    const bool good = request.path == "/healthz" || node_.ready();
+    http::Response response(context.arena, good ? 200 : 503);
+    response.fields.add(http::FieldId::content_type, "text/plain");
+    response.fields.add(http::FieldId::cache_control, "no-store");
+    response.body = http::Body::of_static(good ? "ok\n" : "not ready\n");
+    co_return response;
+  }
+
+  const Node& node_;
+  http::Handler& routes_;
   std::shared_ptr<void> keeps_;
 };
 
@@ -356,7 +368,7 @@ Result<std::unique_ptr<http::Handler>> Node::Impl::make_target(CoreState& state,
       return std::make_unique<proxy::Forward>(state.next_clusters.at(route.to.name).cluster, next.config.values.node);
     case Kind::service: {
       const auto& running = next.services.at(route.to.name);
-      return std::make_unique<Borrowed>(running->routes, running);
+      return std::make_unique<ServiceTarget>(*self, running->routes, running);
     }
     case Kind::status: return std::make_unique<StatusTarget>(*self);
     case Kind::page: return std::make_unique<PageTarget>();

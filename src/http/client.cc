@@ -142,7 +142,7 @@ class AnswerBody final : public BodyReader {
     ended_ = true;
     if (pump_ && !pump_->done) return;  // its request is still under way: not to be used again
     pump_.reset();
-    if (framing_.keep_alive && !connection_->socket.has_input()) {
+    if (framing_.keep_alive && connection_->socket.quiet()) {
       ++connection_->exchanges;
       if (auto home = connection_->home) home->give_back(std::move(connection_));
     }
@@ -259,7 +259,7 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
       const bool clean = chunk.size() == size && framing.keep_alive;
       if (size > 0) response.body = Body(chunk.slice(0, size));
       pump.reset();
-      if (clean && !connection->socket.has_input()) {
+      if (clean && connection->socket.quiet()) {
         ++connection->exchanges;
         if (auto home = connection->home) home->give_back(std::move(connection));
       }

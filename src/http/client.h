@@ -41,8 +41,9 @@ class ClientConnection final : public GoneWatcher {
   uint64_t exchanges = 0;  // that were finished on it
   Time idle_since{};
 
-  // While pooled: called when the upstream closed it.
+  // While pooled: called when the upstream closed it, or sent what nobody asked for.
   void gone(int error) noexcept override;
+  void input() noexcept override { gone(0); }
   void (*on_gone)(ClientConnection& connection, void* owner) noexcept = nullptr;
   void* owner = nullptr;
   ClientConnection* pool_next = nullptr;

@@ -23,6 +23,7 @@ class Connection;
 
 constexpr size_t kCopyBody = 4096;             // a body up to this is copied behind its head: one piece to send
 constexpr size_t kSendSlice = 256 * 1024;      // of a body in memory, each with a time limit of its own
+constexpr size_t kGatherPieces = 8;             // of a pulled body, sent together
 constexpr uint64_t kDrainBody = 64 * 1024;     // what is left of a request's body and is read to keep the connection
 constexpr size_t kLingerBytes = 256 * 1024;    // read and dropped after an answer that closes
 constexpr auto kLingerTime = std::chrono::seconds(2);
@@ -227,37 +228,61 @@ Task<Result<>> send_bytes(Connection& c, OutBuffer& head, std::string_view bytes
   co_return Result<>();
 }
 
-// A body that is pulled: the head leaves with the first piece, or at once when that lets wait.
+// A body that is pulled: the head leaves with the first piece, or at once when that lets wait. Pieces that are there at the same
+// time leave together: each send wakes the client.
 Task<Result<>> send_stream(Connection& c, Exchange& x, OutBuffer& out, std::unique_ptr<BodyReader> stream,
                            const ResponseFraming& framing, Sent& sent) {
   const bool chunked = framing.body == BodyKind::chunked;
   uint64_t left = framing.body == BodyKind::length ? framing.length : UINT64_MAX;
-  while (true) {
-    Task<Result<Chunk>> reading = stream->read(x.context.deadline);
-    reading.start();
-    if (!reading.done() && !out.empty()) {
-      iovec vector{const_cast<char*>(out.view().data()), out.size()};
-      auto head_sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
-      CO_TRY_VOID(std::move(head_sent));
-      sent.bytes_out += out.size();
-      out.clear();
+  Task<Result<Chunk>> reading;
+  bool ended = left == 0;
+  while (!ended) {
+    Chunk pieces[kGatherPieces];
+    size_t count = 0;
+    size_t total = 0;
+    bool yielded = false;
+    while (!ended && count < kGatherPieces && total < kSendSlice) {
+      if (!reading) {
+        reading = stream->read(x.context.deadline);
+        reading.start();
+      }
+      if (count > 0 && !reading.done()) {
+        if (yielded || framing.body != BodyKind::length) break;
+        yielded = true;  // what came in the same turn of the loop is behind us in line
+        co_await yield();
+        if (!reading.done()) break;
+      }
+      if (!reading.done() && !out.empty()) {
+        iovec vector{const_cast<char*>(out.view().data()), out.size()};
+        auto head_sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
+        CO_TRY_VOID(std::move(head_sent));
+        sent.bytes_out += out.size();
+        out.clear();
+      }
+      Result<Chunk> piece = co_await UnlessGone<Chunk>(c, reading, true);
+      reading = {};
+      if (!piece) co_return fail(std::move(piece).error());
+      if (piece->empty()) {
+        ended = true;
+        break;
+      }
+      if (piece->size() > left) co_return fail(Code::internal, "a body is longer than it said");
+      if (framing.body == BodyKind::length) left -= piece->size();
+      ended = left == 0;
+      total += piece->size();
+      pieces[count++] = *std::move(piece);
     }
-    Result<Chunk> piece = co_await UnlessGone<Chunk>(c, reading, true);
-    if (!piece) co_return fail(std::move(piece).error());
-    if (piece->empty()) break;
-    if (piece->size() > left) co_return fail(Code::internal, "a body is longer than it said");
-    left -= framing.body == BodyKind::length ? piece->size() : 0;
-    if (chunked) write_chunk_line(out, piece->size());
-    iovec vectors[3] = {{const_cast<char*>(out.view().data()), out.size()},
-                        {const_cast<char*>(piece->data()), piece->size()},
-                        {const_cast<char*>("\r\n"), 2}};
-    const size_t skip = out.empty() ? 1 : 0;
-    const size_t count = (chunked ? 3U : 2U) - skip;
-    sent.bytes_out += out.size() + piece->size() + (chunked ? 2 : 0);
-    auto piece_sent = co_await c.socket.send({vectors + skip, count}, send_deadline(*c.options, piece->size()));
-    CO_TRY_VOID(std::move(piece_sent));
+    if (count == 0) break;
+    if (chunked) write_chunk_line(out, total);
+    iovec vectors[kGatherPieces + 2];
+    size_t used = 0;
+    if (!out.empty()) vectors[used++] = {const_cast<char*>(out.view().data()), out.size()};
+    for (size_t i = 0; i < count; ++i) vectors[used++] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+    if (chunked) vectors[used++] = {const_cast<char*>("\r\n"), 2};
+    sent.bytes_out += out.size() + total + (chunked ? 2 : 0);
+    auto pieces_sent = co_await c.socket.send({vectors, used}, send_deadline(*c.options, total));
+    CO_TRY_VOID(std::move(pieces_sent));
     out.clear();
-    if (left == 0) break;
   }
   if (framing.body == BodyKind::length && left > 0) co_return fail(Code::data_loss, "a body is shorter than it said");
   if (chunked) write_last_chunk(out, stream->trailers());
@@ -435,6 +460,8 @@ Task<bool> serve_one(Connection& c, Chunk first) {
       }
       Result<> result = co_await send_response(c, x, *response, keep_alive, sent);
       sent.complete = result.has_value();
+      // Without a length or chunks the end of the connection is the end of the body: a cut one must not look whole.
+      if (!sent.complete) c.socket.reset_on_close();
       keep_alive = keep_alive && sent.complete;
     }
   }

@@ -21,10 +21,12 @@ inline namespace runtime {
 
 class Io;
 
-// Told when the other side is gone while nobody receives: error 0 means it ended its stream (which may be a half-close).
+// Told of what happens while nobody receives: the other side is gone (error 0 means it ended its stream, which may be a
+// half-close), or sent something. May close the socket.
 class GoneWatcher {
  public:
   virtual void gone(int error) noexcept = 0;
+  virtual void input() noexcept {}
 
  protected:
   ~GoneWatcher() = default;

@@ -175,6 +175,10 @@ void EpollIo::on_socket(SocketState& state, uint32_t events) {
     read_now(state);
     return;
   }
+  if (state.watcher && (events & EPOLLIN) && !state.ended) {
+    state.watcher->input();
+    return;
+  }
   if (state.watcher && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
     int error = 0;
     if (events & (EPOLLERR | EPOLLHUP)) {

@@ -28,6 +28,7 @@ constexpr unsigned kCompletions = 8192;
 constexpr int kGroup = 0;
 constexpr size_t kInRing = 4;                 // buffers the kernel has while few are in use: small stays in the caches
 constexpr size_t kLowBuffers = 2;             // with fewer left, received bytes are copied out at once
+constexpr size_t kSubmitBytes = 192 * 1024;   // of sends queued in a turn, beyond which they leave before its end
 constexpr size_t kHeapReceive = 16 * 1024;    // without any left, a receive goes to the heap
 
 // What a completion belongs to: a pointer with the kind in its low bits.
@@ -115,6 +116,7 @@ class UringIo final : public Io {
   io_uring ring_{};
   bool ring_open_ = false;
   int wake_fd_ = -1;
+  size_t queued_bytes_ = 0;  // of sends that were not handed over yet
   size_t dying_ = 0;  // closed states that wait for their last completion
 
   bool incremental_ = false;
@@ -249,6 +251,7 @@ void UringIo::watch_wake() noexcept {
 
 void UringIo::turn(Duration max_wait) {
   io_uring_cqe* first = nullptr;
+  queued_bytes_ = 0;
   if (max_wait <= Duration::zero()) {
     io_uring_submit_and_get_events(&ring_);
   } else {
@@ -412,6 +415,12 @@ void UringIo::queue_send(SocketState& state) noexcept {
   }
   entry->user_data = tag(&state, Op::send);
   ++state.in_flight;
+  // Much to send: now, while it is in the core's cache, rather than with the rest of the turn.
+  for (size_t i = 0; i < state.vector_count && i < 4; ++i) queued_bytes_ += state.vectors[i].iov_len;
+  if (queued_bytes_ >= kSubmitBytes) {
+    queued_bytes_ = 0;
+    io_uring_submit(&ring_);
+  }
 }
 
 void UringIo::on_send(SocketState& state, int result) {

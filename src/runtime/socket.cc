@@ -23,7 +23,11 @@ void SocketState::deliver(Chunk chunk) {
   } else {
     rest.push_back(std::move(chunk));
   }
-  if (reader) std::exchange(reader, nullptr)->io_done();
+  if (reader) {
+    std::exchange(reader, nullptr)->io_done();
+  } else if (watcher) {
+    watcher->input();
+  }
 }
 
 void SocketState::end_of_stream(int error) noexcept {
@@ -203,6 +207,11 @@ void Socket::unread(Chunk chunk) {
   state_->queued += chunk.size();
   if (!state_->first.empty()) state_->rest.insert(state_->rest.begin(), std::move(state_->first));
   state_->first = std::move(chunk);
+}
+
+void Socket::reset_on_close() noexcept {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(state_->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
 void Socket::shutdown_send() noexcept { ::shutdown(state_->fd, SHUT_WR); }

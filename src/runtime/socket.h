@@ -124,8 +124,14 @@ class Socket {
   void want_input() {
     if (!state_->has_input()) state_->io.start_recv(*state_);
   }
+  // Nothing was received and, as far as is known, nothing waits in the kernel: for connections that should be silent.
+  bool quiet() {
+    want_input();
+    return !state_->has_input() && !(state_->io.wants_nonblocking() && state_->readable);
+  }
   void watch(GoneWatcher* watcher) noexcept { state_->watcher = watcher; }
   void shutdown_send() noexcept;
+  void reset_on_close() noexcept;  // the other side learns that what it got is not all
   void close() noexcept;
 
  private:

@@ -70,7 +70,8 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
     while (http::ClientConnection* connection = newest_) {
       unlink(*connection);
       std::unique_ptr<http::ClientConnection> owned(connection);
-      if (!owned->socket.has_input()) return owned;
+      // What it sent unasked would be taken for the answer to the next request.
+      if (owned->socket.quiet()) return owned;
     }
     return nullptr;
   }

@@ -91,7 +91,7 @@ std::expected<std::optional<int64_t>, Fault> read_expiry(const Json& value, int6
   if (value.is_null()) return std::optional<int64_t>();
   std::optional<int64_t> time;
   if (value.is_string()) time = parse_time(value.get_ref<const std::string&>());
-  if (!time) return fault("expires_at", "The time must be written as in 2030-01-31T12:00:00Z.");
+  if (!time) return fault("expires_at", "The time must be written as in 2030-01-31T12:00:00Z and lie before 2255.");
   if (*time <= now) return fault("expires_at", "The time must be in the future.");
   return time;
 }

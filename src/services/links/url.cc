@@ -41,7 +41,11 @@ Result<UrlHost> check_url(std::string_view url) {
   const bool http = starts_with_nocase(url, "http://");
   if (!http && !starts_with_nocase(url, "https://")) return refuse("The URL must begin with http:// or https://.");
   std::string_view rest = url.substr(http ? 7 : 8);
-  rest = rest.substr(0, rest.find_first_of("/\\?#"));
+  // Some readers end the host at a backslash, some do not: a link must not lead to two places.
+  if (rest.substr(0, rest.find_first_of("/?#")).find('\\') != std::string_view::npos) {
+    return refuse("The URL has a backslash in its host.");
+  }
+  rest = rest.substr(0, rest.find_first_of("/?#"));
   if (rest.find('@') != std::string_view::npos) return refuse("The URL has a user name before its host.");
 
   UrlHost out;
