@@ -147,6 +147,7 @@ class Faults(unittest.TestCase):
         self.assertEqual(node.ask(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200)
 
     def holds(self, node, link, fault, repair):
+        self.assertEqual(len(node.listed()), 1)
         made = {node.make(URL)["code"] for _ in range(50)}
         followed = follow_together(node, [link["code"]], 5)
         fault()
@@ -177,6 +178,19 @@ class Faults(unittest.TestCase):
         node.command = ["sh", "-c", 'trap "" XFSZ && exec "$@"', "sh", *node.command]
         with node:
             self.holds(node, node.make(URL), lambda: self.limit_files(node, 0), lambda: self.limit_files(node, "unlimited"))
+
+    def test_the_first_read_works_though_no_write_does(self):
+        node = LinksNode()
+        node.command = ["sh", "-c", 'trap "" XFSZ && exec "$@"', "sh", *node.command]
+        with node:
+            node.make(URL, alias="before")
+            node.kill()
+            node.start()
+            self.limit_files(node, 0)
+            self.refused(self.until_refused(node))
+            self.assertEqual(node.follow("before"), (302, URL))
+            self.assertEqual(node.follow("never-made")[0], 404)
+            self.assertEqual(node.link("before")["url"], URL)
 
     def test_a_limit_on_file_sizes_does_not_end_the_node(self):
         with LinksNode() as node:
