@@ -90,6 +90,32 @@ class Clicks(unittest.TestCase):
                 self.assertEqual(clicks(node), followed)
             self.assertEqual(followed, 2400)
 
+    def test_a_stop_amid_traffic_counts_each_redirect_that_was_answered(self):
+        with LinksNode() as node:
+            code = node.make(URL)["code"]
+            answered = [0] * 8
+            broken = [0] * 8
+
+            def one(number):
+                with node.client() as client:
+                    try:
+                        while answered[number] < 100_000:
+                            status, _ = node.follow(code, client=client)
+                            answered[number] += status == 302
+                    except (EOFError, OSError):
+                        broken[number] = 1  # this one may have been counted, though its answer was not read
+
+            threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            until(lambda: min(answered) > 50, "traffic")
+            self.assertEqual(node.stop(), 0, node.errors_before)
+            for thread in threads:
+                thread.join()
+            node.start()
+            self.assertGreaterEqual(clicks(node), sum(answered))
+            self.assertLessEqual(clicks(node), sum(answered) + sum(broken))
+
     def test_a_crash_loses_only_what_was_not_counted_yet(self):
         with LinksNode() as node:
             codes = [node.make(f"{URL}{number}")["code"] for number in range(10)]
@@ -195,6 +221,7 @@ class Faults(unittest.TestCase):
     def test_a_limit_on_file_sizes_does_not_end_the_node(self):
         with LinksNode() as node:
             link = node.make(URL)
+            node.listed()
             self.limit_files(node, 0)
             self.refused(self.until_refused(node))
             self.reads_go_on(node, link)
