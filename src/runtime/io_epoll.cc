@@ -173,6 +173,9 @@ void EpollIo::on_socket(SocketState& state, uint32_t events) {
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) state.ended = true;
   if (state.reader) {
     read_now(state);
+    // An end that came with the bytes has no event of its own: who does not read on hears of it now.
+    if (state.closed || state.reader || !state.ended || state.eof || state.recv_error != 0) return;
+    if (state.watcher) state.watcher->gone(0);
     return;
   }
   if (state.watcher && (events & EPOLLIN) && !state.ended) {
@@ -228,7 +231,10 @@ void EpollIo::start_recv(SocketState& state) {
     later_.push_back(&state);
     return;
   }
+  // The caller sees what came. The watcher must not hear of it from in here: it may destroy the coroutine that is asking.
+  GoneWatcher* const watcher = std::exchange(state.watcher, nullptr);
   read_now(state);
+  state.watcher = watcher;
 }
 
 void EpollIo::start_send(SocketState& state) {

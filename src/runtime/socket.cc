@@ -239,6 +239,10 @@ Task<Result<>> Socket::send_file(int file, uint64_t offset, uint64_t size, Durat
     if (sent == 0) co_return fail(Code::data_loss, "the file became shorter while it was sent");
     if (sent < 0 && error != EAGAIN && error != EINTR) co_return fail(errno_error("send file", error));
     if (size == 0) break;
+    if (sent > 0) {  // not full yet: the kernel would announce no room, for there is some
+      co_await yield();
+      continue;
+    }
     auto room = co_await WritableAwaiter(*state_, 0, after(Loop::current().now(), idle_timeout));
     CO_TRY_VOID(std::move(room));
   }

@@ -120,7 +120,8 @@ class Socket {
   bool has_input() const noexcept { return state_->has_input(); }  // recv() would not wait
   bool has_bytes() const noexcept { return state_->queued > 0; }
   bool at_end() const noexcept { return state_->queued == 0 && (state_->eof || state_->recv_error != 0); }
-  // Asks for input even though nobody waits for it, so that the watcher learns of the other side's end.
+  // Asks for input even though nobody waits for it, so that the watcher learns of the other side's end. The watcher is called from
+  // the top of the loop only: what is there already shows in has_input().
   void want_input() {
     if (!state_->has_input()) state_->io.start_recv(*state_);
   }

@@ -1,6 +1,8 @@
 // The same behaviours on both backends.
 #include "runtime/socket.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -122,6 +124,44 @@ TEST_P(OnBothBackends, AReaderThatDoesNotReadStopsTheSender) {
   EXPECT_EQ(text->size(), 16U << 20);
 }
 
+// A reader that takes everything at once: the kernel's buffer is never full, so no edge announces room.
+TEST_P(OnBothBackends, AFileGoesOutWholeToAFastReader) {
+  const std::string path = testing::TempDir() + "trellis_send_file_" + std::to_string(::getpid());
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  ASSERT_GE(file, 0);
+  ::unlink(path.c_str());
+  ASSERT_EQ(::ftruncate(file, 9 << 20), 0);
+  const int listening = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  ASSERT_EQ(::bind(listening, reinterpret_cast<sockaddr*>(&address), length), 0);
+  ASSERT_EQ(::listen(listening, 1), 0);
+  ::getsockname(listening, reinterpret_cast<sockaddr*>(&address), &length);
+  const int near = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int room = 8 << 20;
+  ::setsockopt(near, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+  ASSERT_EQ(::connect(near, reinterpret_cast<sockaddr*>(&address), length), 0);
+  const int far = ::accept(listening, nullptr, nullptr);
+  ::close(listening);
+  if (loop_->io().wants_nonblocking()) {
+    ::fcntl(near, F_SETFL, O_NONBLOCK);
+    ::fcntl(far, F_SETFL, O_NONBLOCK);
+  }
+  Socket a = Socket::adopt(near);
+  Socket b = Socket::adopt(far);
+  TaskGroup group;
+  Result<> sent = fail(Code::internal, "not yet");
+  group.spawn(into(a.send_file(file, 0, 9 << 20, std::chrono::milliseconds(500)), sent));
+  auto text = fakes::run_task(*loop_, receive(b, 9 << 20, soon()));
+  ASSERT_TRUE(text);
+  EXPECT_EQ(text->size(), 9U << 20);
+  while (group.size() > 0) loop_->run_once(std::chrono::milliseconds(10));
+  EXPECT_TRUE(sent) << sent.error().to_string();
+  ::close(file);
+}
+
 class Watch final : public GoneWatcher {
  public:
   void gone(int error) noexcept override {
@@ -142,6 +182,27 @@ TEST_P(OnBothBackends, AWatcherLearnsThatThePeerLeft) {
   a.close();
   for (int i = 0; i < 10 && watch.times == 0; ++i) loop_->run_once(std::chrono::milliseconds(10));
   EXPECT_GE(watch.times, 1);
+}
+
+// The end is in the kernel but not announced yet when the reader asks: the reader learns it, and nobody is called from inside.
+TEST_P(OnBothBackends, AWatcherIsNeverCalledFromInsideAReceive) {
+  for (const bool reset : {false, true}) {
+    auto [a, b] = pair();
+    Watch watch;
+    b.watch(&watch);
+    loop_->run_once(Duration::zero());
+    if (reset) {
+      const std::string unread = "never read, so closing resets";
+      ASSERT_EQ(::send(b.fd(), unread.data(), unread.size(), 0), static_cast<ssize_t>(unread.size()));
+    }
+    a.close();
+    if (!loop_->io().wants_nonblocking()) loop_->run_once(Duration::zero());  // submits the close
+    const int before = watch.times;
+    Task<Result<std::string>> reading = receive(b, 1, soon());
+    reading.start();
+    EXPECT_EQ(watch.times, before);
+    while (!reading.done()) loop_->run_once(std::chrono::milliseconds(10));
+  }
 }
 
 Task<Result<int>> doubled(int x) {
