@@ -266,7 +266,7 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
       co_return response;
     }
     if (!chunk.empty()) socket.unread(std::move(chunk));
-    if (framing.body == BodyKind::none) {
+    if (framing.body == BodyKind::none || (framing.body == BodyKind::length && framing.length == 0)) {
       // The upstream answered without a body while the request's is still coming: nothing more to read, drop both.
       co_return response;
     }

@@ -25,7 +25,7 @@ constexpr size_t kCopyBody = 4096;             // a body up to this is copied be
 constexpr size_t kSendSlice = 256 * 1024;      // of a body in memory, each with a time limit of its own
 constexpr size_t kGatherPieces = 8;             // of a pulled body, sent together
 constexpr uint64_t kDrainBody = 64 * 1024;     // what is left of a request's body and is read to keep the connection
-constexpr size_t kLingerBytes = 256 * 1024;    // read and dropped after an answer that closes
+constexpr size_t kLingerBytes = 16 * 1024 * 1024;  // read and dropped after an answer that closes, within kLingerTime
 constexpr auto kLingerTime = std::chrono::seconds(2);
 constexpr int kExchangesBeforeYield = 32;      // of one connection that pipelines
 
@@ -304,8 +304,10 @@ bool worth_draining(const Exchange& x) noexcept {
 }
 
 // Before the answer to a request whose body nobody read: what has already come of it is read, so that a malformed body is
-// refused and not answered. Waits for nothing. False: malformed.
+// refused and not answered. Waits for nothing. Not of a body that somebody reads: an upstream may answer while it is still being
+// sent. False: malformed.
 bool rest_is_sound(Connection& c, Exchange& x) {
+  if (x.body.taken) return true;
   uint64_t seen = 0;
   while (body_left(x) && !x.body.continue_wanted && x.request.body && c.socket.has_bytes() && seen <= kDrainBody) {
     Task<Result<Chunk>> reading = x.request.body->read(kNever);
@@ -332,6 +334,7 @@ Task<Result<>> send_response(Connection& c, Exchange& x, Response& response, boo
     TRELLIS_ASSERT(write_response_head(out, response, head) == H1Error::none);
   }
   keep_alive = head.framing.keep_alive;
+  x.body.continue_wanted = false;  // too late for it: the final answer is on its way
   sent.status = response.status;
   sent.first_byte = Loop::current().exact_now();
 
@@ -436,9 +439,31 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     x.request.body = std::make_unique<RequestBody>(x);
   }
 
-  ++c.server.in_flight;
   bool keep_alive = true;
   Sent sent;
+  // Also when this coroutine is destroyed in the middle, at the end of a drain: what counts requests must come down again.
+  struct InFlight {
+    Connection& c;
+    Exchange& x;
+    Sent& sent;
+    InFlight(Connection& connection, Exchange& exchange_now, Sent& sent_now) noexcept
+        : c(connection), x(exchange_now), sent(sent_now) {
+      ++c.server.in_flight;
+    }
+    ~InFlight() { end(); }
+    void end() noexcept {
+      if (over) return;
+      over = true;
+      if (sent.status == 0) {
+        sent.status = 499;
+        sent.first_byte = Loop::current().now();
+      }
+      sent.bytes_in = x.body.read;
+      x.application->finished(x.request, x.context, sent);
+      --c.server.in_flight;
+    }
+    bool over = false;
+  } in_flight(c, x, sent);
   {
     Task<Result<Response>> handling = x.application->handle(x.request, x.context);
     Result<Response> response = co_await UnlessGone<Response>(c, handling, false);
@@ -465,9 +490,7 @@ Task<bool> serve_one(Connection& c, Chunk first) {
       keep_alive = keep_alive && sent.complete;
     }
   }
-  sent.bytes_in = x.body.read;
-  x.application->finished(x.request, x.context, sent);
-  --c.server.in_flight;
+  in_flight.end();
 
   if (sent.complete && keep_alive && body_left(x)) {
     RequestBody rest(x);

@@ -1,3 +1,5 @@
+#include <sys/socket.h>
+
 #include <algorithm>
 
 #include "http/server_exchange.h"
@@ -23,14 +25,16 @@ Task<Result<Chunk>> RequestBody::read(Deadline deadline) {
   if (body.done) co_return Chunk();
   if (body.failed) co_return fail(Error(Code::cancelled, "the client's body broke off").from(Side::client));
   if (body.read == 0) body.began = Loop::current().now();
+  body.taken = true;
   if (body.continue_wanted) {
     body.continue_wanted = false;
-    std::string_view text = kContinueHead;
-    iovec vector{const_cast<char*>(text.data()), text.size()};
-    auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), exchange_.options.send_timeout));
-    if (!sent) {
+    // Without waiting: the answer may come while the body is still wanted, and there is one sender a socket. A client that
+    // takes nothing goes without; it sends its body after a while all the same (RFC 9110 §10.1.1).
+    const ssize_t sent = ::send(socket.fd(), kContinueHead.data(), kContinueHead.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0 && static_cast<size_t>(sent) < kContinueHead.size()) {  // the stream cannot be understood any more
       body.failed = true;
-      co_return fail(std::move(sent).error().clone().from(Side::client));
+      ::shutdown(socket.fd(), SHUT_RDWR);
+      co_return fail(Error(Code::cancelled, "the client takes nothing").from(Side::client));
     }
   }
   while (true) {

@@ -22,6 +22,7 @@ struct BodyProgress {
   bool done = true;
   bool failed = false;           // the rest of the connection cannot be understood
   bool continue_wanted = false;  // the client waits for 100
+  bool taken = false;            // somebody has begun to read it
   Time began{};
 };
 
