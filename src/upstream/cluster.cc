@@ -101,6 +101,11 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
     ++idle_;
     parked_.add();
     c.socket.want_input();
+    if (c.socket.has_input()) {  // it ended in this moment; on_gone is not called from inside want_input()
+      unlink(c);
+      delete &c;
+      return;
+    }
     if (sweep_.due() == kNever) sweep_.set(Loop::current().timers(), after(c.idle_since, limits_.idle_time));
   }
   void close_idle() noexcept {
@@ -197,6 +202,7 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     ~Limited() { context.deadline = before; }
   } limited{context, context.deadline};
   context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
+  if (pools_.empty()) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
   std::optional<Error> last;
   const size_t first = next_;
   next_ = (next_ + 1) % pools_.size();
@@ -220,7 +226,6 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     }
     if (last->retry() != Retry::yes) break;  // yes: nothing was sent
   }
-  if (!last) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
   co_return fail(*std::move(last));
 }
 
