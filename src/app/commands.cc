@@ -22,6 +22,11 @@ int failed(const std::string& text) {
   return 1;
 }
 
+std::string with_newline(std::string text) {
+  if (!text.ends_with('\n')) text += '\n';
+  return text;
+}
+
 std::string percent_encoded(std::string_view text) {
   std::string out;
   for (const unsigned char c : text) {
@@ -36,6 +41,23 @@ std::string percent_encoded(std::string_view text) {
   return out;
 }
 
+// Members of an answer, whatever its shape: another server may be on the port.
+std::string text_of(const json& object, const char* name) {
+  if (!object.is_object()) return {};
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+double number_of(const json& object, const char* name) {
+  if (!object.is_object()) return 0;
+  const auto found = object.find(name);
+  return found != object.end() && found->is_number() ? found->get<double>() : 0;
+}
+json list_of(const json& object, const char* name) {
+  if (!object.is_object()) return json::array();
+  const auto found = object.find(name);
+  return found != object.end() && found->is_array() ? *found : json::array();
+}
+
 // The answer's JSON, or the problem in words on stderr and nothing.
 json answer_of(const Result<CallAnswer>& answer, bool& good) {
   good = false;
@@ -46,13 +68,13 @@ json answer_of(const Result<CallAnswer>& answer, bool& good) {
   json body = json::parse(answer->body, nullptr, false);
   if (answer->status >= 400) {
     std::string text = "the node answered " + std::to_string(answer->status);
-    if (body.is_object() && body.contains("detail")) text = body.value("detail", text);
-    if (body.is_object() && body.contains("field")) text += " (" + body.value("field", std::string()) + ")";
+    if (const std::string detail = text_of(body, "detail"); !detail.empty()) text = detail;
+    if (const std::string field = text_of(body, "field"); !field.empty()) text += " (" + field + ")";
     failed(text);
     return {};
   }
-  if (body.is_discarded()) {
-    failed("the node's answer is no JSON");
+  if (!body.is_object()) {
+    failed("what answers there is no Trellis node: its answer is no JSON object");
     return {};
   }
   good = true;
@@ -60,8 +82,7 @@ json answer_of(const Result<CallAnswer>& answer, bool& good) {
 }
 
 void print_link(const json& link) {
-  std::printf("%-40s %8lld  %s\n", link.value("short_url", std::string()).c_str(),
-              static_cast<long long>(link.value("clicks", int64_t{0})), link.value("url", std::string()).c_str());
+  std::printf("%-40s %8.0f  %s\n", text_of(link, "short_url").c_str(), number_of(link, "clicks"), text_of(link, "url").c_str());
 }
 
 std::string read_file(const std::filesystem::path& path) {
@@ -86,7 +107,7 @@ int check(const CheckOptions& options) {
     writer.end_array().end_object();
     std::printf("%s\n", text.c_str());
   } else if (!config) {
-    std::fprintf(stderr, "%s\n", config.error().to_string().c_str());
+    std::fprintf(stderr, "%s", with_newline(config.error().to_string()).c_str());
   } else {
     std::printf("%s: good: %zu listeners, %zu routes, %zu upstreams, %zu services\n", options.config.c_str(),
                 config->values.listeners.size(), config->values.routes.size(), config->values.upstreams.size(),
@@ -121,25 +142,30 @@ int ctl(std::string_view verb, const CtlOptions& options) {
     return 0;
   }
   if (verb == "status") {
-    std::printf("%s, version %s, up %.0f s, %d cores on %s\n", body.value("node", "").c_str(), body.value("version", "").c_str(),
-                body.value("uptime_seconds", 0.0), body.value("cores", 0), body.value("io", "").c_str());
-    for (const json& tier : body.value("tiers", json::array())) {
+    std::printf("%s, version %s, up %.0f s, %.0f cores on %s\n", text_of(body, "node").c_str(), text_of(body, "version").c_str(),
+                number_of(body, "uptime_seconds"), number_of(body, "cores"), text_of(body, "io").c_str());
+    for (const json& tier : list_of(body, "tiers")) {
       std::string figures;
-      const json listed = tier.value("figures", json::object());
+      const json listed = tier.is_object() && tier.contains("figures") ? tier["figures"] : json::object();
       for (const auto& [name, value] : listed.items()) {
         if (!value.is_number()) continue;
         char text[96];
         std::snprintf(text, sizeof text, "  %s %.6g", name.c_str(), value.get<double>());
         figures += text;
       }
-      std::printf("%-10s%s\n", tier.value("id", "").c_str(), figures.c_str());
+      std::printf("%-10s%s\n", text_of(tier, "id").c_str(), figures.c_str());
     }
   } else if (verb == "reload") {
-    for (const json& change : body.value("changes", json::array())) std::printf("%s\n", change.get<std::string>().c_str());
-    for (const json& warning : body.value("warnings", json::array())) std::printf("warning: %s\n", warning.get<std::string>().c_str());
-    std::printf("reloaded, %zu changes\n", body.value("changes", json::array()).size());
+    const json changes = list_of(body, "changes");
+    for (const json& change : changes) {
+      if (change.is_string()) std::printf("%s\n", change.get<std::string>().c_str());
+    }
+    for (const json& warning : list_of(body, "warnings")) {
+      if (warning.is_string()) std::printf("warning: %s\n", warning.get<std::string>().c_str());
+    }
+    std::printf("reloaded, %zu changes\n", changes.size());
   } else {
-    std::printf("level %s\n", body.value("level", "").c_str());
+    std::printf("level %s\n", text_of(body, "level").c_str());
   }
   return 0;
 }
@@ -155,7 +181,7 @@ int links(std::string_view verb, const LinksOptions& options) {
     Call request{.method = "POST", .url = options.node + "/v1/links", .body = wanted.dump(-1, ' ', false, json::error_handler_t::replace)};
     const json link = answer_of(call(request), good);
     if (!good) return 1;
-    std::printf("%s\n", options.json ? link.dump(2).c_str() : link.value("short_url", "").c_str());
+    std::printf("%s\n", options.json ? link.dump(2).c_str() : text_of(link, "short_url").c_str());
     return 0;
   }
   if (verb == "show") {
@@ -183,13 +209,13 @@ int links(std::string_view verb, const LinksOptions& options) {
     if (!cursor.empty()) url += "&cursor=" + percent_encoded(cursor);
     const json page = answer_of(call({.url = url}), good);
     if (!good) return 1;
-    for (const json& link : page.value("items", json::array())) {
+    for (const json& link : list_of(page, "items")) {
       if (options.json) all.push_back(link);
       else print_link(link);
       --left;
     }
-    if (!page.contains("next") || !page["next"].is_string()) break;
-    cursor = page["next"].get<std::string>();
+    cursor = text_of(page, "next");
+    if (cursor.empty()) break;
   }
   if (options.json) std::printf("%s\n", all.dump(2).c_str());
   return 0;

@@ -119,6 +119,7 @@ std::vector<std::string_view> names_of(const Map& map) {
 }  // namespace
 
 void NodeConfig::check(config::Checker& at) const {
+  if (listeners.empty()) at.problem("", "there are no listeners: nothing could reach this node", "listeners: { web: { bind: \"127.0.0.1:8080\" } }");
   proxy::check_routes(routes, "routes", at);
   const std::vector<std::string_view> upstream_names = names_of(upstreams);
   std::vector<std::string_view> service_names;

@@ -86,6 +86,9 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
 
 Task<Result<http::Response>> Control::reload(http::RequestContext& context) {
   using Outcome = Result<ReloadReport>;
+  if (!reload_ || !node_.ready()) {
+    co_return http::problem(context.arena, 503, "not_ready", "The node is starting or stopping.", true, {});
+  }
   auto state = std::make_shared<detail::Handoff<Outcome>>();
   Loop& home = Loop::current();
   reload_([state, &home](Outcome outcome) {

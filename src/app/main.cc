@@ -45,6 +45,9 @@ int main(int argc, char** argv) {
   CLI::App* ctl_level = ctl_command->add_subcommand("loglevel", "change what the node logs");
   ctl_level->add_option("LEVEL", ctl_options.argument, "debug, info, warn, error or off")->required();
   for (CLI::App* command : {ctl_status, ctl_reload, ctl_level}) add_control(command);
+  ctl_status->footer("Example:\n  trellis ctl status --json");
+  ctl_reload->footer("Example:\n  trellis ctl reload --control 127.0.0.1:9900");
+  ctl_level->footer("Example:\n  trellis ctl loglevel debug");
   ctl_command->footer("Examples:\n  trellis ctl status\n  trellis ctl reload --control 127.0.0.1:9900\n  trellis ctl loglevel debug");
 
   LinksOptions links_options;
@@ -66,6 +69,9 @@ int main(int argc, char** argv) {
   CLI::App* links_show = links_command->add_subcommand("show", "one link with its clicks");
   links_show->add_option("CODE", links_options.code, "the code, or the short address")->required();
   for (CLI::App* command : {links_add, links_ls, links_show}) add_node(command);
+  links_add->footer("Example:\n  trellis links add https://example.com/a/long/page --alias page --expires-at 2030-01-01T00:00:00Z");
+  links_ls->footer("Example:\n  trellis links ls --search example --limit 50");
+  links_show->footer("Example:\n  trellis links show page --json");
   links_command->footer("Examples:\n  trellis links add https://example.com/a/long/page --alias page\n  trellis links ls --search example\n"
                         "  trellis links show page --node http://localhost:8080");
 
@@ -76,6 +82,7 @@ int main(int argc, char** argv) {
   reference_command->footer("Example:\n  trellis reference docs/reference");
 
   CLI::App* version_command = app.add_subcommand("version", "print the version");
+  version_command->footer("Example:\n  trellis version");
 
   try {
     app.parse(argc, argv);

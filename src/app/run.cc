@@ -123,7 +123,8 @@ int run(const RunOptions& options) {
 
   Result<LoadedConfig> config = load_config(options.config, options.sets);
   if (!config) {
-    std::fprintf(stderr, "%s\n", config.error().to_string().c_str());
+    const std::string problems = config.error().to_string();
+    std::fprintf(stderr, "%s%s", problems.c_str(), problems.ends_with('\n') ? "" : "\n");
     return 1;
   }
   start_log({.level = config->values.observe.log_level, .format = config->values.observe.log_format, .node = config->values.node});
@@ -167,7 +168,7 @@ int run(const RunOptions& options) {
   log_info("draining");
   notify_systemd("STOPPING=1");
   node.stop();
-  for (ReloadQueue::Done& done : reloads.take()) done(fail(Code::cancelled, "the node is stopping"));
+  reloads.take();  // dropped: who asked for them, and the loops they would be told on, are gone
   ::close(signal_fd);
   log_info("stopped");
   started->reset();

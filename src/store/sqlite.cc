@@ -176,9 +176,19 @@ struct SqliteStore::Impl {
 Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Metrics& metrics) {
   auto impl = std::make_shared<Impl>(std::move(options), metrics);
   TRY_VOID(impl->file_lock.take(impl->options.path + ".lock"));
-  TRY_VOID(impl->open_writer());
+  const auto at_path = [&](Result<void> result) -> Result<void> {
+    if (result) return result;
+    return fail(Error(result.error().code(), impl->options.path).because(std::move(result).error()));
+  };
+  TRY_VOID(at_path(impl->open_writer()));
   // What a crash left in the WAL goes into the file before anyone reads.
   impl->checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  // One reader from the start: the last connection to close takes the shared memory of the WAL with it, and on a disk that
+  // has turned read-only no reader could make it again.
+  auto reader = impl->open_connection(true);
+  if (!reader) return fail(Error(reader.error().code(), impl->options.path).because(std::move(reader).error()));
+  impl->readers.push_back(*std::move(reader));
+  ++impl->reader_count;
   impl->thread = std::thread([raw = impl.get()] {
     pthread_setname_np(pthread_self(), "store-writer");
     // A batch of counts is a burst of milliseconds: on a full machine it must not stand before the loops.
