@@ -41,6 +41,9 @@ Result<std::unique_ptr<Cores>> Cores::start(CoresOptions options) {
       Loop& running = *made.loop;
       ready.set_value({});
       running.run();
+      // Others may still post to this loop, and stop() may still be waking it: it goes when all have come to their end.
+      made.ended.set_value();
+      made.may_go.get_future().wait();
       made.group.reset();
       made.loop.reset();
     });
@@ -60,6 +63,8 @@ Cores::~Cores() { stop(); }
 void Cores::stop() {
   if (pool_) pool_->close();  // first: its work comes back to the loops
   for (const auto& core : cores_) core->loop->stop();
+  for (const auto& core : cores_) core->ended.get_future().wait();
+  for (const auto& core : cores_) core->may_go.set_value();
   for (const auto& core : cores_) core->thread.join();
   cores_.clear();
   pool_.reset();

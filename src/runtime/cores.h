@@ -64,6 +64,8 @@ class Cores {
     std::thread thread;
     std::unique_ptr<Loop> loop;
     std::unique_ptr<TaskGroup> group;
+    std::promise<void> ended;   // its loop runs no more
+    std::promise<void> may_go;  // nor does any other
   };
   Cores() = default;
   template <class R>

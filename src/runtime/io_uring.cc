@@ -234,6 +234,7 @@ void UringIo::provide(ProvidedBuffer& buffer) noexcept {
 
 UringIo::~UringIo() {
   if (ring_open_) {
+    io_uring_submit(&ring_);  // closes that were queued since the last turn
     for (int patience = 100; dying_ > 0 && patience > 0; --patience) turn(std::chrono::milliseconds(10));
     ring_open_ = false;
     io_uring_queue_exit(&ring_);
