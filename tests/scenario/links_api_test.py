@@ -32,6 +32,7 @@ BAD_URLS = (
     "https://example.com:99999999999/", "https://example.com:-1/", "https://[::1/", "https://[g::1]/", "https://[]/",
     "https://.", "https://example.com/" + "x" * 8173, "http://go.test/loop", "http://GO.TEST:80/loop", "http://go.test./loop",
     "https://go.test/loop", "https:\\\\example.com",
+    "https://example.com\\@other/", "https://example.com\\path",
 )
 
 # Each is kept byte for byte and leads to exactly this.
