@@ -60,6 +60,10 @@ void LinksConfig::check(config::Checker& at) const {
   if (!is_redirect_status(status)) at.problem("status", "must be 301, 302, 307 or 308");
   if (const Result<UrlHost> host = check_url(base_url); !host) at.problem("base_url", host.error().what());
   if (base_url.find_first_of("?#") != std::string::npos) at.problem("base_url", "must have no query and no fragment");
+  const size_t path = base_url.find('/', base_url.find("//") + 2);
+  if (path != std::string::npos && path + 1 < base_url.size()) {
+    at.problem("base_url", "must have no path: codes stand right behind the host", "give the links a host of their own");
+  }
 }
 
 // --- Life ---
