@@ -257,11 +257,15 @@ class Client:
         return True
 
     def take(self, size):
-        while len(self.rest) < size:
+        pieces, left = [], size
+        while len(self.rest) < left:
+            pieces.append(self.rest)
+            left -= len(self.rest)
+            self.rest = b""
             if not self.more():
-                raise EOFError(f"{size - len(self.rest)} bytes missing")
-        data, self.rest = self.rest[:size], self.rest[size:]
-        return data
+                raise EOFError(f"{left} bytes missing")
+        data, self.rest = self.rest[:left], self.rest[left:]
+        return b"".join(pieces) + data
 
     def take_until(self, mark):
         while mark not in self.rest:
@@ -271,10 +275,12 @@ class Client:
         return data
 
     def to_the_end(self):
+        pieces = [self.rest]
+        self.rest = b""
         while self.more():
-            pass
-        data, self.rest = self.rest, b""
-        return data
+            pieces.append(self.rest)
+            self.rest = b""
+        return b"".join(pieces)
 
     def at_end(self):
         """Is the stream over, with nothing left?"""
