@@ -267,6 +267,25 @@ def test_a_stop_under_load_loses_no_request_that_was_taken(io):
     assert taken - answered == set()
 
 
+def test_a_stopping_node_takes_no_new_connections(io):
+    go_on = threading.Event()
+
+    def talk(connection, _):
+        if node.read_request(node.Reader(connection)):
+            go_on.wait(10)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+
+    with node.RawServer(talk) as upstream, node.Node(config(upstream.host), io=io) as running:
+        with node.Client(running.address()) as client:
+            client.send(get(b"/slow"))
+            node.until(lambda: upstream.accepted, "the request at the upstream")
+            running.signal(signal.SIGTERM)
+            node.until(lambda: refuses(running.address()), "the listener to close", 5)
+            go_on.set()
+            assert client.answer().body == b"good"
+        assert running.process.wait(10) == 0
+
+
 def test_a_stop_does_not_wait_for_ever(io):
     def talk(connection, _):
         with contextlib.suppress(OSError):

@@ -1,4 +1,5 @@
 """Clients that are slow, greedy or gone, and bodies that are large: limits hold, memory does not grow, nothing is left over."""
+import concurrent.futures
 import contextlib
 import hashlib
 import socket
@@ -294,3 +295,33 @@ def test_a_hundred_megabytes_arrive_as_they_were_sent(system, framing):
         client.send(get(b"/fixed"))
         assert client.answer().body == b"ok"
     assert most - before < 16 * MIB
+
+
+def test_both_directions_at_once(system):
+    proxy, _ = system
+    piece, times = PATTERN[:65_537], 300
+
+    def one(framing):
+        with node.Client(proxy.address("patient"), timeout=60) as client:
+            head = b"POST /echo HTTP/1.1\r\nHost: h\r\n"
+
+            def send():
+                if framing == "length":
+                    client.send(head + b"Content-Length: %d\r\n\r\n" % (len(piece) * times))
+                    for _ in range(times):
+                        client.send(piece)
+                else:
+                    client.send(head + b"Transfer-Encoding: chunked\r\n\r\n")
+                    for _ in range(times):
+                        client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    client.send(b"0\r\n\r\n")
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            answer = client.answer()
+            sender.join()
+            assert hashlib.sha256(answer.body).digest() == hashlib.sha256(piece * times).digest()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(one, framing) for framing in ("length", "chunks") * 2]:
+            done.result()

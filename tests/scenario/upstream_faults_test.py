@@ -292,6 +292,32 @@ def test_a_broken_head_on_a_used_connection_is_no_reason_to_repeat(io):
         assert len(upstream.requests) == 2
 
 
+@pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b"x", b"\r\n"])
+def test_an_unasked_answer_is_nobodys(io, extra):
+    """What comes on an idle connection must not become the answer to the next request."""
+    idle, sent = threading.Event(), threading.Event()
+
+    def talk(connection, _):
+        reader = node.Reader(connection)
+        while request := node.read_request(reader):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+            if request.target == b"/and-more":
+                idle.wait(10)  # until the client has the answer, so that this comes to an idle connection
+                connection.sendall(extra)
+                sent.set()
+
+    with node.RawServer(talk) as upstream, node.Node(ONE_CORE.format(host=upstream.host), io=io, cores=1) as proxy:
+        with node.Client(proxy.address()) as client:
+            client.send(b"GET /and-more HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert client.answer().body == b"good"
+            idle.set()
+            assert sent.wait(10)
+            for _ in range(3):
+                client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                answer = client.answer()
+                assert (answer.status, answer.body) == (200, b"good")
+
+
 def test_an_upstream_that_is_not_there(io):
     with socket.create_server(("127.0.0.1", 0)) as free:
         host = "127.0.0.1:%d" % free.getsockname()[1]
@@ -311,3 +337,24 @@ def test_another_host_takes_over_from_one_that_is_not_there(io):
                 client.send(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello")
                 assert client.answer().status == 200
         assert [one.body for one in upstream.requests] == [b"hello"] * 10
+
+
+@pytest.mark.parametrize("how", ["length", "chunks"])
+def test_a_client_of_http_1_0_can_tell_a_cut_answer(io, how):
+    """It has no chunks, so that only a reset can say that the answer is not whole."""
+    head = b"Content-Length: 100\r\n\r\n" if how == "length" else b"Transfer-Encoding: chunked\r\n\r\n5\r\n"
+
+    def talk(connection, _):
+        if node.read_request(node.Reader(connection)):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"hello")
+
+    with node.RawServer(talk) as upstream, node.Node(ONE_CORE.format(host=upstream.host), io=io, cores=1) as proxy:
+        with node.Client(proxy.address()) as client:
+            client.send(b"GET / HTTP/1.0\r\n\r\n")
+            received, reset = b"", False
+            try:
+                while data := client.socket.recv(65536):
+                    received += data
+            except ConnectionResetError:
+                reset = True
+            assert reset or b"Content-Length: 100" in received or b" 502 " in received, received
