@@ -136,6 +136,14 @@ void NodeConfig::check(config::Checker& at) const {
       at.must_be_known("services." + entry.name + ".cache", "cache", links->cache, names_of(caches));
     }
   }
+  // SO_REUSEPORT would let them share it, and each connection would reach one of them by chance.
+  std::map<std::string, std::string> binds;
+  if (control.port != 0) binds.emplace(control.to_text(), "control");
+  for (const auto& [name, listener] : listeners) {
+    if (listener.bind.port == 0) continue;
+    const auto [taken, added] = binds.emplace(listener.bind.to_text(), "listeners." + name);
+    if (!added) at.problem("listeners." + name + ".bind", taken->second + " has the same address", "one address, one listener");
+  }
   std::set<std::string> paths;
   for (const auto& [name, store] : stores) {
     if (!paths.insert(store.path).second) at.problem("stores." + name, "another store has the same file", "one file, one store");
