@@ -344,6 +344,11 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
     auto address = net::parse_address(config.bind.to_text());
     if (!address) return give_up(Error(Code::invalid_argument, "listeners." + name).because(std::move(address).error()));
     listening.address = *address;
+    if (sockets.empty()) {  // at the start; later the port may be one of our own that is just going
+      if (auto free = net::probe_free(*address); !free) {
+        return give_up(Error(free.error().code(), "listeners." + name).because(std::move(free).error()));
+      }
+    }
     for (size_t core = 0; core < cores->size(); ++core) {
       auto fd = net::listen_tcp(listening.address);
       if (!fd) {
@@ -560,7 +565,14 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
     return fail(std::move(first).error());
   }
   auto address = net::parse_address(control_bind.to_text());
-  Result<int> fd = address ? net::listen_tcp(*address) : Result<int>(fail(std::move(address).error()));
+  Result<int> fd = 0;
+  if (!address) {
+    fd = fail(std::move(address).error());
+  } else if (auto free = net::probe_free(*address); !free) {
+    fd = fail(std::move(free).error());
+  } else {
+    fd = net::listen_tcp(*address);
+  }
   if (!fd) {
     Error error = Error(fd.error().code(), "control").because(std::move(fd).error());
     node->stop();

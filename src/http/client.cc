@@ -36,7 +36,9 @@ struct Pump {
 
 // Ends quietly when the upstream stops taking: it may have answered early, and the reader will see.
 Task<> pump_body(Pump& pump, Socket& socket, BodyReader& body, Arena& arena, bool chunked, Duration idle) {
-  while (true) {
+  for (uint32_t pieces = 1;; ++pieces) {
+    // A client may send a body in chunks of a byte: others get their turn in between.
+    if (pieces % 64 == 0) co_await yield();
     pump.started_reading = true;
     Result<Chunk> piece = co_await body.read(kNever);
     if (!piece) {

@@ -98,6 +98,19 @@ Address local_of(int fd) noexcept {
   return address;
 }
 
+Result<> probe_free(const Address& address) {
+  if (address.port() == 0) return {};
+  const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail(errno_error("socket", errno));
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  const bool is_free = ::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0;
+  const int error = errno;
+  ::close(fd);
+  if (is_free) return {};
+  return fail(errno_error("listen on " + address.to_string(), error));
+}
+
 Result<int> listen_tcp(const Address& address, int backlog) {
   const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return fail(errno_error("socket", errno));

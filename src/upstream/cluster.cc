@@ -201,7 +201,8 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     Deadline before;
     ~Limited() { context.deadline = before; }
   } limited{context, context.deadline};
-  context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
+  // A body takes the time that its client takes, and has limits of its own.
+  if (!request.body) context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
   if (pools_.empty()) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
   std::optional<Error> last;
   const size_t first = next_;

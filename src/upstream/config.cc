@@ -21,7 +21,7 @@ config::Fields<TimeoutConfig> TimeoutConfig::fields() {
   return {{"connect", "for a new connection", &TimeoutConfig::connect, config::range(1ms, 5min)},
           {"first_byte", "from the end of the request to the head of the answer", &TimeoutConfig::first_byte,
            config::range(1ms, 24h)},
-          {"total", "from the first attempt to the head of the answer, repeats included", &TimeoutConfig::total, config::range(1ms, 24h)},
+          {"total", "from the first attempt to the head of the answer, repeats included; not for requests with a body", &TimeoutConfig::total, config::range(1ms, 24h)},
           {"idle", "between two pieces of a body, either way", &TimeoutConfig::idle, config::range(1ms, 24h)}};
 }
 
