@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "../tests/unit/config/demo_schema.h"
 #include "config/diff.h"
 #include "config/fields.h"
-#include "../tests/unit/config/demo_schema.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::config;

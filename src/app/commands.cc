@@ -82,7 +82,8 @@ json answer_of(const Result<CallAnswer>& answer, bool& good) {
 }
 
 void print_link(const json& link) {
-  std::printf("%-40s %8.0f  %s\n", text_of(link, "short_url").c_str(), number_of(link, "clicks"), text_of(link, "url").c_str());
+  std::printf("%-40s %8.0f  %s\n", text_of(link, "short_url").c_str(), number_of(link, "clicks"),
+              text_of(link, "url").c_str());
 }
 
 std::string read_file(const std::filesystem::path& path) {
@@ -142,8 +143,9 @@ int ctl(std::string_view verb, const CtlOptions& options) {
     return 0;
   }
   if (verb == "status") {
-    std::printf("%s, version %s, up %.0f s, %.0f cores on %s\n", text_of(body, "node").c_str(), text_of(body, "version").c_str(),
-                number_of(body, "uptime_seconds"), number_of(body, "cores"), text_of(body, "io").c_str());
+    std::printf("%s, version %s, up %.0f s, %.0f cores on %s\n", text_of(body, "node").c_str(),
+                text_of(body, "version").c_str(), number_of(body, "uptime_seconds"), number_of(body, "cores"),
+                text_of(body, "io").c_str());
     for (const json& tier : list_of(body, "tiers")) {
       std::string figures;
       const json listed = tier.is_object() && tier.contains("figures") ? tier["figures"] : json::object();
@@ -178,7 +180,9 @@ int links(std::string_view verb, const LinksOptions& options) {
     if (!options.title.empty()) wanted["title"] = options.title;
     if (!options.expires_at.empty()) wanted["expires_at"] = options.expires_at;
     if (options.status != 0) wanted["status"] = options.status;
-    Call request{.method = "POST", .url = options.node + "/v1/links", .body = wanted.dump(-1, ' ', false, json::error_handler_t::replace)};
+    Call request{.method = "POST",
+                 .url = options.node + "/v1/links",
+                 .body = wanted.dump(-1, ' ', false, json::error_handler_t::replace)};
     const json link = answer_of(call(request), good);
     if (!good) return 1;
     std::printf("%s\n", options.json ? link.dump(2).c_str() : text_of(link, "short_url").c_str());
@@ -193,7 +197,8 @@ int links(std::string_view verb, const LinksOptions& options) {
       std::printf("%s\n", link.dump(2).c_str());
       return 0;
     }
-    for (const char* name : {"short_url", "url", "title", "status", "clicks", "created_at", "updated_at", "expires_at"}) {
+    for (const char* name :
+         {"short_url", "url", "title", "status", "clicks", "created_at", "updated_at", "expires_at"}) {
       if (!link.contains(name) || link[name].is_null() || link[name] == "") continue;
       const std::string value = link[name].is_string() ? link[name].get<std::string>() : link[name].dump();
       std::printf("%-11s %s\n", name, value.c_str());
@@ -210,8 +215,10 @@ int links(std::string_view verb, const LinksOptions& options) {
     const json page = answer_of(call({.url = url}), good);
     if (!good) return 1;
     for (const json& link : list_of(page, "items")) {
-      if (options.json) all.push_back(link);
-      else print_link(link);
+      if (options.json)
+        all.push_back(link);
+      else
+        print_link(link);
       --left;
     }
     cursor = text_of(page, "next");

@@ -1,4 +1,5 @@
-// The commands beside `run`: each takes its options, prints, and gives the process's exit code (0 good, 1 failed, 2 wrong use).
+// The commands beside `run`: each takes its options, prints, and gives the process's exit code (0 good, 1 failed, 2
+// wrong use).
 #pragma once
 
 #include <string>

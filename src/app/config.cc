@@ -14,18 +14,24 @@ using namespace std::chrono_literals;
 
 config::Fields<ListenerConfig> ListenerConfig::fields() {
   return {
-      {"bind", "address and port; 0.0.0.0 is every IPv4 interface, port 0 any free one", &ListenerConfig::bind, config::kRequired},
-      {"idle_timeout", "how long a connection may stay without a request", &ListenerConfig::idle_timeout, config::range(1s, 24h)},
-      {"head_timeout", "for a request's whole head, from its first byte", &ListenerConfig::head_timeout, config::range(100ms, 10min)},
-      {"body_timeout", "between two pieces of a request's body", &ListenerConfig::body_timeout, config::range(100ms, 1h)},
-      {"min_body_rate", "bytes a second that a body must keep up once body_timeout has passed; 0: any", &ListenerConfig::min_body_rate,
-       config::unit("bytes/s")},
-      {"send_timeout", "how long a client may take nothing of its answer", &ListenerConfig::send_timeout, config::range(100ms, 1h)},
-      {"half_close_grace", "how long a request goes on waiting after its client ended its stream", &ListenerConfig::half_close_grace,
-       config::range(0ms, 1h)},
+      {"bind", "address and port; 0.0.0.0 is every IPv4 interface, port 0 any free one", &ListenerConfig::bind,
+       config::kRequired},
+      {"idle_timeout", "how long a connection may stay without a request", &ListenerConfig::idle_timeout,
+       config::range(1s, 24h)},
+      {"head_timeout", "for a request's whole head, from its first byte", &ListenerConfig::head_timeout,
+       config::range(100ms, 10min)},
+      {"body_timeout", "between two pieces of a request's body", &ListenerConfig::body_timeout,
+       config::range(100ms, 1h)},
+      {"min_body_rate", "bytes a second that a body must keep up once body_timeout has passed; 0: any",
+       &ListenerConfig::min_body_rate, config::unit("bytes/s")},
+      {"send_timeout", "how long a client may take nothing of its answer", &ListenerConfig::send_timeout,
+       config::range(100ms, 1h)},
+      {"half_close_grace", "how long a request goes on waiting after its client ended its stream",
+       &ListenerConfig::half_close_grace, config::range(0ms, 1h)},
       {"max_connections", "open at once on one core; more are closed at once", &ListenerConfig::max_connections,
        config::range(1, 10'000'000)},
-      {"max_head", "a request's start line and fields", &ListenerConfig::max_head, config::size(1 * config::kKiB, 1 * config::kMiB)},
+      {"max_head", "a request's start line and fields", &ListenerConfig::max_head,
+       config::size(1 * config::kKiB, 1 * config::kMiB)},
       {"max_start_line", "a request's first line", &ListenerConfig::max_start_line,
        config::size(256, 64 * config::kKiB)},
       {"max_fields", "header fields of a request", &ListenerConfig::max_fields, config::range(10, 1000)},
@@ -34,7 +40,8 @@ config::Fields<ListenerConfig> ListenerConfig::fields() {
 
 void ListenerConfig::check(config::Checker& at) const {
   if (auto address = net::parse_address(bind.to_text()); !address) {
-    at.problem("bind", address.error().to_string(), "listen on a numeric address, on localhost, or on 0.0.0.0 for every interface");
+    at.problem("bind", address.error().to_string(),
+               "listen on a numeric address, on localhost, or on 0.0.0.0 for every interface");
   }
 }
 
@@ -54,7 +61,8 @@ http::ServerOptions ListenerConfig::server_options(const std::string& name) cons
 
 config::Fields<CacheConfig> CacheConfig::fields() {
   return {{"memory", "bytes it may hold", &CacheConfig::memory, config::size(1 * config::kMiB, 1024 * config::kGiB)},
-          {"policy", "what is evicted first", &CacheConfig::policy, config::one_of<CachePolicy>({{"s3fifo", CachePolicy::s3fifo}})}};
+          {"policy", "what is evicted first", &CacheConfig::policy,
+           config::one_of<CachePolicy>({{"s3fifo", CachePolicy::s3fifo}})}};
 }
 
 Result<StoreConfig> StoreConfig::from_text(std::string_view text) {
@@ -76,18 +84,25 @@ config::Fields<AccessLogSettings> AccessLogSettings::fields() {
 config::Fields<ObserveConfig> ObserveConfig::fields() {
   return {{"access_log", "a line for every request; absent: none", &ObserveConfig::access_log},
           {"log_level", "of the node's own log, on standard error", &ObserveConfig::log_level,
-           config::one_of<LogLevel>({{"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warn", LogLevel::warn},
-                                     {"error", LogLevel::error}, {"off", LogLevel::off}})},
+           config::one_of<LogLevel>({{"debug", LogLevel::debug},
+                                     {"info", LogLevel::info},
+                                     {"warn", LogLevel::warn},
+                                     {"error", LogLevel::error},
+                                     {"off", LogLevel::off}})},
           {"log_format", "automatic: text on a terminal, JSON elsewhere", &ObserveConfig::log_format,
-           config::one_of<LogFormat>({{"automatic", LogFormat::automatic}, {"text", LogFormat::text}, {"json", LogFormat::json}})}};
+           config::one_of<LogFormat>(
+               {{"automatic", LogFormat::automatic}, {"text", LogFormat::text}, {"json", LogFormat::json}})}};
 }
 
 config::Fields<RuntimeConfig> RuntimeConfig::fields() {
-  return {{"cores", "event loops, one thread each; 0: as many as the process may run on", &RuntimeConfig::cores, config::range(0, 64)},
-          {"io", "automatic: io_uring where the kernel allows it, else epoll", &RuntimeConfig::io,
-           config::one_of<IoKind>({{"automatic", IoKind::automatic}, {"uring", IoKind::uring}, {"epoll", IoKind::epoll}})},
-          {"blocking_threads", "threads for calls that block", &RuntimeConfig::blocking_threads, config::range(1, 256)},
-          {"drain", "how long requests in flight may take to end when the node stops", &RuntimeConfig::drain, config::range(0s, 1h)}};
+  return {
+      {"cores", "event loops, one thread each; 0: as many as the process may run on", &RuntimeConfig::cores,
+       config::range(0, 64)},
+      {"io", "automatic: io_uring where the kernel allows it, else epoll", &RuntimeConfig::io,
+       config::one_of<IoKind>({{"automatic", IoKind::automatic}, {"uring", IoKind::uring}, {"epoll", IoKind::epoll}})},
+      {"blocking_threads", "threads for calls that block", &RuntimeConfig::blocking_threads, config::range(1, 256)},
+      {"drain", "how long requests in flight may take to end when the node stops", &RuntimeConfig::drain,
+       config::range(0s, 1h)}};
 }
 
 config::Fields<NodeConfig> NodeConfig::fields() {
@@ -98,8 +113,7 @@ config::Fields<NodeConfig> NodeConfig::fields() {
       {"upstreams", "groups of servers that requests are forwarded to, by name", &NodeConfig::upstreams},
       {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
       {"stores", "databases, by name", &NodeConfig::stores},
-      {"services", "what this node answers itself", &NodeConfig::services,
-       config::keyed([] {
+      {"services", "what this node answers itself", &NodeConfig::services, config::keyed([] {
          return std::vector<config::KindOf>{
              config::kind<services::links::LinksConfig>("links", "short links: create, redirect, count")};
        })},
@@ -119,7 +133,9 @@ std::vector<std::string_view> names_of(const Map& map) {
 }  // namespace
 
 void NodeConfig::check(config::Checker& at) const {
-  if (listeners.empty()) at.problem("", "there are no listeners: nothing could reach this node", "listeners: { web: { bind: \"127.0.0.1:8080\" } }");
+  if (listeners.empty())
+    at.problem("", "there are no listeners: nothing could reach this node",
+               "listeners: { web: { bind: \"127.0.0.1:8080\" } }");
   proxy::check_routes(routes, "routes", at);
   const std::vector<std::string_view> upstream_names = names_of(upstreams);
   std::vector<std::string_view> service_names;
@@ -142,11 +158,13 @@ void NodeConfig::check(config::Checker& at) const {
   for (const auto& [name, listener] : listeners) {
     if (listener.bind.port == 0) continue;
     const auto [taken, added] = binds.emplace(listener.bind.to_text(), "listeners." + name);
-    if (!added) at.problem("listeners." + name + ".bind", taken->second + " has the same address", "one address, one listener");
+    if (!added)
+      at.problem("listeners." + name + ".bind", taken->second + " has the same address", "one address, one listener");
   }
   std::set<std::string> paths;
   for (const auto& [name, store] : stores) {
-    if (!paths.insert(store.path).second) at.problem("stores." + name, "another store has the same file", "one file, one store");
+    if (!paths.insert(store.path).second)
+      at.problem("stores." + name, "another store has the same file", "one file, one store");
   }
   const std::string& host = control.host;
   if (host != "127.0.0.1" && host != "::1" && host != "localhost") {
@@ -182,7 +200,8 @@ Result<LoadedConfig> load_config(const std::string& path, const std::vector<std:
   const config::LoadOptions options{config::process_environment(), sets};
   LoadedConfig loaded;
   loaded.source = path.empty() ? "one-box" : path;
-  loaded.tree = path.empty() ? config::parse(one_box_config(), "one-box", options, problems) : config::load(path, options, problems);
+  loaded.tree = path.empty() ? config::parse(one_box_config(), "one-box", options, problems)
+                             : config::load(path, options, problems);
   std::optional<NodeConfig> values = config::read<NodeConfig>(loaded.tree, problems);
   if (!values) return fail(Code::invalid_argument, problems.to_string());
   loaded.values = *std::move(values);

@@ -1,5 +1,5 @@
-// The whole configuration of a node as plain values, each struct with its field table. Read once on the main thread, then shared
-// as an immutable snapshot. docs/reference/configuration.md is generated from these tables.
+// The whole configuration of a node as plain values, each struct with its field table. Read once on the main thread,
+// then shared as an immutable snapshot. docs/reference/configuration.md is generated from these tables.
 #pragma once
 
 #include <cstdint>

@@ -36,15 +36,17 @@ bool names_this_machine(std::string_view authority) noexcept {
   return host.empty() || host == "127.0.0.1" || host == "localhost";
 }
 
-constexpr Endpoint kEndpoints[] = {{"/metrics", Method::get},   {"/healthz", Method::get},   {"/readyz", Method::get},
-                                   {"/v1/status", Method::get}, {"/v1/reload", Method::post}, {"/v1/loglevel", Method::put}};
+constexpr Endpoint kEndpoints[] = {{"/metrics", Method::get},    {"/healthz", Method::get},
+                                   {"/readyz", Method::get},     {"/v1/status", Method::get},
+                                   {"/v1/reload", Method::post}, {"/v1/loglevel", Method::put}};
 
 }  // namespace
 
 Task<Result<http::Response>> Control::handle(http::Request& request, http::RequestContext& context) {
   // A page in somebody's browser must not steer the node: browsers say where a request comes from.
   if (request.fields.has(FieldId::origin) && request.method != Method::get) {
-    co_return http::problem(context.arena, 403, "cross_origin", "The control API takes no requests of web pages.", false, {});
+    co_return http::problem(context.arena, 403, "cross_origin", "The control API takes no requests of web pages.",
+                            false, {});
   }
   if (!names_this_machine(request.authority)) {
     co_return http::problem(context.arena, 403, "wrong_host", "The control API answers to localhost only.", false, {});
@@ -55,11 +57,13 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   }
   if (!endpoint) {
     co_return http::problem(context.arena, 404, "not_found",
-                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload and /v1/loglevel.", false, {});
+                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload and /v1/loglevel.",
+                            false, {});
   }
   const Method method = request.method == Method::head ? Method::get : request.method;
   if (method != endpoint->method) {
-    http::Response refused = http::problem(context.arena, 405, "method_not_allowed", "Another method is wanted here.", false, {});
+    http::Response refused =
+        http::problem(context.arena, 405, "method_not_allowed", "Another method is wanted here.", false, {});
     refused.fields.add(FieldId::allow, http::to_string(endpoint->method));
     co_return refused;
   }
@@ -116,7 +120,8 @@ Task<Result<http::Response>> Control::log_level(http::Request& request, http::Re
   const auto wanted = http::query_value(request.query, "level", context.arena);
   const auto level = wanted ? log_level_from(*wanted) : std::nullopt;
   if (!level) {
-    co_return http::problem(context.arena, 400, "bad_level", "level must be debug, info, warn, error or off.", false, {});
+    co_return http::problem(context.arena, 400, "bad_level", "level must be debug, info, warn, error or off.", false,
+                            {});
   }
   set_log_level(*level);
   std::string text;

@@ -1,5 +1,5 @@
-// The control listener: /metrics, /healthz, /readyz, and the control API as JSON (status, reload, log level). Runs on core 0 and
-// listens on loopback only. `trellis ctl` speaks to it.
+// The control listener: /metrics, /healthz, /readyz, and the control API as JSON (status, reload, log level). Runs on
+// core 0 and listens on loopback only. `trellis ctl` speaks to it.
 #pragma once
 
 #include <functional>

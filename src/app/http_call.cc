@@ -112,8 +112,9 @@ Result<CallAnswer> call(const Call& wanted) {
   talking.start();
   while (!talking.done()) loop->run_once(std::chrono::seconds(1));
   if (!answer) {
-    return fail(Error(Code::unavailable, "no node answers at " + authority + " (is it running? --control and --node say where)")
-                    .because(std::move(answer).error()));
+    return fail(
+        Error(Code::unavailable, "no node answers at " + authority + " (is it running? --control and --node say where)")
+            .because(std::move(answer).error()));
   }
   return answer;
 }

@@ -11,25 +11,34 @@ int main(int argc, char** argv) {
   using namespace trellis::app;
   CLI::App app("Trellis: a web-scale backend in one program.");
   app.require_subcommand(1);
-  app.footer("Examples:\n  trellis run                       one box on http://localhost:8080, data in ./data\n"
-             "  trellis check edge.yaml           every problem of a configuration with its place\n"
-             "  trellis ctl status                the live figures of a running node\n"
-             "  trellis links add https://example.com/");
+  app.footer(
+      "Examples:\n  trellis run                       one box on http://localhost:8080, data in ./data\n"
+      "  trellis check edge.yaml           every problem of a configuration with its place\n"
+      "  trellis ctl status                the live figures of a running node\n"
+      "  trellis links add https://example.com/");
 
   RunOptions run_options;
   CLI::App* run_command = app.add_subcommand("run", "run one node in the foreground");
-  run_command->add_option("CONFIG", run_options.config, "file, or folder of *.yaml; without it one box with everything embedded")
+  run_command
+      ->add_option("CONFIG", run_options.config,
+                   "file, or folder of *.yaml; without it one box with everything embedded")
       ->envname("TRELLIS_CONFIG");
-  run_command->add_option("--set", run_options.sets, "change one value: --set runtime.io=epoll")->allow_extra_args(false);
+  run_command->add_option("--set", run_options.sets, "change one value: --set runtime.io=epoll")
+      ->allow_extra_args(false);
   bool print_config = false;
   run_command->add_flag("--print-config", print_config, "print the built-in one-box configuration and end");
-  run_command->footer("Examples:\n  trellis run\n  trellis run edge.yaml --set listeners.web.bind=0.0.0.0:80\n"
-                      "Signals: TERM and INT drain and stop, HUP reloads, USR1 reopens the access log.");
+  run_command->footer(
+      "Examples:\n  trellis run\n  trellis run edge.yaml --set listeners.web.bind=0.0.0.0:80\n"
+      "Signals: TERM and INT drain and stop, HUP reloads, USR1 reopens the access log.");
 
   CheckOptions check_options;
-  CLI::App* check_command = app.add_subcommand("check", "say everything that is wrong with a configuration, and change nothing");
-  check_command->add_option("CONFIG", check_options.config, "file, or folder of *.yaml")->envname("TRELLIS_CONFIG")->required();
-  check_command->add_option("--set", check_options.sets, "change one value first: --set a.b=c")->allow_extra_args(false);
+  CLI::App* check_command =
+      app.add_subcommand("check", "say everything that is wrong with a configuration, and change nothing");
+  check_command->add_option("CONFIG", check_options.config, "file, or folder of *.yaml")
+      ->envname("TRELLIS_CONFIG")
+      ->required();
+  check_command->add_option("--set", check_options.sets, "change one value first: --set a.b=c")
+      ->allow_extra_args(false);
   check_command->add_flag("--json", check_options.json, "print JSON");
   check_command->footer("Example:\n  trellis check edge.yaml");
 
@@ -37,24 +46,30 @@ int main(int argc, char** argv) {
   CLI::App* ctl_command = app.add_subcommand("ctl", "ask or steer a running node");
   ctl_command->require_subcommand(1);
   const auto add_control = [&](CLI::App* command) {
-    command->add_option("--control", ctl_options.control, "the node's control address")->envname("TRELLIS_CONTROL")->capture_default_str();
+    command->add_option("--control", ctl_options.control, "the node's control address")
+        ->envname("TRELLIS_CONTROL")
+        ->capture_default_str();
     command->add_flag("--json", ctl_options.json, "print the answer as it came");
   };
   CLI::App* ctl_status = ctl_command->add_subcommand("status", "the tiers with their figures");
-  CLI::App* ctl_reload = ctl_command->add_subcommand("reload", "read the configuration again; the old one stays if the new one is wrong");
+  CLI::App* ctl_reload =
+      ctl_command->add_subcommand("reload", "read the configuration again; the old one stays if the new one is wrong");
   CLI::App* ctl_level = ctl_command->add_subcommand("loglevel", "change what the node logs");
   ctl_level->add_option("LEVEL", ctl_options.argument, "debug, info, warn, error or off")->required();
   for (CLI::App* command : {ctl_status, ctl_reload, ctl_level}) add_control(command);
   ctl_status->footer("Example:\n  trellis ctl status --json");
   ctl_reload->footer("Example:\n  trellis ctl reload --control 127.0.0.1:9900");
   ctl_level->footer("Example:\n  trellis ctl loglevel debug");
-  ctl_command->footer("Examples:\n  trellis ctl status\n  trellis ctl reload --control 127.0.0.1:9900\n  trellis ctl loglevel debug");
+  ctl_command->footer(
+      "Examples:\n  trellis ctl status\n  trellis ctl reload --control 127.0.0.1:9900\n  trellis ctl loglevel debug");
 
   LinksOptions links_options;
   CLI::App* links_command = app.add_subcommand("links", "short links of a node");
   links_command->require_subcommand(1);
   const auto add_node = [&](CLI::App* command) {
-    command->add_option("--node", links_options.node, "where the links API is")->envname("TRELLIS_NODE")->capture_default_str();
+    command->add_option("--node", links_options.node, "where the links API is")
+        ->envname("TRELLIS_NODE")
+        ->capture_default_str();
     command->add_flag("--json", links_options.json, "print JSON");
   };
   CLI::App* links_add = links_command->add_subcommand("add", "shorten an address");
@@ -64,21 +79,27 @@ int main(int argc, char** argv) {
   links_add->add_option("--status", links_options.status, "301, 302, 307 or 308");
   links_add->add_option("--expires-at", links_options.expires_at, "such as 2027-01-01T00:00:00Z");
   CLI::App* links_ls = links_command->add_subcommand("ls", "list links, newest first");
-  links_ls->add_option("--limit", links_options.limit, "how many")->check(CLI::Range(1, 1'000'000))->capture_default_str();
+  links_ls->add_option("--limit", links_options.limit, "how many")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
   links_ls->add_option("--search", links_options.search, "a part of the address, title or code");
   CLI::App* links_show = links_command->add_subcommand("show", "one link with its clicks");
   links_show->add_option("CODE", links_options.code, "the code, or the short address")->required();
   for (CLI::App* command : {links_add, links_ls, links_show}) add_node(command);
-  links_add->footer("Example:\n  trellis links add https://example.com/a/long/page --alias page --expires-at 2030-01-01T00:00:00Z");
+  links_add->footer(
+      "Example:\n  trellis links add https://example.com/a/long/page --alias page --expires-at 2030-01-01T00:00:00Z");
   links_ls->footer("Example:\n  trellis links ls --search example --limit 50");
   links_show->footer("Example:\n  trellis links show page --json");
-  links_command->footer("Examples:\n  trellis links add https://example.com/a/long/page --alias page\n  trellis links ls --search example\n"
-                        "  trellis links show page --node http://localhost:8080");
+  links_command->footer(
+      "Examples:\n  trellis links add https://example.com/a/long/page --alias page\n  trellis links ls --search "
+      "example\n"
+      "  trellis links show page --node http://localhost:8080");
 
   ReferenceOptions reference_options;
   CLI::App* reference_command = app.add_subcommand("reference", "write the configuration's reference and JSON schema");
   reference_command->add_option("DIR", reference_options.folder, "the folder to write to")->required();
-  reference_command->add_flag("--check", reference_options.check, "write nothing; fail if the folder's files are not up to date");
+  reference_command->add_flag("--check", reference_options.check,
+                              "write nothing; fail if the folder's files are not up to date");
   reference_command->footer("Example:\n  trellis reference docs/reference");
 
   CLI::App* version_command = app.add_subcommand("version", "print the version");

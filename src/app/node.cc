@@ -122,7 +122,8 @@ class ServiceTarget final : public http::Handler {
   ServiceTarget(const Node& node, http::Handler& routes, std::shared_ptr<void> keeps) noexcept
       : node_(node), routes_(routes), keeps_(std::move(keeps)) {}
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
-    if (request.path == "/healthz" || request.path == "/readyz") [[unlikely]] return health(request, context);
+    if (request.path == "/healthz" || request.path == "/readyz") [[unlikely]]
+      return health(request, context);
     return routes_.handle(request, context);
   }
 
@@ -168,15 +169,17 @@ struct Node::Impl {
   int control_fd = -1;
   net::Address control_address;
   std::unique_ptr<Status> status;
-  std::unique_ptr<Event> sampling_ends;  // of core 0
+  std::unique_ptr<Event> sampling_ends;   // of core 0
   std::unique_ptr<TaskGroup> background;  // of core 0
 
   Result<> open_shared(Generation& next, const Generation* before);
   Result<> open_services(Generation& next, const Generation* before);
   Result<std::map<std::string, ListeningSockets>> open_sockets(const NodeConfig& values);
   Result<> prepare(size_t core, const std::shared_ptr<Generation>& next);
-  Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next, const proxy::RouteConfig& route);
-  void commit(size_t core, const std::shared_ptr<Generation>& next, const std::map<std::string, ListeningSockets>& listening);
+  Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
+                                                     const proxy::RouteConfig& route);
+  void commit(size_t core, const std::shared_ptr<Generation>& next,
+              const std::map<std::string, ListeningSockets>& listening);
   void drop_prepared();
   void stop_service(RunningService& service, Duration patience);
   void retire_unused();
@@ -192,7 +195,8 @@ Result<> make_parent(const std::string& path) {
   if (parent.empty()) return {};
   std::error_code error;
   std::filesystem::create_directories(parent, error);
-  if (error) return fail(Code::failed_precondition, "cannot make the folder " + parent.string() + ": " + error.message());
+  if (error)
+    return fail(Code::failed_precondition, "cannot make the folder " + parent.string() + ": " + error.message());
   return {};
 }
 
@@ -241,9 +245,9 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
         continue;
       }
     }
-    next.caches[name] =
-        std::make_shared<OpenCache>(
-            OpenCache{config, std::make_unique<cache::MemoryCache>(cache::MemoryCacheOptions{.name = name, .capacity = config.memory}, metrics)});
+    next.caches[name] = std::make_shared<OpenCache>(
+        OpenCache{config, std::make_unique<cache::MemoryCache>(
+                              cache::MemoryCacheOptions{.name = name, .capacity = config.memory}, metrics)});
   }
   if (const auto& settings = values.observe.access_log) {
     if (before && before->access_log && before->access_log->settings == *settings) {
@@ -289,8 +293,9 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
     const auto& cache = next.caches.at(links->cache);
     if (before) {
       const auto old = before->services.find(entry.name);
-      if (old != before->services.end() && before->stores.contains(links->store) && before->stores.at(links->store) == store &&
-          before->caches.contains(links->cache) && before->caches.at(links->cache) == cache &&
+      if (old != before->services.end() && before->stores.contains(links->store) &&
+          before->stores.at(links->store) == store && before->caches.contains(links->cache) &&
+          before->caches.at(links->cache) == cache &&
           same<services::links::LinksConfig>(before->config.tree, next.config.tree, "services." + entry.name)) {
         next.services[entry.name] = old->second;
         continue;
@@ -313,7 +318,8 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
 }
 
 void Node::Impl::stop_service(RunningService& service, Duration patience) {
-  Result<> stopped_well = cores->finish_on(0, [&] { return service.service->stop(after(system_clock().now(), patience)); });
+  Result<> stopped_well =
+      cores->finish_on(0, [&] { return service.service->stop(after(system_clock().now(), patience)); });
   if (!stopped_well) log_error("a service did not stop cleanly", {{"error", stopped_well.error().to_string()}});
   cores->run_on(0, [&] { service.service.reset(); });
 }
@@ -342,7 +348,8 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
     if (old != sockets.end() && old->second.bind == config.bind) continue;
     ListeningSockets listening{.bind = config.bind, .address = {}, .fds = {}};
     auto address = net::parse_address(config.bind.to_text());
-    if (!address) return give_up(Error(Code::invalid_argument, "listeners." + name).because(std::move(address).error()));
+    if (!address)
+      return give_up(Error(Code::invalid_argument, "listeners." + name).because(std::move(address).error()));
     listening.address = *address;
     if (sockets.empty()) {  // at the start; later the port may be one of our own that is just going
       if (auto free = net::probe_free(*address); !free) {
@@ -444,7 +451,8 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
       ++it;
       continue;
     }
-    state.draining.spawn(drain_server(std::move(it->second.server), std::move(it->second.acceptor), values.runtime.drain));
+    state.draining.spawn(
+        drain_server(std::move(it->second.server), std::move(it->second.acceptor), values.runtime.drain));
     it = state.listeners.erase(it);
   }
   for (auto& [name, pipeline] : state.next_pipelines) {
@@ -476,8 +484,11 @@ void Node::Impl::watch() {
   for (size_t i = 0; i < cores->size(); ++i) {
     Loop& loop = cores->loop(i);
     const std::string core = std::to_string(i);
-    gauge("trellis_cpu_seconds_total", "CPU time of a core's thread", {{"core", core}}, [&loop] { return loop.cpu_seconds(); }, true);
-    gauge("trellis_loop_busy_ratio", "share of time a core's loop was not waiting", {{"core", core}}, [&loop] { return loop.busy_ratio(); });
+    gauge(
+        "trellis_cpu_seconds_total", "CPU time of a core's thread", {{"core", core}},
+        [&loop] { return loop.cpu_seconds(); }, true);
+    gauge("trellis_loop_busy_ratio", "share of time a core's loop was not waiting", {{"core", core}},
+          [&loop] { return loop.busy_ratio(); });
   }
   gauge("trellis_memory_bytes", "memory of the process", {{"kind", "resident"}}, [] {
     long pages = 0;
@@ -488,7 +499,9 @@ void Node::Impl::watch() {
     }
     return static_cast<double>(pages) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   });
-  gauge("trellis_log_dropped_total", "lines of the node's own log that found no room", {}, [] { return static_cast<double>(log_dropped()); }, true);
+  gauge(
+      "trellis_log_dropped_total", "lines of the node's own log that found no room", {},
+      [] { return static_cast<double>(log_dropped()); }, true);
 }
 
 // Connections of the listeners and to each host, from counters that every core adds to.
@@ -502,11 +515,12 @@ void Node::Impl::watch_connections() {
       const auto difference = [&, name = name](const char* state, const char* more, const char* less) {
         const Counter& plus = upstream::connection_counter(metrics, name, host.name, more);
         const Counter& minus = upstream::connection_counter(metrics, name, host.name, less);
-        connection_gauges.push_back(metrics.computed("trellis_upstream_connections", "connections to an upstream's host, idle ones included in open",
-                                                   {{"upstream", name}, {"host", host.name}, {"state", state}}, [&plus, &minus] {
-                                                     const uint64_t gone = minus.value();
-                                                     return static_cast<double>(plus.value() - gone);
-                                                   }));
+        connection_gauges.push_back(metrics.computed(
+            "trellis_upstream_connections", "connections to an upstream's host, idle ones included in open",
+            {{"upstream", name}, {"host", host.name}, {"state", state}}, [&plus, &minus] {
+              const uint64_t gone = minus.value();
+              return static_cast<double>(plus.value() - gone);
+            }));
       };
       difference("open", "opened", "closed");
       difference("idle", "parked", "taken");
@@ -532,7 +546,8 @@ void Node::Impl::set_tiers() {
       own_figures.insert(figures.at(route.label()));
       for (const auto& [name, listener] : values.listeners) own_counts.insert(counts.at({name, route.label()}));
     }
-    tiers.push_back(service_tier("links", "Links", {own_figures.begin(), own_figures.end()}, {own_counts.begin(), own_counts.end()}));
+    tiers.push_back(service_tier("links", "Links", {own_figures.begin(), own_figures.end()},
+                                 {own_counts.begin(), own_counts.end()}));
     const cache::MemoryCache* hot = current->caches.at(links->cache)->cache.get();
     tiers.push_back(cache_tier(metrics, *hot, "links"));
     tiers.push_back(store_tier(metrics, links->store));
@@ -553,9 +568,9 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
   for (size_t i = 0; i < n.cores->size(); ++i) n.states.push_back(std::make_unique<CoreState>());
   n.cores->run_on(0, [&] { n.background = std::make_unique<TaskGroup>(); });
   n.watch();
-  n.status = std::make_unique<Status>(config.values.node, n.cores->size(), std::string(n.cores->run_on(0, [] {
-    return std::string(Loop::current().io().name());
-  })), n.started);
+  n.status = std::make_unique<Status>(
+      config.values.node, n.cores->size(),
+      std::string(n.cores->run_on(0, [] { return std::string(Loop::current().io().name()); })), n.started);
   const config::HostPort control_bind = config.values.control;
   std::unique_ptr<Node> node(new Node(std::move(impl)));
 
@@ -605,7 +620,8 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   if (before) {
     for (const config::Change& change : config::diff<NodeConfig>(before->config.tree, next->config.tree)) {
       report.changes.push_back(change.to_string());
-      if (change.path.starts_with("runtime.") || change.path == "runtime" || change.path == "control" || change.path == "node") {
+      if (change.path.starts_with("runtime.") || change.path == "runtime" || change.path == "control" ||
+          change.path == "node") {
         report.warnings.push_back(change.path + " takes effect at the next start");
       }
     }
@@ -707,8 +723,8 @@ void Node::stop() {
       state.waiting.spawn(wait_all(state.draining, done));
     });
   }
-  // Two turns, and each core has taken what waited in its backlog and let go of its listening sockets. Then they close, long
-  // before the drain ends: who comes now is refused at once and can go elsewhere, instead of waiting for nothing.
+  // Two turns, and each core has taken what waited in its backlog and let go of its listening sockets. Then they close,
+  // long before the drain ends: who comes now is refused at once and can go elsewhere, instead of waiting for nothing.
   for (int turn = 0; turn < 2; ++turn) {
     for (size_t core = 0; core < n.cores->size(); ++core) n.cores->run_on(core, [] {});
   }

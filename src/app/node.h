@@ -1,7 +1,7 @@
-// A running node: its cores, listeners, upstreams, stores, caches and services, put together from a configuration. A reload builds
-// everything new beside the old, and swaps only when all of it stands; any error leaves the old one running. What did not
-// change (listeners, connections, pools, stores, services) stays. Made, reloaded and stopped on the main thread; the rest of
-// the methods say who may call.
+// A running node: its cores, listeners, upstreams, stores, caches and services, put together from a configuration. A
+// reload builds everything new beside the old, and swaps only when all of it stands; any error leaves the old one
+// running. What did not change (listeners, connections, pools, stores, services) stays. Made, reloaded and stopped on
+// the main thread; the rest of the methods say who may call.
 #pragma once
 
 #include <functional>
@@ -42,13 +42,13 @@ class Node {
 
   // Any thread, while the node lives.
   Metrics& metrics() noexcept;
-  void reopen_logs() noexcept;              // for log rotation
+  void reopen_logs() noexcept;  // for log rotation
   std::vector<ListenerStatus> listeners() const;
-  std::string status_json() const;          // the live picture, as the page shows it
+  std::string status_json() const;  // the live picture, as the page shows it
   std::string control_address() const;
-  std::string io() const;                   // "io_uring" or "epoll"
+  std::string io() const;  // "io_uring" or "epoll"
   size_t cores() const noexcept;
-  bool ready() const noexcept;              // takes traffic: false before the start has ended and while it drains
+  bool ready() const noexcept;  // takes traffic: false before the start has ended and while it drains
   // What POST /v1/reload and SIGHUP do: set by main, called on the control core; runs the reload on the main thread and
   // completes there.
   using ReloadRequest = std::function<void(std::function<void(Result<ReloadReport>)> done)>;

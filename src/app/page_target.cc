@@ -14,7 +14,8 @@ Task<Result<http::Response>> PageTarget::handle(http::Request& request, http::Re
   const auto found = std::lower_bound(assets.begin(), assets.end(), request.path,
                                       [](const WebAsset& asset, std::string_view path) { return asset.path < path; });
   if (found == assets.end() || found->path != request.path) {
-    co_return http::problem(context.arena, 404, "not_found", "Nothing is found at this address.", false, context.request_id);
+    co_return http::problem(context.arena, 404, "not_found", "Nothing is found at this address.", false,
+                            context.request_id);
   }
   if (request.method != http::Method::get && request.method != http::Method::head) {
     http::Response refused =

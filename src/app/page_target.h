@@ -1,4 +1,5 @@
-// The target `page`: the web page that the binary carries (app/web_assets.h), with validators and the packed bodies. One a core.
+// The target `page`: the web page that the binary carries (app/web_assets.h), with validators and the packed bodies.
+// One a core.
 #pragma once
 
 #include "http/handler.h"

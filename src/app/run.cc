@@ -38,8 +38,9 @@ void notify_systemd(const std::string& state) {
   if (path[0] == '@') address.sun_path[0] = '\0';
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
-  [[maybe_unused]] const ssize_t sent = ::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
-           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size));
+  [[maybe_unused]] const ssize_t sent =
+      ::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
+               static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size));
   ::close(fd);
 }
 
@@ -127,7 +128,9 @@ int run(const RunOptions& options) {
     std::fprintf(stderr, "%s%s", problems.c_str(), problems.ends_with('\n') ? "" : "\n");
     return 1;
   }
-  start_log({.level = config->values.observe.log_level, .format = config->values.observe.log_format, .node = config->values.node});
+  start_log({.level = config->values.observe.log_level,
+             .format = config->values.observe.log_format,
+             .node = config->values.node});
   Result<std::unique_ptr<Node>> started = Node::start(*std::move(config));
   if (!started) {
     log_error("cannot start", {{"error", started.error().to_string()}});
@@ -139,7 +142,8 @@ int run(const RunOptions& options) {
   node.on_reload_request([&reloads](ReloadQueue::Done done) { reloads.push(std::move(done)); });
   const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   print_welcome(node);
-  log_info("running", {{"version", kVersion}, {"io", node.io()}, {"cores", node.cores()}, {"control", node.control_address()}});
+  log_info("running",
+           {{"version", kVersion}, {"io", node.io()}, {"cores", node.cores()}, {"control", node.control_address()}});
   notify_systemd("READY=1\nSTATUS=running");
 
   bool stopping = false;

@@ -1,5 +1,6 @@
-// `trellis run`: a node in the foreground, from its configuration to the end of its drain. Owns the process: signals (TERM and INT
-// drain, HUP reloads, USR1 reopens logs), descriptor limit, systemd's notifications. Called once, on the main thread.
+// `trellis run`: a node in the foreground, from its configuration to the end of its drain. Owns the process: signals
+// (TERM and INT drain, HUP reloads, USR1 reopens logs), descriptor limit, systemd's notifications. Called once, on the
+// main thread.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// The live picture of a node: for each tier its golden figures over the last seconds, as JSON for the page, `ctl status` and the
-// planner. A sample is taken once a second on core 0; rates are differences between samples. Reading is for any thread.
+// The live picture of a node: for each tier its golden figures over the last seconds, as JSON for the page, `ctl
+// status` and the planner. A sample is taken once a second on core 0; rates are differences between samples. Reading is
+// for any thread.
 #pragma once
 
 #include <array>

@@ -19,7 +19,8 @@ Histogram::Snapshot add_up(std::initializer_list<Histogram::Snapshot> parts) {
   return all;
 }
 
-TierSource request_tier(std::string id, std::string name, std::string kind, const FiguresList& figures, const CountsList& counts) {
+TierSource request_tier(std::string id, std::string name, std::string kind, const FiguresList& figures,
+                        const CountsList& counts) {
   TierSource tier{.id = std::move(id), .name = std::move(name), .kind = std::move(kind)};
   tier.requests = [counts] {
     uint64_t total = 0;
@@ -46,7 +47,9 @@ TierSource request_tier(std::string id, std::string name, std::string kind, cons
 
 }  // namespace
 
-TierSource edge_tier(FiguresList figures, CountsList counts) { return request_tier("edge", "Edge", "proxy", figures, counts); }
+TierSource edge_tier(FiguresList figures, CountsList counts) {
+  return request_tier("edge", "Edge", "proxy", figures, counts);
+}
 
 TierSource service_tier(std::string id, std::string name, FiguresList figures, CountsList counts) {
   return request_tier(std::move(id), std::move(name), "service", figures, counts);

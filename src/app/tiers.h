@@ -1,5 +1,5 @@
-// The sources of the live picture (app/status.h), tier by tier: mostly the metrics that /metrics shows too. Made on the main thread
-// after a start or reload; read once a second on core 0.
+// The sources of the live picture (app/status.h), tier by tier: mostly the metrics that /metrics shows too. Made on the
+// main thread after a start or reload; read once a second on core 0.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
-// Memory of one exchange (a request and its answer): bump allocation, freed all at once. Blocks come from a pool per thread, so
-// a busy connection costs no malloc and an idle one holds nothing. Strings placed here live until reset(). One core only.
+// Memory of one exchange (a request and its answer): bump allocation, freed all at once. Blocks come from a pool per
+// thread, so a busy connection costs no malloc and an idle one holds nothing. Strings placed here live until reset().
+// One core only.
 #pragma once
 
 #include <cstddef>

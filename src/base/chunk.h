@@ -1,6 +1,6 @@
-// A run of received or produced bytes with shared ownership: a slice of a loop's receive buffer, of heap memory or of static
-// text. Copying and slicing never copy bytes. The count is not atomic: a Chunk stays on the core that made it. A chunk of a
-// receive buffer must not be kept for long (it pins the buffer): whoever keeps bytes copies them.
+// A run of received or produced bytes with shared ownership: a slice of a loop's receive buffer, of heap memory or of
+// static text. Copying and slicing never copy bytes. The count is not atomic: a Chunk stays on the core that made it. A
+// chunk of a receive buffer must not be kept for long (it pins the buffer): whoever keeps bytes copies them.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
-// Errors as values: what a client, an upstream, a disk or a configuration can cause is a Result; what only our own bug can
-// cause is TRELLIS_ASSERT. An Error is one heap word, so sizeof(Result<int>) is 16. Its code is one of the gRPC canonical
-// codes; its side says who caused it, so that an upstream's 503 and our own differ; its retry says whether a repeat may help.
-// Usable on every core; an Error is moved, never shared.
+// Errors as values: what a client, an upstream, a disk or a configuration can cause is a Result; what only our own bug
+// can cause is TRELLIS_ASSERT. An Error is one heap word, so sizeof(Result<int>) is 16. Its code is one of the gRPC
+// canonical codes; its side says who caused it, so that an upstream's 503 and our own differ; its retry says whether a
+// repeat may help. Usable on every core; an Error is moved, never shared.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@ namespace trellis {
 inline namespace base {
 
 enum class Code : uint8_t {
-  cancelled,            // the caller went away
-  invalid_argument,     // the request is wrong whatever the state
-  deadline_exceeded,    // a wait reached its deadline
+  cancelled,          // the caller went away
+  invalid_argument,   // the request is wrong whatever the state
+  deadline_exceeded,  // a wait reached its deadline
   not_found,
   already_exists,
   permission_denied,
@@ -28,7 +28,7 @@ enum class Code : uint8_t {
   unavailable,          // not reachable or not ready now
   data_loss,            // damaged or missing data
   unimplemented,
-  internal,             // a fault of ours
+  internal,  // a fault of ours
 };
 enum class Side : uint8_t { unset, client, upstream, self };
 enum class Retry : uint8_t { no, if_reused, yes };  // if_reused: only when the connection was a pooled one
@@ -96,10 +96,10 @@ Error errno_error(std::string_view what, int err);
 #define TRELLIS_CONCAT(a, b) TRELLIS_CONCAT_(a, b)
 
 // TRY(auto x, f()): x = value of f(), or return its error. CO_TRY is the same inside a coroutine.
-#define TRELLIS_TRY_(tmp, ret, decl, ...)                           \
-  auto tmp = (__VA_ARGS__);                                         \
-  if (!tmp) [[unlikely]]                                            \
-    ret std::unexpected<::trellis::Error>(std::move(tmp).error());  \
+#define TRELLIS_TRY_(tmp, ret, decl, ...)                          \
+  auto tmp = (__VA_ARGS__);                                        \
+  if (!tmp) [[unlikely]]                                           \
+    ret std::unexpected<::trellis::Error>(std::move(tmp).error()); \
   decl = *std::move(tmp)
 #define TRY(decl, ...) TRELLIS_TRY_(TRELLIS_CONCAT(trellis_try_, __COUNTER__), return, decl, __VA_ARGS__)
 #define CO_TRY(decl, ...) TRELLIS_TRY_(TRELLIS_CONCAT(trellis_try_, __COUNTER__), co_return, decl, __VA_ARGS__)

@@ -104,8 +104,9 @@ char* json_escape(char* out, std::string_view text) noexcept {
   while (end - at >= 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
     // Compared as signed bytes: control characters and everything beyond ASCII at once.
-    const __m128i odd = _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)),
-                                     _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+    const __m128i odd = _mm_or_si128(
+        _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)),
+        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
     if (_mm_movemask_epi8(odd) != 0) return escape_bytes(out, at, end);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
     at += 16;

@@ -1,6 +1,7 @@
-// The metrics registry: counters and histograms with one cell a core (written by that core alone, summed on read), gauges, and
-// gauges computed at scrape time. Names are those of the interface document; /metrics renders them as Prometheus text.
-// Registration takes a lock and may come from any thread; add() and record() are a plain add on the core's own cache line.
+// The metrics registry: counters and histograms with one cell a core (written by that core alone, summed on read),
+// gauges, and gauges computed at scrape time. Names are those of the interface document; /metrics renders them as
+// Prometheus text. Registration takes a lock and may come from any thread; add() and record() are a plain add on the
+// core's own cache line.
 #pragma once
 
 #include <atomic>
@@ -19,7 +20,8 @@
 namespace trellis {
 inline namespace base {
 
-// Which cell this thread writes: 0..kMaxSlots-1. Loops set their core number; other threads share the last slot (atomically).
+// Which cell this thread writes: 0..kMaxSlots-1. Loops set their core number; other threads share the last slot
+// (atomically).
 inline constexpr size_t kMaxSlots = 65;
 void set_metrics_slot(size_t slot) noexcept;
 
@@ -80,10 +82,11 @@ class Metrics {
   Counter& counter(std::string_view name, std::string_view help, Labels labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, Labels labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, Labels labels = {});
-  // Computed when scraped; replaced when registered again; removed when the returned token is destroyed, which waits for a scrape
-  // that is under way: `read` is never called afterwards. `read` runs on the scraping thread and must not touch the registry.
-  std::shared_ptr<void> computed(std::string_view name, std::string_view help, Labels labels, std::function<double()> read,
-                                 bool is_counter = false);
+  // Computed when scraped; replaced when registered again; removed when the returned token is destroyed, which waits
+  // for a scrape that is under way: `read` is never called afterwards. `read` runs on the scraping thread and must not
+  // touch the registry.
+  std::shared_ptr<void> computed(std::string_view name, std::string_view help, Labels labels,
+                                 std::function<double()> read, bool is_counter = false);
 
   std::string prometheus_text() const;
 

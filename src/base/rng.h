@@ -1,5 +1,5 @@
-// A seedable generator (xoshiro256**, Blackman and Vigna 2018) for jitter, sampling and ids that need not be secret. One a core.
-// Secrets come from random_bytes(), the kernel's generator.
+// A seedable generator (xoshiro256**, Blackman and Vigna 2018) for jitter, sampling and ids that need not be secret.
+// One a core. Secrets come from random_bytes(), the kernel's generator.
 #pragma once
 
 #include <cstddef>

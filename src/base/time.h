@@ -1,5 +1,5 @@
-// Time: monotonic for deadlines and latencies, wall for what people and files see. Nothing calls a global now(): the clock
-// comes with the loop or the Env, so that tests move it by hand (tests/fakes/manual_clock.h).
+// Time: monotonic for deadlines and latencies, wall for what people and files see. Nothing calls a global now(): the
+// clock comes with the loop or the Env, so that tests move it by hand (tests/fakes/manual_clock.h).
 #pragma once
 
 #include <chrono>
@@ -9,7 +9,7 @@ namespace trellis {
 inline namespace base {
 
 using Duration = std::chrono::nanoseconds;
-using Time = std::chrono::time_point<std::chrono::steady_clock, Duration>;     // monotonic
+using Time = std::chrono::time_point<std::chrono::steady_clock, Duration>;      // monotonic
 using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;  // UTC, may jump
 using Deadline = Time;
 

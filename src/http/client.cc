@@ -184,14 +184,16 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), timeouts.idle));
     if (!sent) {
       const bool late = sent.error().code() == Code::deadline_exceeded;
-      Error error_sent = late ? Error(Code::deadline_exceeded, "the request could not be sent") : broken("the connection broke");
+      Error error_sent =
+          late ? Error(Code::deadline_exceeded, "the request could not be sent") : broken("the connection broke");
       co_return fail(std::move(error_sent).from(Side::upstream).retry(late ? Retry::no : Retry::if_reused));
     }
   }
   std::unique_ptr<Pump> pump;
   if (request.body) {
     pump = std::make_unique<Pump>();
-    pump->group.spawn(pump_body(*pump, socket, *request.body, context.arena, head.body == BodyKind::chunked, timeouts.idle));
+    pump->group.spawn(
+        pump_body(*pump, socket, *request.body, context.arena, head.body == BodyKind::chunked, timeouts.idle));
   }
 
   const Time request_sent = Loop::current().now();
@@ -203,8 +205,8 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     const Deadline deadline = std::min(after(waits_from, timeouts.first_byte), context.deadline);
     Result<Chunk> received = co_await socket.recv(deadline);
     if (pump && pump->client_error) co_return fail(std::move(*pump->client_error));
-    if (!received && received.error().code() == Code::deadline_exceeded && Loop::current().now() < context.deadline && pump &&
-        (pump->running || Loop::current().now() < after(pump->ended, timeouts.first_byte))) {
+    if (!received && received.error().code() == Code::deadline_exceeded && Loop::current().now() < context.deadline &&
+        pump && (pump->running || Loop::current().now() < after(pump->ended, timeouts.first_byte))) {
       continue;
     }
     const bool nothing_yet = collected.empty() && interim == 0;
@@ -255,7 +257,8 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     response.fields = answer.fields;
     const bool request_done = !pump || pump->done;
     // The usual small answer: all of it is here, so the connection can go home before the answer is even sent.
-    const bool whole = framing.body == BodyKind::none || (framing.body == BodyKind::length && framing.length <= chunk.size());
+    const bool whole =
+        framing.body == BodyKind::none || (framing.body == BodyKind::length && framing.length <= chunk.size());
     if (whole && request_done) {
       const size_t size = framing.body == BodyKind::none ? 0 : framing.length;
       const bool clean = chunk.size() == size && framing.keep_alive;

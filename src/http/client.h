@@ -1,7 +1,7 @@
-// The HTTP/1.1 client side: one exchange over one connection to an upstream. It sends the request (its body streams while the
-// answer may already come), reads the answer's head strictly (what is malformed is data_loss of the upstream, so a 502) and
-// hands out the body as a stream or, when it came with the head, as bytes. A connection that was read to its clean end goes
-// home to its pool. Everything on the core that made the connection.
+// The HTTP/1.1 client side: one exchange over one connection to an upstream. It sends the request (its body streams
+// while the answer may already come), reads the answer's head strictly (what is malformed is data_loss of the upstream,
+// so a 502) and hands out the body as a stream or, when it came with the head, as bytes. A connection that was read to
+// its clean end goes home to its pool. Everything on the core that made the connection.
 #pragma once
 
 #include <cstdint>
@@ -50,8 +50,8 @@ class ClientConnection final : public GoneWatcher {
   ClientConnection* pool_prev = nullptr;
 };
 
-// Error::retry() is if_reused when the connection broke before a byte of an answer came and nothing of a request body was taken:
-// the caller may repeat an idempotent request on another connection. `connection` is consumed in any case.
+// Error::retry() is if_reused when the connection broke before a byte of an answer came and nothing of a request body
+// was taken: the caller may repeat an idempotent request on another connection. `connection` is consumed in any case.
 Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Request& request, RequestContext& context,
                                 const RequestHeadOptions& head, const ClientTimeouts& timeouts);
 

@@ -7,10 +7,9 @@ namespace trellis::http {
 
 namespace {
 
-constexpr std::string_view kNames[] = {
-    "",
+constexpr std::string_view kNames[] = {"",
 #define X(id, name) name,
-    TRELLIS_HTTP_FIELDS(X)
+                                       TRELLIS_HTTP_FIELDS(X)
 #undef X
 };
 constexpr size_t kFieldCount = sizeof(kNames) / sizeof(kNames[0]);
@@ -68,8 +67,10 @@ std::optional<std::string_view> next_element(std::string_view& list) noexcept {
     for (; i < list.size(); ++i) {
       const char c = list[i];
       if (quoted) {
-        if (c == '\\') ++i;
-        else if (c == '"') quoted = false;
+        if (c == '\\')
+          ++i;
+        else if (c == '"')
+          quoted = false;
       } else if (c == '"') {
         quoted = true;
       } else if (c == ',') {

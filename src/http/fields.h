@@ -1,5 +1,6 @@
-// Header fields of a message (RFC 9110 §5): names and values are views into the exchange's arena (or static text), in the order
-// received. Well-known names carry an id, so that looking one up compares a byte. One core; lives as long as its arena.
+// Header fields of a message (RFC 9110 §5): names and values are views into the exchange's arena (or static text), in
+// the order received. Well-known names carry an id, so that looking one up compares a byte. One core; lives as long as
+// its arena.
 #pragma once
 
 #include <cstddef>

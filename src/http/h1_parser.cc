@@ -480,7 +480,8 @@ bool check_authority(std::string_view text) noexcept {
 
 bool valid_authority(std::string_view text) noexcept {
   KnownAuthority& known = known_authority;
-  if (text.size() == known.size && known.size != 0 && std::memcmp(text.data(), known.text, known.size) == 0) return true;
+  if (text.size() == known.size && known.size != 0 && std::memcmp(text.data(), known.text, known.size) == 0)
+    return true;
   if (!check_authority(text)) return false;
   if (text.size() <= sizeof known.text) {
     std::memcpy(known.text, text.data(), text.size());

@@ -1,6 +1,6 @@
-// The seam between the edge and what stands behind it: a Handler answers a request. Forwarding, services, files, redirects and
-// fixed answers are Handlers; so `proxy` and `services` never meet. Called on the connection's core; many requests are in
-// flight at once on a core, so a Handler keeps per-request state in its coroutine only.
+// The seam between the edge and what stands behind it: a Handler answers a request. Forwarding, services, files,
+// redirects and fixed answers are Handlers; so `proxy` and `services` never meet. Called on the connection's core; many
+// requests are in flight at once on a core, so a Handler keeps per-request state in its coroutine only.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ struct TraceContext {
 struct RequestContext {
   Arena& arena;
   runtime::Loop& loop;
-  Time started;        // when the first byte of the head was seen
+  Time started;  // when the first byte of the head was seen
   Deadline deadline = kNever;
   std::string_view client_address;  // numeric, without port: of the TCP peer, or what a trusted proxy said
   uint16_t client_port = 0;
@@ -44,7 +44,7 @@ struct RequestContext {
   std::string_view upstream;
   std::string_view upstream_host;
   uint32_t attempts = 0;
-  std::string_view outcome;      // a stable code of our own errors, "" otherwise
+  std::string_view outcome;  // a stable code of our own errors, "" otherwise
   std::string_view cache_status;
   Side failed_side = Side::unset;
 };

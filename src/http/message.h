@@ -1,5 +1,6 @@
-// Request and Response as the whole product sees them, whatever the protocol version. Every string is a view into the exchange's
-// arena or static text, so a message is cheap to move and must not outlive its exchange. Bodies are pulled chunk by chunk.
+// Request and Response as the whole product sees them, whatever the protocol version. Every string is a view into the
+// exchange's arena or static text, so a message is cheap to move and must not outlive its exchange. Bodies are pulled
+// chunk by chunk.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,10 @@
 namespace trellis::http {
 
 enum class Method : uint8_t { other, get, head, post, put, delete_, patch, options, trace, connect };
-std::string_view to_string(Method method) noexcept;   // "" for other
-Method method_from(std::string_view text) noexcept;    // case-sensitive, RFC 9110 §9.1
-bool is_safe(Method method) noexcept;                  // RFC 9110 §9.2.1
-bool is_idempotent(Method method) noexcept;            // RFC 9110 §9.2.2
+std::string_view to_string(Method method) noexcept;  // "" for other
+Method method_from(std::string_view text) noexcept;  // case-sensitive, RFC 9110 §9.1
+bool is_safe(Method method) noexcept;                // RFC 9110 §9.2.1
+bool is_idempotent(Method method) noexcept;          // RFC 9110 §9.2.2
 
 // A body that is pulled. Dropping it unread is allowed and cleans up (the connection below is drained or closed).
 class BodyReader {
@@ -89,13 +90,13 @@ struct Request {
   explicit Request(Arena& arena) noexcept : fields(arena) {}
 
   Method method = Method::get;
-  uint8_t version_minor = 1;       // of HTTP/1.x
-  std::string_view method_text;    // as received
-  std::string_view target;         // as received
-  std::string_view scheme;         // "http" or "https", of the connection (or of an absolute-form target)
-  std::string_view authority;      // host[:port], lower case: from the absolute-form target, else from Host; may be ""
-  std::string_view path;           // normalised (http/target.h): starts with '/', no dot segments; "*" for OPTIONS *
-  std::string_view query;          // without '?', as received
+  uint8_t version_minor = 1;     // of HTTP/1.x
+  std::string_view method_text;  // as received
+  std::string_view target;       // as received
+  std::string_view scheme;       // "http" or "https", of the connection (or of an absolute-form target)
+  std::string_view authority;    // host[:port], lower case: from the absolute-form target, else from Host; may be ""
+  std::string_view path;         // normalised (http/target.h): starts with '/', no dot segments; "*" for OPTIONS *
+  std::string_view query;        // without '?', as received
   Fields fields;
   std::unique_ptr<BodyReader> body;  // null: no body
 };
@@ -105,7 +106,8 @@ struct Response {
   Response(Arena& arena, int status_code) noexcept : status(status_code), fields(arena) {}
 
   int status = 200;
-  Fields fields;  // without framing: Content-Length and Transfer-Encoding are the codec's; but a HEAD answer or a 304 keeps what it says
+  Fields fields;  // without framing: Content-Length and Transfer-Encoding are the codec's; but a HEAD answer or a 304
+                  // keeps what it says
   Body body;
 };
 

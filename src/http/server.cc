@@ -21,13 +21,13 @@ namespace {
 
 class Connection;
 
-constexpr size_t kCopyBody = 4096;             // a body up to this is copied behind its head: one piece to send
-constexpr size_t kSendSlice = 256 * 1024;      // of a body in memory, each with a time limit of its own
-constexpr size_t kGatherPieces = 8;             // of a pulled body, sent together
-constexpr uint64_t kDrainBody = 64 * 1024;     // what is left of a request's body and is read to keep the connection
+constexpr size_t kCopyBody = 4096;          // a body up to this is copied behind its head: one piece to send
+constexpr size_t kSendSlice = 256 * 1024;   // of a body in memory, each with a time limit of its own
+constexpr size_t kGatherPieces = 8;         // of a pulled body, sent together
+constexpr uint64_t kDrainBody = 64 * 1024;  // what is left of a request's body and is read to keep the connection
 constexpr size_t kLingerBytes = 16 * 1024 * 1024;  // read and dropped after an answer that closes, within kLingerTime
 constexpr auto kLingerTime = std::chrono::seconds(2);
-constexpr int kExchangesBeforeYield = 32;      // of one connection that pipelines
+constexpr int kExchangesBeforeYield = 32;  // of one connection that pipelines
 
 }  // namespace
 
@@ -71,7 +71,11 @@ class Abort {
 class Connection final : public GoneWatcher {
  public:
   Connection(Server::Impl& impl, Socket stream) noexcept
-      : server(impl), options(impl.options), application(impl.application), socket(std::move(stream)), grace_(&Connection::grace_over, this) {
+      : server(impl),
+        options(impl.options),
+        application(impl.application),
+        socket(std::move(stream)),
+        grace_(&Connection::grace_over, this) {
     const net::Address peer = net::peer_of(socket.fd());
     const std::string text = peer.length > 0 ? peer.host() : std::string();
     address_size_ = static_cast<uint8_t>(std::min(text.size(), sizeof address_));
@@ -95,8 +99,8 @@ class Connection final : public GoneWatcher {
 
   std::string_view address() const noexcept { return {address_, address_size_}; }
 
-  // The client's stream ended or broke while nobody read from it. An end may be a half-close: what is under way gets the
-  // grace time, counted anew for each wait; a break is final.
+  // The client's stream ended or broke while nobody read from it. An end may be a half-close: what is under way gets
+  // the grace time, counted anew for each wait; a break is final.
   void gone(int error) noexcept override {
     half_closed = true;
     if (error != 0) broken = true;
@@ -116,8 +120,8 @@ class Connection final : public GoneWatcher {
   void stop_grace() noexcept { grace_.cancel(); }
 
   Server::Impl& server;
-  std::shared_ptr<const ServerOptions> options;   // of the request under way; the newest while idle
-  std::shared_ptr<Application> application;       // likewise
+  std::shared_ptr<const ServerOptions> options;  // of the request under way; the newest while idle
+  std::shared_ptr<Application> application;      // likewise
   Socket socket;
   uint16_t port = 0;
   bool busy = false;
@@ -200,7 +204,8 @@ Task<> linger(Connection& c) {
 Task<> refuse(Connection& c, Exchange& x, H1Error why, int status) {
   c.application->refused(c.address(), status, why);
   const std::string_view code = why == H1Error::none ? "head_timeout" : to_string(why);
-  const std::string_view detail = why == H1Error::none ? "The request's head did not come in time." : "The request is not valid HTTP/1.1.";
+  const std::string_view detail =
+      why == H1Error::none ? "The request's head did not come in time." : "The request is not valid HTTP/1.1.";
   Response response = problem(x.arena, status, code, detail, status == 408, {});
   OutBuffer out(x.arena);
   ResponseHeadOptions head;
@@ -228,8 +233,8 @@ Task<Result<>> send_bytes(Connection& c, OutBuffer& head, std::string_view bytes
   co_return Result<>();
 }
 
-// A body that is pulled: the head leaves with the first piece, or at once when that lets wait. Pieces that are there at the same
-// time leave together: each send wakes the client.
+// A body that is pulled: the head leaves with the first piece, or at once when that lets wait. Pieces that are there at
+// the same time leave together: each send wakes the client.
 Task<Result<>> send_stream(Connection& c, Exchange& x, OutBuffer& out, std::unique_ptr<BodyReader> stream,
                            const ResponseFraming& framing, Sent& sent) {
   const bool chunked = framing.body == BodyKind::chunked;
@@ -303,9 +308,9 @@ bool worth_draining(const Exchange& x) noexcept {
   return true;
 }
 
-// Before the answer to a request whose body nobody read: what has already come of it is read, so that a malformed body is
-// refused and not answered. Waits for nothing. Not of a body that somebody reads: an upstream may answer while it is still being
-// sent. False: malformed.
+// Before the answer to a request whose body nobody read: what has already come of it is read, so that a malformed body
+// is refused and not answered. Waits for nothing. Not of a body that somebody reads: an upstream may answer while it is
+// still being sent. False: malformed.
 bool rest_is_sound(Connection& c, Exchange& x) {
   if (x.body.taken) return true;
   uint64_t seen = 0;
@@ -435,13 +440,17 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   x.context.client_port = c.port;
   x.context.listener = c.options->listener;
   if (x.framing.body == BodyKind::chunked || x.framing.length > 0) {
-    x.body = {.kind = x.framing.body, .length = x.framing.length, .done = false, .continue_wanted = x.framing.expect_continue};
+    x.body = {.kind = x.framing.body,
+              .length = x.framing.length,
+              .done = false,
+              .continue_wanted = x.framing.expect_continue};
     x.request.body = std::make_unique<RequestBody>(x);
   }
 
   bool keep_alive = true;
   Sent sent;
-  // Also when this coroutine is destroyed in the middle, at the end of a drain: what counts requests must come down again.
+  // Also when this coroutine is destroyed in the middle, at the end of a drain: what counts requests must come down
+  // again.
   struct InFlight {
     Connection& c;
     Exchange& x;
@@ -478,7 +487,8 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     }
     if (sent.status == 0) {
       if (body_left(x) && !rest_is_sound(c, x)) {
-        response = problem(x.arena, 400, "bad_body", "The request's body is not valid HTTP/1.1.", false, x.context.request_id);
+        response =
+            problem(x.arena, 400, "bad_body", "The request's body is not valid HTTP/1.1.", false, x.context.request_id);
         x.context.failed_side = Side::client;
         x.context.outcome = "bad_body";
         keep_alive = false;

@@ -1,8 +1,9 @@
-// The HTTP/1.1 server side of one listener on one core: keep-alive, pipelining, bodies both ways with back-pressure, time limits for
-// slow clients, cancellation when the client leaves, drain. An idle connection holds its socket's state and one small
-// coroutine frame; everything of a request lives in an Exchange that exists only while there is one.
+// The HTTP/1.1 server side of one listener on one core: keep-alive, pipelining, bodies both ways with back-pressure,
+// time limits for slow clients, cancellation when the client leaves, drain. An idle connection holds its socket's state
+// and one small coroutine frame; everything of a request lives in an Exchange that exists only while there is one.
 //
-// RFC 9112. Faults of the client are answered (4xx, 501, 505) and the connection is closed, lingering so that the answer arrives.
+// RFC 9112. Faults of the client are answered (4xx, 501, 505) and the connection is closed, lingering so that the
+// answer arrives.
 #pragma once
 
 #include <cstdint>
@@ -18,24 +19,24 @@
 namespace trellis::http {
 
 struct ServerOptions {
-  std::string listener;                                // name, for logs and metrics
+  std::string listener;  // name, for logs and metrics
   H1Limits limits;
-  Duration idle_timeout = std::chrono::seconds(75);    // between requests, and before the first byte
-  Duration head_timeout = std::chrono::seconds(10);    // for a whole head, from its first byte
-  Duration body_timeout = std::chrono::seconds(30);    // between two pieces of a body
-  uint64_t min_body_rate = 500;                        // bytes a second a body must keep up after body_timeout; 0: none
-  Duration send_timeout = std::chrono::seconds(30);    // a client that takes nothing for so long is closed
-  Duration half_close_grace = std::chrono::seconds(1); // how long a request goes on after its client ended its stream
-  size_t max_connections = 100'000;                    // of this core; beyond it new ones are closed at once
+  Duration idle_timeout = std::chrono::seconds(75);  // between requests, and before the first byte
+  Duration head_timeout = std::chrono::seconds(10);  // for a whole head, from its first byte
+  Duration body_timeout = std::chrono::seconds(30);  // between two pieces of a body
+  uint64_t min_body_rate = 500;                      // bytes a second a body must keep up after body_timeout; 0: none
+  Duration send_timeout = std::chrono::seconds(30);  // a client that takes nothing for so long is closed
+  Duration half_close_grace = std::chrono::seconds(1);  // how long a request goes on after its client ended its stream
+  size_t max_connections = 100'000;                     // of this core; beyond it new ones are closed at once
 };
 
 // What became of one exchange, for the access log and metrics.
 struct Sent {
   int status = 0;
-  uint64_t bytes_in = 0;     // body
-  uint64_t bytes_out = 0;    // head and body
-  Time first_byte{};         // when the head was handed to the kernel
-  bool complete = false;     // false: the client left or the body broke
+  uint64_t bytes_in = 0;   // body
+  uint64_t bytes_out = 0;  // head and body
+  Time first_byte{};       // when the head was handed to the kernel
+  bool complete = false;   // false: the client left or the body broke
 };
 
 // What stands behind a server: answers requests and hears how they ended. finished() comes once for every request that
@@ -64,7 +65,8 @@ class Server {
   // Requests that begin from now on go to this application; those in flight keep theirs.
   void set_application(std::shared_ptr<Application> application);
   void set_options(ServerOptions options);
-  // Closes idle connections, lets requests in flight finish and closes after them. True when none is left before the deadline.
+  // Closes idle connections, lets requests in flight finish and closes after them. True when none is left before the
+  // deadline.
   Task<bool> drain(Deadline deadline);
 
   size_t connections() const noexcept;  // any thread

@@ -28,8 +28,8 @@ Task<Result<Chunk>> RequestBody::read(Deadline deadline) {
   body.taken = true;
   if (body.continue_wanted) {
     body.continue_wanted = false;
-    // Without waiting: the answer may come while the body is still wanted, and there is one sender a socket. A client that
-    // takes nothing goes without; it sends its body after a while all the same (RFC 9110 §10.1.1).
+    // Without waiting: the answer may come while the body is still wanted, and there is one sender a socket. A client
+    // that takes nothing goes without; it sends its body after a while all the same (RFC 9110 §10.1.1).
     const ssize_t sent = ::send(socket.fd(), kContinueHead.data(), kContinueHead.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0 && static_cast<size_t>(sent) < kContinueHead.size()) {  // the stream cannot be understood any more
       body.failed = true;
@@ -49,7 +49,8 @@ Task<Result<Chunk>> RequestBody::read(Deadline deadline) {
     Chunk chunk = *std::move(received);
     if (chunk.empty()) {
       body.failed = true;
-      co_return fail(Error(Code::cancelled, "the client ended its stream in the middle of its body").from(Side::client));
+      co_return fail(
+          Error(Code::cancelled, "the client ended its stream in the middle of its body").from(Side::client));
     }
     if (body.kind == BodyKind::length) {
       const uint64_t left = body.length - body.read;
@@ -76,9 +77,7 @@ Task<Result<Chunk>> RequestBody::read(Deadline deadline) {
         if (consumed < chunk.size()) socket.unread(chunk.slice(consumed, chunk.size() - consumed));
         body.done = true;
         co_return Chunk();
-      case ChunkedDecoder::Step::error:
-        body.failed = true;
-        co_return fail(error_for(decoder_.error(), Side::client));
+      case ChunkedDecoder::Step::error: body.failed = true; co_return fail(error_for(decoder_.error(), Side::client));
     }
   }
 }

@@ -1,5 +1,6 @@
-// One request and its answer on a server connection: what the connection's coroutine and the body reader share. Internal to the
-// server (server.cc, server_body.cc). Lives from the first byte of a head to the end of its answer, on the connection's core.
+// One request and its answer on a server connection: what the connection's coroutine and the body reader share.
+// Internal to the server (server.cc, server_body.cc). Lives from the first byte of a head to the end of its answer, on
+// the connection's core.
 #pragma once
 
 #include <optional>
@@ -18,7 +19,7 @@ namespace trellis::http::detail {
 struct BodyProgress {
   BodyKind kind = BodyKind::none;
   uint64_t length = 0;
-  uint64_t read = 0;             // bytes of body handed out
+  uint64_t read = 0;  // bytes of body handed out
   bool done = true;
   bool failed = false;           // the rest of the connection cannot be understood
   bool continue_wanted = false;  // the client waits for 100

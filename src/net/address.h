@@ -31,7 +31,8 @@ Result<Address> make_address(std::string_view numeric_host, uint16_t port);
 Address peer_of(int fd) noexcept;
 Address local_of(int fd) noexcept;
 
-// An error when somebody listens there already. Needed because SO_REUSEPORT would let two processes share a port unknowingly.
+// An error when somebody listens there already. Needed because SO_REUSEPORT would let two processes share a port
+// unknowingly.
 Result<> probe_free(const Address& address);
 // A listening TCP socket with SO_REUSEPORT and no delay for what it accepts; the caller closes it.
 Result<int> listen_tcp(const Address& address, int backlog = 4096);

@@ -1,5 +1,6 @@
-// One step of a route's chain: it may answer itself, change the request, call next, change the answer. One instance a route and
-// core; its configuration is immutable. The order in the chain is fixed in proxy/filter_order.cc for safety, not by the file.
+// One step of a route's chain: it may answer itself, change the request, call next, change the answer. One instance a
+// route and core; its configuration is immutable. The order in the chain is fixed in proxy/filter_order.cc for safety,
+// not by the file.
 #pragma once
 
 #include <memory>

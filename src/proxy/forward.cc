@@ -34,9 +34,9 @@ void prepare_for_upstream(http::Request& request, const http::RequestContext& co
   fields.add(FieldId::x_forwarded_for, context.client_address);
   fields.add(FieldId::x_forwarded_proto, request.scheme);
   if (!request.authority.empty()) fields.add(FieldId::x_forwarded_host, request.authority);
-  fields.add(FieldId::forwarded,
-             arena.concat({"for=", six ? "\"[" : "", context.client_address, six ? "]\"" : "", ";proto=", request.scheme,
-                           request.authority.empty() ? "" : ";host=\"", request.authority, request.authority.empty() ? "" : "\""}));
+  fields.add(FieldId::forwarded, arena.concat({"for=", six ? "\"[" : "", context.client_address, six ? "]\"" : "",
+                                               ";proto=", request.scheme, request.authority.empty() ? "" : ";host=\"",
+                                               request.authority, request.authority.empty() ? "" : "\""}));
   fields.add(FieldId::via, via);
   fields.add(FieldId::traceparent, format_traceparent(arena, context.trace));
   fields.add(FieldId::x_request_id, context.request_id);

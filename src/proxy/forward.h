@@ -1,5 +1,6 @@
-// The target that leads across the network: makes the request fit for the upstream (RFC 9110 §7.6: hop-by-hop fields go, Via comes;
-// the forwarding fields say who really asked, whatever the client claimed) and hands it to the cluster. One a route and core.
+// The target that leads across the network: makes the request fit for the upstream (RFC 9110 §7.6: hop-by-hop fields
+// go, Via comes; the forwarding fields say who really asked, whatever the client claimed) and hands it to the cluster.
+// One a route and core.
 #pragma once
 
 #include <memory>

@@ -13,8 +13,8 @@ namespace trellis::proxy {
 RouteFigures::RouteFigures(Metrics& metrics, const std::string& route)
     : seconds_(metrics.histogram("trellis_request_seconds", "time from a request's first byte to its answer's last",
                                  {{"route", route}})),
-      first_byte_(metrics.histogram("trellis_first_byte_seconds", "time from a request's first byte to its answer's first",
-                                    {{"route", route}})),
+      first_byte_(metrics.histogram("trellis_first_byte_seconds",
+                                    "time from a request's first byte to its answer's first", {{"route", route}})),
       gauge_(metrics.computed("trellis_requests_in_flight", "requests being handled", {{"route", route}},
                               [this] { return static_cast<double>(in_flight()); })) {}
 
@@ -70,10 +70,11 @@ Counter& connection_counter(Metrics& metrics, const std::string& listener, const
 std::shared_ptr<void> watch_connections(Metrics& metrics, const std::string& listener) {
   const Counter& opened = connection_counter(metrics, listener, "opened");
   const Counter& closed = connection_counter(metrics, listener, "closed");
-  return metrics.computed("trellis_connections", "connections of clients", {{"listener", listener}}, [&opened, &closed] {
-    const uint64_t gone = closed.value();
-    return static_cast<double>(opened.value() - gone);
-  });
+  return metrics.computed("trellis_connections", "connections of clients", {{"listener", listener}},
+                          [&opened, &closed] {
+                            const uint64_t gone = closed.value();
+                            return static_cast<double>(opened.value() - gone);
+                          });
 }
 
 Pipeline::Pipeline(PipelineParts parts, Metrics& metrics)
@@ -81,7 +82,8 @@ Pipeline::Pipeline(PipelineParts parts, Metrics& metrics)
       metrics_(metrics),
       opened_(connection_counter(metrics, parts_.listener, "opened")),
       closed_(connection_counter(metrics, parts_.listener, "closed")),
-      turned_away_(metrics.counter("trellis_shed_total", "what was turned away to protect the node", {{"reason", "max_connections"}})) {}
+      turned_away_(metrics.counter("trellis_shed_total", "what was turned away to protect the node",
+                                   {{"reason", "max_connections"}})) {}
 
 Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::RequestContext& context) {
   Rng& rng = context.loop.rng();
@@ -95,8 +97,8 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
     parts_.unrouted.figures->began();
     context.failed_side = Side::client;
     context.outcome = "method_not_allowed";
-    http::Response response =
-        http::problem(context.arena, 405, context.outcome, "This method is not served here.", false, context.request_id);
+    http::Response response = http::problem(context.arena, 405, context.outcome, "This method is not served here.",
+                                            false, context.request_id);
     response.fields.add(http::FieldId::allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     co_return response;
   }
@@ -106,9 +108,10 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
     context.failed_side = Side::client;
     const bool known = decision.allowed != 0;
     context.outcome = known ? "method_not_allowed" : "not_found";
-    http::Response response =
-        known ? http::problem(context.arena, 405, context.outcome, "This method is not allowed here.", false, context.request_id)
-              : http::problem(context.arena, 404, context.outcome, "Nothing is found at this address.", false, context.request_id);
+    http::Response response = known ? http::problem(context.arena, 405, context.outcome,
+                                                    "This method is not allowed here.", false, context.request_id)
+                                    : http::problem(context.arena, 404, context.outcome,
+                                                    "Nothing is found at this address.", false, context.request_id);
     if (known) response.fields.add(http::FieldId::allow, parts_.router->allow_text(decision.allowed, context.arena));
     co_return response;
   }
@@ -121,7 +124,8 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   Result<http::Response> response = co_await route.chain->run(request, context);
   if (!response) {
     if (response.error().code() == Code::internal) {
-      log_error("request failed", {{"route", route.name}, {"request_id", context.request_id}, {"error", response.error().to_string()}});
+      log_error("request failed",
+                {{"route", route.name}, {"request_id", context.request_id}, {"error", response.error().to_string()}});
     }
     response = http::response_for(response.error(), context);
   }
@@ -150,7 +154,8 @@ void Pipeline::finished(const http::Request& request, http::RequestContext& cont
 
 void Pipeline::refused(std::string_view client, int status, http::H1Error why) noexcept {
   const std::string_view reason = why == http::H1Error::none ? "head_timeout" : http::to_string(why);
-  metrics_.counter("trellis_refused_total", "bytes that were no acceptable request", {{"reason", std::string(reason)}}).add();
+  metrics_.counter("trellis_refused_total", "bytes that were no acceptable request", {{"reason", std::string(reason)}})
+      .add();
   parts_.unrouted.counts->add(status, Side::client);
   if (!parts_.access_log) return;
   Loop& loop = Loop::current();
@@ -162,7 +167,12 @@ void Pipeline::refused(std::string_view client, int status, http::H1Error why) n
   context.listener = parts_.listener;
   context.failed_side = Side::client;
   context.outcome = reason;
-  parts_.access_log->write({.request = unread, .status = status, .context = context, .first_byte = {}, .finished = loop.now(), .wall = loop.wall()});
+  parts_.access_log->write({.request = unread,
+                            .status = status,
+                            .context = context,
+                            .first_byte = {},
+                            .finished = loop.now(),
+                            .wall = loop.wall()});
 }
 
 }  // namespace trellis::proxy

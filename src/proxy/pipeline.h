@@ -1,7 +1,8 @@
-// What a server of a listener calls: finds the route, does the steps every request gets (trace, request id, deadline, errors to
-// answers, metrics, access log), and runs the route's chain. The five built-in steps are plain calls in one coroutine and not
-// filters of their own: each request pays for them, and nothing may come between them (docs/decisions/004-built-in-steps.md).
-// One Pipeline a core and listener, rebuilt as a whole by a reload; requests in flight keep the one they began with.
+// What a server of a listener calls: finds the route, does the steps every request gets (trace, request id, deadline,
+// errors to answers, metrics, access log), and runs the route's chain. The five built-in steps are plain calls in one
+// coroutine and not filters of their own: each request pays for them, and nothing may come between them
+// (docs/decisions/004-built-in-steps.md). One Pipeline a core and listener, rebuilt as a whole by a reload; requests in
+// flight keep the one they began with.
 #pragma once
 
 #include <array>
@@ -39,7 +40,8 @@ class RouteFigures {
   std::shared_ptr<void> gauge_;
 };
 
-// The answers of one route on one listener, by status; shared by all cores. Counters are looked up when they first come.
+// The answers of one route on one listener, by status; shared by all cores. Counters are looked up when they first
+// come.
 class RouteCounts {
  public:
   RouteCounts(Metrics& metrics, std::string listener, std::string route);
@@ -69,11 +71,11 @@ struct PipelineRoute {
 struct PipelineParts {
   std::string listener;
   std::shared_ptr<const Router> router;
-  std::vector<PipelineRoute> routes;                     // as the router numbers them
-  PipelineRoute unrouted;                                // stands for what no route takes; has no chain
-  std::vector<std::unique_ptr<http::Handler>> targets;   // owned here, used by the chains
-  std::shared_ptr<AccessLog> access_log;                 // null: none
-  std::shared_ptr<void> keeps;                           // whatever else must live as long
+  std::vector<PipelineRoute> routes;                    // as the router numbers them
+  PipelineRoute unrouted;                               // stands for what no route takes; has no chain
+  std::vector<std::unique_ptr<http::Handler>> targets;  // owned here, used by the chains
+  std::shared_ptr<AccessLog> access_log;                // null: none
+  std::shared_ptr<void> keeps;                          // whatever else must live as long
 };
 
 class Pipeline final : public http::Application {

@@ -1,6 +1,6 @@
-// Threads for calls that block (SQLite, file system, name resolution). Bounded: threads and queue have limits; a full queue
-// refuses. co_await blocking(fn) runs fn there and resumes on the caller's core. When the waiter is destroyed first, fn still
-// runs to its end and its result is dropped, so fn must own what it uses.
+// Threads for calls that block (SQLite, file system, name resolution). Bounded: threads and queue have limits; a full
+// queue refuses. co_await blocking(fn) runs fn there and resumes on the caller's core. When the waiter is destroyed
+// first, fn still runs to its end and its result is dropped, so fn must own what it uses.
 #pragma once
 
 #include <condition_variable>
@@ -88,7 +88,8 @@ Task<R> blocking(F fn) {
   co_return co_await detail::HandoffAwaiter<R>(std::move(state));
 }
 
-// Runs fn (plain function object returning T, not void) on another loop and resumes here with its value. Both loops must live.
+// Runs fn (plain function object returning T, not void) on another loop and resumes here with its value. Both loops
+// must live.
 template <class F, class R = std::invoke_result_t<F>>
 Task<R> on_core(Loop& target, F fn) {
   if (&target == Loop::current_or_null()) co_return fn();

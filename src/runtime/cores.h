@@ -1,5 +1,5 @@
-// The loops of a process, one thread each, and the blocking pool they share. Made, called and stopped by one thread that is not a
-// loop (main). run_on() blocks that thread until the loop has run what it was given.
+// The loops of a process, one thread each, and the blocking pool they share. Made, called and stopped by one thread
+// that is not a loop (main). run_on() blocks that thread until the loop has run what it was given.
 #pragma once
 
 #include <cstddef>

@@ -20,7 +20,7 @@ inline namespace runtime {
 #if TRELLIS_FRAME_POOL
 namespace {
 constexpr size_t kGrain = 64;
-constexpr size_t kClasses = 64;     // up to 4 KiB; larger frames go to malloc
+constexpr size_t kClasses = 64;              // up to 4 KiB; larger frames go to malloc
 constexpr uint32_t kKeepBytes = 256 * 1024;  // a class
 
 struct FreeFrame {

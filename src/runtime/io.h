@@ -1,6 +1,6 @@
-// The seam of the two I/O backends, io_uring (io_uring.cc) and epoll (io_epoll.cc), one instance a loop. It moves bytes between
-// file descriptors and the states below; waiting coroutines are the business of runtime/socket.h. Called on the loop's thread
-// only, except wake().
+// The seam of the two I/O backends, io_uring (io_uring.cc) and epoll (io_epoll.cc), one instance a loop. It moves bytes
+// between file descriptors and the states below; waiting coroutines are the business of runtime/socket.h. Called on the
+// loop's thread only, except wake().
 #pragma once
 
 #include <sys/socket.h>
@@ -32,7 +32,8 @@ class GoneWatcher {
   ~GoneWatcher() = default;
 };
 
-// What a waiting coroutine gives the backend to be called back on; called from the top of the loop, never from inside start_*().
+// What a waiting coroutine gives the backend to be called back on; called from the top of the loop, never from inside
+// start_*().
 class IoWaiter {
  public:
   virtual void io_done() noexcept = 0;
@@ -77,7 +78,7 @@ struct SocketState {
   // Connecting and waiting for room share the writer's place.
   sockaddr_storage address{};
 
-  void deliver(Chunk chunk);       // queue, then tell the reader
+  void deliver(Chunk chunk);  // queue, then tell the reader
   void end_of_stream(int error) noexcept;
   Chunk take() noexcept;
   bool has_input() const noexcept { return queued > 0 || eof || recv_error != 0; }
@@ -92,8 +93,8 @@ class AcceptWaiter {
   ~AcceptWaiter() = default;
 };
 
-// A listening socket. Freed by the backend after stop_accept(), once the kernel has let go of it. Until its owner is gone it
-// still gets the connections that the kernel had taken before the stop.
+// A listening socket. Freed by the backend after stop_accept(), once the kernel has let go of it. Until its owner is
+// gone it still gets the connections that the kernel had taken before the stop.
 struct AcceptState {
   int fd = -1;
   AcceptWaiter* owner = nullptr;

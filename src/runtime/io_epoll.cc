@@ -1,5 +1,5 @@
-// The epoll backend, for kernels and sandboxes without io_uring: edge-triggered, a short read means drained. Bytes stay in the kernel
-// until somebody wants them, so back-pressure is the kernel's own.
+// The epoll backend, for kernels and sandboxes without io_uring: edge-triggered, a short read means drained. Bytes stay
+// in the kernel until somebody wants them, so back-pressure is the kernel's own.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -17,9 +17,9 @@ inline namespace runtime {
 
 namespace {
 
-constexpr size_t kBlock = 128 * 1024;     // received bytes are carved from blocks of this size
+constexpr size_t kBlock = 128 * 1024;       // received bytes are carved from blocks of this size
 constexpr size_t kSmallestRead = 8 * 1024;  // a block with less room left is replaced
-constexpr int kInlineReads = 256;         // a turn, so that a busy peer does not starve the others
+constexpr int kInlineReads = 256;           // a turn, so that a busy peer does not starve the others
 
 class Block final : public ChunkOwner {
  public:
@@ -231,7 +231,8 @@ void EpollIo::start_recv(SocketState& state) {
     later_.push_back(&state);
     return;
   }
-  // The caller sees what came. The watcher must not hear of it from in here: it may destroy the coroutine that is asking.
+  // The caller sees what came. The watcher must not hear of it from in here: it may destroy the coroutine that is
+  // asking.
   GoneWatcher* const watcher = std::exchange(state.watcher, nullptr);
   read_now(state);
   state.watcher = watcher;

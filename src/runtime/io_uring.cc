@@ -1,5 +1,6 @@
-// The io_uring backend: one ring a loop, entered once a turn. Multishot accept and receive, received bytes land in a ring of
-// provided buffers, everything queued in a turn leaves in one system call (docs/io.md says what each of these is worth).
+// The io_uring backend: one ring a loop, entered once a turn. Multishot accept and receive, received bytes land in a
+// ring of provided buffers, everything queued in a turn leaves in one system call (docs/io.md says what each of these
+// is worth).
 #include <liburing.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -26,10 +27,10 @@ constexpr uint32_t kBufferMore = 1U << 4;  // IORING_CQE_F_BUF_MORE: the kernel 
 constexpr unsigned kEntries = 1024;
 constexpr unsigned kCompletions = 8192;
 constexpr int kGroup = 0;
-constexpr size_t kInRing = 4;                 // buffers the kernel has while few are in use: small stays in the caches
-constexpr size_t kLowBuffers = 2;             // with fewer left, received bytes are copied out at once
-constexpr size_t kSubmitBytes = 192 * 1024;   // of sends queued in a turn, beyond which they leave before its end
-constexpr size_t kHeapReceive = 16 * 1024;    // without any left, a receive goes to the heap
+constexpr size_t kInRing = 4;                // buffers the kernel has while few are in use: small stays in the caches
+constexpr size_t kLowBuffers = 2;            // with fewer left, received bytes are copied out at once
+constexpr size_t kSubmitBytes = 192 * 1024;  // of sends queued in a turn, beyond which they leave before its end
+constexpr size_t kHeapReceive = 16 * 1024;   // without any left, a receive goes to the heap
 
 // What a completion belongs to: a pointer with the kind in its low bits.
 enum class Op : uint64_t { ignore, recv, recv_heap, send, connect, writable, accept, wake };
@@ -117,7 +118,7 @@ class UringIo final : public Io {
   bool ring_open_ = false;
   int wake_fd_ = -1;
   size_t queued_bytes_ = 0;  // of sends that were not handed over yet
-  size_t dying_ = 0;  // closed states that wait for their last completion
+  size_t dying_ = 0;         // closed states that wait for their last completion
 
   bool incremental_ = false;
   size_t buffer_size_ = 0;
@@ -143,7 +144,8 @@ void ProvidedBuffer::release() noexcept { io->recycle(*this); }
 
 Result<> UringIo::open() {
   io_uring_params params{};
-  params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+  params.flags =
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
   params.cq_entries = kCompletions;
   if (const int error = io_uring_queue_init_params(kEntries, &ring_, &params); error < 0) {
     return fail(errno_error("io_uring", -error));
@@ -448,7 +450,8 @@ void UringIo::cancel_send(SocketState& state) noexcept {
   if (!state.sending) return;
   state.sending = false;
   state.send_error = ECANCELED;
-  // Rare (a client left in the middle of an answer, a deadline): worth two system calls to be sure of the caller's memory.
+  // Rare (a client left in the middle of an answer, a deadline): worth two system calls to be sure of the caller's
+  // memory.
   io_uring_submit(&ring_);
   io_uring_sync_cancel_reg reg{};
   reg.timeout.tv_sec = -1;

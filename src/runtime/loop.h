@@ -1,6 +1,6 @@
-// One event loop a core. It owns the core's I/O backend, timers, clock reading, random numbers and ready list; everything on it
-// runs on one thread. Other threads reach it by post(). A turn: hand all queued operations to the kernel in one call and wait,
-// run completions, run what others posted, fire timers, run what became ready.
+// One event loop a core. It owns the core's I/O backend, timers, clock reading, random numbers and ready list;
+// everything on it runs on one thread. Other threads reach it by post(). A turn: hand all queued operations to the
+// kernel in one call and wait, run completions, run what others posted, fire timers, run what became ready.
 #pragma once
 
 #include <atomic>
@@ -25,11 +25,11 @@ class BlockingPool;
 enum class IoKind : uint8_t { automatic, uring, epoll };
 
 struct LoopOptions {
-  size_t index = 0;                // core number, 0 first
-  IoKind io = IoKind::automatic;   // automatic: io_uring where the kernel allows it, else epoll
+  size_t index = 0;               // core number, 0 first
+  IoKind io = IoKind::automatic;  // automatic: io_uring where the kernel allows it, else epoll
   Clock* clock = &system_clock();
-  uint64_t seed = 0;               // 0: from the kernel
-  BlockingPool* pool = nullptr;    // borrowed, outlives the loop
+  uint64_t seed = 0;             // 0: from the kernel
+  BlockingPool* pool = nullptr;  // borrowed, outlives the loop
 };
 
 // A coroutine that waits to be resumed by the loop's ready list; withdrawn when destroyed.
@@ -66,7 +66,8 @@ class Loop {
   void run_once(Duration max_wait);  // one turn
   void stop() noexcept;              // any thread; the turn in progress is finished
 
-  // Any thread: runs on this loop in one of its next turns, in order of posting. Dropped unrun when the loop is destroyed.
+  // Any thread: runs on this loop in one of its next turns, in order of posting. Dropped unrun when the loop is
+  // destroyed.
   void post(std::move_only_function<void()> work);
 
   // Cached at the start of each turn: good enough for deadlines. exact_now() asks the clock.

@@ -1,6 +1,7 @@
-// A connected stream socket on one core, with awaitable operations that each take a deadline. One reader and one writer at a time.
-// Destroying a waiting operation withdraws it; destroying the Socket closes the connection. Errors: deadline_exceeded when the
-// deadline came first, unavailable when the connection broke (Error::side is unset: only the caller knows who the other end is).
+// A connected stream socket on one core, with awaitable operations that each take a deadline. One reader and one writer
+// at a time. Destroying a waiting operation withdraws it; destroying the Socket closes the connection. Errors:
+// deadline_exceeded when the deadline came first, unavailable when the connection broke (Error::side is unset: only the
+// caller knows who the other end is).
 #pragma once
 
 #include <netinet/in.h>
@@ -111,8 +112,8 @@ class Socket {
   SendAwaiter send(std::span<iovec> vectors, Deadline deadline) noexcept {
     return SendAwaiter(*state_, vectors, deadline);
   }
-  // All of a file's slice, by sendfile(2). data_loss when the file turned out shorter. May block on a cold page: callers send
-  // large cold files from the blocking pool's read-ahead.
+  // All of a file's slice, by sendfile(2). data_loss when the file turned out shorter. May block on a cold page:
+  // callers send large cold files from the blocking pool's read-ahead.
   Task<Result<>> send_file(int file, uint64_t offset, uint64_t size, Duration idle_timeout);
 
   // Puts bytes back before the next recv().
@@ -120,8 +121,8 @@ class Socket {
   bool has_input() const noexcept { return state_->has_input(); }  // recv() would not wait
   bool has_bytes() const noexcept { return state_->queued > 0; }
   bool at_end() const noexcept { return state_->queued == 0 && (state_->eof || state_->recv_error != 0); }
-  // Asks for input even though nobody waits for it, so that the watcher learns of the other side's end. The watcher is called from
-  // the top of the loop only: what is there already shows in has_input().
+  // Asks for input even though nobody waits for it, so that the watcher learns of the other side's end. The watcher is
+  // called from the top of the loop only: what is there already shows in has_input().
   void want_input() {
     if (!state_->has_input()) state_->io.start_recv(*state_);
   }
@@ -144,7 +145,8 @@ class Socket {
 // A TCP (no delay) or Unix connection from the current loop.
 Task<Result<Socket>> connect_socket(sockaddr_storage address, socklen_t length, Deadline deadline);
 
-// Accepts on a listening descriptor (borrowed) until stopped or destroyed. After "too many open files" it pauses 100 ms.
+// Accepts on a listening descriptor (borrowed) until stopped or destroyed. After "too many open files" it pauses 100
+// ms.
 class Acceptor final : private AcceptWaiter {
  public:
   Acceptor(int listening_fd, std::function<void(int fd)> on_connection);

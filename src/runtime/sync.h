@@ -1,5 +1,6 @@
-// Waiting on one core: Event, Gate and TaskGroup. None is thread-safe: each belongs to the core it was made on; another core reaches
-// it by on_core() or post(). Waiters are resumed from the loop's ready list, never from inside the one who signals.
+// Waiting on one core: Event, Gate and TaskGroup. None is thread-safe: each belongs to the core it was made on; another
+// core reaches it by on_core() or post(). Waiters are resumed from the loop's ready list, never from inside the one who
+// signals.
 #pragma once
 
 #include <coroutine>
@@ -26,7 +27,8 @@ class Event {
 
   class Awaiter {
    public:
-    Awaiter(Event& event, Deadline deadline) noexcept : event_(event), deadline_(deadline), timer_(&Awaiter::expire, this) {}
+    Awaiter(Event& event, Deadline deadline) noexcept
+        : event_(event), deadline_(deadline), timer_(&Awaiter::expire, this) {}
     ~Awaiter() { withdraw(); }
     bool await_ready() noexcept { return passed_ = event_.set_; }
     bool await_suspend(std::coroutine_handle<> waiter) noexcept;
@@ -54,8 +56,8 @@ class Event {
   Awaiter* last_ = nullptr;
 };
 
-// Owns background tasks: spawn() starts one, join() waits until all have ended, destroying the group cancels those that run.
-// A closed group refuses new tasks: spawn() destroys them unstarted and returns false.
+// Owns background tasks: spawn() starts one, join() waits until all have ended, destroying the group cancels those that
+// run. A closed group refuses new tasks: spawn() destroys them unstarted and returns false.
 class TaskGroup {
  public:
   TaskGroup() noexcept = default;

@@ -1,11 +1,12 @@
-// Task<T>: a lazy, move-only coroutine. It starts when awaited, runs on the core that awaits it and hands its value to the one
-// who awaits. Failures are values (Task<Result<T>>); an exception that leaves a Task ends the process.
+// Task<T>: a lazy, move-only coroutine. It starts when awaited, runs on the core that awaits it and hands its value to
+// the one who awaits. Failures are values (Task<Result<T>>); an exception that leaves a Task ends the process.
 //
-// Destroying a Task that is suspended cancels it: its locals are destroyed, and with them the operations it waits for (every
-// awaiter of ours withdraws itself in its destructor). Only the loop may do so, never code that the task itself is running.
+// Destroying a Task that is suspended cancels it: its locals are destroyed, and with them the operations it waits for
+// (every awaiter of ours withdraws itself in its destructor). Only the loop may do so, never code that the task itself
+// is running.
 //
-// await_suspend returns false when the child finished at once: symmetric transfer alone is no tail call in GCC below -O2
-// and under AddressSanitizer, and a loop over ready tasks would overflow the stack (Task.MillionReadyTasks).
+// await_suspend returns false when the child finished at once: symmetric transfer alone is no tail call in GCC below
+// -O2 and under AddressSanitizer, and a loop over ready tasks would overflow the stack (Task.MillionReadyTasks).
 #pragma once
 
 #include <coroutine>

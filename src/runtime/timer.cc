@@ -8,7 +8,8 @@ inline namespace runtime {
 void Timer::set(TimerWheel& wheel, Deadline due) noexcept {
   due_ = due;
   if (due == kNever) return;
-  if (next_ && (due - wheel.start_).count() / TimerWheel::kTick + 1 >= slot_tick_) return;  // refiled when its slot comes round
+  if (next_ && (due - wheel.start_).count() / TimerWheel::kTick + 1 >= slot_tick_)
+    return;  // refiled when its slot comes round
   unlink();
   wheel.file(*this);
 }

@@ -1,6 +1,7 @@
-// Timers of one loop: a hierarchical wheel (Varghese and Lauck, 1987) of 1 ms ticks, five levels of 64 slots. Setting and
-// cancelling are O(1) and touch only the timer. Moving a deadline later (what every busy connection does) is one store: the timer
-// stays in its old slot and is put further on when that slot comes round. A timer fires at most a tick late, never early.
+// Timers of one loop: a hierarchical wheel (Varghese and Lauck, 1987) of 1 ms ticks, five levels of 64 slots. Setting
+// and cancelling are O(1) and touch only the timer. Moving a deadline later (what every busy connection does) is one
+// store: the timer stays in its old slot and is put further on when that slot comes round. A timer fires at most a tick
+// late, never early.
 #pragma once
 
 #include <array>

@@ -1,11 +1,10 @@
 #include "store/sqlite.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -183,8 +182,8 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Me
   TRY_VOID(at_path(impl->open_writer()));
   // What a crash left in the WAL goes into the file before anyone reads.
   impl->checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
-  // One reader from the start: the last connection to close takes the shared memory of the WAL with it, and on a disk that
-  // has turned read-only no reader could make it again.
+  // One reader from the start: the last connection to close takes the shared memory of the WAL with it, and on a disk
+  // that has turned read-only no reader could make it again.
   auto reader = impl->open_connection(true);
   if (!reader) return fail(Error(reader.error().code(), impl->options.path).because(std::move(reader).error()));
   impl->readers.push_back(*std::move(reader));

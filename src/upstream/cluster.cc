@@ -25,10 +25,12 @@ Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config) {
     hints.ai_flags = AI_ADDRCONFIG;
     addrinfo* found = nullptr;
     const int error = ::getaddrinfo(host.address.host.c_str(), nullptr, &hints, &found);
-    if (error != 0) return fail(Code::unavailable, "cannot resolve " + host.address.host + ": " + ::gai_strerror(error));
+    if (error != 0)
+      return fail(Code::unavailable, "cannot resolve " + host.address.host + ": " + ::gai_strerror(error));
     for (const addrinfo* at = found; at; at = at->ai_next) {
       net::Address address;
-      std::copy_n(reinterpret_cast<const char*>(at->ai_addr), at->ai_addrlen, reinterpret_cast<char*>(&address.storage));
+      std::copy_n(reinterpret_cast<const char*>(at->ai_addr), at->ai_addrlen,
+                  reinterpret_cast<char*>(&address.storage));
       address.length = at->ai_addrlen;
       if (auto with_port = net::make_address(address.host(), host.address.port)) hosts.push_back({name, *with_port});
     }
@@ -37,8 +39,10 @@ Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config) {
   return hosts;
 }
 
-Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host, std::string_view event) {
-  return metrics.counter("trellis_upstream_connection_events_total", "connections to an upstream's host by what became of them",
+Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host,
+                            std::string_view event) {
+  return metrics.counter("trellis_upstream_connection_events_total",
+                         "connections to an upstream's host by what became of them",
                          {{"upstream", upstream}, {"host", host}, {"event", std::string(event)}});
 }
 
@@ -131,7 +135,8 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
 
  private:
   Counter& answers(std::string code) {
-    return metrics_.counter("trellis_upstream_requests_total", "answers of an upstream's host; code none: there was none",
+    return metrics_.counter("trellis_upstream_requests_total",
+                            "answers of an upstream's host; code none: there was none",
                             {{"upstream", upstream_}, {"host", host_.name}, {"code", std::move(code)}});
   }
   void unlink(http::ClientConnection& c) noexcept {
@@ -202,7 +207,8 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     ~Limited() { context.deadline = before; }
   } limited{context, context.deadline};
   // A body takes the time that its client takes, and has limits of its own.
-  if (!request.body) context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
+  if (!request.body)
+    context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
   if (pools_.empty()) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
   std::optional<Error> last;
   const size_t first = next_;
@@ -230,12 +236,15 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
   co_return fail(*std::move(last));
 }
 
-Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& request, http::RequestContext& context, bool fresh) {
+Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& request, http::RequestContext& context,
+                                               bool fresh) {
   std::unique_ptr<http::ClientConnection> connection;
   if (!fresh) connection = pool.take();
   if (!connection) {
     if (pool.full()) {
-      co_return fail(Error(Code::resource_exhausted, "all connections to the upstream are in use").from(Side::self).retry(Retry::yes));
+      co_return fail(Error(Code::resource_exhausted, "all connections to the upstream are in use")
+                         .from(Side::self)
+                         .retry(Retry::yes));
     }
     // Counted from here on, so that a thousand requests at once do not open a thousand too many.
     struct Opening {
@@ -262,7 +271,8 @@ Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& reques
     const auto length = request.body->length();
     head.body = length ? http::BodyKind::length : http::BodyKind::chunked;
     head.length = length.value_or(0);
-  } else if (request.method == http::Method::post || request.method == http::Method::put || request.method == http::Method::patch) {
+  } else if (request.method == http::Method::post || request.method == http::Method::put ||
+             request.method == http::Method::patch) {
     head.body = http::BodyKind::length;
   }
   const http::ClientTimeouts timeouts{.first_byte = config_.timeouts.first_byte, .idle = config_.timeouts.idle};

@@ -1,6 +1,7 @@
-// The servers behind one upstream, as one core sees them: picks a host, takes a pooled connection or makes one, sends the request
-// and gives the answer. A connect that fails moves on to the next host, because nothing was sent; a pooled connection that turns
-// out to be dead is replaced by a fresh one. One Cluster an upstream and core; lives as long as a request uses it.
+// The servers behind one upstream, as one core sees them: picks a host, takes a pooled connection or makes one, sends
+// the request and gives the answer. A connect that fails moves on to the next host, because nothing was sent; a pooled
+// connection that turns out to be dead is replaced by a fresh one. One Cluster an upstream and core; lives as long as a
+// request uses it.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,10 @@ struct Host {
 // Resolved once for all cores; names by getaddrinfo in the calling thread (start and reload, never a loop).
 Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config);
 
-// Counts of connections to a host over all cores; event: opened, closed, parked (kept idle), taken (from the idle ones).
-Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host, std::string_view event);
+// Counts of connections to a host over all cores; event: opened, closed, parked (kept idle), taken (from the idle
+// ones).
+Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host,
+                            std::string_view event);
 
 class Cluster {
  public:
@@ -42,8 +45,9 @@ class Cluster {
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
 
-  // The request's fields are already those for the upstream. Errors: unavailable (no host could be reached), deadline_exceeded,
-  // data_loss (malformed answer), resource_exhausted (connection limit), cancelled (the client left), each with its side.
+  // The request's fields are already those for the upstream. Errors: unavailable (no host could be reached),
+  // deadline_exceeded, data_loss (malformed answer), resource_exhausted (connection limit), cancelled (the client
+  // left), each with its side.
   Task<Result<http::Response>> send(http::Request& request, http::RequestContext& context);
 
   const std::string& name() const noexcept { return name_; }

@@ -1,5 +1,5 @@
-// Drives a loop until a task has ended and gives its value; fails the process after `patience` turns without an end, so that a
-// hanging test says so. For tests only.
+// Drives a loop until a task has ended and gives its value; fails the process after `patience` turns without an end, so
+// that a hanging test says so. For tests only.
 #pragma once
 
 #include <utility>

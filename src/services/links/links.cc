@@ -62,7 +62,8 @@ void LinksConfig::check(config::Checker& at) const {
   if (base_url.find_first_of("?#") != std::string::npos) at.problem("base_url", "must have no query and no fragment");
   const size_t path = base_url.find('/', base_url.find("//") + 2);
   if (path != std::string::npos && path + 1 < base_url.size()) {
-    at.problem("base_url", "must have no path: codes stand right behind the host", "give the links a host of their own");
+    at.problem("base_url", "must have no path: codes stand right behind the host",
+               "give the links a host of their own");
   }
 }
 

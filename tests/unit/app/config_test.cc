@@ -1,5 +1,5 @@
-// Every file of tests/golden/node is a node's configuration, a line of ten dashes, and the problems it has: none, if nothing
-// follows. TRELLIS_UPDATE_GOLDEN=1 writes what is reported now; read the difference before keeping it.
+// Every file of tests/golden/node is a node's configuration, a line of ten dashes, and the problems it has: none, if
+// nothing follows. TRELLIS_UPDATE_GOLDEN=1 writes what is reported now; read the difference before keeping it.
 #include "app/config.h"
 
 #include <gtest/gtest.h>

@@ -52,7 +52,8 @@ TEST(Status, NewTiersBeginAnew) {
   Status status("n", 1, "epoll", Time(0s));
   for (int i = 0; i < 2; ++i) {
     std::vector<TierSource> tiers;
-    tiers.push_back({.id = "edge", .name = "Edge", .kind = "proxy", .requests = [i] { return i == 0 ? 1'000'000U : 0U; }});
+    tiers.push_back(
+        {.id = "edge", .name = "Edge", .kind = "proxy", .requests = [i] { return i == 0 ? 1'000'000U : 0U; }});
     status.set_tiers(std::move(tiers));
     status.sample(Time(std::chrono::seconds(i)));
     EXPECT_FALSE(nlohmann::json::parse(status.json(Time(5s)))["tiers"][0]["figures"].contains("requests_per_second"));

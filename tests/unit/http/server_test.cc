@@ -154,7 +154,8 @@ TEST_P(HttpServer, AnswersPipelinedRequestsInTheirOrder) {
 
 TEST_P(HttpServer, AHeadMayComeByteByByte) {
   Socket client = connect();
-  for (const char c : std::string("POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")) {
+  for (const char c :
+       std::string("POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")) {
     send(client, std::string(1, c));
     turns(2);
   }
@@ -195,7 +196,9 @@ TEST_P(HttpServer, ALargeBodyGoesBothWays) {
   for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>('a' + i % 25);
   TaskGroup group;
   std::optional<Result<>> sent;
-  const std::string head = "POST /stream HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " + std::to_string(large.size()) + "\r\n\r\n";
+  const std::string head =
+      "POST /stream HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " + std::to_string(large.size()) +
+      "\r\n\r\n";
   group.spawn(into(send_text(client, head + large, soon()), sent));
   EXPECT_TRUE(body_of(receive(client)) == large);
   EXPECT_TRUE(sent && *sent);
@@ -317,7 +320,11 @@ TEST_P(HttpServer, ALargeUnreadBodyClosesAndTheAnswerStillArrives) {
   Socket client = connect();
   TaskGroup group;
   std::optional<Result<>> sent;
-  group.spawn(into(send_text(client, "POST /skip HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n" + std::string(2'000'000, 'b'), soon()), sent));
+  group.spawn(
+      into(send_text(client,
+                     "POST /skip HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n" + std::string(2'000'000, 'b'),
+                     soon()),
+           sent));
   ASSERT_TRUE(until([&] { return sent.has_value(); }));  // a client that reads only when it has sent everything
   EXPECT_TRUE(*sent);
   const std::string answer = receive(client);
@@ -327,15 +334,18 @@ TEST_P(HttpServer, ALargeUnreadBodyClosesAndTheAnswerStillArrives) {
 
 TEST_P(HttpServer, AMalformedBodyNobodyReadsIs400) {
   Socket client = connect();
-  const std::string answer =
-      ask(client, "POST /skip HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n", "");
+  const std::string answer = ask(client,
+                                 "POST /skip HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5 "
+                                 "\r\nhello\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n",
+                                 "");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 ")) << answer;
   EXPECT_EQ(times(answer, "HTTP/1.1 "), 1U);
 }
 
 TEST_P(HttpServer, WhoWaitsFor100GetsItWhenTheBodyIsWanted) {
   Socket client = connect();
-  std::string answer = ask(client, "POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", "\r\n\r\n");
+  std::string answer =
+      ask(client, "POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", "\r\n\r\n");
   EXPECT_EQ(answer, "HTTP/1.1 100 Continue\r\n\r\n");
   answer = ask(client, "abc", "abc");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK")) << answer;
@@ -348,8 +358,8 @@ TEST_P(HttpServer, WhoWaitsFor100GetsItWhenTheBodyIsWanted) {
 
 TEST_P(HttpServer, HeadGetsTheLengthWithoutTheBody) {
   Socket client = connect();
-  const std::string answer =
-      ask(client, "HEAD /large HTTP/1.1\r\nHost: h\r\n\r\nHEAD /one HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "");
+  const std::string answer = ask(
+      client, "HEAD /large HTTP/1.1\r\nHost: h\r\n\r\nHEAD /one HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "");
   EXPECT_NE(answer.find("Content-Length: 8388608\r\n"), std::string::npos) << answer;
   EXPECT_EQ(times(answer, "HTTP/1.1 200 OK"), 2U);
   EXPECT_LT(answer.size(), 2000U);

@@ -1,5 +1,6 @@
-// Real loops, real TCP connections on loopback and whoever talks over them as text: what the tests of the server, the client and
-// the cluster share. Everything runs on the loop of the test; nothing waits for a clock but deadlines of a few milliseconds.
+// Real loops, real TCP connections on loopback and whoever talks over them as text: what the tests of the server, the
+// client and the cluster share. Everything runs on the loop of the test; nothing waits for a clock but deadlines of a
+// few milliseconds.
 #pragma once
 
 #include <arpa/inet.h>
@@ -49,7 +50,9 @@ class OnBothBackends : public testing::TestWithParam<IoKind> {
   }
   std::unique_ptr<Loop> loop_;
 };
-inline std::string io_name(const testing::TestParamInfo<IoKind>& p) { return p.param == IoKind::uring ? "uring" : "epoll"; }
+inline std::string io_name(const testing::TestParamInfo<IoKind>& p) {
+  return p.param == IoKind::uring ? "uring" : "epoll";
+}
 
 // A listening socket on a free port of loopback; closed at the end.
 struct Listening {
@@ -78,7 +81,8 @@ inline TcpPair tcp_pair(Loop& loop, int receive_buffer = 0) {
   Listening listening;
   const int client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (receive_buffer > 0) ::setsockopt(client, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-  TRELLIS_ASSERT(::connect(client, reinterpret_cast<const sockaddr*>(&listening.address.storage), listening.address.length) == 0);
+  TRELLIS_ASSERT(
+      ::connect(client, reinterpret_cast<const sockaddr*>(&listening.address.storage), listening.address.length) == 0);
   const int flags = SOCK_CLOEXEC | (loop.io().wants_nonblocking() ? SOCK_NONBLOCK : 0);
   const int server = ::accept4(listening.fd, nullptr, nullptr, flags);
   TRELLIS_ASSERT(server >= 0);
@@ -136,7 +140,8 @@ class FarServer {
  public:
   using Talk = std::function<Task<>(Socket& socket, int number)>;
   FarServer(Loop& loop, Talk talk)
-      : talk_(std::move(talk)), acceptor_(listening_.fd, [this](int fd) { group_.spawn(serve(*this, Socket::adopt(fd), connections++)); }) {
+      : talk_(std::move(talk)),
+        acceptor_(listening_.fd, [this](int fd) { group_.spawn(serve(*this, Socket::adopt(fd), connections++)); }) {
     (void)loop;
     acceptor_.start();
   }

@@ -8,8 +8,12 @@ namespace {
 
 TEST(Address, ReadsAndPrintsWhatItCanListenOn) {
   const std::pair<const char*, const char*> cases[] = {
-      {"127.0.0.1:80", "127.0.0.1:80"}, {"*:8080", "0.0.0.0:8080"},         {"localhost:1", "127.0.0.1:1"},
-      {"[::1]:443", "[::1]:443"},       {"[2001:DB8::0001]:65535", "[2001:db8::1]:65535"}, {"0.0.0.0:0", "0.0.0.0:0"},
+      {"127.0.0.1:80", "127.0.0.1:80"},
+      {"*:8080", "0.0.0.0:8080"},
+      {"localhost:1", "127.0.0.1:1"},
+      {"[::1]:443", "[::1]:443"},
+      {"[2001:DB8::0001]:65535", "[2001:db8::1]:65535"},
+      {"0.0.0.0:0", "0.0.0.0:0"},
   };
   for (const auto& [text, printed] : cases) {
     auto address = parse_address(text);
@@ -19,9 +23,27 @@ TEST(Address, ReadsAndPrintsWhatItCanListenOn) {
 }
 
 TEST(Address, RefusesWhatIsNoAddress) {
-  for (const char* text : {"", ":", ":80", "80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1",
-                           "127.0.0.1:8x", "127.0.0.1: 80", "::1:80", "[::1]", "[::1", "[]:80", "[127.0.0.1:80", "1.2.3:80", "256.1.1.1:80",
-                           "example.com:80", "[::g]:80", "127.0.0.1:99999999999999999999"}) {
+  for (const char* text : {"",
+                           ":",
+                           ":80",
+                           "80",
+                           "127.0.0.1",
+                           "127.0.0.1:",
+                           "127.0.0.1:65536",
+                           "127.0.0.1:-1",
+                           "127.0.0.1:+1",
+                           "127.0.0.1:8x",
+                           "127.0.0.1: 80",
+                           "::1:80",
+                           "[::1]",
+                           "[::1",
+                           "[]:80",
+                           "[127.0.0.1:80",
+                           "1.2.3:80",
+                           "256.1.1.1:80",
+                           "example.com:80",
+                           "[::g]:80",
+                           "127.0.0.1:99999999999999999999"}) {
     auto address = parse_address(text);
     ASSERT_FALSE(address) << text;
     EXPECT_EQ(address.error().code(), Code::invalid_argument) << text;
@@ -55,9 +77,7 @@ TEST(Address, ListensOnAFreePortAndSaysWhich) {
   ::close(*fd);
 }
 
-TEST(Address, AnAddressOfSomebodyElseCannotBeListenedOn) {
-  EXPECT_FALSE(listen_tcp(*parse_address("192.0.2.1:0")));
-}
+TEST(Address, AnAddressOfSomebodyElseCannotBeListenedOn) { EXPECT_FALSE(listen_tcp(*parse_address("192.0.2.1:0"))); }
 
 }  // namespace
 }  // namespace trellis::net

@@ -1,4 +1,5 @@
-// Server, forward target and upstream in one loop, over real connections on both backends: what only their meeting shows.
+// Server, forward target and upstream in one loop, over real connections on both backends: what only their meeting
+// shows.
 #include "proxy/forward.h"
 
 #include "base/metrics.h"
@@ -38,7 +39,9 @@ Task<> echo(Socket& socket) {
   const size_t end = head->find("\r\n\r\n") + 4;
   const size_t at = head->find("Content-Length: ");
   const std::string length = at == std::string::npos ? "0" : head->substr(at + 16, head->find('\r', at) - at - 16);
-  auto sent = co_await send_text(socket, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + length + "\r\n\r\n" + head->substr(end), kNever);
+  auto sent = co_await send_text(
+      socket, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + length + "\r\n\r\n" + head->substr(end),
+      kNever);
   if (!sent) co_return;
   while (true) {
     auto chunk = co_await socket.recv(kNever);
@@ -62,7 +65,8 @@ class ForwardEdge : public OnBothBackends {
  protected:
   void start(FarServer::Talk talk) {
     far_ = std::make_unique<FarServer>(*loop_, std::move(talk));
-    cluster_ = std::make_shared<upstream::Cluster>("api", config_, std::vector<upstream::Host>{{"far", far_->address()}}, metrics_);
+    cluster_ = std::make_shared<upstream::Cluster>("api", config_,
+                                                   std::vector<upstream::Host>{{"far", far_->address()}}, metrics_);
     edge_ = std::make_shared<Edge>(cluster_);
     server_ = std::make_unique<http::Server>(options_, edge_);
   }
@@ -109,7 +113,10 @@ TEST_P(ForwardEdge, AnEchoOfALargeBodyLosesNoByte) {
     for (size_t i = 0; i < size; ++i) body[i] = static_cast<char>('a' + i % 23);
     TaskGroup group;
     std::optional<Result<>> sent;
-    group.spawn(into(send_text(client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + body, soon()), sent));
+    group.spawn(into(
+        send_text(client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + body,
+                  soon()),
+        sent));
     auto got = fakes::run_task(*loop_, receive_until(client, "\r\n\r\n", soon()));
     ASSERT_TRUE(got);
     std::string text = body_of(*got);
@@ -150,7 +157,11 @@ TEST_P(ForwardEdge, AnEarlyAnswerTakesNothingFromTheRequest) {
   TaskGroup group;
   std::optional<Result<>> sent;
   const size_t size = 12U << 20;
-  group.spawn(into(send_text(client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + std::string(size, 'u'), soon()), sent));
+  group.spawn(into(send_text(client,
+                             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" +
+                                 std::string(size, 'u'),
+                             soon()),
+                   sent));
   turns(500);
   EXPECT_FALSE(sent) << "the test wants a full pipe";
   go_.set();
@@ -159,7 +170,9 @@ TEST_P(ForwardEdge, AnEarlyAnswerTakesNothingFromTheRequest) {
 }
 
 TEST_P(ForwardEdge, AnAnswerToWhoStillWaitsFor100EndsNothing) {
-  start([this](Socket& socket, int) { return answer_early(socket, "HTTP/1.1 413 Large\r\nContent-Length: 5\r\n\r\nlarge", go_, asked_); });
+  start([this](Socket& socket, int) {
+    return answer_early(socket, "HTTP/1.1 413 Large\r\nContent-Length: 5\r\n\r\nlarge", go_, asked_);
+  });
   Socket client = connect();
   send(client, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n");
   const std::string answer = receive(client, "large");
@@ -170,7 +183,9 @@ TEST_P(ForwardEdge, AnAnswerToWhoStillWaitsFor100EndsNothing) {
 
 // The client takes nothing: 100 Continue finds no room, and the answer comes all the same.
 TEST_P(ForwardEdge, A100ThatFindsNoRoomMeetsNoAnswer) {
-  start([this](Socket& socket, int) { return answer_early(socket, "HTTP/1.1 413 Large\r\nContent-Length: 5\r\n\r\nlarge", go_, asked_); });
+  start([this](Socket& socket, int) {
+    return answer_early(socket, "HTTP/1.1 413 Large\r\nContent-Length: 5\r\n\r\nlarge", go_, asked_);
+  });
   TcpPair pair = tcp_pair(*loop_, 4096);
   const int small = 4096;
   ::setsockopt(pair.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
@@ -191,7 +206,8 @@ TEST_P(ForwardEdge, AClientThatResetsWhileItUploadsCancelsTheUpstreamsRequest) {
   start([](Socket& socket, int) { return echo(socket); });
   for (int i = 0; i < 10; ++i) {
     Socket client = connect(4096);
-    send(client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" + std::string(1000 * static_cast<size_t>(i), 'x'));
+    send(client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" +
+                     std::string(1000 * static_cast<size_t>(i), 'x'));
     turns(i);
     reset_on_close(client);
     client.close();
@@ -233,7 +249,8 @@ TEST_P(ForwardEdge, AnUpstreamThatBreaksOffCutsTheAnswer) {
     static Task<> talk(Socket& socket) {
       auto head = co_await receive_until(socket, "\r\n\r\n", kNever);
       (void)head;
-      auto sent = co_await send_text(socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", kNever);
+      auto sent =
+          co_await send_text(socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", kNever);
       (void)sent;
     }
   };
@@ -249,13 +266,15 @@ TEST_P(ForwardEdge, SaysWhoReallyAskedWhateverTheClientClaims) {
   start([this](Socket& socket, int) { return answer_early(socket, "HTTP/1.1 204 No Content\r\n\r\n", go_, asked_); });
   Socket client = connect();
   send(client,
-       "GET /a?b HTTP/1.1\r\nHost: Shop.example\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
+       "GET /a?b HTTP/1.1\r\nHost: Shop.example\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: "
+       "6.6.6.6\r\n"
        "Connection: x-secret\r\nX-Secret: 1\r\nTE: trailers\r\nUpgrade: h2c\r\n\r\n");
   receive(client, "\r\n\r\n");
   EXPECT_TRUE(asked_.starts_with("GET /a?b HTTP/1.1\r\nHost: shop.example\r\n")) << asked_;
   EXPECT_EQ(asked_.find("6.6.6.6"), std::string::npos) << asked_;
   EXPECT_NE(asked_.find("127.0.0.1"), std::string::npos);
-  for (const char* gone : {"X-Secret", "Upgrade", "TE:", "Connection"}) EXPECT_EQ(asked_.find(gone), std::string::npos) << asked_;
+  for (const char* gone : {"X-Secret", "Upgrade", "TE:", "Connection"})
+    EXPECT_EQ(asked_.find(gone), std::string::npos) << asked_;
   EXPECT_NE(asked_.find("1.1 edge-1"), std::string::npos) << asked_;
 }
 

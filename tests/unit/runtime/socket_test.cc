@@ -93,7 +93,8 @@ TEST_P(OnBothBackends, AReceiveEndsAtItsDeadline) {
 
 TEST_P(OnBothBackends, ASendToAPeerThatNeverReadsEndsAtItsDeadline) {
   auto [a, b] = pair();
-  auto sent = fakes::run_task(*loop_, send_text(a, std::string(8 << 20, 'x'), after(loop_->now(), std::chrono::milliseconds(5))));
+  auto sent = fakes::run_task(
+      *loop_, send_text(a, std::string(8 << 20, 'x'), after(loop_->now(), std::chrono::milliseconds(5))));
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.error().code(), Code::deadline_exceeded);
 }
@@ -184,7 +185,8 @@ TEST_P(OnBothBackends, AWatcherLearnsThatThePeerLeft) {
   EXPECT_GE(watch.times, 1);
 }
 
-// The end is in the kernel but not announced yet when the reader asks: the reader learns it, and nobody is called from inside.
+// The end is in the kernel but not announced yet when the reader asks: the reader learns it, and nobody is called from
+// inside.
 TEST_P(OnBothBackends, AWatcherIsNeverCalledFromInsideAReceive) {
   for (const bool reset : {false, true}) {
     auto [a, b] = pair();

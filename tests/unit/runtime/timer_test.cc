@@ -46,8 +46,10 @@ TEST(TimerWheel, FiresInOrderNeverEarlyAndAtMostATickLate) {
     now += milliseconds(1 + (now < start + milliseconds(10'000) ? 0 : rng.below(5000)));
     wheel.advance(now);
     for (const auto& one : all) {
-      if (one->fired) ASSERT_LE(one->due, now);
-      else ASSERT_GT(one->due + milliseconds(2), now);
+      if (one->fired)
+        ASSERT_LE(one->due, now);
+      else
+        ASSERT_GT(one->due + milliseconds(2), now);
     }
     std::erase_if(all, [](const auto& one) { return one->fired; });
     if (all.empty()) break;

@@ -109,7 +109,7 @@ TEST(Alias, HasAForm) {
   EXPECT_TRUE(is_code_text("My_alias-1"));
   EXPECT_TRUE(is_code_text(std::string(128, 'x')));
   for (const std::string& alias : {std::string(), std::string(129, 'x'), std::string("a b"), std::string("a/b"),
-                                  std::string("a.b"), std::string("\xc3\xa4")}) {
+                                   std::string("a.b"), std::string("\xc3\xa4")}) {
     EXPECT_FALSE(is_code_text(alias)) << alias;
   }
   EXPECT_TRUE(is_reserved("v1"));

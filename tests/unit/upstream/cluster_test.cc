@@ -1,5 +1,5 @@
-// A cluster and its connections over real TCP, the same on both backends: what is pooled, what is repeated, and that the counts
-// come back to zero.
+// A cluster and its connections over real TCP, the same on both backends: what is pooled, what is repeated, and that
+// the counts come back to zero.
 #include "upstream/cluster.h"
 
 #include "base/metrics.h"
@@ -167,8 +167,10 @@ TEST_P(UpstreamCluster, ReadsEveryFraming) {
       {"HTTP/1.1 204 No Content\r\n\r\n", "", true},
       {"HTTP/1.1 304 Not Modified\r\nContent-Length: 50\r\n\r\n", "", true},
       {"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + large, large, true},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\nX-T: 1\r\n\r\n", "abc", true},
-      {"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz", "z", true},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\nX-T: 1\r\n\r\n", "abc",
+       true},
+      {"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz",
+       "z", true},
       {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nz", "z", false},
       {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nz", "z", false},
       {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nzHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", "z", false},
@@ -187,9 +189,11 @@ TEST_P(UpstreamCluster, ReadsEveryFraming) {
 }
 
 TEST_P(UpstreamCluster, WhatIsMalformedIsTheUpstreamsFault) {
-  for (const char* text : {"HTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-                           "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "HTTP/1.1 200 O"}) {
+  for (const char* text :
+       {"HTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "HTTP/1.1 200 O"}) {
     FarServer far(*loop_, closes(text));
     Cluster& c = cluster({far.address()});
     Asked asked(*loop_);
@@ -202,7 +206,8 @@ TEST_P(UpstreamCluster, WhatIsMalformedIsTheUpstreamsFault) {
 }
 
 TEST_P(UpstreamCluster, AnAnswerThatBreaksOffIsAnErrorOfItsBody) {
-  for (const char* text : {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+  for (const char* text : {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
                            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeX"}) {
     FarServer far(*loop_, closes(text));
     Cluster& c = cluster({far.address()});
@@ -449,7 +454,8 @@ TEST_P(UpstreamCluster, AConnectionMayComeHomeToAClusterThatIsGone) {
   cluster_.reset();
   EXPECT_EQ(body(answer), "hi");
   const std::string host = far.address().to_string();
-  EXPECT_EQ(connection_counter(metrics_, "api", host, "opened").value(), connection_counter(metrics_, "api", host, "closed").value());
+  EXPECT_EQ(connection_counter(metrics_, "api", host, "opened").value(),
+            connection_counter(metrics_, "api", host, "closed").value());
 }
 
 INSTANTIATE_TEST_SUITE_P(Io, UpstreamCluster, testing::Values(IoKind::uring, IoKind::epoll), io_name);
