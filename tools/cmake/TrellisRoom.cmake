@@ -27,6 +27,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options(-fcoroutines -Wno-maybe-uninitialized -Wno-restrict -Wno-mismatched-new-delete -Wno-dangling-pointer
                       -Wno-stringop-overflow -Wno-array-bounds -Wno-stringop-overread)
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # GCC 12's library uses what it has deprecated itself (std::stable_sort's buffer).
+  add_compile_options(-Wno-deprecated-declarations)
+endif()
 if(TRELLIS_SANITIZE)
   add_compile_options(-fsanitize=${TRELLIS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TRELLIS_SANITIZE})
