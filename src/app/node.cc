@@ -771,7 +771,7 @@ void Node::reopen_logs() noexcept {
 std::vector<ListenerStatus> Node::listeners() const {
   std::vector<ListenerStatus> list;
   std::lock_guard lock(impl_->listeners_mutex);
-  for (const auto& [name, listening] : impl_->sockets) list.push_back({name, listening.address.to_string(), 0});
+  for (const auto& [name, listening] : impl_->sockets) list.push_back({name, listening.address.to_string()});
   return list;
 }
 

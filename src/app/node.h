@@ -24,7 +24,6 @@ struct ReloadReport {
 struct ListenerStatus {
   std::string name;
   std::string address;  // where it really listens
-  size_t connections = 0;
 };
 
 class Node {

@@ -503,7 +503,6 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   in_flight.end();
 
   if (sent.complete && keep_alive && body_left(x)) {
-    RequestBody rest(x);
     std::unique_ptr<BodyReader> body = std::move(x.request.body);
     uint64_t drained = 0;
     while (body && body_left(x) && drained <= kDrainBody) {
