@@ -58,12 +58,15 @@ struct SocketState {
   std::vector<Chunk> rest;
   size_t queued = 0;  // bytes in both
   bool recv_armed = false;
-  bool recv_stopping = false;
   bool eof = false;
   int recv_error = 0;
-  bool readable = true;   // epoll: there may be bytes in the kernel
-  bool attached = false;  // epoll: registered
-  bool ended = false;     // epoll: the other side's end was announced, a read will find it
+  // Where bytes stay in the kernel until somebody wants them (runtime/readiness.h): always with epoll, with io_uring
+  // while they come in large pieces.
+  bool by_readiness = false;
+  bool readable = true;     // there may be bytes in the kernel
+  bool ended = false;       // the other side's end was announced, a read will find it
+  bool registered = false;  // the kernel tells of readiness
+  uint8_t small_reads = 0;  // in a row, each less than kSmallReceive
   IoWaiter* reader = nullptr;
   GoneWatcher* watcher = nullptr;
 
@@ -125,6 +128,7 @@ class Io {
   virtual void stop_accept(AcceptState& state) noexcept = 0;  // the owner may go after it
 };
 
+inline constexpr size_t kSmallReceive = 8 * 1024;
 inline constexpr size_t kMaxQueuedInput = 256 * 1024;  // a socket's unread bytes beyond which receiving pauses
 
 Result<std::unique_ptr<Io>> make_uring_io();

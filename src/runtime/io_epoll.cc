@@ -4,35 +4,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
-#include <new>
 #include <vector>
 
 #include "runtime/io.h"
+#include "runtime/readiness.h"
 
 namespace trellis {
 inline namespace runtime {
 
 namespace {
-
-constexpr size_t kBlock = 128 * 1024;       // received bytes are carved from blocks of this size
-constexpr size_t kSmallestRead = 8 * 1024;  // a block with less room left is replaced
-constexpr int kInlineReads = 256;           // a turn, so that a busy peer does not starve the others
-
-class Block final : public ChunkOwner {
- public:
-  static Block* make() { return new (::operator new(sizeof(Block) + kBlock)) Block; }
-  char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
-  size_t used = 0;
-
- private:
-  void release() noexcept override {
-    this->~Block();
-    ::operator delete(this);
-  }
-};
 
 // What an event belongs to: a pointer with the kind in its low bits.
 enum class Kind : uint64_t { socket, accept, wake };
@@ -44,7 +25,6 @@ uint64_t tag(const void* pointer, Kind kind) noexcept {
 class EpollIo final : public Io {
  public:
   ~EpollIo() override {
-    if (block_) block_->drop();
     bury();
     if (wake_fd_ >= 0) ::close(wake_fd_);
     if (epoll_ >= 0) ::close(epoll_);
@@ -58,7 +38,7 @@ class EpollIo final : public Io {
     [[maybe_unused]] const ssize_t wrote = ::write(wake_fd_, &one, sizeof one);
   }
   void attach(SocketState& state) override;
-  void start_recv(SocketState& state) override;
+  void start_recv(SocketState& state) override { reads_.start(state); }
   void start_send(SocketState& state) override;
   void start_connect(SocketState& state, socklen_t length) override;
   void start_writable(SocketState& state) override {
@@ -78,15 +58,12 @@ class EpollIo final : public Io {
  private:
   void on_socket(SocketState& state, uint32_t events);
   void on_acceptable(AcceptState& state);
-  bool read_now(SocketState& state);
   void continue_send(SocketState& state);
   void bury() noexcept;
 
   int epoll_ = -1;
   int wake_fd_ = -1;
-  Block* block_ = nullptr;
-  int reads_left_ = kInlineReads;
-  std::vector<SocketState*> later_;      // wanted to read when the turn's budget was spent
+  ReadinessReader reads_;
   std::vector<SocketState*> graveyard_;  // freed at the end of the turn: events for them may follow
   std::vector<AcceptState*> accept_graveyard_;
 };
@@ -112,7 +89,7 @@ void EpollIo::bury() noexcept {
 
 void EpollIo::turn(Duration max_wait) {
   int timeout = 0;
-  if (!later_.empty()) max_wait = Duration::zero();
+  if (reads_.has_waiting()) max_wait = Duration::zero();
   if (max_wait > Duration::zero()) {
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(max_wait, std::chrono::hours(1)));
     timeout = static_cast<int>(ms.count());
@@ -120,12 +97,7 @@ void EpollIo::turn(Duration max_wait) {
   epoll_event events[256];
   const int count = ::epoll_wait(epoll_, events, 256, timeout);
   Loop::current().woke();
-  reads_left_ = kInlineReads;
-  std::vector<SocketState*> later;
-  later.swap(later_);
-  for (SocketState* state : later) {
-    if (!state->closed && state->reader && state->queued == 0) read_now(*state);
-  }
+  reads_.begin_turn();
   for (int i = 0; i < count; ++i) {
     const uint64_t data = events[i].data.u64;
     switch (static_cast<Kind>(data & kKindMask)) {
@@ -146,14 +118,13 @@ void EpollIo::turn(Duration max_wait) {
       }
     }
   }
-  // A buried state may still wait in later_: those that closed are taken out first.
-  if (!graveyard_.empty()) std::erase_if(later_, [](const SocketState* state) { return state->closed; });
   bury();
 }
 
 void EpollIo::attach(SocketState& state) {
-  if (state.attached) return;
-  state.attached = true;
+  if (state.registered) return;
+  state.registered = true;
+  state.by_readiness = true;
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.u64 = tag(&state, Kind::socket);
@@ -168,74 +139,7 @@ void EpollIo::on_socket(SocketState& state, uint32_t events) {
     continue_send(state);
     if (state.closed) return;
   }
-  if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))) return;
-  state.readable = true;
-  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) state.ended = true;
-  if (state.reader) {
-    read_now(state);
-    // An end that came with the bytes has no event of its own: who does not read on hears of it now.
-    if (state.closed || state.reader || !state.ended || state.eof || state.recv_error != 0) return;
-    if (state.watcher) state.watcher->gone(0);
-    return;
-  }
-  if (state.watcher && (events & EPOLLIN) && !state.ended) {
-    state.watcher->input();
-    return;
-  }
-  if (state.watcher && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
-    int error = 0;
-    if (events & (EPOLLERR | EPOLLHUP)) {
-      socklen_t length = sizeof error;
-      ::getsockopt(state.fd, SOL_SOCKET, SO_ERROR, &error, &length);
-      if (error == 0) error = ECONNRESET;
-      state.recv_error = error;
-    }
-    state.watcher->gone(error);
-  }
-}
-
-// One read into the current block. True when something was delivered (bytes, end or error).
-bool EpollIo::read_now(SocketState& state) {
-  if (!block_ || kBlock - block_->used < kSmallestRead) {
-    if (block_) block_->drop();
-    block_ = Block::make();
-    block_->acquire();
-  } else if (block_->count() == 1) {
-    block_->used = 0;  // nobody holds a part of it: start over
-  }
-  const size_t room = kBlock - block_->used;
-  char* const at = block_->bytes() + block_->used;
-  ssize_t got = 0;
-  do {
-    got = ::recv(state.fd, at, room, 0);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-    state.readable = false;
-    return false;
-  }
-  if (got <= 0) {
-    state.readable = false;
-    state.end_of_stream(got == 0 ? 0 : errno);
-    return true;
-  }
-  // A short read means drained, unless the end stands behind the bytes.
-  if (static_cast<size_t>(got) < room) state.readable = state.ended;
-  block_->used += static_cast<size_t>(got);
-  state.deliver(Chunk(block_, at, static_cast<size_t>(got)));
-  return true;
-}
-
-void EpollIo::start_recv(SocketState& state) {
-  if (!state.readable || state.has_input()) return;
-  if (reads_left_-- <= 0) {
-    later_.push_back(&state);
-    return;
-  }
-  // The caller sees what came. The watcher must not hear of it from in here: it may destroy the coroutine that is
-  // asking.
-  GoneWatcher* const watcher = std::exchange(state.watcher, nullptr);
-  read_now(state);
-  state.watcher = watcher;
+  reads_.ready(state, events);  // the bits are those of poll(2)
 }
 
 void EpollIo::start_send(SocketState& state) {
@@ -263,19 +167,7 @@ void EpollIo::continue_send(SocketState& state) {
     ::getsockopt(state.fd, SOL_SOCKET, SO_ERROR, &error, &length);
     state.send_error = error;
   }
-  while (state.vector_count > 0 && state.send_error == 0) {
-    msghdr message{};
-    message.msg_iov = state.vectors;
-    message.msg_iovlen = std::min<size_t>(state.vector_count, IOV_MAX);
-    const ssize_t sent = ::sendmsg(state.fd, &message, MSG_NOSIGNAL);
-    if (sent >= 0) {
-      advance_vectors(state, static_cast<size_t>(sent));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      return;
-    } else if (errno != EINTR) {
-      state.send_error = errno;
-    }
-  }
+  if (!send_now(state)) return;
   state.sending = false;
   if (state.writer) std::exchange(state.writer, nullptr)->io_done();
 }
@@ -288,6 +180,7 @@ void EpollIo::close(SocketState& state) noexcept {
   state.first = Chunk();
   state.rest.clear();
   state.queued = 0;
+  reads_.forget(state);
   ::close(state.fd);
   graveyard_.push_back(&state);
 }

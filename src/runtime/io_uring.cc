@@ -1,6 +1,7 @@
 // The io_uring backend: one ring a loop, entered once a turn. Multishot accept and receive, received bytes land in a
 // ring of provided buffers, everything queued in a turn leaves in one system call (docs/io.md says what each of these
-// is worth).
+// is worth). Large pieces go another way: the ring only tells that they are there, and each is received and sent on by
+// itself, because those of all sockets of a turn together do not fit into the core's cache.
 #include <liburing.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -14,6 +15,7 @@
 #include <new>
 
 #include "runtime/io.h"
+#include "runtime/readiness.h"
 
 namespace trellis {
 inline namespace runtime {
@@ -29,11 +31,13 @@ constexpr unsigned kCompletions = 8192;
 constexpr int kGroup = 0;
 constexpr size_t kInRing = 4;                // buffers the kernel has while few are in use: small stays in the caches
 constexpr size_t kLowBuffers = 2;            // with fewer left, received bytes are copied out at once
-constexpr size_t kSubmitBytes = 192 * 1024;  // of sends queued in a turn, beyond which they leave before its end
+constexpr size_t kLargeReceive = 32 * 1024;  // from one of this size on, the socket's bytes are received by readiness
+constexpr uint8_t kSmallReads = 16;          // and after so many small ones in a row by the ring again
+constexpr size_t kLargeSend = 16 * 1024;     // leaves at once, not with the turn
 constexpr size_t kHeapReceive = 16 * 1024;   // without any left, a receive goes to the heap
 
 // What a completion belongs to: a pointer with the kind in its low bits.
-enum class Op : uint64_t { ignore, recv, recv_heap, send, connect, writable, accept, wake };
+enum class Op : uint64_t { ignore, recv, recv_heap, readiness, send, room, accept, wake };
 constexpr uint64_t kOpMask = 7;
 uint64_t tag(const void* pointer, Op op) noexcept {
   return reinterpret_cast<uint64_t>(pointer) | static_cast<uint64_t>(op);
@@ -104,6 +108,9 @@ class UringIo final : public Io {
   void complete(uint64_t data, int result, uint32_t flags);
   void on_recv(SocketState& state, int result, uint32_t flags);
   void on_recv_heap(SocketState& state, int result);
+  void on_readiness(SocketState& state, int result, uint32_t flags);
+  void start_readiness(SocketState& state) noexcept;
+  void cancel(const void* pointer, Op op, unsigned flags = 0) noexcept;
   void on_send(SocketState& state, int result);
   void on_accept(AcceptState& state, int result, uint32_t flags);
   void queue_send(SocketState& state) noexcept;
@@ -117,8 +124,8 @@ class UringIo final : public Io {
   io_uring ring_{};
   bool ring_open_ = false;
   int wake_fd_ = -1;
-  size_t queued_bytes_ = 0;  // of sends that were not handed over yet
-  size_t dying_ = 0;         // closed states that wait for their last completion
+  size_t dying_ = 0;  // closed states that wait for their last completion
+  ReadinessReader reads_;
 
   bool incremental_ = false;
   size_t buffer_size_ = 0;
@@ -254,8 +261,7 @@ void UringIo::watch_wake() noexcept {
 
 void UringIo::turn(Duration max_wait) {
   io_uring_cqe* first = nullptr;
-  queued_bytes_ = 0;
-  if (max_wait <= Duration::zero()) {
+  if (max_wait <= Duration::zero() || reads_.has_waiting()) {
     io_uring_submit_and_get_events(&ring_);
   } else {
     const auto secs = std::chrono::duration_cast<std::chrono::seconds>(max_wait);
@@ -265,6 +271,7 @@ void UringIo::turn(Duration max_wait) {
     io_uring_submit_and_wait_timeout(&ring_, &first, 1, &ts, nullptr);
   }
   Loop::current().woke();
+  reads_.begin_turn();
   // What completions start is submitted next turn, so a turn handles what is there now.
   unsigned head = 0;
   unsigned seen = 0;
@@ -286,8 +293,8 @@ void UringIo::complete(uint64_t data, int result, uint32_t flags) {
     case Op::recv: return on_recv(*state, result, flags);
     case Op::recv_heap: return on_recv_heap(*state, result);
     case Op::send: return on_send(*state, result);
-    case Op::connect:
-    case Op::writable: {
+    case Op::readiness: return on_readiness(*state, result, flags);
+    case Op::room: {
       const bool waiting = state->writer != nullptr;
       if (waiting) {
         state->sending = false;
@@ -308,17 +315,33 @@ void UringIo::complete(uint64_t data, int result, uint32_t flags) {
   }
 }
 
+// Of the pointer's operation; its own completion says so.
+void UringIo::cancel(const void* pointer, Op op, unsigned flags) noexcept {
+  io_uring_sqe* entry = sqe();
+  io_uring_prep_cancel64(entry, tag(pointer, op), static_cast<int>(flags));
+  entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+  entry->user_data = tag(nullptr, Op::ignore);
+}
+
 // --- receive ---
 
 void UringIo::start_recv(SocketState& state) {
+  // WHY a receive that is under way is waited for: its bytes come before those that a read would get.
   if (state.recv_armed || state.has_input()) return;
+  if (state.by_readiness && state.small_reads >= kSmallReads) {
+    state.by_readiness = false;
+    if (state.registered) cancel(&state, Op::readiness);
+  }
+  if (state.by_readiness) {
+    if (!state.registered) start_readiness(state);
+    return reads_.start(state);
+  }
   io_uring_sqe* entry = sqe();
   io_uring_prep_recv_multishot(entry, state.fd, nullptr, 0, 0);
   entry->flags |= IOSQE_BUFFER_SELECT;
   entry->buf_group = kGroup;
   entry->user_data = tag(&state, Op::recv);
   state.recv_armed = true;
-  state.recv_stopping = false;
   ++state.in_flight;
 }
 
@@ -358,19 +381,23 @@ void UringIo::on_recv(SocketState& state, int result, uint32_t flags) {
     return;
   }
   if (result > 0) {
-    // Back-pressure: nobody reads, so stop; start_recv() goes on once the queue is empty.
-    if (!last && !state.recv_stopping && !state.reader && state.queued + chunk.size() >= kMaxQueuedInput) {
-      state.recv_stopping = true;
-      io_uring_sqe* entry = sqe();
-      io_uring_prep_cancel64(entry, tag(&state, Op::recv), 0);
-      entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-      entry->user_data = tag(nullptr, Op::ignore);
+    // Large pieces, or back-pressure because nobody reads: from now on the bytes stay in the kernel.
+    const bool unread = !state.reader && state.queued + chunk.size() >= kMaxQueuedInput;
+    if ((unread || chunk.size() >= kLargeReceive) && !state.by_readiness) {
+      state.by_readiness = true;
+      state.readable = false;  // the ring will say
+      state.small_reads = 0;
+      if (!last) cancel(&state, Op::recv);
     }
     state.deliver(std::move(chunk));
   } else if (result == -ENOBUFS) {
     recv_to_heap(state);
   } else if (result == -ECANCELED || result == -EINTR || result == -EAGAIN) {
-    if (last && state.reader && !state.has_input()) start_recv(state);
+    if (last && state.by_readiness && !state.registered) {
+      start_readiness(state);
+    } else if (last && state.reader && !state.has_input()) {
+      start_recv(state);
+    }
   } else {
     state.end_of_stream(-result);
   }
@@ -399,11 +426,37 @@ void UringIo::on_recv_heap(SocketState& state, int result) {
   let_go(state);
 }
 
+// --- large pieces ---
+
+void UringIo::start_readiness(SocketState& state) noexcept {
+  io_uring_sqe* entry = sqe();
+  io_uring_prep_poll_multishot(entry, state.fd, POLLIN | POLLRDHUP);
+  entry->user_data = tag(&state, Op::readiness);
+  state.registered = true;
+  ++state.in_flight;
+}
+
+void UringIo::on_readiness(SocketState& state, int result, uint32_t flags) {
+  const bool last = !(flags & IORING_CQE_F_MORE);
+  if (last) state.registered = false;
+  if (!state.closed && state.by_readiness && !state.recv_armed) {
+    if (last) start_readiness(state);
+    if (result > 0) reads_.ready(state, static_cast<uint32_t>(result));
+  }
+  if (last) let_go(state);
+}
+
 // --- send ---
 
 void UringIo::start_send(SocketState& state) {
   state.sending = true;
-  queue_send(state);
+  size_t size = 0;
+  for (size_t i = 0; i < state.vector_count && size < kLargeSend; ++i) size += state.vectors[i].iov_len;
+  if (size >= kLargeSend && send_now(state)) {
+    state.sending = false;
+  } else {
+    queue_send(state);
+  }
 }
 
 void UringIo::queue_send(SocketState& state) noexcept {
@@ -418,12 +471,6 @@ void UringIo::queue_send(SocketState& state) noexcept {
   }
   entry->user_data = tag(&state, Op::send);
   ++state.in_flight;
-  // Much to send: now, while it is in the core's cache, rather than with the rest of the turn.
-  for (size_t i = 0; i < state.vector_count && i < 4; ++i) queued_bytes_ += state.vectors[i].iov_len;
-  if (queued_bytes_ >= kSubmitBytes) {
-    queued_bytes_ = 0;
-    io_uring_submit(&ring_);
-  }
 }
 
 void UringIo::on_send(SocketState& state, int result) {
@@ -456,7 +503,7 @@ void UringIo::cancel_send(SocketState& state) noexcept {
   io_uring_sync_cancel_reg reg{};
   reg.timeout.tv_sec = -1;
   reg.timeout.tv_nsec = -1;
-  for (const Op op : {Op::send, Op::connect, Op::writable}) {
+  for (const Op op : {Op::send, Op::room}) {
     reg.addr = tag(&state, op);
     io_uring_register_sync_cancel(&ring_, &reg);
   }
@@ -466,7 +513,7 @@ void UringIo::start_connect(SocketState& state, socklen_t length) {
   state.sending = true;
   io_uring_sqe* entry = sqe();
   io_uring_prep_connect(entry, state.fd, reinterpret_cast<sockaddr*>(&state.address), length);
-  entry->user_data = tag(&state, Op::connect);
+  entry->user_data = tag(&state, Op::room);
   ++state.in_flight;
 }
 
@@ -474,7 +521,7 @@ void UringIo::start_writable(SocketState& state) {
   state.sending = true;
   io_uring_sqe* entry = sqe();
   io_uring_prep_poll_add(entry, state.fd, POLLOUT);
-  entry->user_data = tag(&state, Op::writable);
+  entry->user_data = tag(&state, Op::room);
   ++state.in_flight;
 }
 
@@ -486,19 +533,13 @@ void UringIo::close(SocketState& state) noexcept {
   state.rest.clear();
   state.queued = 0;
   if (state.recv_armed) {
-    io_uring_sqe* entry = sqe();
-    io_uring_prep_cancel64(entry, tag(&state, Op::recv), IORING_ASYNC_CANCEL_ALL);
-    entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    entry->user_data = tag(nullptr, Op::ignore);
+    cancel(&state, Op::recv, IORING_ASYNC_CANCEL_ALL);
     const bool on_heap = std::any_of(heap_receives_.begin(), heap_receives_.end(),
                                      [&](const HeapReceive& receive) { return receive.state == &state; });
-    if (on_heap) {
-      entry = sqe();
-      io_uring_prep_cancel64(entry, tag(&state, Op::recv_heap), 0);
-      entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-      entry->user_data = tag(nullptr, Op::ignore);
-    }
+    if (on_heap) cancel(&state, Op::recv_heap);
   }
+  if (state.registered) cancel(&state, Op::readiness);
+  reads_.forget(state);
   io_uring_sqe* entry = sqe();
   io_uring_prep_close(entry, state.fd);
   entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -538,10 +579,7 @@ void UringIo::on_accept(AcceptState& state, int result, uint32_t flags) {
 
 void UringIo::stop_accept(AcceptState& state) noexcept {
   if (state.armed) {
-    io_uring_sqe* entry = sqe();
-    io_uring_prep_cancel64(entry, tag(&state, Op::accept), 0);
-    entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    entry->user_data = tag(nullptr, Op::ignore);
+    cancel(&state, Op::accept);
     if (!state.owner) ++dying_;
   } else if (!state.owner) {
     delete &state;

@@ -129,7 +129,7 @@ class Socket {
   // Nothing was received and, as far as is known, nothing waits in the kernel: for connections that should be silent.
   bool quiet() {
     want_input();
-    return !state_->has_input() && !(state_->io.wants_nonblocking() && state_->readable);
+    return !state_->has_input() && !(state_->by_readiness && state_->readable);
   }
   void watch(GoneWatcher* watcher) noexcept { state_->watcher = watcher; }
   void shutdown_send() noexcept;

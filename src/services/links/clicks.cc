@@ -15,6 +15,7 @@ namespace trellis::services::links {
 namespace {
 
 constexpr size_t kRowsAWrite = 5000;  // more would keep other writes waiting
+constexpr int kWriteShare = 100;      // of the time, one part in so many is spent on writing
 
 Counter& counter_of(Metrics& metrics, const char* event) {
   return metrics.counter("trellis_queue_messages_total", "Messages of a queue by what became of them.",
@@ -124,7 +125,7 @@ Task<> ClickCounter::work() {
       co_await write_sums(kNever);
       const Time after_write = home_.exact_now();
       next_write =
-          after_write + std::clamp<Duration>((after_write - before) * 30, Duration::zero(), options_.at_most_every);
+          after_write + std::clamp<Duration>((after_write - before) * kWriteShare, Duration::zero(), options_.at_most_every);
     }
     if (stopping_) continue;
     wake_.reset();

@@ -1,7 +1,7 @@
 // Clicks on their way from a redirect to the store. A redirect writes an event of 24 bytes into its core's ring and is
 // done; a worker on the home loop empties the rings ten times a second (and when one is half full), adds the events up
 // by link and hour in the blocking pool, and writes the sums. Under load it writes less often, so that writing takes no
-// more than a tenth of the time. A full ring drops events and counts them. Sums that could not be written are kept for
+// more than a hundredth of the time. A full ring drops events and counts them. Sums that could not be written are kept for
 // the next turn, up to a bound.
 //
 // record(): on each core, its own ring. start() and stop() on the home loop, by the service that owns it.
@@ -116,7 +116,7 @@ class ClickCounter {
     size_t cores = 1;
     size_t ring = 1 << 16;  // events a core
     Duration every = std::chrono::milliseconds(100);
-    Duration at_most_every = std::chrono::seconds(2);  // how far it stretches under load
+    Duration at_most_every = std::chrono::seconds(5);  // how far it stretches under load
     size_t max_sums = 1'000'000;                       // links and hours that wait for a store that refuses
   };
   ClickCounter(store::SqliteStore& store, Loop& home, Metrics& metrics, Options options);

@@ -7,8 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
+#include "base/rng.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/sync.h"
 #include "tests/fakes/run_task.h"
@@ -182,6 +185,84 @@ TEST_P(OnBothBackends, AWatcherLearnsThatThePeerLeft) {
   EXPECT_EQ(watch.times, 0);
   a.close();
   for (int i = 0; i < 10 && watch.times == 0; ++i) loop_->run_once(std::chrono::milliseconds(10));
+  EXPECT_GE(watch.times, 1);
+}
+
+// Sends pieces of the sizes in turn, each byte telling its place in the stream.
+Task<Result<>> send_pieces(Socket& socket, std::span<const size_t> sizes, Deadline deadline) {
+  size_t at = 0;
+  for (const size_t size : sizes) {
+    std::string piece(size, ' ');
+    for (char& c : piece) c = static_cast<char>('a' + at++ % 23);
+    auto sent = co_await send_text(socket, std::move(piece), deadline);
+    CO_TRY_VOID(std::move(sent));
+  }
+  co_return Result<>();
+}
+
+// Large pieces and small ones may be received in different ways: the order is that of the sender all the same.
+TEST_P(OnBothBackends, PiecesOfAllSizesArriveInOrder) {
+  Rng rng(7);
+  for (int round = 0; round < 20; ++round) {
+    auto [a, b] = pair();
+    std::vector<size_t> sizes;
+    size_t all = 0;
+    for (int i = 0; i < 60; ++i) {
+      // Runs of small ones, long enough to change the way, between large ones.
+      const bool small = i / 25 % 2 == 0 ? rng.below(8) != 0 : rng.below(2) == 0;
+      sizes.push_back(small ? 1 + rng.below(2000) : 40'000 + rng.below(200'000));
+      all += sizes.back();
+    }
+    TaskGroup group;
+    Result<> sent;
+    group.spawn(into(send_pieces(a, sizes, soon()), sent));
+    std::string text;
+    while (text.size() < all) {
+      auto more = fakes::run_task(*loop_, receive(b, std::min<size_t>(all - text.size(), 1 + rng.below(3) * 30000), soon()));
+      ASSERT_TRUE(more) << more.error().to_string();
+      ASSERT_FALSE(more->empty()) << "after " << text.size() << " of " << all;
+      text += *more;
+      if (rng.below(4) == 0) loop_->run_once(Duration::zero());  // nobody reads for a turn
+    }
+    ASSERT_EQ(text.size(), all);
+    for (size_t i = 0; i < all; ++i) ASSERT_EQ(text[i], static_cast<char>('a' + i % 23)) << i;
+    EXPECT_TRUE(sent);
+  }
+}
+
+TEST_P(OnBothBackends, AConnectionThatBroughtLargePiecesIsQuietAndHearsOfItsEnd) {
+  auto [a, b] = pair();
+  Watch watch;
+  b.watch(&watch);
+  TaskGroup group;
+  Result<> sent;
+  group.spawn(into(send_text(a, std::string(300'000, 'x'), soon()), sent));
+  auto text = fakes::run_task(*loop_, receive(b, 300'000, soon()));
+  ASSERT_TRUE(text);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(b.quiet() || i == 0);
+    loop_->run_once(Duration::zero());
+  }
+  EXPECT_EQ(watch.times, 0);
+  a.close();
+  for (int i = 0; i < 10 && watch.times == 0; ++i) loop_->run_once(std::chrono::milliseconds(10));
+  EXPECT_GE(watch.times, 1);
+  EXPECT_FALSE(b.has_bytes());
+}
+
+TEST_P(OnBothBackends, AnEndIsHeardOfAlsoBehindBytesThatNobodyReads) {
+  auto [a, b] = pair();
+  Watch watch;
+  b.watch(&watch);
+  b.want_input();
+  TaskGroup group;
+  Result<> sent;
+  group.spawn(into(send_text(a, std::string(4 << 20, 'x'), soon()), sent));
+  for (int i = 0; i < 100; ++i) loop_->run_once(Duration::zero());
+  ASSERT_EQ(group.size(), 1U) << "four megabytes went somewhere";
+  group.cancel_all();
+  a.close();
+  for (int i = 0; i < 100 && watch.times == 0; ++i) loop_->run_once(std::chrono::milliseconds(10));
   EXPECT_GE(watch.times, 1);
 }
 
