@@ -27,6 +27,8 @@ constexpr size_t kGatherPieces = 8;         // of a pulled body, sent together
 constexpr uint64_t kDrainBody = 64 * 1024;  // what is left of a request's body and is read to keep the connection
 constexpr size_t kLingerBytes = 16 * 1024 * 1024;  // read and dropped after an answer that closes, within kLingerTime
 constexpr auto kLingerTime = std::chrono::seconds(2);
+// Who connected while the server was going away gets a moment to ask.
+constexpr auto kFirstRequest = std::chrono::milliseconds(500);
 constexpr int kExchangesBeforeYield = 32;  // of one connection that pipelines
 
 }  // namespace
@@ -125,6 +127,7 @@ class Connection final : public GoneWatcher {
   Socket socket;
   uint16_t port = 0;
   bool busy = false;
+  bool asked = false;  // at least once
   bool half_closed = false;
   bool broken = false;
   Abort* abort = nullptr;
@@ -524,11 +527,11 @@ Task<> run_connection(Server::Impl& server, Socket socket) {
   int in_a_row = 0;
   while (true) {
     const bool waits = !c.socket.has_input();
-    // Who connected while the server was going away gets a moment to ask.
-    const Duration patience = server.draining ? Duration(kLingerTime) : c.options->idle_timeout;
+    const Duration patience = server.draining ? Duration(kFirstRequest) : c.options->idle_timeout;
     Result<Chunk> first = co_await c.socket.recv(after(Loop::current().now(), patience));
     if (!first || first->empty()) co_return;
     c.busy = true;
+    c.asked = true;
     const bool more = co_await serve_one(c, *std::move(first));
     c.busy = false;
     if (!more) co_return;
@@ -572,10 +575,16 @@ void Server::set_options(ServerOptions options) {
 Task<bool> Server::drain(Deadline deadline) {
   impl_->draining = true;
   // An idle connection's receive ends at once; one with a request under way sees `draining` after it.
-  for (Connection* c = impl_->first; c; c = c->next) {
-    if (!c->busy) ::shutdown(c->socket.fd(), SHUT_RD);
-  }
-  const bool empty = co_await impl_->group.join(deadline);
+  const auto end_idle = [this](bool also_new) {
+    for (Connection* c = impl_->first; c; c = c->next) {
+      if (!c->busy && (c->asked || also_new)) ::shutdown(c->socket.fd(), SHUT_RD);
+    }
+  };
+  end_idle(false);
+  bool empty = co_await impl_->group.join(std::min(deadline, after(Loop::current().now(), kFirstRequest)));
+  if (empty) co_return true;
+  end_idle(true);
+  empty = co_await impl_->group.join(deadline);
   co_return empty;
 }
 

@@ -20,8 +20,8 @@ size_t cores_allowed() noexcept {
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
-// Asks for short turns on the core: of threads that share one, such a thread runs as soon as it wakes, and what works in
-// the background waits (Linux 6.12; sched_setattr(2), sched_runtime). Older kernels refuse, which is no harm.
+// Asks for short turns on the core: of threads that share one, such a thread runs as soon as it wakes, and what works
+// in the background waits (Linux 6.12; sched_setattr(2), sched_runtime). Older kernels refuse, which is no harm.
 void ask_for_short_slices() noexcept {
   struct {
     uint32_t size, policy;

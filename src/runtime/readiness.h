@@ -1,6 +1,6 @@
-// Reading and sending on descriptors that the kernel says are ready, by plain system calls: all of the epoll backend, and
-// the large pieces of the io_uring one. What was just received is sent on while it is in the core's cache. One instance a
-// loop, on the loop's thread.
+// Reading and sending on descriptors that the kernel says are ready, by plain system calls: all of the epoll backend,
+// and the large pieces of the io_uring one. What was just received is sent on while it is in the core's cache. One
+// instance a loop, on the loop's thread.
 #pragma once
 
 #include <cstdint>

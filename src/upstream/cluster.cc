@@ -46,6 +46,17 @@ Counter& connection_counter(Metrics& metrics, const std::string& upstream, const
                          {{"upstream", upstream}, {"host", host}, {"event", std::string(event)}});
 }
 
+namespace {
+
+Counter& retries(Metrics& metrics, const std::string& upstream, std::string_view outcome) {
+  return metrics.counter(
+      "trellis_retries_total",
+      "tries beyond the first: on a fresh connection instead of a dead pooled one, or on another host",
+      {{"upstream", upstream}, {"outcome", std::string(outcome)}});
+}
+
+}  // namespace
+
 // The connections of one core to one host. Shared with the connections that are out, so that one may come home late.
 class Cluster::Pool final : public http::ConnectionHome, public std::enable_shared_from_this<Pool> {
  public:
@@ -179,7 +190,10 @@ class Cluster::Pool final : public http::ConnectionHome, public std::enable_shar
 };
 
 Cluster::Cluster(std::string name, const UpstreamConfig& config, std::vector<Host> hosts, Metrics& metrics)
-    : name_(std::move(name)), config_(config) {
+    : name_(std::move(name)),
+      config_(config),
+      retries_won_(retries(metrics, name_, "success")),
+      retries_lost_(retries(metrics, name_, "failure")) {
   for (Host& host : hosts) pools_.push_back(std::make_shared<Pool>(name_, std::move(host), config_.limits, metrics));
 }
 
@@ -211,6 +225,8 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
   if (pools_.empty()) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
   std::optional<Error> last;
+  const auto before_attempts = context.attempts;
+  bool retried = false;
   const size_t first = next_;
   next_ = (next_ + 1) % pools_.size();
   for (size_t i = 0; i < pools_.size(); ++i) {
@@ -218,12 +234,14 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
     context.upstream_host = pool.host().name;
     const Time began = Loop::current().now();
     for (bool fresh : {false, true}) {
-      ++context.attempts;
+      retried = context.attempts++ > before_attempts;
       Result<http::Response> answer = co_await try_host(pool, request, context, fresh);
       if (answer) {
+        if (retried) retries_won_.add();
         pool.count(answer->status, Loop::current().exact_now() - began);
         co_return answer;
       }
+      if (retried) retries_lost_.add();
       if (answer.error().side() == Side::client) co_return answer;
       if (answer.error().side() != Side::self) pool.count_failure();
       last = std::move(answer).error();

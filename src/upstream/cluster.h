@@ -62,6 +62,8 @@ class Cluster {
   UpstreamConfig config_;
   std::vector<std::shared_ptr<Pool>> pools_;
   size_t next_ = 0;
+  Counter& retries_won_;
+  Counter& retries_lost_;
 };
 
 }  // namespace trellis::upstream

@@ -124,8 +124,8 @@ Task<> ClickCounter::work() {
       const Time before = home_.exact_now();
       co_await write_sums(kNever);
       const Time after_write = home_.exact_now();
-      next_write =
-          after_write + std::clamp<Duration>((after_write - before) * kWriteShare, Duration::zero(), options_.at_most_every);
+      next_write = after_write +
+                   std::clamp<Duration>((after_write - before) * kWriteShare, Duration::zero(), options_.at_most_every);
     }
     if (stopping_) continue;
     wake_.reset();

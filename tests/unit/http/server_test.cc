@@ -374,6 +374,7 @@ TEST_P(HttpServer, AnOldClientIsToldTheEndByTheEnd) {
 
 TEST_P(HttpServer, DrainClosesTheIdleAndWaitsForTheBusy) {
   Socket idle = connect();
+  EXPECT_EQ(body_of(ask(idle, "GET /one HTTP/1.1\r\nHost: h\r\n\r\n", "/one")), "/one");
   Socket busy = connect();
   send(busy, "GET /hang HTTP/1.1\r\nHost: h\r\n\r\n");
   ASSERT_TRUE(until([&] { return app_->waiting == 1; }));
@@ -390,6 +391,24 @@ TEST_P(HttpServer, DrainClosesTheIdleAndWaitsForTheBusy) {
   ASSERT_TRUE(until([&] { return drained.has_value(); }));
   EXPECT_TRUE(*drained);
   EXPECT_EQ(app_->open, 0);
+}
+
+TEST_P(HttpServer, WhoConnectedJustBeforeADrainIsStillAnswered) {
+  Socket late = connect();
+  Socket silent = connect();
+  TaskGroup group;
+  std::optional<bool> drained;
+  group.spawn(into(server_->drain(soon()), drained));
+  loop_->run_once(Duration::zero());
+  send(late, "GET /late HTTP/1.1\r\nHost: h\r\n\r\n");
+  const std::string answer = receive(late);
+  EXPECT_NE(answer.find("Connection: close"), std::string::npos) << answer;
+  EXPECT_EQ(body_of(answer), "/late");
+  late.close();
+  EXPECT_EQ(receive(silent), "");
+  silent.close();
+  ASSERT_TRUE(until([&] { return drained.has_value(); }));
+  EXPECT_TRUE(*drained);
 }
 
 TEST_P(HttpServer, ARequestThatIsCutByTheEndOfTheServerIsFinishedToo) {

@@ -218,7 +218,8 @@ TEST_P(OnBothBackends, PiecesOfAllSizesArriveInOrder) {
     group.spawn(into(send_pieces(a, sizes, soon()), sent));
     std::string text;
     while (text.size() < all) {
-      auto more = fakes::run_task(*loop_, receive(b, std::min<size_t>(all - text.size(), 1 + rng.below(3) * 30000), soon()));
+      auto more =
+          fakes::run_task(*loop_, receive(b, std::min<size_t>(all - text.size(), 1 + rng.below(3) * 30000), soon()));
       ASSERT_TRUE(more) << more.error().to_string();
       ASSERT_FALSE(more->empty()) << "after " << text.size() << " of " << all;
       text += *more;

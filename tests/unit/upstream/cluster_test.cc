@@ -141,6 +141,9 @@ class UpstreamCluster : public OnBothBackends {
   }
 
   UpstreamConfig config_;
+  uint64_t retries(const char* outcome) {
+    return metrics_.counter("trellis_retries_total", "", {{"upstream", "api"}, {"outcome", outcome}}).value();
+  }
   Metrics metrics_;
   int requests_ = 0;
   std::unique_ptr<Cluster> cluster_;
@@ -274,7 +277,9 @@ TEST_P(UpstreamCluster, AStalePooledConnectionIsReplacedForWhatMayBeRepeated) {
   FarServer far(*loop_, [&](Socket& socket, int) { return Once::talk(socket, requests_); });
   Cluster& c = cluster({far.address()});
   EXPECT_EQ(ask(c), "hi");
+  EXPECT_EQ(retries("success"), 0U);
   EXPECT_EQ(ask(c), "hi");
+  EXPECT_EQ(retries("success"), 1U);
   EXPECT_EQ(far.connections, 2);
   EXPECT_EQ(ask(c, Method::put), "hi");
   EXPECT_EQ(far.connections, 3);
@@ -307,6 +312,7 @@ TEST_P(UpstreamCluster, NobodyThereIsUnavailable) {
   EXPECT_EQ(answer.error().code(), Code::unavailable);
   EXPECT_EQ(answer.error().side(), Side::upstream);
   EXPECT_EQ(c.open_connections(), 0U);
+  EXPECT_EQ(retries("failure"), 1U) << "the second host is a second try";
 }
 
 TEST_P(UpstreamCluster, NoHostAtAllIsAnErrorAndNoEnd) {
