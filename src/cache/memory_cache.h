@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/time.h"
+#include "cache/entry_text.h"
 #include "cache/flight.h"
 #include "cache/s3fifo.h"
 #include "cache/shard_lock.h"
@@ -312,9 +314,27 @@ class CacheSpace {
 
  private:
   struct Entry final : CacheEntry {
+    static Entry* make(uint32_t space, std::string key, T&& what) {
+      size_t text = 0;
+      if constexpr (HasEntryText<T>) text = what.text().view().size();
+      return new (text) Entry(space, std::move(key), std::move(what));
+    }
+    // Begins a line of the cache: the head, the value and the first of the text lie in as few as they can.
+    static void* operator new(size_t size, size_t text) { return ::operator new(size + text, kLine); }
+    static void operator delete(void* memory) noexcept { ::operator delete(memory, kLine); }
+    static void operator delete(void* memory, size_t) noexcept { ::operator delete(memory, kLine); }
+    size_t size() noexcept {
+      if constexpr (HasEntryText<T>) return sizeof(Entry) + value.text().view().size();
+      return sizeof(Entry);
+    }
+    T value;
+
+   private:
+    static constexpr std::align_val_t kLine{64};
     Entry(uint32_t space, std::string key, T&& what)
-        : CacheEntry(space, std::move(key), false), value(std::move(what)) {}
-    const T value;
+        : CacheEntry(space, std::move(key), false), value(std::move(what)) {
+      if constexpr (HasEntryText<T>) value.text().move_to(reinterpret_cast<char*>(this + 1));
+    }
   };
 
   // Ends the load whatever happens to the coroutine that leads it.
@@ -348,10 +368,10 @@ class CacheSpace {
       MemoryCache::set_size(*entry.get(), sizeof(CacheEntry) + key_bytes, varied(now, ttl, entry.get()));
       return entry;
     }
-    auto* made = new Entry(space_, std::move(key), *std::move(value));
+    auto* made = Entry::make(space_, std::move(key), *std::move(value));
     EntryRef entry(made);
     const size_t own = options_.bytes_of ? options_.bytes_of(made->value) : 0;
-    MemoryCache::set_size(*made, sizeof(Entry) + key_bytes + own, varied(now, ttl, made));
+    MemoryCache::set_size(*made, made->size() + key_bytes + own, varied(now, ttl, made));
     return entry;
   }
   // Within a tenth of the lifetime, from the key and the time: entries made together do not end together.

@@ -167,8 +167,9 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
 
   // Somebody may have asked for the code before it was a link.
   auto remember = [targets = targets_, code = link.code, target = target_of(link),
-                   stamp = targets_->stamp(link.code)](const Result<Created>& done) {
-    if (done && done->kind == Created::Kind::created) targets->put(code, target, Loop::current().now(), stamp);
+                   stamp = targets_->stamp(link.code)](const Result<Created>& done) mutable {
+    if (done && done->kind == Created::Kind::created)
+      targets->put(code, std::move(target), Loop::current().now(), stamp);
   };
   auto insert = [link, burns, key, replay, now](store::SqliteConnection& db) -> Result<Created> {
     if (!key.empty()) {

@@ -74,10 +74,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
       store_(store),
       own_(own_host(config_.base_url)),
       targets_(std::make_shared<cache::CacheSpace<Target>>(
-          cache, cache::CacheSpace<Target>::Options{.name = "links",
-                                                    .ttl = config_.cache_for,
-                                                    .negative_ttl = config_.cache_unknown_for,
-                                                    .bytes_of = &target_bytes})) {
+          cache, cache::CacheSpace<Target>::Options{
+                     .name = "links", .ttl = config_.cache_for, .negative_ttl = config_.cache_unknown_for})) {
   config_.base_url = without_slash(std::move(config_.base_url));
 }
 
@@ -140,12 +138,8 @@ LinksService::Target LinksService::target_of(const Link& link) {
     return target;
   }
   if (link.expires_at) target.expires_at = *link.expires_at;
-  target.location = location_of(link.url);
+  target.location = cache::EntryText(location_of(link.url));
   return target;
-}
-
-size_t LinksService::target_bytes(const Target& target) {
-  return target.location.capacity() > 15 ? target.location.capacity() + 1 : 0;
 }
 
 // What a redirect needs of a target, copied out of the cache.
@@ -159,7 +153,7 @@ struct LinksService::Found {
     id = target.id;
     expires_at = target.expires_at;
     status = target.status;
-    location = arena.copy(target.location);
+    location = arena.copy(target.location.view());
   }
 };
 

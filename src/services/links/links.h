@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/time.h"
+#include "cache/entry_text.h"
 #include "cache/memory_cache.h"
 #include "config/fields.h"
 #include "http/routes.h"
@@ -57,12 +58,12 @@ class LinksService final : public Service {
     int64_t id = 0;
     int64_t expires_at = INT64_MAX;  // milliseconds since 1970; INT64_MIN: deleted
     int status = 302;
-    std::string location;
+    cache::EntryText location;
+    cache::EntryText& text() noexcept { return location; }
   };
   struct Found;
 
   static Target target_of(const Link& link);
-  static size_t target_bytes(const Target& target);
 
   // The API, in api.cc.
   Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
