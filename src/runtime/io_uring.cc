@@ -393,14 +393,13 @@ void UringIo::on_recv(SocketState& state, int result, uint32_t flags) {
   } else if (result == -ENOBUFS) {
     recv_to_heap(state);
   } else if (result == -ECANCELED || result == -EINTR || result == -EAGAIN) {
-    if (last && state.by_readiness && !state.registered) {
-      start_readiness(state);
-    } else if (last && state.reader && !state.has_input()) {
-      start_recv(state);
-    }
+    if (last && state.reader && !state.has_input()) start_recv(state);
   } else {
     state.end_of_stream(-result);
   }
+  // Also where nobody reads: the end of the connection must be heard of.
+  const bool over = state.closed || state.eof || state.recv_error != 0;
+  if (last && !over && state.by_readiness && !state.recv_armed && !state.registered) start_readiness(state);
   if (last) let_go(state);
 }
 
