@@ -1,9 +1,7 @@
 #include "store/sqlite.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "store/file_lock.h"
 
 namespace trellis::store {
 
@@ -32,35 +31,6 @@ uint64_t size_of(const std::string& path) noexcept {
   struct stat about{};
   return ::stat(path.c_str(), &about) == 0 ? static_cast<uint64_t>(about.st_size) : 0;
 }
-
-// Held for as long as the file is open: two processes on one file, each with its own idea of who checkpoints, would
-// damage it.
-class FileLock {
- public:
-  FileLock() noexcept = default;
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-  ~FileLock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Result<void> take(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return fail(errno_error("open " + path, errno).from(Side::self));
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      const int err = errno;
-      ::close(fd);
-      if (err == EWOULDBLOCK) {
-        return fail(Error(Code::failed_precondition, path + ": another process uses this store").from(Side::self));
-      }
-      return fail(errno_error("lock " + path, err).from(Side::self));
-    }
-    fd_ = fd;
-    return {};
-  }
-
- private:
-  int fd_ = -1;
-};
 
 class BlockingOperation final : public detail::WriteOperation {
  public:
@@ -90,6 +60,7 @@ struct SqliteStore::Impl {
         commit_seconds(seconds_of(metrics, "commit", "primary")),
         checkpoint_seconds(seconds_of(metrics, "checkpoint", "primary")),
         read_seconds(seconds_of(metrics, "read", "replica")),
+        backup_seconds(seconds_of(metrics, "backup", "replica")),
         commit_count(metrics.counter("trellis_store_commits_total",
                                      "Transactions that were made durable, one fsync each.",
                                      {{"store", options.name}})),
@@ -120,6 +91,8 @@ struct SqliteStore::Impl {
   }
   Result<void> open_writer();
 
+  Result<uint64_t> backup(const std::string& path, CopyOptions how);
+
   void work();
   std::vector<Operation> gather(std::unique_lock<std::mutex>& lock);
   void run_batch(std::vector<Operation>& batch);
@@ -137,6 +110,7 @@ struct SqliteStore::Impl {
   Histogram& commit_seconds;
   Histogram& checkpoint_seconds;
   Histogram& read_seconds;
+  Histogram& backup_seconds;
   Counter& commit_count;
   Counter& operation_count;
   Counter& refused_count;
@@ -265,6 +239,32 @@ Result<void> SqliteStore::migrate(std::string_view space, std::span<const Migrat
   // waits for it, or it for the writer, as any two connections do.
   TRY(const std::unique_ptr<SqliteConnection> connection, impl_->open_connection(false));
   return store::migrate(*connection, space, migrations, unix_millis(impl_->options.clock->wall()));
+}
+
+// --- Backup ---
+
+Result<uint64_t> SqliteStore::Impl::backup(const std::string& path, CopyOptions how) {
+  const Time before = options.clock->now();
+  // Of its own: the readers are for those who wait for an answer.
+  TRY(const std::unique_ptr<SqliteConnection> source, open_connection(true));
+  how.progress = [this, theirs = std::move(how.progress)](uint64_t done, uint64_t total) {
+    {
+      const std::lock_guard lock(mutex);
+      if (closing) return false;
+    }
+    return !theirs || theirs(done, total);
+  };
+  TRY(const uint64_t copied, copy(*source, path, how));
+  backup_seconds.record(options.clock->now() - before);
+  return copied;
+}
+
+Task<Result<uint64_t>> SqliteStore::backup(std::string path, CopyOptions how) {
+  auto work = [impl = impl_, to = std::move(path), options = std::move(how)]() mutable -> Result<uint64_t> {
+    return impl->backup(to, std::move(options));
+  };
+  Task<Result<uint64_t>> task = blocking(std::move(work));
+  co_return co_await task;
 }
 
 // --- The writer ---

@@ -28,6 +28,7 @@
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "runtime/task.h"
+#include "store/backup.h"
 #include "store/migrations.h"
 #include "store/sqlite_connection.h"
 
@@ -158,7 +159,12 @@ class SqliteStore {
     co_return co_await task;
   }
 
-  // The same on this thread, for starting and stopping: blocks.
+  // Copies the state of this moment into the file `path` in the blocking pool, while reads and writes go on: see
+  // backup.h. The WAL grows until it is done. cancelled: the store was closed on the way. `how.progress` is called in
+  // the pool.
+  Task<Result<uint64_t>> backup(std::string path, CopyOptions how = {});
+
+  // Migrations, and write() on this thread, for starting and stopping: blocks.
   Result<void> migrate(std::string_view space, std::span<const Migration> migrations);
   template <class F, class R = std::invoke_result_t<F&, SqliteConnection&>>
   R write_now(F fn) {
