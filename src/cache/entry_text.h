@@ -1,6 +1,6 @@
-// Text of a cached value. It owns its bytes until the value becomes an entry of a CacheSpace; then they lie right behind
-// the entry, in the same piece of memory, so that a hit touches one place and not two (a value of 10,000 in use is in no
-// near cache, and each place costs a trip). A value that has one says so by `cache::EntryText& text()`.
+// Text of a cached value. It owns its bytes until the value becomes an entry of a CacheSpace; then they lie right
+// behind the entry, in the same piece of memory, so that a hit touches one place and not two (a value of 10,000 in use
+// is in no near cache, and each place costs a trip). A value that has one says so by `cache::EntryText& text()`.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,7 @@ class EntryText {
     if (size_ > 0) std::memcpy(own_.get(), bytes.data(), size_);
   }
   EntryText(EntryText&& other) noexcept
-      : own_(std::move(other.own_)),
-        data_(std::exchange(other.data_, nullptr)),
-        size_(std::exchange(other.size_, 0)) {}
+      : own_(std::move(other.own_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   EntryText& operator=(EntryText&& other) noexcept {
     own_ = std::move(other.own_);
     data_ = std::exchange(other.data_, nullptr);

@@ -52,7 +52,7 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, Metrics& metrics)
   shards_ = std::make_unique<Shard[]>(count);
   for (size_t i = 0; i < count; ++i) {
     shards_[i].buckets.resize(kFirstBuckets);
-    shards_[i].policy.emplace(std::max<uint64_t>(1, options_.capacity / count));
+    shards_[i].policy.emplace(options_.policy, std::max<uint64_t>(1, options_.capacity / count), i);
   }
   const char* reasons[] = {"capacity", "expired", "invalidated"};
   for (size_t i = 0; i < 3; ++i) {
@@ -101,7 +101,7 @@ size_t MemoryCache::objects() const {
 void MemoryCache::set_size(CacheEntry& entry, size_t bytes, Time expires) noexcept {
   entry.charge = static_cast<uint32_t>(std::min<size_t>(bytes + kOverhead, UINT32_MAX));
   entry.hash = hash_of(entry.space_, entry.key_);
-  entry.expires_ = expires;
+  entry.expires = expires;
 }
 
 std::string MemoryCache::load_key(uint32_t space, std::string_view key) {
@@ -140,7 +140,7 @@ void MemoryCache::insert(Shard& shard, EntryRef ref) {
   CacheEntry& entry = *ref.get();
   if (entry.charge > shard.policy->capacity() / 2) return;  // it would push out everything for itself
   while (shard.policy->charge() + entry.charge > shard.policy->capacity()) {
-    S3Node* node = shard.policy->evict();
+    EvictionNode* node = shard.policy->evict();
     if (!node) break;
     auto& victim = static_cast<CacheEntry&>(*node);
     detach(shard, victim);

@@ -1,4 +1,4 @@
-// The memory tier of a cache: objects of any type under string keys, bounded by bytes, evicted by S3-FIFO, shared by
+// The memory tier of a cache: objects of any type under string keys, bounded by bytes, evicted by a policy, shared by
 // all cores. A MemoryCache is one budget of memory (`caches:` in the configuration); each user of it has a
 // CacheSpace<T> of its own, a typed view with its own keys and counters. Built by the app; lives longer than every
 // space and every loop that waits in it.
@@ -29,8 +29,8 @@
 #include "base/hash.h"
 #include "base/time.h"
 #include "cache/entry_text.h"
+#include "cache/eviction.h"
 #include "cache/flight.h"
-#include "cache/s3fifo.h"
 #include "cache/shard_lock.h"
 #include "runtime/loop.h"
 #include "runtime/task.h"
@@ -45,10 +45,10 @@ class Metrics;
 namespace trellis::cache {
 
 // An object in the cache, or one that just left it and is still in use. Immutable but for its place in the cache.
-class CacheEntry : private S3Node {
+class CacheEntry : private EvictionNode {
  public:
   CacheEntry(uint32_t space, std::string key, bool negative)
-      : space_(space), negative_(negative), key_(std::move(key)) {}
+      : negative_(negative), space_(space), key_(std::move(key)) {}
   virtual ~CacheEntry() = default;
   CacheEntry(const CacheEntry&) = delete;
   CacheEntry& operator=(const CacheEntry&) = delete;
@@ -63,11 +63,10 @@ class CacheEntry : private S3Node {
 
  private:
   friend class MemoryCache;
-  std::atomic<uint32_t> references_{1};
-  uint32_t space_;
   bool negative_;
   CacheEntry* chain_ = nullptr;  // in its bucket
-  Time expires_ = kNever;
+  std::atomic<uint32_t> references_{1};
+  uint32_t space_;
   std::string key_;
 };
 
@@ -98,6 +97,7 @@ struct MemoryCacheOptions {
   std::string name = "memory";             // in metrics
   uint64_t capacity = uint64_t{64} << 20;  // bytes, keys and bookkeeping included
   size_t shards = 0;                       // a power of two; 0: by the capacity
+  EvictionPolicy policy = EvictionPolicy::s3fifo;
 };
 
 enum class CacheOutcome : uint8_t { hit, negative, miss, coalesced };
@@ -169,7 +169,7 @@ class MemoryCache {
     std::vector<CacheEntry*> buckets;
     size_t size = 0;
     uint64_t generation = 0;
-    std::optional<S3Fifo> policy;
+    std::optional<Eviction> policy;
     std::unordered_map<std::string, std::shared_ptr<Load>, StringHash, std::equal_to<>> loads;  // space before the key
   };
   enum class Reason : uint8_t { capacity, expired, invalidated };
@@ -179,7 +179,7 @@ class MemoryCache {
   CacheEntry* find(Shard& shard, uint64_t hash, uint32_t space, std::string_view key, Time now) {
     for (CacheEntry* entry = shard.buckets[hash & (shard.buckets.size() - 1)]; entry; entry = entry->chain_) {
       if (entry->hash != hash || entry->space_ != space || entry->key_ != key) continue;
-      if (entry->expires_ <= now) [[unlikely]] {
+      if (entry->expires <= now) [[unlikely]] {
         unlink(shard, *entry, Reason::expired);
         return nullptr;
       }

@@ -77,55 +77,36 @@ bool GhostQueue::take(uint64_t hash) {
 
 // --- S3Fifo ---
 
-void S3Fifo::Queue::push(S3Node& node) noexcept {
-  node.newer = nullptr;
-  node.older = newest;
-  (newest ? newest->newer : oldest) = &node;
-  newest = &node;
-  charge += node.charge;
-  ++size;
-}
-
-void S3Fifo::Queue::unlink(S3Node& node) noexcept {
-  (node.newer ? node.newer->older : newest) = node.older;
-  (node.older ? node.older->newer : oldest) = node.newer;
-  node.newer = node.older = nullptr;
-  charge -= node.charge;
-  --size;
-}
-
 S3Fifo::S3Fifo(uint64_t capacity)
     : capacity_(capacity),
       small_capacity_(std::max<uint64_t>(1, capacity / 10)),
       main_capacity_(capacity > small_capacity_ ? capacity - small_capacity_ : 1),
       ghosts_(main_capacity_) {}
 
-void S3Fifo::insert(S3Node& node) {
+void S3Fifo::insert(EvictionNode& node) {
   node.hits = 0;
-  // the main one.
-  node.in_main = ghosts_.take(node.hash);
-  (node.in_main ? main_ : small_).push(node);
+  // Who comes back soon after it left has shown that it belongs into the main queue.
+  node.queue = ghosts_.take(node.hash) ? kMain : kSmall;
+  (node.queue == kMain ? main_ : small_).push(node);
 }
 
-S3Node* S3Fifo::evict() {
+EvictionNode* S3Fifo::evict() {
   if (main_.charge <= main_capacity_) {
-    while (S3Node* node = small_.oldest) {
-      small_.unlink(*node);
+    while (EvictionNode* node = small_.pop()) {
       if (node->hits < 2) {
         ghosts_.add(node->hash, node->charge);
         return node;
       }
       node->hits = 0;
-      node->in_main = true;
+      node->queue = kMain;
       main_.push(*node);
     }
   }
   return evict_main();
 }
 
-S3Node* S3Fifo::evict_main() noexcept {
-  while (S3Node* node = main_.oldest) {
-    main_.unlink(*node);
+EvictionNode* S3Fifo::evict_main() noexcept {
+  while (EvictionNode* node = main_.pop()) {
     if (node->hits == 0) return node;
     --node->hits;
     main_.push(*node);
@@ -133,6 +114,6 @@ S3Node* S3Fifo::evict_main() noexcept {
   return nullptr;
 }
 
-void S3Fifo::remove(S3Node& node) noexcept { (node.in_main ? main_ : small_).unlink(node); }
+void S3Fifo::remove(EvictionNode& node) noexcept { (node.queue == kMain ? main_ : small_).unlink(node); }
 
 }  // namespace trellis::cache

@@ -13,17 +13,9 @@
 #include <deque>
 #include <vector>
 
-namespace trellis::cache {
+#include "cache/eviction_node.h"
 
-// A member of every cached object.
-struct S3Node {
-  S3Node* newer = nullptr;
-  S3Node* older = nullptr;
-  uint64_t hash = 0;    // of the key; set by the owner
-  uint32_t charge = 1;  // what it takes of the capacity; set by the owner before insert()
-  uint8_t hits = 0;     // 0..3
-  bool in_main = false;
-};
+namespace trellis::cache {
 
 // Hashes of objects that left, in the order of leaving, bounded by the sum of their charges.
 class GhostQueue {
@@ -61,14 +53,14 @@ class S3Fifo {
  public:
   explicit S3Fifo(uint64_t capacity);
 
-  void hit(S3Node& node) noexcept {
+  void hit(EvictionNode& node) noexcept {
     if (node.hits < 3) ++node.hits;
   }
-  void insert(S3Node& node);
+  void insert(EvictionNode& node);
   // Takes the next victim out of the queues; null when they are empty.
-  S3Node* evict();
+  EvictionNode* evict();
   // It leaves for another reason; it becomes no ghost.
-  void remove(S3Node& node) noexcept;
+  void remove(EvictionNode& node) noexcept;
 
   uint64_t capacity() const noexcept { return capacity_; }
   uint64_t charge() const noexcept { return small_.charge + main_.charge; }
@@ -76,21 +68,14 @@ class S3Fifo {
   size_t ghosts() const noexcept { return ghosts_.size(); }
 
  private:
-  struct Queue {
-    S3Node* newest = nullptr;
-    S3Node* oldest = nullptr;
-    uint64_t charge = 0;
-    size_t size = 0;
-    void push(S3Node& node) noexcept;
-    void unlink(S3Node& node) noexcept;
-  };
-  S3Node* evict_main() noexcept;
+  enum Queue : uint8_t { kSmall, kMain };
+  EvictionNode* evict_main() noexcept;
 
   uint64_t capacity_;
   uint64_t small_capacity_;
   uint64_t main_capacity_;
-  Queue small_;
-  Queue main_;
+  NodeQueue small_;
+  NodeQueue main_;
   GhostQueue ghosts_;
 };
 
