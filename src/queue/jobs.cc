@@ -1,0 +1,36 @@
+#include "queue/jobs.h"
+
+#include <algorithm>
+
+namespace trellis::queue {
+
+std::string_view to_string(Verdict verdict) noexcept {
+  switch (verdict) {
+    case Verdict::ack: return "ack";
+    case Verdict::retry: return "retry";
+    case Verdict::bury: return "bury";
+    case Verdict::release: return "release";
+    case Verdict::extend: return "extend";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(JobState state) noexcept {
+  switch (state) {
+    case JobState::ready: return "ready";
+    case JobState::delayed: return "delayed";
+    case JobState::leased: return "leased";
+    case JobState::done: return "done";
+    case JobState::dead: return "dead";
+  }
+  return "unknown";
+}
+
+Duration Backoff::wait(int tried, uint64_t random) const noexcept {
+  Duration ceiling = std::min(base, cap);
+  for (int i = 1; i < tried && ceiling < cap; ++i) ceiling = ceiling > cap / 2 ? cap : ceiling * 2;
+  if (ceiling <= Duration::zero()) return Duration::zero();
+  return Duration(static_cast<int64_t>(random % (static_cast<uint64_t>(ceiling.count()) + 1)));
+}
+
+}  // namespace trellis::queue
