@@ -1,0 +1,139 @@
+#include "queue/log_disk.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+namespace trellis::queue {
+namespace {
+
+std::unexpected<Error> refused(const char* what, const std::string& path, int err) {
+  return fail(errno_error(std::string(what) + " " + path, err).from(Side::self));
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) noexcept : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+class SystemFile final : public LogFile {
+ public:
+  SystemFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+
+  Result<size_t> read(uint64_t position, std::span<char> into) override {
+    size_t done = 0;
+    while (done < into.size()) {
+      const ssize_t n = ::pread(fd_.get(), into.data() + done, into.size() - done, static_cast<off_t>(position + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return refused("read", path_, errno);
+      if (n == 0) break;
+      done += static_cast<size_t>(n);
+    }
+    return done;
+  }
+  Result<void> write(uint64_t position, std::string_view bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(position));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return refused("write", path_, n < 0 ? errno : ENOSPC);
+      position += static_cast<uint64_t>(n);
+      bytes.remove_prefix(static_cast<size_t>(n));
+    }
+    return {};
+  }
+  Result<void> sync() override {
+    if (::fdatasync(fd_.get()) != 0) return refused("sync", path_, errno);
+    return {};
+  }
+  Result<void> truncate(uint64_t size) override {
+    if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) return refused("truncate", path_, errno);
+    return {};
+  }
+  Result<uint64_t> size() override {
+    struct stat about{};
+    if (::fstat(fd_.get(), &about) != 0) return refused("stat", path_, errno);
+    return static_cast<uint64_t>(about.st_size);
+  }
+
+ private:
+  const std::string path_;
+  const Descriptor fd_;
+};
+
+class SystemDisk final : public LogDisk {
+ public:
+  Result<std::unique_ptr<LogFile>> open(const std::string& path, Open how) override {
+    int flags = O_RDWR | O_CLOEXEC;
+    if (how != Open::existing) flags |= O_CREAT;
+    if (how == Open::create_empty) flags |= O_TRUNC;
+    const int fd = ::open(path.c_str(), flags, 0640);
+    if (fd < 0) return refused("open", path, errno);
+    return std::make_unique<SystemFile>(path, fd);
+  }
+  Result<void> rename(const std::string& from, const std::string& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) return refused("rename", from, errno);
+    return {};
+  }
+  Result<void> remove(const std::string& path) override {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return refused("remove", path, errno);
+    return {};
+  }
+  Result<void> make_folder(const std::string& path) override {
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    if (error) return refused("make folder", path, error.value());
+    return {};
+  }
+  Result<void> sync_folder(const std::string& path) override {
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd.get() < 0 || ::fsync(fd.get()) != 0) return refused("sync folder", path, errno);
+    return {};
+  }
+  Result<std::vector<Entry>> list(const std::string& folder) override {
+    std::vector<Entry> entries;
+    std::error_code error;
+    std::filesystem::directory_iterator at(folder, error);
+    for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+      std::error_code gone;  // a file may be removed meanwhile
+      const bool is_folder = at->is_directory(gone);
+      const uint64_t size = is_folder ? 0 : at->file_size(gone);
+      if (!gone) entries.push_back({at->path().filename().string(), is_folder, size});
+    }
+    if (error) return refused("list", folder, error.value());
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
+    return entries;
+  }
+  Result<std::shared_ptr<void>> lock(const std::string& path) override {
+    auto fd = std::make_shared<Descriptor>(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+    if (fd->get() < 0) return refused("open", path, errno);
+    if (::flock(fd->get(), LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == EWOULDBLOCK) {
+      return fail(Error(Code::failed_precondition, path + ": another process uses this log").from(Side::self));
+    }
+    return refused("lock", path, errno);
+  }
+};
+
+}  // namespace
+
+LogDisk& system_disk() noexcept {
+  static SystemDisk disk;
+  return disk;
+}
+
+}  // namespace trellis::queue

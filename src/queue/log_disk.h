@@ -1,0 +1,54 @@
+// What the event log asks of a file system, and nothing more: a seam, so that tests put a disk under it that fills up,
+// fails, reorders what was not synced and loses power. Calls block; they are made by the log's own threads and by the
+// blocking pool. A LogFile may be read by several threads while one writes behind what they read; it stays readable
+// when its name is replaced or removed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace trellis::queue {
+
+class LogFile {
+ public:
+  virtual ~LogFile() = default;
+  // Bytes read; fewer than asked for only at the end of the file.
+  virtual Result<size_t> read(uint64_t position, std::span<char> into) = 0;
+  // All of it, or an error after any part of it.
+  virtual Result<void> write(uint64_t position, std::string_view bytes) = 0;
+  virtual Result<void> sync() = 0;  // contents and size are on disk
+  virtual Result<void> truncate(uint64_t size) = 0;
+  virtual Result<uint64_t> size() = 0;
+};
+
+class LogDisk {
+ public:
+  struct Entry {
+    std::string name;
+    bool folder = false;
+    uint64_t size = 0;
+  };
+  enum class Open : uint8_t { existing, create, create_empty };
+
+  virtual ~LogDisk() = default;
+  virtual Result<std::unique_ptr<LogFile>> open(const std::string& path, Open how) = 0;
+  virtual Result<void> rename(const std::string& from, const std::string& to) = 0;
+  virtual Result<void> remove(const std::string& path) = 0;       // missing: no error
+  virtual Result<void> make_folder(const std::string& path) = 0;  // with its parents; existing: no error
+  virtual Result<void> sync_folder(const std::string& path) = 0;  // names made, replaced and removed in it are on disk
+  virtual Result<std::vector<Entry>> list(const std::string& folder) = 0;  // sorted by name
+  // Held for as long as the value lives; failed_precondition when another process has it.
+  virtual Result<std::shared_ptr<void>> lock(const std::string& path) = 0;
+};
+
+// The machine's own. One for the process, any thread.
+LogDisk& system_disk() noexcept;
+
+}  // namespace trellis::queue

@@ -1,0 +1,246 @@
+// A disk in memory for the event log's tests. Like a real one it keeps apart what the kernel holds and what is on the
+// platter: writes, truncations and names are lost, in part and in any order, when the power goes before they were
+// synced, and a sync that failed has dropped what it was to write. It fills up, fails on command, and dies in the
+// middle of an operation. Any thread.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/rng.h"
+#include "queue/log_disk.h"
+
+namespace trellis::queue {
+
+class FaultyDisk final : public LogDisk {
+ public:
+  explicit FaultyDisk(uint64_t seed = 1) : rng_(seed) {}
+
+  uint64_t capacity = UINT64_MAX;        // bytes of all files
+  bool sync_fails = false;               // EIO, and what was not synced never will be
+  bool write_fails = false;              // EIO
+  bool open_fails = false;               // EIO
+  uint64_t calls_to_death = UINT64_MAX;  // then every call fails
+
+  uint64_t syncs() const { return syncs_; }
+
+  // What was not synced is lost, but for a random part. The disk works again.
+  void lose_power() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& change : pending_names_) {
+      if (rng_.below(2) == 0) change.apply(durable_names_);
+    }
+    pending_names_.clear();
+    for (const auto& inode : inodes_) {
+      std::vector<Change> pieces;
+      for (const Change& change : inode->pending) split(change, pieces);
+      for (size_t i = pieces.size(); i > 1; --i) std::swap(pieces[i - 1], pieces[rng_.below(i)]);
+      const uint64_t keep = rng_.below(4);  // of three parts
+      for (const Change& piece : pieces) {
+        if (rng_.below(3) < keep) piece.apply(inode->durable);
+      }
+      inode->pending.clear();
+      inode->cached = inode->durable;
+    }
+    names_ = durable_names_;
+    capacity = UINT64_MAX;
+    sync_fails = write_fails = open_fails = false;
+    calls_to_death = UINT64_MAX;
+  }
+
+  // For damage by hand: what the platter has.
+  std::string* contents(const std::string& path) {
+    const auto at = names_.find(path);
+    return at == names_.end() ? nullptr : &at->second->cached;
+  }
+  std::vector<std::string> paths() const {
+    std::vector<std::string> paths;
+    for (const auto& [path, inode] : names_) paths.push_back(path);
+    return paths;
+  }
+
+  Result<std::unique_ptr<LogFile>> open(const std::string& path, Open how) override {
+    const std::lock_guard lock(mutex_);
+    if (dead() || open_fails) return io_error();
+    auto at = names_.find(path);
+    if (at == names_.end()) {
+      if (how == Open::existing) return fail(Code::not_found, "no " + path);
+      auto inode = std::make_shared<Inode>();
+      inodes_.push_back(inode);
+      change_name({path, inode, ""});
+      at = names_.find(path);
+    }
+    if (how == Open::create_empty) change(*at->second, {0, "", true});
+    return std::make_unique<File>(*this, at->second);
+  }
+  Result<void> rename(const std::string& from, const std::string& to) override {
+    const std::lock_guard lock(mutex_);
+    if (dead()) return io_error();
+    change_name({to, names_.at(from), from});
+    return {};
+  }
+  Result<void> remove(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    if (dead()) return io_error();
+    if (names_.contains(path)) change_name({"", nullptr, path});
+    return {};
+  }
+  Result<void> make_folder(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    if (dead()) return io_error();
+    folders_[path] = true;
+    return {};
+  }
+  Result<void> sync_folder(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    if (dead() || sync_fails) return io_error();
+    std::erase_if(pending_names_, [&](const NameChange& change) {
+      const std::string& name = change.set.empty() ? change.erase : change.set;
+      if (folder_of(name) != path) return false;
+      change.apply(durable_names_);
+      return true;
+    });
+    return {};
+  }
+  Result<std::vector<Entry>> list(const std::string& folder) override {
+    const std::lock_guard lock(mutex_);
+    if (dead()) return io_error();
+    std::vector<Entry> entries;
+    for (const auto& [path, inode] : names_) {
+      if (folder_of(path) == folder) entries.push_back({path.substr(folder.size() + 1), false, inode->cached.size()});
+    }
+    for (const auto& [path, unused] : folders_) {
+      if (folder_of(path) == folder) entries.push_back({path.substr(folder.size() + 1), true, 0});
+    }
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
+    return entries;
+  }
+  Result<std::shared_ptr<void>> lock(const std::string&) override { return std::make_shared<int>(0); }
+
+ private:
+  struct Change {
+    uint64_t position = 0;
+    std::string bytes;
+    bool truncates = false;  // to `position`
+    void apply(std::string& file) const {
+      if (truncates) {
+        file.resize(position);
+        return;
+      }
+      if (file.size() < position + bytes.size()) file.resize(position + bytes.size());
+      std::memcpy(file.data() + position, bytes.data(), bytes.size());
+    }
+  };
+  struct Inode {
+    std::string cached;
+    std::string durable;
+    std::vector<Change> pending;
+  };
+  using InodeRef = std::shared_ptr<Inode>;
+  struct NameChange {
+    std::string set;  // "": nothing
+    InodeRef inode;
+    std::string erase;  // "": nothing
+    void apply(std::map<std::string, InodeRef>& names) const {
+      if (!erase.empty()) names.erase(erase);
+      if (!set.empty()) names[set] = inode;
+    }
+  };
+  class File final : public LogFile {
+   public:
+    File(FaultyDisk& disk, InodeRef inode) : disk_(disk), inode_(std::move(inode)) {}
+    Result<size_t> read(uint64_t position, std::span<char> into) override {
+      const std::lock_guard lock(disk_.mutex_);
+      if (disk_.dead()) return io_error();
+      const std::string& bytes = inode_->cached;
+      if (position >= bytes.size()) return size_t{0};
+      return bytes.copy(into.data(), into.size(), position);
+    }
+    Result<void> write(uint64_t position, std::string_view bytes) override {
+      const std::lock_guard lock(disk_.mutex_);
+      if (disk_.dead()) return io_error();
+      uint64_t used = 0;
+      for (const auto& [path, inode] : disk_.names_) used += inode->cached.size();
+      const uint64_t more = position + bytes.size() - std::min<uint64_t>(position, inode_->cached.size());
+      if (disk_.write_fails || used + more > disk_.capacity) {
+        disk_.change(*inode_, {position, std::string(bytes.substr(0, disk_.rng_.below(bytes.size()))), false});
+        return disk_.write_fails ? io_error() : fail(Code::resource_exhausted, "no space left on device");
+      }
+      disk_.change(*inode_, {position, std::string(bytes), false});
+      return {};
+    }
+    Result<void> sync() override {
+      const std::lock_guard lock(disk_.mutex_);
+      if (disk_.dead()) return io_error();
+      ++disk_.syncs_;
+      if (disk_.sync_fails) {
+        inode_->pending.clear();
+        return io_error();
+      }
+      for (const Change& change : inode_->pending) change.apply(inode_->durable);
+      inode_->pending.clear();
+      return {};
+    }
+    Result<void> truncate(uint64_t size) override {
+      const std::lock_guard lock(disk_.mutex_);
+      if (disk_.dead()) return io_error();
+      disk_.change(*inode_, {size, "", true});
+      return {};
+    }
+    Result<uint64_t> size() override {
+      const std::lock_guard lock(disk_.mutex_);
+      if (disk_.dead()) return io_error();
+      return inode_->cached.size();
+    }
+
+   private:
+    FaultyDisk& disk_;
+    const InodeRef inode_;
+  };
+
+  static std::unexpected<Error> io_error() { return fail(Code::data_loss, "input/output error"); }
+  static std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+  bool dead() {
+    if (calls_to_death == 0) return true;
+    if (calls_to_death != UINT64_MAX) --calls_to_death;
+    return false;
+  }
+  void change(Inode& inode, Change change) {
+    change.apply(inode.cached);
+    inode.pending.push_back(std::move(change));
+  }
+  void change_name(NameChange change) {
+    change.apply(names_);
+    pending_names_.push_back(std::move(change));
+  }
+  // A write reaches the platter sector by sector.
+  static void split(const Change& change, std::vector<Change>& pieces) {
+    if (change.truncates) {
+      pieces.push_back(change);
+      return;
+    }
+    for (size_t at = 0; at < change.bytes.size();) {
+      const size_t sector = 512 - (change.position + at) % 512;
+      const std::string piece = change.bytes.substr(at, sector);
+      pieces.push_back({change.position + at, piece, false});
+      at += piece.size();
+    }
+  }
+
+  std::mutex mutex_;
+  Rng rng_;
+  uint64_t syncs_ = 0;
+  std::vector<InodeRef> inodes_;
+  std::map<std::string, InodeRef> names_;
+  std::map<std::string, InodeRef> durable_names_;
+  std::vector<NameChange> pending_names_;
+  std::map<std::string, bool> folders_;
+};
+
+}  // namespace trellis::queue
