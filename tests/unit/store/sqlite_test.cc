@@ -252,6 +252,41 @@ TEST_F(SqliteStoreTest, AFullDiskRefusesWritesAndKeepsReading) {
   EXPECT_EQ(run_to_end(count()).value(), 2);
 }
 
+TEST_F(SqliteStoreTest, AFullDiskAcknowledgesNothingOfABatch) {
+  SqliteOptions how = options();
+  how.vfs = faulty_vfs();
+  open(how);
+  ASSERT_TRUE(run_to_end(insert(1, "before")));
+  for (const bool sync : {false, true}) {
+    std::binary_semaphore inside(0);
+    std::binary_semaphore leave(0);
+    std::thread holder([&] {
+      (void)store_->write_now([&](SqliteConnection&) -> Result<int> {
+        inside.release();
+        leave.acquire();
+        return 0;
+      });
+    });
+    inside.acquire();
+    TaskGroup group;
+    int done = 0;
+    int failed = 0;
+    for (int i = 10; i < 50; ++i) group.spawn(insert_and_note(insert(i, std::to_string(i)), done, failed));
+    (sync ? disk_faults().sync_fails : disk_faults().full) = true;
+    leave.release();
+    run_to_end(join(group));
+    holder.join();
+    EXPECT_EQ(done, 0);
+    EXPECT_EQ(failed, 40);
+    EXPECT_EQ(run_to_end(count()).value(), 1);
+    disk_faults().full = false;
+    disk_faults().sync_fails = false;
+    while (!store_->writable()) loop_->run_once(std::chrono::milliseconds(5));
+  }
+  for (int i = 10; i < 50; ++i) EXPECT_TRUE(run_to_end(insert(i, std::to_string(i))));
+  EXPECT_EQ(run_to_end(count()).value(), 41);
+}
+
 TEST_F(SqliteStoreTest, AFailedSyncAcknowledgesNothingAndRecoversByItself) {
   SqliteOptions how = options();
   how.vfs = faulty_vfs();
