@@ -30,13 +30,14 @@ std::string_view to_string(CacheOutcome outcome) noexcept {
     case CacheOutcome::negative: return "negative";
     case CacheOutcome::miss: return "miss";
     case CacheOutcome::coalesced: return "coalesced";
+    case CacheOutcome::stale: return "stale";
   }
   return "";
 }
 
 CacheSpaceCounters::CacheSpaceCounters(Metrics& metrics, std::string_view cache, std::string_view space) {
   for (const CacheOutcome outcome :
-       {CacheOutcome::hit, CacheOutcome::negative, CacheOutcome::miss, CacheOutcome::coalesced}) {
+       {CacheOutcome::hit, CacheOutcome::negative, CacheOutcome::miss, CacheOutcome::coalesced, CacheOutcome::stale}) {
     counters_[static_cast<size_t>(outcome)] = &metrics.counter(
         "trellis_cache_requests_total", "Lookups in a cache by what came of them.",
         {{"cache", std::string(cache)}, {"space", std::string(space)}, {"outcome", std::string(to_string(outcome))}});
@@ -98,7 +99,9 @@ size_t MemoryCache::objects() const {
   return sum;
 }
 
-void MemoryCache::set_size(CacheEntry& entry, size_t bytes, Time expires) noexcept {
+void MemoryCache::set_up(CacheEntry& entry, size_t bytes, Time expires, Duration load_time) noexcept {
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(load_time).count();
+  entry.load_micros_ = static_cast<uint32_t>(std::clamp<int64_t>(micros, 0, UINT32_MAX));
   entry.charge = static_cast<uint32_t>(std::min<size_t>(bytes + kOverhead, UINT32_MAX));
   entry.hash = hash_of(entry.space_, entry.key_);
   entry.expires = expires;
@@ -168,24 +171,31 @@ void MemoryCache::insert(Shard& shard, EntryRef ref) {
   shard.policy->insert(entry);
 }
 
-EntryRef MemoryCache::find_or_join(uint32_t space, std::string_view key, Time now, std::shared_ptr<Load>& load,
-                                   bool& leads) {
+MemoryCache::Lookup MemoryCache::find_or_join(uint32_t space, std::string_view key, Time now,
+                                              const Freshness& freshness) {
   const uint64_t hash = hash_of(space, key);
   Shard& shard = shard_of(hash);
   std::string name = load_key(space, key);
-  leads = false;
+  Lookup found;
   const std::lock_guard lock(shard.lock);
-  if (CacheEntry* entry = find(shard, hash, space, key, now)) {
+  if (CacheEntry* entry = find(shard, hash, space, key, now, freshness.grace)) {
     entry->acquire();
-    return EntryRef(entry);
+    found.entry = EntryRef(entry);
+    found.fresh = entry->expires > now;
+    if (found.fresh) {
+      const auto early = static_cast<int64_t>(freshness.early * 1000 * entry->load_micros_);
+      const bool due = entry->expires - now <= std::max(freshness.ahead, Duration(early));
+      // Nobody waits for what comes early, so one load is enough.
+      if (!due || entry->negative_ || shard.loads.contains(name)) return found;
+    }
   }
   std::shared_ptr<Load>& running = shard.loads[std::move(name)];
   if (!running) {
     running = std::make_shared<Load>();
-    leads = true;
+    found.leads = true;
   }
-  load = running;
-  return {};
+  found.load = running;
+  return found;
 }
 
 void MemoryCache::end_load(uint32_t space, std::string_view key, const std::shared_ptr<Load>& load, EntryRef entry,

@@ -5,12 +5,14 @@
 //
 // WHY shared and locked, where data otherwise belongs to a core: an invalidation must hold for every core at once (a
 // link that was deleted does not redirect any more), and one copy of each object makes the most of the memory. Shards
-// keep the cores apart; a hit takes one lock for some tens of nanoseconds, moves nothing and allocates nothing.
+// keep the cores apart; a hit takes one lock for some tens of nanoseconds and allocates nothing (by the default policy it
+// moves nothing either).
 //
 // Time comes from the caller (its loop's now()), so a test moves it by hand.
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -33,6 +35,7 @@
 #include "cache/flight.h"
 #include "cache/shard_lock.h"
 #include "runtime/loop.h"
+#include "runtime/sync.h"
 #include "runtime/task.h"
 
 namespace trellis {
@@ -67,6 +70,7 @@ class CacheEntry : private EvictionNode {
   CacheEntry* chain_ = nullptr;  // in its bucket
   std::atomic<uint32_t> references_{1};
   uint32_t space_;
+  uint32_t load_micros_ = 0;  // how long its load took; 0: it was put
   std::string key_;
 };
 
@@ -100,7 +104,8 @@ struct MemoryCacheOptions {
   EvictionPolicy policy = EvictionPolicy::s3fifo;
 };
 
-enum class CacheOutcome : uint8_t { hit, negative, miss, coalesced };
+// stale: expired, and given all the same, because a load failed or is still under way.
+enum class CacheOutcome : uint8_t { hit, negative, miss, coalesced, stale };
 std::string_view to_string(CacheOutcome outcome) noexcept;
 
 // The counters of a space.
@@ -109,7 +114,7 @@ struct CacheSpaceCounters {
   void count(CacheOutcome outcome) const noexcept;
 
  private:
-  Counter* counters_[4];
+  Counter* counters_[5];
 };
 
 class MemoryCache {
@@ -139,18 +144,31 @@ class MemoryCache {
   static uint64_t hash_of(uint32_t space, std::string_view key) noexcept { return hash64(key, space); }
 
   // fn(CacheEntry&) runs under the shard's lock when there is a fresh entry: short, no waiting, no call of this cache.
+  // An expired one is kept for `grace`, for find_or_join().
   template <class F>
-  bool with(uint32_t space, std::string_view key, Time now, F&& fn) {
+  bool with(uint32_t space, std::string_view key, Time now, Duration grace, F&& fn) {
     const uint64_t hash = hash_of(space, key);
     Shard& shard = shard_of(hash);
     const std::lock_guard lock(shard.lock);
-    CacheEntry* entry = find(shard, hash, space, key, now);
-    if (!entry) return false;
+    CacheEntry* entry = find(shard, hash, space, key, now, grace);
+    if (!entry || entry->expires <= now) return false;
     fn(*entry);
     return true;
   }
-  // The entry; or null and the load to wait for; `leads`: this caller has to run it and end it by one of the two below.
-  EntryRef find_or_join(uint32_t space, std::string_view key, Time now, std::shared_ptr<Load>& load, bool& leads);
+  // How long an expired entry is of use, and when one that has not expired is loaded again: `ahead` of its end, or by
+  // `early` times as long as its load took.
+  struct Freshness {
+    Duration grace{};
+    Duration ahead{};
+    double early = 0;
+  };
+  struct Lookup {
+    EntryRef entry;              // what there is
+    bool fresh = false;          // it has not expired
+    std::shared_ptr<Load> load;  // to wait for, where there is no fresh entry; or to run
+    bool leads = false;          // this caller runs the load and ends it by end_load()
+  };
+  Lookup find_or_join(uint32_t space, std::string_view key, Time now, const Freshness& freshness);
   // The entry is cached unless an invalidation came in between. A null entry and no error: abandoned, a waiter leads
   // the next.
   void end_load(uint32_t space, std::string_view key, const std::shared_ptr<Load>& load, EntryRef entry,
@@ -161,7 +179,7 @@ class MemoryCache {
   uint64_t stamp(uint32_t space, std::string_view key);
   // Invalidates what is there and puts the entry in its place, unless something changed since the stamp.
   void replace(uint32_t space, EntryRef entry, uint64_t stamp);
-  static void set_size(CacheEntry& entry, size_t bytes, Time expires) noexcept;
+  static void set_up(CacheEntry& entry, size_t bytes, Time expires, Duration load_time) noexcept;
 
  private:
   struct alignas(64) Shard {
@@ -176,10 +194,11 @@ class MemoryCache {
 
   // The low bits choose the bucket, the high ones the shard.
   Shard& shard_of(uint64_t hash) const noexcept { return shards_[(hash >> 48) & shard_mask_]; }
-  CacheEntry* find(Shard& shard, uint64_t hash, uint32_t space, std::string_view key, Time now) {
+  // Fresh, or expired by less than `grace`: there is no grace for "there is none".
+  CacheEntry* find(Shard& shard, uint64_t hash, uint32_t space, std::string_view key, Time now, Duration grace) {
     for (CacheEntry* entry = shard.buckets[hash & (shard.buckets.size() - 1)]; entry; entry = entry->chain_) {
       if (entry->hash != hash || entry->space_ != space || entry->key_ != key) continue;
-      if (entry->expires <= now) [[unlikely]] {
+      if (entry->expires <= now && (entry->negative_ || after(entry->expires, grace) <= now)) [[unlikely]] {
         unlink(shard, *entry, Reason::expired);
         return nullptr;
       }
@@ -212,6 +231,13 @@ class CacheSpace {
     Duration ttl = std::chrono::minutes(10);  // each entry's own varies by a tenth, so that they do not expire together
     Duration negative_ttl = std::chrono::seconds(5);  // of "there is none"
     size_t (*bytes_of)(const T& value) = nullptr;     // heap memory of a value beside sizeof(T)
+    // Of get_or_load(): an expired value is given for so long when its load fails, or while it runs in the background.
+    Duration stale_for{};
+    // A value is loaded again when it is asked for so shortly before its end.
+    Duration refresh_ahead{};
+    // XFetch (Vattani, Chierichetti, Lowenstein: "Optimal probabilistic cache stampede prevention", 2015): by chance
+    // before its end, sooner the longer its load takes and the more often it is asked for. 0: never; 1: the paper's.
+    double xfetch_beta = 1;
   };
 
   // What a lookup gave: a value, or the knowledge that there is none.
@@ -238,7 +264,7 @@ class CacheSpace {
   template <class F>
   CacheOutcome look(std::string_view key, Time now, F&& fn) {
     CacheOutcome outcome = CacheOutcome::miss;
-    cache_.with(space_, key, now, [&](CacheEntry& entry) {
+    cache_.with(space_, key, now, options_.stale_for, [&](CacheEntry& entry) {
       if (entry.negative()) {
         outcome = CacheOutcome::negative;
       } else {
@@ -252,7 +278,7 @@ class CacheSpace {
 
   std::optional<Handle> find(std::string_view key, Time now) {
     EntryRef ref;
-    cache_.with(space_, key, now, [&](CacheEntry& entry) {
+    cache_.with(space_, key, now, options_.stale_for, [&](CacheEntry& entry) {
       entry.acquire();
       ref = EntryRef(&entry);
     });
@@ -266,39 +292,17 @@ class CacheSpace {
 
   // The entry, or what loader() gives: Task<Result<std::optional<T>>>, nullopt for "there is none", which is kept for
   // negative_ttl. However many ask for a missing key, on however many cores, one loader runs; its error goes to all who
-  // wait and is not kept. When the one who runs it goes away, another takes its place.
+  // wait and is not kept. When the one who runs it goes away, another takes its place. When a value is loaded again
+  // before its end, one caller waits for that and the others have what is there.
   template <class Loader>
   Task<Result<Handle>> get_or_load(std::string key, Loader loader, Deadline deadline) {
-    bool waited = false;
-    while (true) {
-      std::shared_ptr<MemoryCache::Load> load;
-      bool leads = false;
-      EntryRef found = cache_.find_or_join(space_, key, Loop::current().now(), load, leads);
-      if (found) {
-        if (!waited) counters_.count(found.get()->negative() ? CacheOutcome::negative : CacheOutcome::hit);
-        co_return Handle(std::move(found));
-      }
-      if (!leads) {
-        if (!waited) counters_.count(CacheOutcome::coalesced);
-        waited = true;
-        const bool in_time = co_await load->flight.wait(deadline);
-        if (!in_time) co_return fail(Error(Code::deadline_exceeded, "waited too long for a load").from(Side::self));
-        if (load->state == MemoryCache::Load::State::done) co_return Handle(load->entry);
-        if (load->state == MemoryCache::Load::State::failed) co_return fail(load->error->clone());
-        continue;
-      }
-      if (!waited) counters_.count(CacheOutcome::miss);
-      Leader leader(*this, key, std::move(load));
-      Task<Result<std::optional<T>>> loading = loader();
-      Result<std::optional<T>> loaded = co_await loading;
-      if (!loaded) {
-        leader.fail(loaded.error());
-        co_return std::unexpected<Error>(std::move(loaded).error());
-      }
-      EntryRef entry = make_entry(std::move(key), *std::move(loaded), Loop::current().now());
-      leader.end(entry);
-      co_return Handle(std::move(entry));
-    }
+    return get(std::move(key), std::move(loader), deadline, nullptr);
+  }
+  // The same, but nobody waits who can have a value, be it expired: it is loaded again in `background`, a group of the
+  // calling core. This space, and what the loader refers to, must outlive the group's tasks.
+  template <class Loader>
+  Task<Result<Handle>> get_or_load(std::string key, Loader loader, Deadline deadline, TaskGroup& background) {
+    return get(std::move(key), std::move(loader), deadline, &background);
   }
 
   void invalidate(std::string_view key) { cache_.invalidate(space_, key); }
@@ -307,7 +311,7 @@ class CacheSpace {
   // there, and a load that runs, is invalidated in any case.
   uint64_t stamp(std::string_view key) { return cache_.stamp(space_, key); }
   void put(std::string key, T value, Time now, uint64_t stamp) {
-    cache_.replace(space_, make_entry(std::move(key), std::optional<T>(std::move(value)), now), stamp);
+    cache_.replace(space_, make_entry(std::move(key), std::optional<T>(std::move(value)), now, Duration()), stamp);
   }
 
   void count(CacheOutcome outcome) const noexcept { counters_.count(outcome); }
@@ -342,8 +346,10 @@ class CacheSpace {
    public:
     Leader(CacheSpace& space, std::string key, std::shared_ptr<MemoryCache::Load> load)
         : space_(space), key_(std::move(key)), load_(std::move(load)) {}
-    Leader(const Leader&) = delete;
-    Leader& operator=(const Leader&) = delete;
+    Leader(Leader&& other) noexcept
+        : space_(other.space_), key_(std::move(other.key_)), load_(std::move(other.load_)) {}
+    Leader& operator=(Leader&&) = delete;
+    const std::string& key() const noexcept { return key_; }
     ~Leader() {
       if (load_) finish({}, std::nullopt);
     }
@@ -360,18 +366,86 @@ class CacheSpace {
     std::shared_ptr<MemoryCache::Load> load_;
   };
 
-  EntryRef make_entry(std::string key, std::optional<T> value, Time now) const {
+  template <class Loader>
+  Task<Result<Handle>> get(std::string key, Loader loader, Deadline deadline, TaskGroup* background) {
+    CacheOutcome outcome = CacheOutcome::miss;
+    while (true) {
+      MemoryCache::Lookup found = cache_.find_or_join(space_, key, Loop::current().now(), freshness());
+      const CacheOutcome known = !found.entry                    ? CacheOutcome::miss
+                                 : !found.fresh                  ? CacheOutcome::stale
+                                 : found.entry.get()->negative() ? CacheOutcome::negative
+                                                                 : CacheOutcome::hit;
+      if (!found.load) {
+        counters_.count(outcome == CacheOutcome::coalesced ? outcome : known);
+        co_return Handle(std::move(found.entry));
+      }
+      if (background && found.entry) {
+        counters_.count(known);
+        if (found.leads) background->spawn(refresh(Leader(*this, std::move(key), found.load), std::move(loader)));
+        co_return Handle(std::move(found.entry));
+      }
+      if (!found.leads) {
+        outcome = CacheOutcome::coalesced;
+        const bool in_time = co_await found.load->flight.wait(deadline);
+        if (in_time && found.load->state == MemoryCache::Load::State::abandoned) continue;
+        if (in_time && found.load->state == MemoryCache::Load::State::done) {
+          counters_.count(outcome);
+          co_return Handle(found.load->entry);
+        }
+        counters_.count(found.entry ? known : outcome);
+        if (found.entry) co_return Handle(std::move(found.entry));
+        if (!in_time) co_return fail(Error(Code::deadline_exceeded, "waited too long for a load").from(Side::self));
+        co_return fail(found.load->error->clone());
+      }
+      Task<Result<EntryRef>> loading = lead(Leader(*this, std::move(key), std::move(found.load)), std::move(loader));
+      Result<EntryRef> loaded = co_await loading;
+      if (loaded) {
+        counters_.count(outcome);
+        co_return Handle(*std::move(loaded));
+      }
+      counters_.count(found.entry ? known : outcome);
+      if (found.entry) co_return Handle(std::move(found.entry));
+      co_return std::unexpected<Error>(std::move(loaded).error());
+    }
+  }
+  template <class Loader>
+  Task<Result<EntryRef>> lead(Leader leader, Loader loader) {
+    const Time began = Loop::current().now();
+    Task<Result<std::optional<T>>> loading = loader();
+    Result<std::optional<T>> loaded = co_await loading;
+    if (!loaded) {
+      leader.fail(loaded.error());
+      co_return std::unexpected<Error>(std::move(loaded).error());
+    }
+    const Time now = Loop::current().now();
+    EntryRef entry = make_entry(leader.key(), *std::move(loaded), now, now - began);
+    leader.end(entry);
+    co_return entry;
+  }
+  // An error is for those who wait for this load; the next to ask begins another.
+  template <class Loader>
+  Task<> refresh(Leader leader, Loader loader) {
+    Task<Result<EntryRef>> loading = lead(std::move(leader), std::move(loader));
+    (void)co_await loading;
+  }
+  MemoryCache::Freshness freshness() const {
+    MemoryCache::Freshness freshness{options_.stale_for, options_.refresh_ahead, 0};
+    if (options_.xfetch_beta > 0) freshness.early = -options_.xfetch_beta * std::log1p(-Loop::current().rng().unit());
+    return freshness;
+  }
+
+  EntryRef make_entry(std::string key, std::optional<T> value, Time now, Duration load_time) const {
     const size_t key_bytes = key.capacity() > 15 ? key.capacity() + 1 : 0;
     const Duration ttl = value ? options_.ttl : options_.negative_ttl;
     if (!value) {
       EntryRef entry(new CacheEntry(space_, std::move(key), true));
-      MemoryCache::set_size(*entry.get(), sizeof(CacheEntry) + key_bytes, varied(now, ttl, entry.get()));
+      MemoryCache::set_up(*entry.get(), sizeof(CacheEntry) + key_bytes, varied(now, ttl, entry.get()), load_time);
       return entry;
     }
     auto* made = Entry::make(space_, std::move(key), *std::move(value));
     EntryRef entry(made);
     const size_t own = options_.bytes_of ? options_.bytes_of(made->value) : 0;
-    MemoryCache::set_size(*made, made->size() + key_bytes + own, varied(now, ttl, made));
+    MemoryCache::set_up(*made, made->size() + key_bytes + own, varied(now, ttl, made), load_time);
     return entry;
   }
   // Within a tenth of the lifetime, from the key and the time: entries made together do not end together.

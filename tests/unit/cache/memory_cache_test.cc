@@ -129,6 +129,25 @@ TEST_F(MemoryCacheTest, StaysInsideItsBudget) {
   EXPECT_GT(cache_.objects(), 700u);
 }
 
+TEST_F(MemoryCacheTest, StaysInsideItsBudgetByEveryPolicy) {
+  for (const EvictionPolicy policy : kEvictionPolicies) {
+    MemoryCache cache({.name = std::string(to_string(policy)), .capacity = 200'000, .shards = 2, .policy = policy},
+                      metrics_);
+    Strings space(cache, options_named("texts"));
+    Rng rng(4);
+    for (int i = 0; i < 5000; ++i) {
+      const std::string key = "key" + std::to_string(rng.below(1000));
+      if (rng.below(10) == 0) {
+        space.invalidate(key);
+      } else if (!space.find(key, kStart + std::chrono::seconds(i))) {
+        space.put(key, std::string(rng.below(2000), 'x'), kStart + std::chrono::seconds(i), space.stamp(key));
+      }
+      ASSERT_LE(cache.bytes(), cache.capacity()) << to_string(policy);
+    }
+    EXPECT_GT(cache.bytes(), cache.capacity() / 2) << to_string(policy);
+  }
+}
+
 TEST_F(MemoryCacheTest, SpacesDoNotSeeEachOther) {
   CacheSpace<int>::Options numbers_options;
   numbers_options.name = "numbers";
