@@ -18,12 +18,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!wanted) return 0;
   Link link;
   link.code = wanted->alias.empty() ? "abcdefg" : wanted->alias;
-  link.url = wanted->url;
-  link.title = wanted->title;
-  link.expires_at = wanted->expires_at;
+  wanted->set.apply_to(link);
   std::string out;
   append_link(out, link, "https://go.example.com");
   const auto json = nlohmann::json::parse(out);
-  TRELLIS_ASSERT(json["url"] == wanted->url && json["title"] == wanted->title && json["code"] == link.code);
+  TRELLIS_ASSERT(json["url"] == wanted->set.url && json["title"] == link.title && json["code"] == link.code);
+  TRELLIS_ASSERT(json["tags"].size() == link.tags.size());
   return 0;
 }

@@ -115,7 +115,7 @@ struct Created {
 };
 
 struct Changed {
-  enum class Kind : uint8_t { changed, not_found, gone, precondition } kind = Kind::changed;
+  enum class Kind : uint8_t { changed, not_found, gone, precondition, upside_down } kind = Kind::changed;
   Link link;
 };
 
@@ -150,11 +150,9 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   Link link;
   link.id = static_cast<int64_t>(*id);
   link.code = wanted->alias.empty() ? codes_->code_of(*id) : std::move(wanted->alias);
-  link.url = std::move(wanted->url);
-  link.title = std::move(wanted->title);
-  link.status = wanted->status.value_or(config_.status);
+  link.status = config_.status;
   link.created_at = link.updated_at = now;
-  link.expires_at = wanted->expires_at;
+  wanted->set.apply_to(link);
   const bool custom = codes_->counter_of(link.code) != *id;
   const std::optional<uint64_t> burns = custom ? codes_->counter_of(link.code) : std::nullopt;
 
@@ -208,6 +206,7 @@ Task<Result<Response>> LinksService::list(Request& request, RequestContext& cont
   size_t limit = 20;
   int64_t before = INT64_MAX;
   std::string search;
+  std::string tag;
   std::string_view query = request.query;
   while (const auto parameter = http::next_parameter(query)) {
     const auto name = http::decode_component(parameter->key, context.arena, true);
@@ -229,13 +228,16 @@ Task<Result<Response>> LinksService::list(Request& request, RequestContext& cont
       if (value->size() > kMaxSearch)
         co_return http::field_problem(context, 400, "invalid_argument", "q", "The search is too long.");
       search = *value;
+    } else if (*name == "tag") {
+      if (!is_tag(*value)) co_return http::field_problem(context, 400, "invalid_argument", "tag", "This is no tag.");
+      tag = *value;
     } else {
       co_return http::field_problem(context, 400, "unknown_parameter", name->substr(0, 64),
-                                    "There is limit, cursor and q.");
+                                    "There is limit, cursor, q and tag.");
     }
   }
-  auto reading = store_.read([before, limit, search = std::move(search)](
-                                 store::SqliteConnection& db) { return list_links(db, before, limit, search); },
+  auto reading = store_.read([before, limit, search = std::move(search), tag = std::move(tag)](
+                                 store::SqliteConnection& db) { return list_links(db, before, limit, search, tag); },
                              context.deadline);
   const Result<Page> page = co_await reading;
   if (!page) co_return http::response_for(page.error(), context);
@@ -286,11 +288,10 @@ Task<Result<Response>> LinksService::change(Request& request, RequestContext& co
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
     if (conditional && !etag_listed(condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
-    if (patch.url) link->url = *patch.url;
-    if (patch.title) link->title = *patch.title;
-    if (patch.status) link->status = *patch.status;
-    if (patch.has_expires_at) link->expires_at = patch.expires_at;
-    if (patch.url || patch.title || patch.status || patch.has_expires_at) {
+    if (!patch.empty()) {
+      patch.apply_to(*link);
+      if (link->not_before && link->expires_at && *link->not_before >= *link->expires_at)
+        return Changed{Changed::Kind::upside_down, {}};
       ++link->version;
       link->updated_at = std::max(now, link->updated_at);
       TRY_VOID(update_link(db, *link));
@@ -306,6 +307,9 @@ Task<Result<Response>> LinksService::change(Request& request, RequestContext& co
     case Changed::Kind::gone: co_return gone(context);
     case Changed::Kind::precondition:
       co_return refuse(context, 412, "precondition_failed", "The link was changed meanwhile; read it again.");
+    case Changed::Kind::upside_down:
+      co_return http::field_problem(context, 400, "invalid_argument", "not_before",
+                                    "The link would end before it begins.");
     case Changed::Kind::changed: break;
   }
   co_return link_answer(context, 200, changed->link);
@@ -334,6 +338,7 @@ Task<Result<Response>> LinksService::remove(Request& request, RequestContext& co
     case Changed::Kind::gone: co_return gone(context);
     case Changed::Kind::precondition:
       co_return refuse(context, 412, "precondition_failed", "The link was changed meanwhile; read it again.");
+    case Changed::Kind::upside_down:
     case Changed::Kind::changed: break;
   }
   co_return Response(context.arena, 204);

@@ -17,7 +17,8 @@ namespace {
 constexpr std::string_view kVersion = "1.0.0";
 
 constexpr const char* kLink = R"json({"type":"object","description":"A short link.",
-"required":["id","code","short_url","url","title","status","created_at","updated_at","expires_at","clicks","etag"],
+"required":["id","code","short_url","url","title","status","created_at","updated_at","not_before","expires_at",
+"max_visits","visits_left","forward_query","tags","clicks","etag"],
 "properties":{
 "id":{"type":"integer","description":"Its number; later links have higher ones."},
 "code":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"},
@@ -27,8 +28,13 @@ constexpr const char* kLink = R"json({"type":"object","description":"A short lin
 "status":{"type":"integer","enum":[301,302,307,308]},
 "created_at":{"type":"string","format":"date-time"},
 "updated_at":{"type":"string","format":"date-time"},
+"not_before":{"type":["string","null"],"format":"date-time","description":"Until then it answers 404."},
 "expires_at":{"type":["string","null"],"format":"date-time","description":"From then on it answers 410."},
-"clicks":{"type":"integer","minimum":0,"description":"Those counted so far; usually less than 200 ms behind."},
+"max_visits":{"type":["integer","null"],"description":"So many visits are granted, then it answers 410."},
+"visits_left":{"type":["integer","null"],"description":"Of max_visits."},
+"forward_query":{"type":"boolean","description":"The visitor's query is added to the URL's."},
+"tags":{"type":"array","items":{"type":"string"}},
+"clicks":{"type":"integer","minimum":0,"description":"Those counted so far; usually less than half a second behind."},
 "etag":{"type":"string","description":"The version, for If-Match. Clicks do not change it."}}})json";
 
 constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"additionalProperties":false,"properties":{
@@ -36,6 +42,10 @@ constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"add
 "alias":{"type":["string","null"],"pattern":"^[A-Za-z0-9_-]{1,128}$","description":"A code of your own; without it one is made."},
 "title":{"type":["string","null"],"maxLength":512},
 "status":{"type":"integer","enum":[301,302,307,308],"default":302},
+"not_before":{"type":["string","null"],"format":"date-time"},
+"max_visits":{"type":["integer","null"],"minimum":1,"maximum":1000000000},
+"forward_query":{"type":"boolean","default":false},
+"tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
 "expires_at":{"type":["string","null"],"format":"date-time"}}})json";
 
 constexpr const char* kLinkPatch =
@@ -44,6 +54,10 @@ constexpr const char* kLinkPatch =
 "url":{"type":"string","minLength":1,"maxLength":8192},
 "title":{"type":["string","null"],"maxLength":512},
 "status":{"type":"integer","enum":[301,302,307,308]},
+"not_before":{"type":["string","null"],"format":"date-time"},
+"max_visits":{"type":["integer","null"],"minimum":1,"maximum":1000000000},
+"forward_query":{"type":"boolean","default":false},
+"tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
 "expires_at":{"type":["string","null"],"format":"date-time","description":"null: never."}}})json";
 
 constexpr const char* kLinkPage = R"json({"type":"object","required":["items","next"],"properties":{
@@ -100,7 +114,8 @@ RouteDoc list_doc() {
   doc.parameters = {
       {"limit", "query", "Links a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
       {"cursor", "query", "next of the page before."},
-      {"q", "query", "Only links with this in code, URL or title.", R"({"type":"string","maxLength":200})"}};
+      {"q", "query", "Only links with this in code, URL or title.", R"({"type":"string","maxLength":200})"},
+      {"tag", "query", "Only links that carry this tag.", R"({"type":"string","maxLength":64})"}};
   doc.answers = {answer(200, "A page.", "LinkPage"), trouble(400, "A parameter is not valid."),
                  trouble(503, "The store cannot be read now.")};
   return doc;
@@ -153,9 +168,9 @@ RouteDoc redirect_doc() {
   doc.parameters = {code_parameter()};
   for (const int status : {301, 302, 307, 308})
     doc.answers.push_back(answer(status, "Location is where the link leads."));
-  doc.answers.push_back(trouble(404, "No such link."));
+  doc.answers.push_back(trouble(404, "No such link, or not yet."));
   doc.answers.push_back(trouble(405, "This link redirects GET and HEAD only."));
-  doc.answers.push_back(trouble(410, "The link was deleted or has expired."));
+  doc.answers.push_back(trouble(410, "The link was deleted, has expired or has had all its visits."));
   return doc;
 }
 

@@ -27,7 +27,7 @@ std::unexpected<Fault> fault(std::string field, std::string detail) {
 
 std::expected<Json, Fault> read_object(std::string_view body, std::span<const std::string_view> members) {
   // A key written twice is read differently by each reader, and so by none here.
-  std::array<bool, 8> seen{};
+  std::array<bool, 16> seen{};
   std::string twice;
   int depth = 0;
   bool deep = false;
@@ -87,13 +87,75 @@ std::expected<int, Fault> read_status(const Json& value) {
   return static_cast<int>(value.get<int64_t>());
 }
 
-std::expected<std::optional<int64_t>, Fault> read_expiry(const Json& value, int64_t now) {
+std::expected<std::optional<int64_t>, Fault> read_when(const char* member, const Json& value) {
   if (value.is_null()) return std::optional<int64_t>();
   std::optional<int64_t> time;
   if (value.is_string()) time = parse_time(value.get_ref<const std::string&>());
-  if (!time) return fault("expires_at", "The time must be written as in 2030-01-31T12:00:00Z and lie before 2255.");
-  if (*time <= now) return fault("expires_at", "The time must be in the future.");
+  if (!time) return fault(member, "The time must be written as in 2030-01-31T12:00:00Z and lie before 2255.");
   return time;
+}
+
+std::expected<std::optional<int64_t>, Fault> read_expiry(const Json& value, int64_t now) {
+  auto time = read_when("expires_at", value);
+  if (time && *time && **time <= now) return fault("expires_at", "The time must be in the future.");
+  return time;
+}
+
+std::expected<std::optional<int64_t>, Fault> read_max_visits(const Json& value) {
+  if (value.is_null()) return std::optional<int64_t>();
+  const bool allowed = value.is_number_unsigned() && value.get<uint64_t>() >= 1 &&
+                       value.get<uint64_t>() <= static_cast<uint64_t>(kMostVisits);
+  if (!allowed) return fault("max_visits", "The number of visits is from 1 to 1,000,000,000.");
+  return static_cast<int64_t>(value.get<uint64_t>());
+}
+
+std::expected<std::vector<std::string>, Fault> read_tags(const Json& value) {
+  if (value.is_null()) return std::vector<std::string>();
+  if (!value.is_array()) return fault("tags", "The tags must be a list of strings.");
+  if (value.size() > kMaxTags) return fault("tags", "A link has 20 tags at most.");
+  std::vector<std::string> tags;
+  for (const Json& each : value) {
+    if (!each.is_string() || !is_tag(each.get_ref<const std::string&>()))
+      return fault("tags", "A tag is 1 to 64 bytes without commas, control characters and blanks at its ends.");
+    const auto& tag = each.get_ref<const std::string&>();
+    if (std::find(tags.begin(), tags.end(), tag) != tags.end()) return fault("tags", "A tag is there twice.");
+    tags.push_back(tag);
+  }
+  return tags;
+}
+
+// Takes the member, if it is there, into `out`; false: `fault_of` says what is wrong with it.
+template <class T, class Read>
+bool take(const Json& json, const char* member, std::optional<T>& out, std::optional<Fault>& fault_of, Read read) {
+  const auto at = json.find(member);
+  if (fault_of || at == json.end()) return !fault_of;
+  auto value = read(*at);
+  if (value) {
+    out = *std::move(value);
+  } else {
+    fault_of = std::move(value).error();
+  }
+  return !fault_of;
+}
+
+std::expected<LinkPatch, Fault> read_settings(const Json& json, const UrlHost& own, int64_t now) {
+  LinkPatch out;
+  std::optional<Fault> wrong;
+  take(json, "url", out.url, wrong, [&](const Json& value) { return read_url(value, own); });
+  take(json, "title", out.title, wrong, read_title);
+  take(json, "status", out.status, wrong, read_status);
+  take(json, "not_before", out.not_before, wrong, [](const Json& value) { return read_when("not_before", value); });
+  take(json, "expires_at", out.expires_at, wrong, [&](const Json& value) { return read_expiry(value, now); });
+  take(json, "max_visits", out.max_visits, wrong, read_max_visits);
+  take(json, "forward_query", out.forward_query, wrong, [](const Json& value) -> std::expected<bool, Fault> {
+    if (!value.is_boolean()) return fault("forward_query", "Forwarding the query is true or false.");
+    return value.get<bool>();
+  });
+  take(json, "tags", out.tags, wrong, read_tags);
+  if (wrong) return std::unexpected(*std::move(wrong));
+  if (out.not_before && *out.not_before && out.expires_at && *out.expires_at && **out.not_before >= **out.expires_at)
+    return fault("not_before", "The link would end before it begins.");
+  return out;
 }
 
 std::optional<int> digits(std::string_view text, size_t at, size_t count) noexcept {
@@ -112,68 +174,48 @@ bool is_redirect_status(int64_t status) noexcept {
   return status == 301 || status == 302 || status == 307 || status == 308;
 }
 
+bool is_tag(std::string_view text) noexcept {
+  if (text.empty() || text.size() > kMaxTag || text.front() == ' ' || text.back() == ' ') return false;
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<uint8_t>(c) >= 0x20 && c != 0x7f && c != ','; });
+}
+
+void LinkPatch::apply_to(Link& link) const {
+  if (url) link.url = *url;
+  if (title) link.title = *title;
+  if (status) link.status = *status;
+  if (not_before) link.not_before = *not_before;
+  if (expires_at) link.expires_at = *expires_at;
+  if (max_visits) link.max_visits = *max_visits;
+  if (forward_query) link.forward_query = *forward_query;
+  if (tags) link.tags = *tags;
+}
+
 std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 5> kMembers = {"url", "alias", "title", "status", "expires_at"};
+  static constexpr std::array<std::string_view, 9> kMembers = {
+      "url", "alias", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
-  NewLink link;
   if (!json->contains("url")) return fault("url", "The URL is missing.");
-  auto url = read_url((*json)["url"], own);
-  if (!url) return std::unexpected(std::move(url).error());
-  link.url = *std::move(url);
-  if (json->contains("alias") && !(*json)["alias"].is_null()) {
-    const Json& alias = (*json)["alias"];
-    if (!alias.is_string() || !is_code_text(alias.get_ref<const std::string&>())) {
+  auto set = read_settings(*json, own, now);
+  if (!set) return std::unexpected(std::move(set).error());
+  NewLink link{.alias = {}, .set = *std::move(set)};
+  if (const auto alias = json->find("alias"); alias != json->end() && !alias->is_null()) {
+    if (!alias->is_string() || !is_code_text(alias->get_ref<const std::string&>())) {
       return fault("alias", "An alias is 1 to 128 letters, digits, - or _.");
     }
-    link.alias = alias.get<std::string>();
+    link.alias = alias->get<std::string>();
     if (is_reserved(link.alias)) return fault("alias", "This alias is a name that the service uses itself.");
-  }
-  if (json->contains("title")) {
-    auto title = read_title((*json)["title"]);
-    if (!title) return std::unexpected(std::move(title).error());
-    link.title = *std::move(title);
-  }
-  if (json->contains("status")) {
-    auto status = read_status((*json)["status"]);
-    if (!status) return std::unexpected(std::move(status).error());
-    link.status = *status;
-  }
-  if (json->contains("expires_at")) {
-    auto expiry = read_expiry((*json)["expires_at"], now);
-    if (!expiry) return std::unexpected(std::move(expiry).error());
-    link.expires_at = *expiry;
   }
   return link;
 }
 
 std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 4> kMembers = {"url", "title", "status", "expires_at"};
+  static constexpr std::array<std::string_view, 8> kMembers = {
+      "url", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
-  LinkPatch patch;
-  if (json->contains("url")) {
-    auto url = read_url((*json)["url"], own);
-    if (!url) return std::unexpected(std::move(url).error());
-    patch.url = *std::move(url);
-  }
-  if (json->contains("title")) {
-    auto title = read_title((*json)["title"]);
-    if (!title) return std::unexpected(std::move(title).error());
-    patch.title = *std::move(title);
-  }
-  if (json->contains("status")) {
-    auto status = read_status((*json)["status"]);
-    if (!status) return std::unexpected(std::move(status).error());
-    patch.status = *status;
-  }
-  if (json->contains("expires_at")) {
-    auto expiry = read_expiry((*json)["expires_at"], now);
-    if (!expiry) return std::unexpected(std::move(expiry).error());
-    patch.has_expires_at = true;
-    patch.expires_at = *expiry;
-  }
-  return patch;
+  return read_settings(*json, own, now);
 }
 
 std::string etag_of(const Link& link) {
@@ -185,12 +227,31 @@ void append_link(std::string& out, const Link& link, std::string_view base) {
   json.begin_object().member("id", link.id).member("code", link.code);
   json.member("short_url", std::string(base) + "/" + link.code).member("url", link.url).member("title", link.title);
   json.member("status", link.status).member("created_at", format_time(link.created_at));
-  json.member("updated_at", format_time(link.updated_at)).key("expires_at");
-  if (link.expires_at) {
-    json.value(format_time(*link.expires_at));
-  } else {
-    json.null();
-  }
+  json.member("updated_at", format_time(link.updated_at));
+  const auto when = [&json](const char* name, const std::optional<int64_t>& time) {
+    json.key(name);
+    if (time) {
+      json.value(format_time(*time));
+    } else {
+      json.null();
+    }
+  };
+  when("not_before", link.not_before);
+  when("expires_at", link.expires_at);
+  const auto number = [&json](const char* name, const std::optional<int64_t>& value) {
+    json.key(name);
+    if (value) {
+      json.value(*value);
+    } else {
+      json.null();
+    }
+  };
+  number("max_visits", link.max_visits);
+  number("visits_left",
+         link.max_visits ? std::optional(std::max<int64_t>(0, *link.max_visits - link.visits)) : std::nullopt);
+  json.member("forward_query", link.forward_query).key("tags").begin_array();
+  for (const std::string& tag : link.tags) json.value(tag);
+  json.end_array();
   json.member("clicks", link.clicks).member("etag", etag_of(link)).end_object();
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "services/links/rows.h"
@@ -16,6 +17,9 @@
 namespace trellis::services::links {
 
 inline constexpr size_t kMaxTitle = 512;
+inline constexpr size_t kMaxTags = 20;
+inline constexpr size_t kMaxTag = 64;
+inline constexpr int64_t kMostVisits = 1'000'000'000;
 
 struct Fault {
   std::string field;  // "" when it is about the whole body
@@ -23,20 +27,26 @@ struct Fault {
   std::string code = "invalid_argument";
 };
 
-struct NewLink {
-  std::string url;
-  std::string alias;  // "": a code is made
-  std::string title;
-  std::optional<int> status;
-  std::optional<int64_t> expires_at;
-};
-
+// What somebody says of a link; what is absent is not said. A member of two optionals may be said to be none.
 struct LinkPatch {
   std::optional<std::string> url;
   std::optional<std::string> title;
   std::optional<int> status;
-  bool has_expires_at = false;
-  std::optional<int64_t> expires_at;
+  std::optional<std::optional<int64_t>> not_before;
+  std::optional<std::optional<int64_t>> expires_at;
+  std::optional<std::optional<int64_t>> max_visits;
+  std::optional<bool> forward_query;
+  std::optional<std::vector<std::string>> tags;
+
+  bool empty() const noexcept {
+    return !url && !title && !status && !not_before && !expires_at && !max_visits && !forward_query && !tags;
+  }
+  void apply_to(Link& link) const;
+};
+
+struct NewLink {
+  std::string alias;  // "": a code is made
+  LinkPatch set;      // with a URL
 };
 
 // `own`: where the service itself answers; a link to it is refused. `now` in milliseconds since 1970.
@@ -47,6 +57,7 @@ std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const Url
 void append_link(std::string& out, const Link& link, std::string_view base);
 std::string etag_of(const Link& link);
 
+bool is_tag(std::string_view text) noexcept;  // 1 to kMaxTag bytes, no control characters, no comma, no blank ends
 bool is_redirect_status(int64_t status) noexcept;
 
 // RFC 3339 with any offset, to milliseconds since 1970; nullopt: not such a time.

@@ -21,7 +21,6 @@ using http::Response;
 
 namespace {
 
-constexpr int64_t kDeleted = INT64_MIN;
 constexpr Duration kForgetEvery = std::chrono::minutes(10);
 constexpr int64_t kKeysLast = 24 * 3600 * 1000;  // milliseconds
 
@@ -33,6 +32,19 @@ UrlHost own_host(const std::string& base_url) {
 std::string without_slash(std::string url) {
   while (url.ends_with('/')) url.pop_back();
   return url;
+}
+
+Response gone(RequestContext& context, std::string_view detail) {
+  context.outcome = "gone";
+  return http::problem(context.arena, 410, "gone", detail, false, context.request_id);
+}
+
+// The parameters behind those that the URL has, before its fragment.
+std::string_view with_query(std::string_view url, std::string_view query, Arena& arena) {
+  const std::string_view base = url.substr(0, url.find('#'));
+  const bool first = base.find('?') == std::string_view::npos;
+  const bool open = base.ends_with('?') || base.ends_with('&');
+  return arena.concat({base, first ? "?" : open ? "" : "&", query, url.substr(base.size())});
 }
 
 bool is_permanent(int status) noexcept { return status == 301 || status == 308; }
@@ -132,12 +144,16 @@ Task<> LinksService::forget_old_keys() {
 LinksService::Target LinksService::target_of(const Link& link) {
   Target target;
   target.id = link.id;
-  target.status = link.status;
+  target.status = static_cast<int16_t>(link.status);
   if (link.deleted) {
-    target.expires_at = kDeleted;
+    target.ending = Ending::deleted;
     return target;
   }
+  if (link.not_before) target.not_before = *link.not_before;
   if (link.expires_at) target.expires_at = *link.expires_at;
+  target.limited = link.max_visits.has_value();
+  if (link.max_visits && link.visits >= *link.max_visits) target.ending = Ending::used_up;
+  target.forward_query = link.forward_query;
   target.location = cache::EntryText(location_of(link.url));
   return target;
 }
@@ -145,14 +161,22 @@ LinksService::Target LinksService::target_of(const Link& link) {
 // What a redirect needs of a target, copied out of the cache.
 struct LinksService::Found {
   int64_t id = 0;
+  int64_t not_before = 0;
   int64_t expires_at = 0;
   int status = 0;
+  Ending ending = Ending::none;
+  bool forward_query = false;
+  bool limited = false;
   std::string_view location;  // in the arena
 
   void copy(const Target& target, Arena& arena) {
     id = target.id;
+    not_before = target.not_before;
     expires_at = target.expires_at;
     status = target.status;
+    ending = target.ending;
+    forward_query = target.forward_query;
+    limited = target.limited;
     location = arena.copy(target.location.view());
   }
 };
@@ -184,16 +208,15 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
       if (known) found.copy(**handle, context.arena);
     }
   }
-  if (!known) {
+  const int64_t now = unix_millis(context.loop.wall());
+  // A link that is not valid yet is as unknown as one that is not there.
+  if (!known || (found.not_before > now && found.ending == Ending::none)) {
     context.outcome = "not_found";
     co_return http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id);
   }
-  const int64_t now = unix_millis(context.loop.wall());
-  if (found.expires_at <= now) {
-    context.outcome = "gone";
-    const std::string_view detail = found.expires_at == kDeleted ? "This link was deleted." : "This link has expired.";
-    co_return http::problem(context.arena, 410, "gone", detail, false, context.request_id);
-  }
+  if (found.ending == Ending::deleted) co_return gone(context, "This link was deleted.");
+  if (found.expires_at <= now) co_return gone(context, "This link has expired.");
+  if (found.ending == Ending::used_up) co_return gone(context, "This link has had all its visits.");
   const bool head = request.method == Method::head;
   if (!head && request.method != Method::get && !keeps_method(found.status)) {
     context.outcome = "method_not_allowed";
@@ -202,11 +225,27 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     response.fields.add(FieldId::allow, "GET, HEAD");
     co_return response;
   }
+  if (found.limited && !head) {
+    // Granted when it is on disk: the maximum holds for all cores and over a crash.
+    auto visiting =
+        store_.write([id = found.id](store::SqliteConnection& db) { return count_visit(db, id); }, context.deadline);
+    const Result<bool> granted = co_await visiting;
+    if (!granted) co_return http::response_for(granted.error(), context);
+    if (!*granted) {
+      targets_->invalidate(code);  // read again, it says so without a write
+      co_return gone(context, "This link has had all its visits.");
+    }
+  }
   if (!head) clicks_->record(context.loop.index(), {found.id, now, 0});
   Response response(context.arena, found.status);
+  if (found.forward_query && !request.query.empty()) {
+    found.location = with_query(found.location, request.query, context.arena);
+  }
   response.fields.add(FieldId::location, found.location);
-  response.fields.add(FieldId::cache_control,
-                      is_permanent(found.status) ? "private, max-age=90" : "private, max-age=0");
+  // A visit that a browser answers itself would not be counted against the maximum.
+  response.fields.add(FieldId::cache_control, found.limited                ? "private, no-store"
+                                              : is_permanent(found.status) ? "private, max-age=90"
+                                                                           : "private, max-age=0");
   co_return response;
 }
 

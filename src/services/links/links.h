@@ -53,11 +53,16 @@ class LinksService final : public Service {
   Task<Result<void>> stop(Deadline deadline) override;
 
  private:
+  enum class Ending : uint8_t { none, deleted, used_up };
   // What a redirect needs.
   struct Target {
     int64_t id = 0;
-    int64_t expires_at = INT64_MAX;  // milliseconds since 1970; INT64_MIN: deleted
-    int status = 302;
+    int64_t not_before = INT64_MIN;  // milliseconds since 1970
+    int64_t expires_at = INT64_MAX;  // likewise
+    int16_t status = 302;
+    Ending ending = Ending::none;
+    bool forward_query = false;
+    bool limited = false;  // each visit is counted by the store before it is granted
     cache::EntryText location;
     cache::EntryText& text() noexcept { return location; }
   };

@@ -15,7 +15,7 @@ using store::Query;
 using store::SqliteConnection;
 
 // Clicks lie apart from the links: a batch of counts then writes a few dense pages and not one for each link.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "links", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {{{1, "links", R"sql(
 CREATE TABLE links(
   id INTEGER PRIMARY KEY,
   code TEXT NOT NULL UNIQUE,
@@ -62,11 +62,26 @@ CREATE TABLE link_replays(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX link_replays_by_age ON link_replays(created_at);
 INSERT INTO link_settings(name, value) VALUES('next', 1);
+)sql"},
+                                                          {2, "conditions and tags", R"sql(
+ALTER TABLE links ADD COLUMN not_before INTEGER;
+ALTER TABLE links ADD COLUMN max_visits INTEGER;
+ALTER TABLE links ADD COLUMN visits INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE links ADD COLUMN forward_query INTEGER NOT NULL DEFAULT 0;
+-- For reading, one a line, in the order given; link_tags is for finding.
+ALTER TABLE links ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+CREATE TABLE link_tags(
+  tag TEXT NOT NULL,
+  link INTEGER NOT NULL,
+  PRIMARY KEY(tag, link)
+) STRICT, WITHOUT ROWID;
 )sql"}}};
 
 constexpr std::string_view kColumns =
     "id, code, url, title, status, created_at, updated_at, expires_at, deleted_at IS NOT NULL, version, "
-    "coalesce((SELECT clicks FROM link_totals WHERE link = links.id), 0)";
+    "coalesce((SELECT clicks FROM link_totals WHERE link = links.id), 0), not_before, max_visits, visits, "
+    "forward_query, "
+    "tags";
 
 Link link_of(const Query& row) {
   Link link;
@@ -81,7 +96,47 @@ Link link_of(const Query& row) {
   link.deleted = row.integer(8) != 0;
   link.version = row.integer(9);
   link.clicks = row.integer(10);
+  link.not_before = row.integer_or_null(11);
+  link.max_visits = row.integer_or_null(12);
+  link.visits = row.integer(13);
+  link.forward_query = row.integer(14) != 0;
+  for (std::string_view rest = row.text(15); !rest.empty();) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    link.tags.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
   return link;
+}
+
+std::string lines_of(const std::vector<std::string>& tags) {
+  std::string out;
+  for (const std::string& tag : tags) {
+    if (!out.empty()) out += '\n';
+    out += tag;
+  }
+  return out;
+}
+
+Result<void> add_tags(SqliteConnection& db, const Link& link) {
+  for (const std::string& tag : link.tags) {
+    TRY_VOID(db.execute("INSERT INTO link_tags(tag, link) VALUES(?1, ?2) ON CONFLICT DO NOTHING", tag, link.id));
+  }
+  return {};
+}
+
+// By the tags that it has: there is no index the other way round.
+Result<void> drop_tags(SqliteConnection& db, int64_t id) {
+  std::vector<std::string> tags;
+  {
+    static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE id = ?1";
+    TRY(Query row, db.query(kSql, id));
+    TRY(const bool found, row.next());
+    if (found) tags = link_of(row).tags;
+  }
+  for (const std::string& tag : tags) {
+    TRY_VOID(db.execute("DELETE FROM link_tags WHERE tag = ?1 AND link = ?2", tag, id));
+  }
+  return {};
 }
 
 char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
@@ -176,33 +231,53 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
     if (*counter < static_cast<uint64_t>(next)) return false;
     TRY_VOID(db.execute("INSERT INTO burned_codes(counter) VALUES(?1) ON CONFLICT DO NOTHING", *counter));
   }
-  TRY_VOID(
-      db.execute("INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version) "
-                 "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(code) DO NOTHING",
-                 link.id, link.code, link.url, link.title, link.status, link.created_at, link.updated_at,
-                 link.expires_at, link.version));
-  return db.changes() == 1;
+  TRY_VOID(db.execute(
+      "INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version, "
+      "not_before, max_visits, forward_query, tags) "
+      "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT(code) DO NOTHING",
+      link.id, link.code, link.url, link.title, link.status, link.created_at, link.updated_at, link.expires_at,
+      link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags)));
+  if (db.changes() != 1) return false;
+  TRY_VOID(add_tags(db, link));
+  return true;
 }
 
 Result<void> update_link(SqliteConnection& db, const Link& link) {
-  return db.execute(
-      "UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7 WHERE id = "
-      "?1",
-      link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version);
+  TRY_VOID(drop_tags(db, link.id));
+  TRY_VOID(
+      db.execute("UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7, "
+                 "not_before = ?8, max_visits = ?9, forward_query = ?10, tags = ?11 WHERE id = ?1",
+                 link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version,
+                 link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags)));
+  return add_tags(db, link);
 }
 
 Result<void> bury_link(SqliteConnection& db, int64_t id, int64_t now) {
+  TRY_VOID(drop_tags(db, id));
   TRY_VOID(db.execute(
-      "UPDATE links SET url = '', title = '', expires_at = NULL, updated_at = ?2, deleted_at = ?2 WHERE id = ?1", id,
-      now));
+      "UPDATE links SET url = '', title = '', tags = '', not_before = NULL, expires_at = NULL, max_visits = NULL, "
+      "updated_at = ?2, deleted_at = ?2 WHERE id = ?1",
+      id, now));
   TRY_VOID(db.execute("DELETE FROM link_totals WHERE link = ?1", id));
   return db.execute("DELETE FROM link_clicks WHERE link = ?1", id);
 }
 
-Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std::string_view search) {
-  static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE id < ?1 ORDER BY id DESC";
+Result<bool> count_visit(SqliteConnection& db, int64_t id) {
+  TRY_VOID(
+      db.execute("UPDATE links SET visits = visits + 1 WHERE id = ?1 AND deleted_at IS NULL "
+                 "AND (max_visits IS NULL OR visits < max_visits)",
+                 id));
+  return db.changes() == 1;
+}
+
+Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std::string_view search,
+                        std::string_view tag) {
+  static const std::string kAll = "SELECT " + std::string(kColumns) + " FROM links WHERE id < ?1 ORDER BY id DESC";
+  static const std::string kTagged = "SELECT " + std::string(kColumns) +
+                                     " FROM link_tags JOIN links ON links.id = link_tags.link "
+                                     "WHERE link_tags.tag = ?2 AND link_tags.link < ?1 ORDER BY link_tags.link DESC";
   Page page;
-  TRY(Query rows, db.query(kSql, before));
+  TRY(Query rows, tag.empty() ? db.query(kAll, before) : db.query(kTagged, before, tag));
   int64_t last = before;
   for (int scanned = 0; scanned < kMaxScanned; ++scanned) {
     TRY(const bool row, rows.next());

@@ -31,7 +31,12 @@ struct Link {
   int status = 302;
   int64_t created_at = 0;
   int64_t updated_at = 0;
+  std::optional<int64_t> not_before;  // until then it answers 404
   std::optional<int64_t> expires_at;
+  std::optional<int64_t> max_visits;
+  int64_t visits = 0;  // exact; counted only while there is a maximum
+  bool forward_query = false;
+  std::vector<std::string> tags;
   bool deleted = false;  // a tombstone: only id and code are left
   int64_t version = 1;
   int64_t clicks = 0;
@@ -69,15 +74,19 @@ Result<bool> insert_link(store::SqliteConnection& db, const Link& link, std::opt
 // Everything but id, code, created_at and clicks.
 Result<void> update_link(store::SqliteConnection& db, const Link& link);
 Result<void> bury_link(store::SqliteConnection& db, int64_t id, int64_t now);
+// One visit of a link with a maximum. False: it has had them all, or is gone.
+Result<bool> count_visit(store::SqliteConnection& db, int64_t id);
 
 struct Page {
   std::vector<Link> links;
   std::optional<int64_t> next;  // links below this id follow
 };
-// Newest first, below `before`; with `search`, those that have it in code, URL or title (ASCII letters in any case).
+// Newest first, below `before`; with `search`, those that have it in code, URL or title (ASCII letters in any case);
+// with `tag`, those that carry it.
 // Looks at no more than kMaxScanned rows, so a page may be short with a next one.
 inline constexpr int kMaxScanned = 20'000;
-Result<Page> list_links(store::SqliteConnection& db, int64_t before, size_t limit, std::string_view search);
+Result<Page> list_links(store::SqliteConnection& db, int64_t before, size_t limit, std::string_view search,
+                        std::string_view tag = {});
 
 struct HourCount {
   int64_t link = 0;

@@ -19,19 +19,26 @@ std::string field_of(const std::string& body) {
 
 TEST(NewLink, ReadsEveryMember) {
   const auto link = read_new_link(
-      R"({"url":"https://example.com/\u00e4 b","alias":"mine","title":"T","status":308,"expires_at":"2040-01-01T01:00:00+01:00"})",
+      R"({"url":"https://example.com/\u00e4 b","alias":"mine","title":"T","status":308,"not_before":"2039-01-01T00:00:00Z",
+          "expires_at":"2040-01-01T01:00:00+01:00","max_visits":3,"forward_query":true,"tags":["a","b c"]})",
       own(), kNow);
   ASSERT_TRUE(link) << link.error().detail;
-  EXPECT_EQ(link->url, "https://example.com/\xc3\xa4 b");
+  EXPECT_EQ(link->set.url, "https://example.com/\xc3\xa4 b");
   EXPECT_EQ(link->alias, "mine");
-  EXPECT_EQ(link->title, "T");
-  EXPECT_EQ(link->status, 308);
-  EXPECT_EQ(link->expires_at, 2'208'988'800'000);
+  EXPECT_EQ(link->set.title, "T");
+  EXPECT_EQ(link->set.status, 308);
+  EXPECT_EQ(link->set.expires_at, std::optional<int64_t>(2'208'988'800'000));
+  EXPECT_EQ(link->set.not_before, std::optional<int64_t>(2'177'452'800'000));
+  EXPECT_EQ(link->set.max_visits, std::optional<int64_t>(3));
+  EXPECT_EQ(link->set.forward_query, true);
+  EXPECT_EQ(link->set.tags, (std::vector<std::string>{"a", "b c"}));
   const auto least =
       read_new_link(R"({"url":"https://example.com","alias":null,"title":null,"expires_at":null})", own(), kNow);
   ASSERT_TRUE(least);
-  EXPECT_EQ(least->status, std::nullopt);
-  EXPECT_EQ(least->expires_at, std::nullopt);
+  EXPECT_EQ(least->set.status, std::nullopt);
+  Link plain;
+  least->set.apply_to(plain);
+  EXPECT_EQ(plain.expires_at, std::nullopt);
 }
 
 TEST(NewLink, NamesTheMemberThatIsWrong) {
@@ -51,6 +58,16 @@ TEST(NewLink, NamesTheMemberThatIsWrong) {
   EXPECT_EQ(field_of(R"({"url":"https://a.example","expires_at":"soon"})"), "expires_at");
   EXPECT_EQ(field_of(R"({"url":"https://a.example","expires_at":"2020-01-01T00:00:00Z"})"), "expires_at");
   EXPECT_EQ(field_of(R"({"url":"https://a.example","expires_at":2040})"), "expires_at");
+  EXPECT_EQ(field_of(R"({"url":"https://a.example","not_before":"soon"})"), "not_before");
+  EXPECT_EQ(
+      field_of(
+          R"({"url":"https://a.example","not_before":"2040-01-01T00:00:00Z","expires_at":"2039-01-01T00:00:00Z"})"),
+      "not_before");
+  for (const char* visits : {"0", "-1", "1.5", "\"3\"", "1000000001", "18446744073709551616"})
+    EXPECT_EQ(field_of(std::string(R"({"url":"https://a.example","max_visits":)") + visits + "}"), "max_visits");
+  EXPECT_EQ(field_of(R"({"url":"https://a.example","forward_query":1})"), "forward_query");
+  for (const char* tags : {"\"a\"", "[1]", "[\"\"]", "[\" a\"]", "[\"a,b\"]", "[\"a\",\"a\"]", "[\"a\\nb\"]"})
+    EXPECT_EQ(field_of(std::string(R"({"url":"https://a.example","tags":)") + tags + "}"), "tags");
   EXPECT_EQ(field_of(R"({"url":"https://a.example","url":"https://b.example"})"), "url");
   EXPECT_EQ(field_of(R"({"url":"https://a.example","titel":"x"})"), "titel");
 }
@@ -75,12 +92,18 @@ TEST(NewLink, RefusesWhatIsNoJsonObject) {
 TEST(LinkPatch, TellsAbsentFromNull) {
   const auto none = read_link_patch("{}", own(), kNow);
   ASSERT_TRUE(none);
-  EXPECT_FALSE(none->has_expires_at);
+  EXPECT_TRUE(none->empty());
   const auto never = read_link_patch(R"({"expires_at":null,"title":"new"})", own(), kNow);
   ASSERT_TRUE(never);
-  EXPECT_TRUE(never->has_expires_at);
-  EXPECT_EQ(never->expires_at, std::nullopt);
+  ASSERT_TRUE(never->expires_at.has_value());
+  EXPECT_EQ(*never->expires_at, std::nullopt);
   EXPECT_EQ(never->title, "new");
+  Link link;
+  link.expires_at = 5;
+  link.max_visits = 7;
+  never->apply_to(link);
+  EXPECT_EQ(link.expires_at, std::nullopt);
+  EXPECT_EQ(link.max_visits, 7) << "not said, so it stays";
   const auto alias = read_link_patch(R"({"alias":"x"})", own(), kNow);
   ASSERT_FALSE(alias);
   EXPECT_EQ(alias.error().field, "alias");
@@ -95,6 +118,9 @@ TEST(LinkJson, WritesWhatIsPromised) {
   link.updated_at = 1'700'000'001'000;
   link.version = 3;
   link.clicks = 12;
+  link.max_visits = 5;
+  link.visits = 2;
+  link.tags = {"one", "two"};
   std::string out;
   append_link(out, link, "https://go.example.com");
   const auto json = nlohmann::json::parse(out);
@@ -105,7 +131,12 @@ TEST(LinkJson, WritesWhatIsPromised) {
   EXPECT_TRUE(json["expires_at"].is_null());
   EXPECT_EQ(json["clicks"], 12);
   EXPECT_EQ(json["etag"], "\"7-3\"");
-  EXPECT_EQ(json.size(), 11u);
+  EXPECT_TRUE(json["not_before"].is_null());
+  EXPECT_EQ(json["max_visits"], 5);
+  EXPECT_EQ(json["visits_left"], 3);
+  EXPECT_EQ(json["forward_query"], false);
+  EXPECT_EQ(json["tags"], nlohmann::json::array({"one", "two"}));
+  EXPECT_EQ(json.size(), 16u);
 }
 
 TEST(Time, ReadsRfc3339AndNothingElse) {

@@ -85,6 +85,72 @@ TEST_F(LinksTest, KnowsFourKindsOfRedirect) {
   }
 }
 
+TEST_F(LinksTest, GrantsSoManyVisitsAndNotOneMore) {
+  const Answer made = create("https://example.com/", {{"max_visits", 3}, {"status", 301}});
+  ASSERT_EQ(made.status, 201) << made.body;
+  EXPECT_EQ(made.json()["visits_left"], 3);
+  const std::string code = made.json()["code"];
+  EXPECT_EQ(request("HEAD", "/" + code).status, 301) << "does not count";
+  EXPECT_EQ(request("GET", "/" + code).field("Cache-Control"), "private, no-store");
+  restart();
+  EXPECT_EQ(request("GET", "/" + code).status, 301);
+  EXPECT_EQ(request("GET", "/" + code).status, 301);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(request("GET", "/" + code).status, 410);
+  EXPECT_EQ(request("HEAD", "/" + code).status, 410);
+  EXPECT_EQ(request("GET", "/v1/links/" + code).json()["visits_left"], 0);
+  // More of them may be granted later.
+  EXPECT_EQ(request("PATCH", "/v1/links/" + code, R"({"max_visits":4})").status, 200);
+  EXPECT_EQ(request("GET", "/" + code).status, 301);
+  EXPECT_EQ(request("GET", "/" + code).status, 410);
+  EXPECT_EQ(request("PATCH", "/v1/links/" + code, R"({"max_visits":null})").status, 200);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(request("GET", "/" + code).status, 301);
+}
+
+TEST_F(LinksTest, IsUnknownBeforeItsTime) {
+  const Answer made = create("https://example.com/", {{"not_before", "2100-01-01T00:00:00Z"}});
+  const std::string code = made.json()["code"];
+  EXPECT_EQ(request("GET", "/" + code).status, 404);
+  EXPECT_EQ(request("GET", "/v1/links/" + code).status, 200);
+  EXPECT_EQ(request("PATCH", "/v1/links/" + code, R"({"expires_at":"2099-01-01T00:00:00Z"})").status, 400);
+  EXPECT_EQ(request("PATCH", "/v1/links/" + code, R"({"not_before":null})").status, 200);
+  EXPECT_EQ(request("GET", "/" + code).status, 302);
+}
+
+TEST_F(LinksTest, ForwardsTheQueryWhereItIsTold) {
+  const auto follow = [this](const std::string& url, const std::string& query) {
+    const std::string code = create(url, {{"forward_query", true}}).json()["code"];
+    return request("GET", "/" + code + query).field("Location");
+  };
+  EXPECT_EQ(follow("https://example.com/a", "?x=1&y=%20"), "https://example.com/a?x=1&y=%20");
+  EXPECT_EQ(follow("https://example.com/a?b=2#part", "?x=1"), "https://example.com/a?b=2&x=1#part");
+  EXPECT_EQ(follow("https://example.com/a?", "?x=1"), "https://example.com/a?x=1");
+  EXPECT_EQ(follow("https://example.com/a#?", "?x=1"), "https://example.com/a?x=1#?");
+  EXPECT_EQ(follow("https://example.com/a?b", ""), "https://example.com/a?b");
+  const std::string plain = code_of("https://example.com/a");
+  EXPECT_EQ(request("GET", "/" + plain + "?x=1").field("Location"), "https://example.com/a");
+}
+
+TEST_F(LinksTest, FindsLinksByTheirTags) {
+  const std::string red = create("https://example.com/1", {{"tags", {"red", "two words"}}}).json()["code"];
+  const std::string both = create("https://example.com/2", {{"tags", {"red", "blue"}}}).json()["code"];
+  code_of("https://example.com/3");
+  const auto tagged = [this](const std::string& tag) {
+    std::vector<std::string> codes;
+    const nlohmann::json page = request("GET", "/v1/links?tag=" + tag).json();
+    for (const auto& item : page["items"]) codes.push_back(item["code"]);
+    return codes;
+  };
+  EXPECT_EQ(tagged("red"), (std::vector<std::string>{both, red}));
+  EXPECT_EQ(tagged("two%20words"), std::vector<std::string>{red});
+  EXPECT_EQ(tagged("green"), std::vector<std::string>{});
+  EXPECT_EQ(request("PATCH", "/v1/links/" + both, R"({"tags":["green"]})").json()["tags"][0], "green");
+  EXPECT_EQ(tagged("red"), std::vector<std::string>{red});
+  EXPECT_EQ(tagged("green"), std::vector<std::string>{both});
+  EXPECT_EQ(request("DELETE", "/v1/links/" + red).status, 204);
+  EXPECT_EQ(tagged("red"), std::vector<std::string>{});
+  EXPECT_EQ(request("GET", "/v1/links?tag=a,b").status, 400);
+}
+
 TEST_F(LinksTest, AnswersProblemsForWhatIsNotThere) {
   const Answer missing = request("GET", "/nothing");
   EXPECT_EQ(missing.status, 404);
