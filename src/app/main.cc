@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/run.h"
+#include "app/store_commands.h"
 #include "app/version.h"
 
 int main(int argc, char** argv) {
@@ -95,6 +96,31 @@ int main(int argc, char** argv) {
       "example\n"
       "  trellis links show page --node http://localhost:8080");
 
+  StoreOptions store_options;
+  CLI::App* store_command_group = app.add_subcommand("store", "the databases of a node that is stopped");
+  store_command_group->require_subcommand(1);
+  const auto add_store = [&](const char* verb, const char* what, const char* file, bool required) {
+    CLI::App* command = store_command_group->add_subcommand(verb, what);
+    command->add_option("STORE", store_options.store, "its name in the configuration, such as main")->required();
+    command->add_option("FILE", store_options.file, file)->required(required);
+    command->add_option("--config", store_options.config, "file, or folder of *.yaml; without it the built-in one box")
+        ->envname("TRELLIS_CONFIG");
+    return command;
+  };
+  CLI::App* store_backup = add_store("backup", "copy the store into one file, and check the copy", "the copy", true);
+  CLI::App* store_restore = add_store("restore", "put a copy in the store's place", "the copy", true);
+  CLI::App* store_check = add_store("check", "read all of the store: damage, sizes, versions of its schema",
+                                    "a copy to check instead of the store itself", false);
+  for (CLI::App* command : {store_backup, store_restore})
+    command->add_flag("--force", store_options.force, "replace what is there");
+  store_check->add_flag("--json", store_options.json, "print JSON");
+  store_backup->footer("Example:\n  trellis store backup main backup.db --config edge.yaml");
+  store_restore->footer("Example:\n  trellis store restore main backup.db --force");
+  store_check->footer("Examples:\n  trellis store check main\n  trellis store check main backup.db --json");
+  store_command_group->footer(
+      "Examples:\n  trellis store backup main backup.db\n  trellis store restore main backup.db --force\n"
+      "  trellis store check main --config edge.yaml");
+
   ReferenceOptions reference_options;
   CLI::App* reference_command = app.add_subcommand("reference", "write the configuration's reference and JSON schema");
   reference_command->add_option("DIR", reference_options.folder, "the folder to write to")->required();
@@ -120,6 +146,9 @@ int main(int argc, char** argv) {
   if (*links_add) return links("add", links_options);
   if (*links_ls) return links("ls", links_options);
   if (*links_show) return links("show", links_options);
+  if (*store_backup) return store_command("backup", store_options);
+  if (*store_restore) return store_command("restore", store_options);
+  if (*store_check) return store_command("check", store_options);
   if (*reference_command) return reference(reference_options);
   if (*version_command) {
     std::printf("trellis %.*s\n", static_cast<int>(kVersion.size()), kVersion.data());
