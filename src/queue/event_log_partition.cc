@@ -48,11 +48,13 @@ Result<void> Partition::load() {
     segment->size = entry.size;
     segments_.push_back(std::move(segment));
   }
+  uint64_t least = 0;  // the next offset, for compaction may have taken the last events before it
   while (!segments_.empty()) {
     Segment& last = *segments_.back();
+    least = std::max(least, last.base);
     TRY(last.file, disk_.open(last.path, LogDisk::Open::existing));
     TRY(SegmentScan scan, scan_segment(*last.file, last.base, std::nullopt));
-    next_offset_ = scan.next_offset;
+    next_offset_ = std::max(scan.next_offset, least);
     if (scan.records == 0 && scan.damage.empty()) {
       // Nothing was acknowledged in it, and whether its header is on disk is not known.
       TRY_VOID(disk_.remove(last.path));

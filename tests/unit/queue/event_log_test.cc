@@ -306,6 +306,43 @@ TEST_F(EventLogTest, CompactsByKey) {
   EXPECT_EQ(log_->head("clicks", 0).value(), 901u);
 }
 
+TEST_F(EventLogTest, NeverGivesAnOffsetTwice) {
+  const TopicOptions topic{.name = "clicks",
+                           .keep = {.segment_bytes = 90, .compact = true, .keep_tombstones = std::chrono::seconds(1)}};
+  open(topic);
+  add("x", "stays");
+  add("gone", std::nullopt);
+  clock_.advance(std::chrono::hours(1));
+  // A new segment is begun, but nothing gets into it.
+  disk_.capacity = 0;
+  for (const std::string& path : disk_.paths()) disk_.capacity += disk_.contents(path)->size();
+  disk_.capacity += kSegmentHeader;
+  EXPECT_EQ(add_fails(), Code::resource_exhausted);
+  disk_.capacity = UINT64_MAX;
+  log_->keep_house();
+  EXPECT_EQ(values(), (std::vector<std::string>{"stays"}));
+  log_.reset();
+  open(topic);
+  EXPECT_EQ(add("y", "next"), 2u);
+  EXPECT_EQ(values(), (std::vector<std::string>{"stays", "next"}));
+}
+
+TEST_F(EventLogTest, GoesOnBehindASegmentWhoseHeaderIsDamaged) {
+  open();
+  for (int i = 0; i < 10; ++i) add("k", std::to_string(i));
+  log_.reset();
+  (*disk_.contents(segment(0)))[3] ^= 1;
+  open();
+  EXPECT_EQ(log_->read_now("clicks", 0, 0).error().code(), Code::data_loss);
+  const uint64_t at = add("k", "more");
+  EXPECT_GE(at, 10u);
+  EXPECT_EQ(values(at), (std::vector<std::string>{"more"}));
+  log_.reset();
+  open();
+  EXPECT_EQ(values(at), (std::vector<std::string>{"more"}));
+  EXPECT_EQ(add("k", "again"), at + 1);
+}
+
 TEST_F(EventLogTest, NeverServesDamageAndLeadsPastIt) {
   const TopicOptions topic{.name = "clicks", .keep = {.segment_bytes = 4096}};
   open(topic);
