@@ -197,11 +197,12 @@ int links(std::string_view verb, const LinksOptions& options) {
       std::printf("%s\n", link.dump(2).c_str());
       return 0;
     }
-    for (const char* name :
-         {"short_url", "url", "title", "status", "clicks", "created_at", "updated_at", "expires_at"}) {
-      if (!link.contains(name) || link[name].is_null() || link[name] == "") continue;
-      const std::string value = link[name].is_string() ? link[name].get<std::string>() : link[name].dump();
-      std::printf("%-11s %s\n", name, value.c_str());
+    for (const char* name : {"short_url", "url", "title", "status", "tags", "clicks", "visits_left", "created_at",
+                             "updated_at", "not_before", "expires_at"}) {
+      const auto value = link.find(name);
+      if (value == link.end() || value->is_null() || (value->is_array() && value->empty())) continue;
+      const std::string text = value->is_string() ? value->get<std::string>() : value->dump();
+      if (!text.empty()) std::printf("%-11s %s\n", name, text.c_str());
     }
     return 0;
   }

@@ -510,9 +510,10 @@ void Node::Impl::watch_connections() {
   for (const auto& [name, listener] : current->config.values.listeners) {
     connection_gauges.push_back(proxy::watch_connections(metrics, name));
   }
-  for (const auto& [name, resolved] : current->upstreams) {
-    for (const upstream::Host& host : resolved.hosts) {
-      const auto difference = [&, name = name](const char* state, const char* more, const char* less) {
+  for (const auto& each : current->upstreams) {
+    const std::string& name = each.first;
+    for (const upstream::Host& host : each.second.hosts) {
+      const auto difference = [&](const char* state, const char* more, const char* less) {
         const Counter& plus = upstream::connection_counter(metrics, name, host.name, more);
         const Counter& minus = upstream::connection_counter(metrics, name, host.name, less);
         connection_gauges.push_back(metrics.computed(
@@ -714,13 +715,13 @@ void Node::stop() {
       }
       state.listeners.clear();
       // Ends at the latest when the last server's patience does.
-      static constexpr auto wait_all = [](TaskGroup& group, std::shared_ptr<std::promise<void>> told) -> Task<> {
+      static constexpr auto kWaitAll = [](TaskGroup& group, std::shared_ptr<std::promise<void>> told) -> Task<> {
         co_await group.join(kNever);
         told->set_value();
       };
       if (core == 0 && n.sampling_ends) n.sampling_ends->set();
       state.draining.close();
-      state.waiting.spawn(wait_all(state.draining, done));
+      state.waiting.spawn(kWaitAll(state.draining, done));
     });
   }
   // Two turns, and each core has taken what waited in its backlog and let go of its listening sockets. Then they close,

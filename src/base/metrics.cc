@@ -146,16 +146,16 @@ void append_series(std::string& out, std::string_view name, std::string_view suf
 }
 
 void append_histogram(std::string& out, std::string_view name, std::string_view labels, const Histogram& histogram) {
-  static const std::vector<size_t> kBelow = [] {
-    std::vector<size_t> below;
-    for (const Bound& bound : kBounds) below.push_back(buckets_below(bound.seconds));
-    return below;
+  static const std::vector<size_t> below = [] {
+    std::vector<size_t> counts;
+    for (const Bound& bound : kBounds) counts.push_back(buckets_below(bound.seconds));
+    return counts;
   }();
   const Histogram::Snapshot snapshot = histogram.snapshot();
   uint64_t cumulative = 0;
   size_t bucket = 0;
   for (size_t i = 0; i < std::size(kBounds); ++i) {
-    for (; bucket < kBelow[i]; ++bucket) cumulative += snapshot.counts[bucket];
+    for (; bucket < below[i]; ++bucket) cumulative += snapshot.counts[bucket];
     append_series(out, name, "_bucket", labels, kBounds[i].text);
     append_number(out, cumulative);
     out += '\n';
