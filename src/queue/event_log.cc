@@ -205,8 +205,15 @@ void EventLog::close() {
   if (impl_->writer.joinable()) impl_->writer.join();
   if (impl_->keeper.joinable()) impl_->keeper.join();
   impl_->group_metrics.clear();
-  const std::shared_lock lock(impl_->topics_mutex);
-  for (const auto& [name, topic] : impl_->topics) topic->computed.clear();
+  std::vector<std::shared_ptr<void>> computed;  // ended without the lock, which a scrape under way may wait for
+  {
+    const std::shared_lock lock(impl_->topics_mutex);
+    for (const auto& [name, topic] : impl_->topics) {
+      for (std::shared_ptr<void>& token : topic->computed) computed.push_back(std::move(token));
+      topic->computed.clear();
+    }
+  }
+  computed.clear();
   impl_->lock_file.reset();
 }
 

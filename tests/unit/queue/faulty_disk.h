@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -22,11 +23,11 @@ class FaultyDisk final : public LogDisk {
  public:
   explicit FaultyDisk(uint64_t seed = 1) : rng_(seed) {}
 
-  uint64_t capacity = UINT64_MAX;        // bytes of all files
-  bool sync_fails = false;               // EIO, and what was not synced never will be
-  bool write_fails = false;              // EIO
-  bool open_fails = false;               // EIO
-  uint64_t calls_to_death = UINT64_MAX;  // then every call fails
+  std::atomic<uint64_t> capacity = UINT64_MAX;        // bytes of all files
+  std::atomic<bool> sync_fails = false;               // EIO, and what was not synced never will be
+  std::atomic<bool> write_fails = false;              // EIO
+  std::atomic<bool> open_fails = false;               // EIO
+  std::atomic<uint64_t> calls_to_death = UINT64_MAX;  // then every call fails
 
   uint64_t syncs() const { return syncs_; }
 
@@ -50,7 +51,9 @@ class FaultyDisk final : public LogDisk {
     }
     names_ = durable_names_;
     capacity = UINT64_MAX;
-    sync_fails = write_fails = open_fails = false;
+    sync_fails = false;
+    write_fails = false;
+    open_fails = false;
     calls_to_death = UINT64_MAX;
   }
 
