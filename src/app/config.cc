@@ -60,9 +60,15 @@ http::ServerOptions ListenerConfig::server_options(const std::string& name) cons
 }
 
 config::Fields<CacheConfig> CacheConfig::fields() {
+  using cache::EvictionPolicy;
   return {{"memory", "bytes it may hold", &CacheConfig::memory, config::size(1 * config::kMiB, 1024 * config::kGiB)},
           {"policy", "what is evicted first", &CacheConfig::policy,
-           config::one_of<CachePolicy>({{"s3fifo", CachePolicy::s3fifo}})}};
+           config::one_of<EvictionPolicy>({{"s3fifo", EvictionPolicy::s3fifo},
+                                           {"w_tinylfu", EvictionPolicy::w_tinylfu},
+                                           {"lru", EvictionPolicy::lru},
+                                           {"fifo", EvictionPolicy::fifo},
+                                           {"random", EvictionPolicy::random},
+                                           {"ttl", EvictionPolicy::ttl}})}};
 }
 
 Result<StoreConfig> StoreConfig::from_text(std::string_view text) {

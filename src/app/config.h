@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "cache/eviction.h"
 #include "config/fields.h"
 #include "http/server.h"
 #include "proxy/access_log.h"
@@ -37,10 +38,10 @@ struct ListenerConfig {
   http::ServerOptions server_options(const std::string& name) const;
 };
 
-enum class CachePolicy : uint8_t { s3fifo };
 struct CacheConfig {
   uint64_t memory = 64ULL << 20;
-  CachePolicy policy = CachePolicy::s3fifo;
+  cache::EvictionPolicy policy = cache::EvictionPolicy::s3fifo;
+  bool operator==(const CacheConfig&) const = default;
   static config::Fields<CacheConfig> fields();
 };
 

@@ -240,14 +240,15 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
   for (const auto& [name, config] : values.caches) {
     if (before) {
       const auto old = before->caches.find(name);
-      if (old != before->caches.end() && old->second->config.memory == config.memory) {
+      if (old != before->caches.end() && old->second->config == config) {
         next.caches[name] = old->second;
         continue;
       }
     }
-    next.caches[name] = std::make_shared<OpenCache>(
-        OpenCache{config, std::make_unique<cache::MemoryCache>(
-                              cache::MemoryCacheOptions{.name = name, .capacity = config.memory}, metrics)});
+    next.caches[name] = std::make_shared<OpenCache>(OpenCache{
+        config,
+        std::make_unique<cache::MemoryCache>(
+            cache::MemoryCacheOptions{.name = name, .capacity = config.memory, .policy = config.policy}, metrics)});
   }
   if (const auto& settings = values.observe.access_log) {
     if (before && before->access_log && before->access_log->settings == *settings) {
