@@ -5,8 +5,8 @@
 //
 // WHY shared and locked, where data otherwise belongs to a core: an invalidation must hold for every core at once (a
 // link that was deleted does not redirect any more), and one copy of each object makes the most of the memory. Shards
-// keep the cores apart; a hit takes one lock for some tens of nanoseconds and allocates nothing (by the default policy it
-// moves nothing either).
+// keep the cores apart; a hit takes one lock for some tens of nanoseconds and allocates nothing (by the default policy
+// it moves nothing either).
 //
 // Time comes from the caller (its loop's now()), so a test moves it by hand.
 #pragma once
