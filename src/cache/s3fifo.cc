@@ -86,8 +86,8 @@ S3Fifo::S3Fifo(uint64_t capacity)
 void S3Fifo::insert(EvictionNode& node) {
   node.hits = 0;
   // Who comes back soon after it left has shown that it belongs into the main queue.
-  node.queue = ghosts_.take(node.hash) ? kMain : kSmall;
-  (node.queue == kMain ? main_ : small_).push(node);
+  node.queue = ghosts_.take(node.hash) ? in_main : in_small;
+  (node.queue == in_main ? main_ : small_).push(node);
 }
 
 EvictionNode* S3Fifo::evict() {
@@ -98,7 +98,7 @@ EvictionNode* S3Fifo::evict() {
         return node;
       }
       node->hits = 0;
-      node->queue = kMain;
+      node->queue = in_main;
       main_.push(*node);
     }
   }
@@ -114,6 +114,6 @@ EvictionNode* S3Fifo::evict_main() noexcept {
   return nullptr;
 }
 
-void S3Fifo::remove(EvictionNode& node) noexcept { (node.queue == kMain ? main_ : small_).unlink(node); }
+void S3Fifo::remove(EvictionNode& node) noexcept { (node.queue == in_main ? main_ : small_).unlink(node); }
 
 }  // namespace trellis::cache

@@ -68,7 +68,7 @@ class S3Fifo {
   size_t ghosts() const noexcept { return ghosts_.size(); }
 
  private:
-  enum Queue : uint8_t { kSmall, kMain };
+  enum Queue : uint8_t { in_small, in_main };
   EvictionNode* evict_main() noexcept;
 
   uint64_t capacity_;

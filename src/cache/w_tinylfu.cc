@@ -28,7 +28,7 @@ WTinyLfu::WTinyLfu(uint64_t capacity)
       step_(kStep * static_cast<double>(capacity)) {}
 
 void WTinyLfu::to_probation(EvictionNode& node) noexcept {
-  node.queue = kProbation;
+  node.queue = in_probation;
   probation_.push(node);
 }
 
@@ -39,12 +39,12 @@ void WTinyLfu::demote() noexcept {
 void WTinyLfu::hit(EvictionNode& node) noexcept {
   ++hits_;
   sketch_.add(node.hash);
-  if (node.queue != kProbation) {
+  if (node.queue != in_probation) {
     queue_of(node).renew(node);
     return;
   }
   probation_.unlink(node);
-  node.queue = kProtected;
+  node.queue = in_protected;
   protected_.push(node);
   demote();
 }
@@ -53,7 +53,7 @@ void WTinyLfu::insert(EvictionNode& node) {
   ++misses_;
   sketch_.reserve(size() + 1);
   sketch_.add(node.hash);
-  node.queue = kWindow;
+  node.queue = in_window;
   window_.push(node);
   // While the main part has room nothing has to compete for it. A few at a time, for the sake of who waits for the
   // lock.

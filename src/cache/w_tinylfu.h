@@ -33,9 +33,9 @@ class WTinyLfu {
   uint64_t window_capacity() const noexcept { return window_capacity_; }
 
  private:
-  enum Queue : uint8_t { kWindow, kProbation, kProtected };
+  enum Queue : uint8_t { in_window, in_probation, in_protected };
   NodeQueue& queue_of(const EvictionNode& node) noexcept {
-    return node.queue == kWindow ? window_ : node.queue == kProbation ? probation_ : protected_;
+    return node.queue == in_window ? window_ : node.queue == in_probation ? probation_ : protected_;
   }
   uint64_t main_charge() const noexcept { return probation_.charge + protected_.charge; }
   void to_probation(EvictionNode& node) noexcept;
