@@ -12,22 +12,6 @@
 
 namespace trellis::cache {
 
-class Lru {
- public:
-  explicit Lru(uint64_t capacity) noexcept : capacity_(capacity) {}
-  void hit(EvictionNode& node) noexcept { queue_.renew(node); }
-  void insert(EvictionNode& node) noexcept { queue_.push(node); }
-  EvictionNode* evict() noexcept { return queue_.pop(); }
-  void remove(EvictionNode& node) noexcept { queue_.unlink(node); }
-  uint64_t capacity() const noexcept { return capacity_; }
-  uint64_t charge() const noexcept { return queue_.charge; }
-  size_t size() const noexcept { return queue_.size; }
-
- private:
-  uint64_t capacity_;
-  NodeQueue queue_;
-};
-
 class Fifo {
  public:
   explicit Fifo(uint64_t capacity) noexcept : capacity_(capacity) {}
@@ -39,9 +23,18 @@ class Fifo {
   uint64_t charge() const noexcept { return queue_.charge; }
   size_t size() const noexcept { return queue_.size; }
 
+ protected:
+  NodeQueue queue_;
+
  private:
   uint64_t capacity_;
-  NodeQueue queue_;
+};
+
+// The same queue, but a hit makes a node the newest.
+class Lru : public Fifo {
+ public:
+  using Fifo::Fifo;
+  void hit(EvictionNode& node) noexcept { queue_.renew(node); }
 };
 
 class RandomEviction {

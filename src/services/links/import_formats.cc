@@ -204,11 +204,11 @@ std::string read_tags(std::vector<std::string>& tags, std::string_view text, std
     const std::string_view tag = trimmed(text.substr(begin, end - begin));
     begin = end + 1;
     if (tag.empty()) continue;
-    if (tag.size() > kMaxImportTag) return "a tag is longer than " + std::to_string(kMaxImportTag) + " bytes";
+    if (tag.size() > kMaxTag) return "a tag is longer than " + std::to_string(kMaxTag) + " bytes";
     if (std::any_of(tag.begin(), tag.end(), is_control)) return "a tag has control characters";
     if (tag.find(',') != std::string_view::npos) return "a tag has a comma";
     if (std::find(tags.begin(), tags.end(), tag) != tags.end()) continue;
-    if (tags.size() == kMaxImportTags) return "there are more than " + std::to_string(kMaxImportTags) + " tags";
+    if (tags.size() == kMaxTags) return "there are more than " + std::to_string(kMaxTags) + " tags";
     tags.emplace_back(tag);
   }
   return {};

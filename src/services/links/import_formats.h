@@ -36,8 +36,6 @@
 namespace trellis::services::links {
 
 inline constexpr size_t kMaxImportLine = 256 << 10;  // bytes of an NDJSON line
-inline constexpr size_t kMaxImportTags = 20;
-inline constexpr size_t kMaxImportTag = 64;  // bytes
 inline constexpr size_t kMaxImportDomain = 260;
 
 enum class ImportFormat : uint8_t { trellis, shlink, yourls, kutt, bitly };
