@@ -1,8 +1,8 @@
 // Clicks on their way from a redirect to the store. A redirect writes an event of 24 bytes into its core's ring and is
 // done; a worker on the home loop empties the rings ten times a second (and when one is half full), adds the events up
-// by link and hour in the blocking pool, and writes the sums. Under load it writes less often, so that writing takes no
-// more than a hundredth of the time. A full ring drops events and counts them. Sums that could not be written are kept
-// for the next turn, up to a bound.
+// by link and hour in the blocking pool, and writes the sums. Under load it writes less often, so that writing takes
+// about a hundredth of the time (more where a write takes longer than 50 ms: it waits 5 s at most). A full ring drops
+// events and counts them. Sums that could not be written are kept for the next turn, up to a bound.
 //
 // record(): on each core, its own ring. start() and stop() on the home loop, by the service that owns it.
 #pragma once
