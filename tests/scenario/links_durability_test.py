@@ -120,7 +120,7 @@ class Clicks(unittest.TestCase):
         with LinksNode() as node:
             codes = [node.make(f"{URL}{number}")["code"] for number in range(10)]
             counted = follow_together(node, codes, 5)
-            until(lambda: clicks(node) == counted, "the clicks counted", seconds=5)
+            until(lambda: clicks(node) == counted, "the clicks counted", seconds=30)
             waiting = follow_together(node, codes, 5)
             node.kill()
             node.start()

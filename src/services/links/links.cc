@@ -22,12 +22,6 @@ using http::Response;
 namespace {
 
 constexpr Duration kForgetEvery = std::chrono::minutes(10);
-constexpr int64_t kKeysLast = 24 * 3600 * 1000;  // milliseconds
-
-UrlHost own_host(const std::string& base_url) {
-  Result<UrlHost> host = check_url(base_url);
-  return host ? *std::move(host) : UrlHost{};
-}
 
 std::string without_slash(std::string url) {
   while (url.ends_with('/')) url.pop_back();
@@ -84,29 +78,20 @@ void LinksConfig::check(config::Checker& at) const {
 LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache)
     : config_(std::move(config)),
       store_(store),
-      own_(own_host(config_.base_url)),
       targets_(std::make_shared<cache::CacheSpace<Target>>(
           cache, cache::CacheSpace<Target>::Options{
                      .name = "links", .ttl = config_.cache_for, .negative_ttl = config_.cache_unknown_for})) {
   config_.base_url = without_slash(std::move(config_.base_url));
+  book_ = std::make_unique<LinkBook>(LinkBook::Options{.base_url = config_.base_url, .status = config_.status}, store_,
+                                     targets_);
 }
 
 LinksService::~LinksService() = default;
 
 Task<Result<void>> LinksService::start(Env& env) {
   home_ = &env.loop;
-  auto migrating = blocking([store = &store_]() -> Result<void> { return store->migrate("links", migrations()); });
-  Result<void> migrated = co_await migrating;
-  if (!migrated) co_return fail(std::move(migrated).error());
-  CodeKey fresh{};
-  random_bytes(fresh.data(), fresh.size());
-  auto keying = store_.write([fresh](store::SqliteConnection& db) { return load_key(db, fresh); });
-  Result<CodeKey> key = co_await keying;
-  if (!key) co_return fail(std::move(key).error());
-  codes_.emplace(*key);
-  ids_ = std::make_unique<IdAllocator>(store_, env.loop, env.clock);
-  Result<void> leased = co_await ids_->start();
-  if (!leased) co_return fail(std::move(leased).error());
+  Result<void> opened = co_await book_->start(env.loop, env.clock);
+  if (!opened) co_return fail(std::move(opened).error());
   ClickCounter::Options options;
   options.cores = env.cores;
   clicks_ = std::make_unique<ClickCounter>(store_, env.loop, env.metrics, options);
@@ -119,12 +104,13 @@ Task<Result<void>> LinksService::stop(Deadline deadline) {
   stopping_ = true;
   stop_.set();
   background_.close();
-  if (ids_) co_await ids_->stop(deadline);
+  Result<void> closed = co_await book_->stop(deadline);
   Result<void> written;
   if (clicks_) written = co_await clicks_->stop(deadline);
   const bool ended = co_await background_.join(deadline);
   if (!ended) background_.cancel_all();
-  co_return written;
+  if (closed && !written) closed = std::move(written);
+  co_return closed;
 }
 
 // Idempotency keys live for a day; the old ones go in small pieces.
@@ -141,30 +127,13 @@ Task<> LinksService::forget_old_keys() {
 
 // --- Redirects ---
 
-LinksService::Target LinksService::target_of(const Link& link) {
-  Target target;
-  target.id = link.id;
-  target.status = static_cast<int16_t>(link.status);
-  if (link.deleted) {
-    target.ending = Ending::deleted;
-    return target;
-  }
-  if (link.not_before) target.not_before = *link.not_before;
-  if (link.expires_at) target.expires_at = *link.expires_at;
-  target.limited = link.max_visits.has_value();
-  if (link.max_visits && link.visits >= *link.max_visits) target.ending = Ending::used_up;
-  target.forward_query = link.forward_query;
-  target.location = cache::EntryText(location_of(link.url));
-  return target;
-}
-
 // What a redirect needs of a target, copied out of the cache.
 struct LinksService::Found {
   int64_t id = 0;
   int64_t not_before = 0;
   int64_t expires_at = 0;
   int status = 0;
-  Ending ending = Ending::none;
+  Target::Ending ending = Target::Ending::none;
   bool forward_query = false;
   bool limited = false;
   std::string_view location;  // in the arena
@@ -181,9 +150,8 @@ struct LinksService::Found {
   }
 };
 
-Task<Result<std::optional<LinksService::Target>>> LinksService::load(std::string code, Deadline deadline) {
-  auto reading =
-      store_.read([code = std::move(code)](store::SqliteConnection& db) { return find_link(db, code); }, deadline);
+Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadline deadline) {
+  auto reading = book_->find(std::move(code), deadline);
   Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return fail(std::move(link).error());
   if (!*link) co_return std::optional<Target>();
@@ -210,13 +178,13 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   }
   const int64_t now = unix_millis(context.loop.wall());
   // A link that is not valid yet is as unknown as one that is not there.
-  if (!known || (found.not_before > now && found.ending == Ending::none)) {
+  if (!known || (found.not_before > now && found.ending == Target::Ending::none)) {
     context.outcome = "not_found";
     co_return http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id);
   }
-  if (found.ending == Ending::deleted) co_return gone(context, "This link was deleted.");
+  if (found.ending == Target::Ending::deleted) co_return gone(context, "This link was deleted.");
   if (found.expires_at <= now) co_return gone(context, "This link has expired.");
-  if (found.ending == Ending::used_up) co_return gone(context, "This link has had all its visits.");
+  if (found.ending == Target::Ending::used_up) co_return gone(context, "This link has had all its visits.");
   const bool head = request.method == Method::head;
   if (!head && request.method != Method::get && !keeps_method(found.status)) {
     context.outcome = "method_not_allowed";

@@ -12,16 +12,14 @@
 
 #include "base/error.h"
 #include "base/time.h"
-#include "cache/entry_text.h"
 #include "cache/memory_cache.h"
 #include "config/fields.h"
 #include "http/routes.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
 #include "services/links/clicks.h"
-#include "services/links/codes.h"
-#include "services/links/id_allocator.h"
-#include "services/links/url.h"
+#include "services/links/link_book.h"
+#include "services/links/target.h"
 #include "services/service.h"
 
 namespace trellis::store {
@@ -53,22 +51,7 @@ class LinksService final : public Service {
   Task<Result<void>> stop(Deadline deadline) override;
 
  private:
-  enum class Ending : uint8_t { none, deleted, used_up };
-  // What a redirect needs.
-  struct Target {
-    int64_t id = 0;
-    int64_t not_before = INT64_MIN;  // milliseconds since 1970
-    int64_t expires_at = INT64_MAX;  // likewise
-    int16_t status = 302;
-    Ending ending = Ending::none;
-    bool forward_query = false;
-    bool limited = false;  // each visit is counted by the store before it is granted
-    cache::EntryText location;
-    cache::EntryText& text() noexcept { return location; }
-  };
   struct Found;
-
-  static Target target_of(const Link& link);
 
   // The API, in api.cc.
   Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
@@ -86,11 +69,8 @@ class LinksService final : public Service {
 
   LinksConfig config_;
   store::SqliteStore& store_;
-  UrlHost own_;
-  // Shared with writes under way: what they changed leaves the cache even when the one who asked for it has gone.
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
-  std::optional<Codes> codes_;
-  std::unique_ptr<IdAllocator> ids_;
+  std::unique_ptr<LinkBook> book_;
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

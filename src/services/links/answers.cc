@@ -1,0 +1,80 @@
+#include "services/links/answers.h"
+
+#include <utility>
+
+#include "http/problem.h"
+#include "http/routes.h"
+
+namespace trellis::services::links {
+
+using http::FieldId;
+using http::Request;
+using http::RequestContext;
+using http::Response;
+
+std::string_view media_type(std::string_view value) noexcept {
+  value = value.substr(0, value.find(';'));
+  while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+  return value;
+}
+
+namespace {
+
+// Whether the client takes JSON; a q of 0 for it is a no.
+bool takes_json(const Request& request) {
+  if (!request.fields.has(FieldId::accept)) return true;
+  std::string_view list = request.fields.joined(FieldId::accept);
+  while (const auto element = http::next_element(list)) {
+    const std::string_view type = media_type(*element);
+    const bool fits = http::iequal(type, "application/json") || http::iequal(type, "application/*") || type == "*/*" ||
+                      http::iequal(type, "application/problem+json");
+    if (!fits) continue;
+    const size_t q = element->find("q=0");
+    if (q == std::string_view::npos || element->find_first_not_of("0.", q + 2) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Response refuse(RequestContext& context, int status, std::string_view code, std::string_view detail) {
+  context.outcome = code;
+  context.failed_side = Side::client;
+  return http::problem(context.arena, status, code, detail, false, context.request_id);
+}
+
+Response refuse(RequestContext& context, const Fault& fault) {
+  if (fault.field.empty()) return refuse(context, 400, context.arena.copy(fault.code), fault.detail);
+  return http::field_problem(context, 400, fault.code, fault.field, fault.detail);
+}
+
+Response not_found(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such link."); }
+Response gone(RequestContext& context) { return refuse(context, 410, "gone", "This link was deleted."); }
+
+std::optional<Response> refuse_media(const Request& request, RequestContext& context, bool has_body, bool patch) {
+  if (!takes_json(request)) return refuse(context, 406, "not_acceptable", "This resource is application/json.");
+  if (!has_body) return std::nullopt;
+  const std::string_view type = media_type(request.fields.value(FieldId::content_type));
+  if (http::iequal(type, "application/json") || (patch && http::iequal(type, "application/merge-patch+json")))
+    return std::nullopt;
+  Response response = refuse(context, 415, "unsupported_media_type", "The body must be application/json.");
+  response.fields.add(FieldId::accept, "application/json");
+  return response;
+}
+
+Response body_failed(const Error& error, RequestContext& context) {
+  if (error.code() == Code::resource_exhausted && error.side() == Side::client) {
+    return refuse(context, 413, http::kBodyTooLarge, "The body is larger than 64 KiB.");
+  }
+  return http::response_for(error, context);
+}
+
+Response json_answer(RequestContext& context, int status, std::string body) {
+  Response response(context.arena, status);
+  response.fields.add(FieldId::content_type, "application/json");
+  response.fields.add(FieldId::cache_control, "no-store");
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+}  // namespace trellis::services::links

@@ -1,0 +1,31 @@
+// The answers that the links service's interfaces share: refusals as problem+json, JSON bodies, what is asked of a
+// request before it is read. Everything belongs to the exchange whose context is given.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "http/handler.h"
+#include "services/links/link_json.h"
+
+namespace trellis::services::links {
+
+inline constexpr uint64_t kMaxBody = 64 * 1024;  // of a request about one link
+
+http::Response refuse(http::RequestContext& context, int status, std::string_view code, std::string_view detail);
+http::Response refuse(http::RequestContext& context, const Fault& fault);
+http::Response not_found(http::RequestContext& context);
+http::Response gone(http::RequestContext& context);
+http::Response body_failed(const Error& error, http::RequestContext& context);
+http::Response json_answer(http::RequestContext& context, int status, std::string body);
+
+// A media type without its parameters.
+std::string_view media_type(std::string_view value) noexcept;
+// 406 or 415, or nothing when the request may go on. `patch`: a merge patch is taken too.
+std::optional<http::Response> refuse_media(const http::Request& request, http::RequestContext& context, bool has_body,
+                                           bool patch);
+
+}  // namespace trellis::services::links

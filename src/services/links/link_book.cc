@@ -1,0 +1,160 @@
+#include "services/links/link_book.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/rng.h"
+#include "http/fields.h"
+#include "runtime/loop.h"
+#include "store/sqlite.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+UrlHost host_of(const std::string& base_url) {
+  Result<UrlHost> host = check_url(base_url);
+  return host ? *std::move(host) : UrlHost{};
+}
+
+// The list of an If-Match field: "*" or the tag itself, compared strongly (RFC 9110 §13.1.1).
+bool etag_listed(std::string_view list, std::string_view etag) {
+  while (const auto element = http::next_element(list)) {
+    if (*element == "*" || *element == etag) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<cache::CacheSpace<Target>> targets)
+    : options_(std::move(options)), store_(store), targets_(std::move(targets)), own_(host_of(options_.base_url)) {}
+
+Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
+  auto migrating = blocking([store = &store_]() -> Result<void> { return store->migrate("links", migrations()); });
+  Result<void> migrated = co_await migrating;
+  if (!migrated) co_return fail(std::move(migrated).error());
+  CodeKey fresh{};
+  random_bytes(fresh.data(), fresh.size());
+  auto keying = store_.write([fresh](store::SqliteConnection& db) { return load_key(db, fresh); });
+  Result<CodeKey> key = co_await keying;
+  if (!key) co_return fail(std::move(key).error());
+  codes_.emplace(*key);
+  ids_ = std::make_unique<IdAllocator>(store_, home, clock);
+  Result<void> leased = co_await ids_->start();
+  co_return leased;
+}
+
+Task<Result<void>> LinkBook::stop(Deadline deadline) {
+  if (ids_) co_await ids_->stop(deadline);
+  co_return Result<void>();
+}
+
+Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64_t now, Deadline deadline) {
+  auto taking = ids_->take(deadline);
+  const Result<uint64_t> id = co_await taking;
+  if (!id) co_return fail(id.error().clone());
+  Link link;
+  link.id = static_cast<int64_t>(*id);
+  link.code = wanted.alias.empty() ? codes_->code_of(*id) : std::move(wanted.alias);
+  link.status = options_.status;
+  link.created_at = link.updated_at = now;
+  wanted.set.apply_to(link);
+  const bool custom = codes_->counter_of(link.code) != *id;
+  const std::optional<uint64_t> burns = custom ? codes_->counter_of(link.code) : std::nullopt;
+
+  Replay answer;
+  answer.request = std::move(key.request);
+  answer.status = 201;
+  answer.code = link.code;
+  answer.etag = etag_of(link);
+  append_link(answer.body, link, options_.base_url);
+  const size_t bytes = 512 + link.url.size() + link.title.size() + (key.key.empty() ? 0 : answer.body.size());
+
+  // Somebody may have asked for the code before it was a link.
+  auto remember = [targets = targets_, code = link.code, target = target_of(link),
+                   stamp = targets_->stamp(link.code)](const Result<Created>& done) mutable {
+    if (done && done->kind == Created::Kind::created)
+      targets->put(code, std::move(target), Loop::current().now(), stamp);
+  };
+  auto insert = [link = std::move(link), burns, key = std::move(key.key), answer = std::move(answer),
+                 now](store::SqliteConnection& db) -> Result<Created> {
+    if (!key.empty()) {
+      TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
+      if (earlier && earlier->request != answer.request) return Created{Created::Kind::key_reused, {}, {}};
+      if (earlier) return Created{Created::Kind::replayed, {}, *std::move(earlier)};
+    }
+    TRY(const bool inserted, insert_link(db, link, burns));
+    if (!inserted) return Created{Created::Kind::taken, {}, {}};
+    if (!key.empty()) {
+      TRY_VOID(keep_replay(db, key, answer, now));
+    }
+    return Created{Created::Kind::created, link, answer};
+  };
+  auto writing = store_.write(std::move(insert), deadline, bytes, std::move(remember));
+  Result<Created> written = co_await writing;
+  if (written && written->kind == Created::Kind::taken && !custom) {
+    co_return fail(Error(Code::internal, "a code was made twice").from(Side::self));
+  }
+  co_return written;
+}
+
+Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::optional<std::string> condition,
+                                       int64_t now, Deadline deadline) {
+  const size_t bytes = 512 + (patch.url ? patch.url->size() : 0) + (patch.title ? patch.title->size() : 0);
+  auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
+  auto update = [patch = std::move(patch), code = std::move(code), condition = std::move(condition),
+                 now](store::SqliteConnection& db) -> Result<Changed> {
+    TRY(std::optional<Link> link, find_link(db, code));
+    if (!link) return Changed{Changed::Kind::not_found, {}};
+    if (link->deleted) return Changed{Changed::Kind::gone, {}};
+    if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
+    if (!patch.empty()) {
+      patch.apply_to(*link);
+      if (link->not_before && link->expires_at && *link->not_before >= *link->expires_at)
+        return Changed{Changed::Kind::upside_down, {}};
+      ++link->version;
+      link->updated_at = std::max(now, link->updated_at);
+      TRY_VOID(update_link(db, *link));
+    }
+    return Changed{Changed::Kind::changed, *std::move(link)};
+  };
+  auto writing = store_.write(std::move(update), deadline, bytes, std::move(forget));
+  Result<Changed> changed = co_await writing;
+  co_return changed;
+}
+
+Task<Result<Changed>> LinkBook::remove(std::string code, std::optional<std::string> condition, int64_t now,
+                                       Deadline deadline) {
+  auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
+  auto bury = [code = std::move(code), condition = std::move(condition),
+               now](store::SqliteConnection& db) -> Result<Changed> {
+    TRY(std::optional<Link> link, find_link(db, code));
+    if (!link) return Changed{Changed::Kind::not_found, {}};
+    if (link->deleted) return Changed{Changed::Kind::gone, {}};
+    if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
+    TRY_VOID(bury_link(db, link->id, now));
+    return Changed{Changed::Kind::changed, {}};
+  };
+  auto writing = store_.write(std::move(bury), deadline, 512, std::move(forget));
+  Result<Changed> changed = co_await writing;
+  co_return changed;
+}
+
+Task<Result<std::optional<Link>>> LinkBook::find(std::string code, Deadline deadline) {
+  auto reading =
+      store_.read([code = std::move(code)](store::SqliteConnection& db) { return find_link(db, code); }, deadline);
+  Result<std::optional<Link>> link = co_await reading;
+  co_return link;
+}
+
+Task<Result<Page>> LinkBook::list(int64_t before, size_t limit, std::string search, std::string tag,
+                                  Deadline deadline) {
+  auto reading = store_.read([before, limit, search = std::move(search), tag = std::move(tag)](
+                                 store::SqliteConnection& db) { return list_links(db, before, limit, search, tag); },
+                             deadline);
+  Result<Page> page = co_await reading;
+  co_return page;
+}
+
+}  // namespace trellis::services::links

@@ -1,0 +1,92 @@
+// What is done with links, without HTTP: made, changed, removed, found and listed. Every change leaves the cache before
+// it is answered, and stays done when the one who asked has gone. The API, the imports and the interfaces of other
+// shorteners are words around it. Owned by the service; called on every core; arguments are taken by value, for they
+// live longer than a caller who leaves.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/time.h"
+#include "cache/memory_cache.h"
+#include "runtime/task.h"
+#include "services/links/codes.h"
+#include "services/links/id_allocator.h"
+#include "services/links/link_json.h"
+#include "services/links/rows.h"
+#include "services/links/target.h"
+#include "services/links/url.h"
+
+namespace trellis::store {
+class SqliteStore;
+}
+
+namespace trellis::services::links {
+
+// A promise to give the same answer to the same request for a day.
+struct IdempotencyKey {
+  std::string key;      // "": none
+  std::string request;  // a digest of what is asked
+};
+
+struct Created {
+  // key_reused: for another request. taken: somebody has the alias, or had.
+  enum class Kind : uint8_t { created, replayed, key_reused, taken } kind = Kind::created;
+  Link link;      // when created
+  Replay answer;  // created and replayed
+};
+
+struct Changed {
+  // precondition: it was changed meanwhile. upside_down: it would end before it begins.
+  enum class Kind : uint8_t { changed, not_found, gone, precondition, upside_down } kind = Kind::changed;
+  Link link;  // as it is now; without a text of any kind when it was removed
+};
+
+class LinkBook {
+ public:
+  struct Options {
+    std::string base_url;  // without a slash at its end
+    int status = 302;      // of links that do not say
+  };
+  // Borrows the store and the cache, which outlive it.
+  LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<cache::CacheSpace<Target>> targets);
+
+  // On the home loop, before everything else.
+  Task<Result<void>> start(Loop& home, Clock& clock);
+  Task<Result<void>> stop(Deadline deadline);
+
+  // `now` is milliseconds since 1970, in all of these.
+  Task<Result<Created>> create(NewLink wanted, IdempotencyKey key, int64_t now, Deadline deadline);
+  // `condition`: the value of an If-Match field; none: whatever the version.
+  Task<Result<Changed>> change(std::string code, LinkPatch patch, std::optional<std::string> condition, int64_t now,
+                               Deadline deadline);
+  Task<Result<Changed>> remove(std::string code, std::optional<std::string> condition, int64_t now, Deadline deadline);
+  // A removed one too, as a tombstone.
+  Task<Result<std::optional<Link>>> find(std::string code, Deadline deadline);
+  Task<Result<Page>> list(int64_t before, size_t limit, std::string search, std::string tag, Deadline deadline);
+
+  const Codes& codes() const noexcept { return *codes_; }
+  IdAllocator& ids() noexcept { return *ids_; }
+  store::SqliteStore& store() noexcept { return store_; }
+  cache::CacheSpace<Target>& targets() noexcept { return *targets_; }
+  const UrlHost& own_host() const noexcept { return own_; }
+  const std::string& base_url() const noexcept { return options_.base_url; }
+  int default_status() const noexcept { return options_.status; }
+
+ private:
+  Options options_;
+  store::SqliteStore& store_;
+  // Shared with writes under way: what they changed leaves the cache even when the one who asked for it has gone.
+  std::shared_ptr<cache::CacheSpace<Target>> targets_;
+  UrlHost own_;
+  std::optional<Codes> codes_;
+  std::unique_ptr<IdAllocator> ids_;
+};
+
+// How long an Idempotency-Key is remembered, in milliseconds.
+inline constexpr int64_t kKeysLast = 24 * 3600 * 1000;
+
+}  // namespace trellis::services::links

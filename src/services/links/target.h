@@ -1,0 +1,29 @@
+// What a redirect needs of a link: the entry of the cache in front of the store. Made from a row by target_of(), on the
+// core that loaded it; its text lies behind the entry in the cache's own memory.
+#pragma once
+
+#include <cstdint>
+
+#include "cache/entry_text.h"
+
+namespace trellis::services::links {
+
+struct Link;
+
+struct Target {
+  enum class Ending : uint8_t { none, deleted, used_up };
+
+  int64_t id = 0;
+  int64_t not_before = INT64_MIN;  // milliseconds since 1970
+  int64_t expires_at = INT64_MAX;  // likewise
+  int16_t status = 302;
+  Ending ending = Ending::none;
+  bool forward_query = false;
+  bool limited = false;  // each visit is counted by the store before it is granted
+  cache::EntryText location;
+  cache::EntryText& text() noexcept { return location; }
+};
+
+Target target_of(const Link& link);
+
+}  // namespace trellis::services::links
