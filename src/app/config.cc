@@ -6,6 +6,7 @@
 
 #include "config/load.h"
 #include "net/address.h"
+#include "queue/jobs_rows.h"
 #include "services/links/links.h"
 
 namespace trellis::app {
@@ -79,6 +80,25 @@ Result<StoreConfig> StoreConfig::from_text(std::string_view text) {
   return StoreConfig{.path = std::string(text.substr(kScheme.size()))};
 }
 
+config::Fields<WorkersConfig> WorkersConfig::fields() {
+  return {
+      {"store", "whose jobs they do", &WorkersConfig::store, config::kRequired},
+      {"queues", "the queues they take jobs from; absent: all of this node's services that no other entry names",
+       &WorkersConfig::queues},
+      {"concurrency", "jobs at once of each queue; 0: none, the jobs wait", &WorkersConfig::concurrency,
+       config::range(0, queue::kMaxBatch)},
+      {"timeout", "how long a job may take; then another worker may begin it anew", &WorkersConfig::timeout,
+       config::range(1s, 24h)},
+  };
+}
+
+void WorkersConfig::check(config::Checker& at) const {
+  for (size_t i = 0; i < queues.size(); ++i) {
+    if (!queue::is_job_name(queues[i]))
+      at.problem("queues[" + std::to_string(i) + "]", "a queue's name is 1 to 64 of A-Z a-z 0-9 - _ .");
+  }
+}
+
 config::Fields<AccessLogSettings> AccessLogSettings::fields() {
   using Format = proxy::AccessLogConfig::Format;
   return {{"path", "the file; stdout and stderr name the streams", &AccessLogSettings::path, config::kRequired},
@@ -119,6 +139,7 @@ config::Fields<NodeConfig> NodeConfig::fields() {
       {"upstreams", "groups of servers that requests are forwarded to, by name", &NodeConfig::upstreams},
       {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
       {"stores", "databases, by name", &NodeConfig::stores},
+      {"workers", "who does the jobs of the stores, by name; absent: 4 at once of each queue", &NodeConfig::workers},
       {"services", "what this node answers itself", &NodeConfig::services, config::keyed([] {
          return std::vector<config::KindOf>{
              config::kind<services::links::LinksConfig>("links", "short links: create, redirect, count")};
@@ -158,6 +179,9 @@ void NodeConfig::check(config::Checker& at) const {
       at.must_be_known("services." + entry.name + ".cache", "cache", links->cache, names_of(caches));
     }
   }
+  for (const auto& [name, worker] : workers) {
+    at.must_be_known("workers." + name + ".store", "store", worker.store, names_of(stores));
+  }
   // SO_REUSEPORT would let them share it, and each connection would reach one of them by chance.
   std::map<std::string, std::string> binds;
   if (control.port != 0) binds.emplace(control.to_text(), "control");
@@ -177,6 +201,15 @@ void NodeConfig::check(config::Checker& at) const {
     at.problem("control", "the control API has no authentication and may listen on loopback only",
                "use 127.0.0.1 or [::1], and a tunnel to reach it from elsewhere");
   }
+}
+
+std::vector<queue::WorkerPlan> NodeConfig::worker_plans(const std::string& store) const {
+  std::vector<queue::WorkerPlan> plans;
+  for (const auto& [name, worker] : workers) {
+    if (worker.store == store) plans.push_back({worker.queues, worker.concurrency, worker.timeout});
+  }
+  if (plans.empty()) plans.emplace_back();
+  return plans;
 }
 
 std::string_view one_box_config() noexcept {

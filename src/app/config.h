@@ -16,6 +16,7 @@
 #include "http/server.h"
 #include "proxy/access_log.h"
 #include "proxy/config.h"
+#include "queue/service_jobs.h"
 #include "runtime/loop.h"
 #include "upstream/config.h"
 
@@ -53,6 +54,15 @@ struct StoreConfig {
   static constexpr std::string_view kText = "sqlite:PATH such as sqlite:./data/trellis.db";
 };
 
+struct WorkersConfig {
+  std::string store;
+  std::vector<std::string> queues;
+  uint32_t concurrency = 4;
+  Duration timeout = std::chrono::minutes(5);
+  static config::Fields<WorkersConfig> fields();
+  void check(config::Checker& at) const;
+};
+
 struct AccessLogSettings {
   std::string path;
   proxy::AccessLogConfig::Format format = proxy::AccessLogConfig::Format::json;
@@ -83,12 +93,15 @@ struct NodeConfig {
   std::map<std::string, upstream::UpstreamConfig> upstreams;
   std::map<std::string, CacheConfig> caches;
   std::map<std::string, StoreConfig> stores;
+  std::map<std::string, WorkersConfig> workers;
   std::vector<config::Entry> services;
   std::vector<proxy::RouteConfig> routes;
   ObserveConfig observe;
   RuntimeConfig runtime;
   static config::Fields<NodeConfig> fields();
   void check(config::Checker& at) const;
+  // Of this store; four workers for every queue when `workers` does not name it.
+  std::vector<queue::WorkerPlan> worker_plans(const std::string& store) const;
 };
 
 // What `trellis run` without a file runs: everything embedded, on http://localhost:8080.

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "app/control.h"
+#include "app/open_store.h"
 #include "app/page_target.h"
 #include "app/status.h"
 #include "app/tiers.h"
@@ -23,6 +24,9 @@
 #include "proxy/access_log.h"
 #include "proxy/forward.h"
 #include "proxy/pipeline.h"
+#include "queue/jobs_sqlite.h"
+#include "queue/schedule_runner.h"
+#include "queue/service_jobs.h"
 #include "runtime/socket.h"
 #include "services/links/links.h"
 #include "services/service.h"
@@ -38,15 +42,13 @@ constexpr Duration kServiceTimeout = std::chrono::seconds(30);  // for what a se
 // A started service with its routes. Requests in flight keep it; the node stops it when the last one is gone.
 struct RunningService {
   services::Env env;
+  std::string store;                         // its name
+  std::unique_ptr<queue::ServiceJobs> jobs;  // of core 0
   std::unique_ptr<services::Service> service;
   http::Routes routes;
   std::shared_ptr<void> keeps;  // its store and cache
 };
 
-struct OpenStore {
-  StoreConfig config;
-  std::unique_ptr<store::SqliteStore> store;
-};
 struct OpenCache {
   CacheConfig config;
   std::unique_ptr<cache::MemoryCache> cache;
@@ -153,6 +155,7 @@ struct Node::Impl {
   std::shared_ptr<Generation> current;
   std::vector<std::shared_ptr<Generation>> replaced;  // still used by requests in flight
   std::vector<std::shared_ptr<RunningService>> retired;
+  std::vector<std::shared_ptr<OpenStore>> retired_stores;
   std::map<std::string, ListeningSockets> sockets;
   mutable std::mutex listeners_mutex;  // sockets is read by status requests
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
@@ -174,6 +177,9 @@ struct Node::Impl {
 
   Result<> open_shared(Generation& next, const Generation* before);
   Result<> open_services(Generation& next, const Generation* before);
+  Result<> check_queues(const Generation& next) const;
+  Result<> put_schedules(const Generation& next, const Generation* before);
+  void begin_jobs(const Generation& next, const Generation* before);
   Result<std::map<std::string, ListeningSockets>> open_sockets(const NodeConfig& values);
   Result<> prepare(size_t core, const std::shared_ptr<Generation>& next);
   Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
@@ -234,8 +240,7 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
       }
     }
     TRY_VOID(make_parent(config.path));
-    TRY(auto opened, store::SqliteStore::open({.name = name, .path = config.path}, metrics));
-    next.stores[name] = std::make_shared<OpenStore>(OpenStore{config, std::move(opened)});
+    TRY(next.stores[name], open_store(name, config, metrics, *cores));
   }
   for (const auto& [name, config] : values.caches) {
     if (before) {
@@ -302,14 +307,27 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
         continue;
       }
     }
+    auto jobs = cores->run_on(0, [&] {
+      return std::make_unique<queue::ServiceJobs>(*store->jobs, *store->schedules, next.config.values.node);
+    });
+    queue::ServiceJobs* const its_jobs = jobs.get();
     auto running = std::make_shared<RunningService>(RunningService{
-        .env = {.loop = cores->loop(0), .cores = cores->size(), .metrics = metrics, .clock = system_clock()},
+        .env = {.loop = cores->loop(0),
+                .cores = cores->size(),
+                .metrics = metrics,
+                .clock = system_clock(),
+                .jobs = its_jobs},
+        .store = links->store,
+        .jobs = std::move(jobs),
         .service = std::make_unique<services::links::LinksService>(*links, *store->store, *cache->cache),
         .routes = {},
         .keeps = std::make_shared<std::pair<std::shared_ptr<OpenStore>, std::shared_ptr<OpenCache>>>(store, cache)});
     Result<> ok = cores->finish_on(0, [&running] { return running->service->start(running->env); });
     if (!ok) {
-      cores->run_on(0, [&running] { running->service.reset(); });
+      cores->run_on(0, [&running] {
+        running->service.reset();
+        running->jobs.reset();
+      });
       return fail(Error(ok.error().code(), "services." + entry.name).because(std::move(ok).error()));
     }
     running->service->mount(running->routes);
@@ -318,11 +336,82 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
   return {};
 }
 
+// A queue belongs to one service: the workers of another would know no handler for its jobs.
+Result<> Node::Impl::check_queues(const Generation& next) const {
+  std::map<std::pair<std::string, std::string>, std::string> owners;  // by store and queue
+  for (const auto& [name, service] : next.services) {
+    for (const std::string& queue : service->jobs->queues()) {
+      const auto [owner, added] = owners.emplace(std::pair(service->store, queue), name);
+      if (!added)
+        return fail(Code::failed_precondition,
+                    "services." + name + " and services." + owner->second + " both use the queue " + queue);
+    }
+  }
+  return {};
+}
+
+Result<> Node::Impl::put_schedules(const Generation& next, const Generation* before) {
+  for (const auto& [name, service] : next.services) {
+    if (before && before->services.contains(name) && before->services.at(name) == service) continue;
+    Result<> put =
+        cores->finish_on(0, [&] { return service->jobs->put_schedules(after(system_clock().now(), kServiceTimeout)); });
+    if (!put)
+      return fail(Error(put.error().code(), "services." + name + ": schedules").because(std::move(put).error()));
+  }
+  return {};
+}
+
+// The new configuration stands: its workers begin, those of services that it replaces leave, and schedules that no
+// service has any more are taken away.
+void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
+  const NodeConfig& values = next.config.values;
+  std::set<std::pair<std::string, std::string>> served;  // stores and queues
+  for (const auto& [name, service] : next.services) {
+    for (const std::string& queue : service->jobs->queues()) served.emplace(service->store, queue);
+    cores->run_on(0, [&] { service->jobs->work(values.worker_plans(service->store), values.runtime.drain); });
+  }
+  for (const auto& [name, worker] : values.workers) {
+    for (const std::string& queue : worker.queues) {
+      if (!served.contains({worker.store, queue}))
+        log_warn("no service of this node does the jobs of this queue", {{"workers", name}, {"queue", queue}});
+    }
+  }
+  std::set<std::pair<queue::ScheduleRunner*, std::string>> wanted;
+  for (const auto& [name, service] : next.services) {
+    for (const queue::Schedule& schedule : service->jobs->schedules())
+      wanted.emplace(next.stores.at(service->store)->schedules.get(), schedule.name);
+  }
+  if (before) {
+    for (const auto& [name, service] : before->services) {
+      if (next.services.contains(name) && next.services.at(name) == service) continue;
+      cores->run_on(0, [&] { service->jobs->work({}, values.runtime.drain); });
+      queue::ScheduleRunner* runner = before->stores.at(service->store)->schedules.get();
+      for (const queue::Schedule& schedule : service->jobs->schedules()) {
+        if (wanted.contains({runner, schedule.name})) continue;
+        auto removed = cores->finish_on(
+            0, [&] { return runner->remove(schedule.name, after(system_clock().now(), kServiceTimeout)); });
+        if (!removed)
+          log_warn("a schedule could not be removed",
+                   {{"schedule", schedule.name}, {"error", removed.error().to_string()}});
+      }
+    }
+    for (const auto& [name, store] : before->stores) {
+      if (!next.stores.contains(name) || next.stores.at(name) != store) retired_stores.push_back(store);
+    }
+  }
+  for (const auto& [name, store] : next.stores) run_schedules(*store, *cores);
+}
+
 void Node::Impl::stop_service(RunningService& service, Duration patience) {
-  Result<> stopped_well =
-      cores->finish_on(0, [&] { return service.service->stop(after(system_clock().now(), patience)); });
+  const Deadline deadline = after(system_clock().now(), patience);
+  const bool jobs_ended = cores->finish_on(0, [&] { return service.jobs->stop(deadline); });
+  if (!jobs_ended) log_warn("jobs were cut at the stop and given back", {});
+  Result<> stopped_well = cores->finish_on(0, [&] { return service.service->stop(deadline); });
   if (!stopped_well) log_error("a service did not stop cleanly", {{"error", stopped_well.error().to_string()}});
-  cores->run_on(0, [&] { service.service.reset(); });
+  cores->run_on(0, [&] {
+    service.service.reset();
+    service.jobs.reset();
+  });
 }
 
 // Services that a reload replaced are stopped when no request uses them any more.
@@ -331,7 +420,14 @@ void Node::Impl::retire_unused() {
   std::erase_if(replaced, [](const auto& generation) { return generation.use_count() == 1; });
   std::erase_if(retired, [this](std::shared_ptr<RunningService>& service) {
     if (service.use_count() > 1) return false;
+    // A job that is still at work ends by itself or is cut; the reload does not wait for it.
+    if (!cores->run_on(0, [&service] { return service->jobs->idle(); })) return false;
     stop_service(*service, current->config.values.runtime.drain);
+    return true;
+  });
+  std::erase_if(retired_stores, [this](std::shared_ptr<OpenStore>& store) {
+    if (store.use_count() > 1) return false;
+    close_store(*store, *cores);
     return true;
   });
 }
@@ -636,7 +732,9 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
       }
     }
   };
-  if (Result<> services_ok = n.open_services(*next, before); !services_ok) {
+  Result<> services_ok = n.open_services(*next, before);
+  if (services_ok) services_ok = n.check_queues(*next);
+  if (!services_ok) {
     undo_services();
     return fail(std::move(services_ok).error());
   }
@@ -665,6 +763,13 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
     return fail(std::move(prepared).error());
   }
 
+  if (Result<> scheduled = n.put_schedules(*next, before); !scheduled) {
+    n.drop_prepared();
+    for (auto& [name, sockets] : *listening) sockets.close();
+    undo_services();
+    return fail(std::move(scheduled).error());
+  }
+
   // From here on nothing can fail.
   for (size_t core = 0; core < n.cores->size(); ++core) {
     n.cores->run_on(core, [&] { n.commit(core, next, *listening); });
@@ -683,6 +788,7 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
     for (auto& [name, sockets] : *listening) n.sockets.emplace(name, std::move(sockets));
   }
   for (ListeningSockets& sockets : closing) sockets.close();
+  n.begin_jobs(*next, before);
   if (before) {
     for (const auto& [name, service] : before->services) {
       const auto kept = next->services.find(name);
@@ -725,6 +831,12 @@ void Node::stop() {
       state.waiting.spawn(kWaitAll(state.draining, done));
     });
   }
+  // The workers leave while the connections drain.
+  if (n.current) {
+    n.cores->run_on(0, [&n, patience] {
+      for (auto& [name, service] : n.current->services) service->jobs->work({}, patience);
+    });
+  }
   // Two turns, and each core has taken what waited in its backlog and let go of its listening sockets. Then they close,
   // long before the drain ends: who comes now is refused at once and can go elsewhere, instead of waiting for nothing.
   for (int turn = 0; turn < 2; ++turn) {
@@ -738,6 +850,7 @@ void Node::stop() {
   for (auto& one : drained) one.wait();
   if (n.current) {
     for (auto& [name, service] : n.current->services) n.retired.push_back(service);
+    for (auto& [name, store] : n.current->stores) n.retired_stores.push_back(store);
   }
   n.status->set_tiers({});
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
@@ -752,11 +865,13 @@ void Node::stop() {
       n.states[core].reset();
     });
   }
+  for (auto& store : n.retired_stores) close_store(*store, *n.cores);
   if (n.control_fd >= 0) ::close(n.control_fd);
   n.control.reset();
   n.replaced.clear();
   n.current.reset();
   n.retired.clear();
+  n.retired_stores.clear();
   n.gauges.clear();
   n.connection_gauges.clear();
   n.cores->stop();

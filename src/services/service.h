@@ -20,6 +20,9 @@ namespace http {
 class Handler;
 class Routes;
 }  // namespace http
+namespace queue {
+class ServiceJobs;
+}
 }  // namespace trellis
 
 namespace trellis::services {
@@ -30,6 +33,9 @@ struct Env {
   size_t cores;  // loops have indices below this
   Metrics& metrics;
   Clock& clock;
+  // The jobs on the service's store: what start() adds (handlers, schedules) begins when the whole node has started.
+  // Null where nobody does jobs, as in tests.
+  queue::ServiceJobs* jobs = nullptr;
 };
 
 class Service {

@@ -65,6 +65,18 @@ TEST(NodeConfig, TheOneBoxHasNoProblemAndTheDefaults) {
   EXPECT_EQ(options.limits.max_head, 32U * 1024);
 }
 
+TEST(NodeConfig, AStoreThatNoWorkersNameHasFourOfThem) {
+  NodeConfig values;
+  values.workers["mail"] = {.store = "main", .queues = {"mail"}, .concurrency = 16};
+  values.workers["rest"] = {.store = "main", .concurrency = 0};
+  ASSERT_EQ(values.worker_plans("main").size(), 2U);
+  EXPECT_EQ(values.worker_plans("main")[0].concurrency, 16U);
+  EXPECT_EQ(values.worker_plans("main")[1].concurrency, 0U);
+  ASSERT_EQ(values.worker_plans("other").size(), 1U);
+  EXPECT_TRUE(values.worker_plans("other")[0].queues.empty());
+  EXPECT_EQ(values.worker_plans("other")[0].concurrency, 4U);
+}
+
 TEST(NodeConfig, AFileThatIsNotThereIsAnError) {
   auto loaded = load_config("/nonexistent/trellis.yaml", {});
   ASSERT_FALSE(loaded);
