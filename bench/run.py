@@ -13,8 +13,6 @@ import argparse
 import datetime
 import importlib
 import json
-import os
-import platform
 import shlex
 import shutil
 import statistics
@@ -25,8 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import servers  # noqa: E402
+from measuring import calmly, commit, lower_quartile, machine, progress, span  # noqa: E402
 
-SUITES = {"links": "suite_links", "http": "suite_http"}
+SUITES = {"links": "suite_links", "http": "suite_http", "log": "suite_log"}
 LOAD = servers.BUILD / "bench/trellis_load"
 
 
@@ -43,13 +42,6 @@ class Row:
         self.idle = idle        # memory of this many idle connections instead
 
 
-def lower_quartile(values):
-    values = sorted(values)
-    if len(values) < 2:
-        return values[0]
-    return statistics.quantiles(values, n=4, method="inclusive")[0]
-
-
 def measure(server, row, options, extra):
     command = ["taskset", "-c", str(options.load_core), str(LOAD), "--json", "--seconds", str(options.seconds),
                "--threads", str(options.threads), "--cpu-of", str(server.pid), *row.args, *extra,
@@ -63,24 +55,8 @@ def measure(server, row, options, extra):
     return result
 
 
-def stolen():
-    """Time that the host took from the cores and time in all, in ticks since the start of the machine."""
-    ticks = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return ticks[7], sum(ticks)
-
-
 def measure_calmly(server, row, options, extra):
-    best = None
-    for _ in range(options.tries):
-        before = stolen()
-        result = measure(server, row, options, extra)
-        after = stolen()
-        result["steal"] = 100 * (after[0] - before[0]) / max(after[1] - before[1], 1)
-        if best is None or result["steal"] < best["steal"]:
-            best = result
-        if best["steal"] <= options.steal:
-            break
-    return best
+    return calmly(options, lambda: measure(server, row, options, extra))
 
 
 def errors_of(result):
@@ -106,24 +82,6 @@ def summary(results):
         "errors": sum(errors_of(r) for r in results),
         "unanswered": sum(r["unanswered"] for r in results),
     }
-
-
-def span(micros):
-    return f"{micros:.0f} µs" if micros < 1000 else f"{micros / 1000:.2f} ms"
-
-
-def machine():
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().split("\n"):
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}"
-
-
-def commit():
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=servers.ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def load_table(rows, found, ours):
@@ -152,10 +110,6 @@ def idle_table(rows, found, ours):
             lines.append(f"| {row.name} | {name} | {s['open']:,} | {s['before'] / 1024:.1f} MiB | {s['with'] / 1024:.1f} MiB | "
                          f"{s['each']:.2f} | {ratio} |")
     return lines
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def run_rounds(suite, rows, running, options, found, raw):
@@ -196,6 +150,11 @@ def run_idle(rows, running, options, found, raw):
 
 
 def main():
+    # A suite that brings a main of its own is no comparison of web servers.
+    if sys.argv[1:2] and sys.argv[1] in SUITES:
+        suite = importlib.import_module(SUITES[sys.argv[1]])
+        if hasattr(suite, "main"):
+            return suite.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=sorted(SUITES))
     parser.add_argument("--rounds", type=int, default=5)

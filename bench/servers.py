@@ -3,8 +3,10 @@
 Everybody gets one worker on the same core, keep-alive on both sides, an access log that costs as little as the server allows
 and no limit that the load would meet. Nothing listens outside 127.0.0.1.
 """
+import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -245,3 +247,78 @@ backend origin
         path = self.folder / "haproxy.cfg"
         path.write_text(config)
         return [self.binary, "-db", "-f", str(path)]
+
+
+class Redis(Server):
+    """Durable: every write is on disk before it is answered. `fresh` begins with an empty folder."""
+
+    binary = "/usr/bin/redis-server"
+
+    def __init__(self, folder, core, durable=True):
+        super().__init__("redis", "redis", folder, core)
+        self.durable = durable
+
+    def version(self):
+        done = subprocess.run([self.binary, "--version"], capture_output=True, text=True)
+        return " ".join(done.stdout.split()[:3])
+
+    def command(self):
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]
+        return [self.binary, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", "",
+                *(durable if self.durable else [])]
+
+    def fresh(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.start()
+
+    def ask(self, *words):
+        with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
+            text = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+            connection.sendall(text.encode())
+            answer = connection.recv(65536)
+        if answer.startswith(b"-"):
+            sys.exit(f"redis: {' '.join(words)}: {answer.decode(errors='replace')}")
+        return answer
+
+
+class Nats(Server):
+    """JetStream with a stream of the subject "bench". Debian 12's does not know `sync_interval`: it acknowledges what the
+    kernel has and syncs every two minutes."""
+
+    binary = "/usr/sbin/nats-server"
+
+    def __init__(self, folder, core):
+        super().__init__("nats", "nats", folder, core)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.durable = False
+        if self.available():
+            self.durable = subprocess.run([self.binary, "-t", "-c", str(self.config(9, True))], capture_output=True).returncode == 0
+
+    def version(self):
+        done = subprocess.run([self.binary, "--version"], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def config(self, port, durable):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "nats.conf"
+        sync = "sync_interval: always" if durable else ""
+        path.write_text(f'host: "127.0.0.1"\nport: {port}\njetstream {{\n  store_dir: "{self.folder}/store"\n  {sync}\n}}\n')
+        return path
+
+    def command(self):
+        return [self.binary, "-c", str(self.config(self.port, self.durable))]
+
+    def fresh(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.start()
+        stream = json.dumps({"name": "BENCH", "subjects": ["bench"], "storage": "file", "retention": "limits"})
+        with socket.create_connection(("127.0.0.1", self.port), 10) as connection, connection.makefile("rb") as lines:
+            lines.readline()  # INFO
+            connection.sendall(f'CONNECT {{"verbose":false}}\r\nSUB _INBOX.made 1\r\nPUB $JS.API.STREAM.CREATE.BENCH _INBOX.made '
+                               f'{len(stream)}\r\n{stream}\r\n'.encode())
+            lines.readline()  # MSG
+            answer = lines.readline()
+        if b'"did_create":true' not in answer:
+            sys.exit(f"nats: the stream was not made: {answer.decode(errors='replace')}")

@@ -1,0 +1,62 @@
+// trellis_queue_load: one measurement of the event log, of jobs, or of another server that does the same, for
+// script/bench log and jobs. Prints one line of JSON.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "queues/conversation.h"
+#include "queues/log_load.h"
+#include "queues/measured.h"
+#include "queues/socket_load.h"
+
+namespace trellis::bench {
+namespace {
+
+Result<std::string> run(const std::string& what, const Options& options) {
+  if (what == "log") return run_log(options);
+  const std::string payload = payload_of(options.size);
+  if (what == "redis-add") {
+    return run_socket(options, [&](size_t) { return redis_producer("bench", payload); });
+  }
+  return run_socket(options, [&](size_t number) { return nats_producer("bench", number, payload); });
+}
+
+int bench_main(int argc, char** argv) {
+  Options options;
+  CLI::App app{"One measurement of a log or of jobs; prints one line of JSON."};
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--folder", options.folder, "where what runs in this process keeps its files; empty or new");
+  app.add_option("--port", options.port, "of the server that is measured, on the loopback");
+  app.add_option("--cpu-of", options.server, "process of that server");
+  app.add_option("--producers", options.producers, "each with one request on its way")->check(CLI::Range(1, 10'000));
+  app.add_option("--size", options.size, "bytes of an event")->check(CLI::Range(1, 1 << 20));
+  app.add_option("--partitions", options.partitions, "of the topic")->check(CLI::Range(1, 1024));
+  app.add_option("--seconds", options.seconds)->check(CLI::Range(0.05, 600.0));
+  app.add_option("--warmup", options.warmup, "seconds before the measuring")->check(CLI::Range(0.0, 60.0));
+  app.add_subcommand("log", "the embedded event log");
+  app.add_subcommand("redis-add", "Redis: XADD to one stream");
+  app.add_subcommand("nats-publish", "NATS: publish into the stream of the subject \"bench\"");
+  CLI11_PARSE(app, argc, argv);
+
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  const Result<std::string> found = run(app.get_subcommands().front()->get_name(), options);
+  if (!found) {
+    fmt::print(stderr, "trellis_queue_load: {}\n", found.error().to_string());
+    return 1;
+  }
+  std::fputs(found->c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace trellis::bench
+
+int main(int argc, char** argv) { return trellis::bench::bench_main(argc, argv); }
