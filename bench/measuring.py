@@ -168,10 +168,12 @@ def footer(name, options, raw, remarks):
     return lines
 
 
-def publish(name, lines, data):
+def publish(name, options, lines, data):
     """Prints the table and puts it, with what was measured, into build/bench."""
     text = "\n".join(lines) + "\n"
     print(text)
+    if options.quick:
+        return
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.md").write_text(text)
     (OUT / f"{name}.json").write_text(json.dumps(data, indent=1))

@@ -77,5 +77,5 @@ def main(argv):
     lines, found = table(raw, OURS)
     versions = "; ".join(server.version() for server in others if server.available())
     lines += footer("log", options, raw, [f"To write 4 KiB behind a file and sync them took {span(probe)} (median of 200).", f"{versions}."])
-    publish("log", lines, {"found": found, "raw": raw})
+    publish("log", options, lines, {"found": found, "raw": raw})
     return 0

@@ -39,6 +39,7 @@ Result<std::string> run_log(const Options& options) {
   TRY(const std::unique_ptr<Cores> cores, Cores::start({.count = 1, .blocking_threads = 1}));
   queue::EventLogOptions log_options;
   log_options.folder = options.folder;
+  log_options.max_syncs = options.syncs;
   TRY(const std::unique_ptr<queue::EventLog> log, queue::EventLog::open(std::move(log_options), metrics));
   queue::TopicOptions topic;
   topic.name = "bench";

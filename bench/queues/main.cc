@@ -34,6 +34,7 @@ int bench_main(int argc, char** argv) {
   app.add_option("--cpu-of", options.server, "process of that server");
   app.add_option("--producers", options.producers, "each with one request on its way")->check(CLI::Range(1, 10'000));
   app.add_option("--size", options.size, "bytes of an event")->check(CLI::Range(1, 1 << 20));
+  app.add_option("--syncs", options.syncs, "files that the log syncs at once")->check(CLI::Range(1, 64));
   app.add_option("--partitions", options.partitions, "of the topic")->check(CLI::Range(1, 1024));
   app.add_option("--seconds", options.seconds)->check(CLI::Range(0.05, 600.0));
   app.add_option("--warmup", options.warmup, "seconds before the measuring")->check(CLI::Range(0.0, 60.0));

@@ -41,6 +41,7 @@ struct Options {
   size_t producers = 1;  // each with one request on its way
   size_t size = 100;     // bytes of an event or a payload
   size_t partitions = 1;
+  size_t syncs = 8;     // files of a batch that the log syncs at once
   size_t cores = 1;     // loops that make and do, of those in this process
   size_t ahead = 0;     // jobs that a worker claims beyond what it does at once
   size_t backlog = 0;   // jobs that wait before the measuring begins

@@ -1,6 +1,7 @@
 // The embedded event log: topics, each in partitions, each a row of segment files. Events of one key keep their order,
-// as a key always goes to the same partition. All appends of a log go through one thread, which gathers what waits,
-// writes each partition's file once, syncs it, and only then answers: acknowledged means on disk. Readers ask by offset
+// as a key always goes to the same partition. All appends of a log go through one thread, which gathers what waits, has
+// each partition's file written once and synced, several at a time, and only then answers: acknowledged means on disk.
+// Readers ask by offset
 // and are served from the blocking pool; they never wait for the writer, and a group that lags holds nobody. Consumer
 // groups keep, durably, the offset they want next in each partition; an event is thus delivered at least once. Usable
 // from every core. Owned by the app, which closes it after everybody who uses it and before the loops end.
@@ -53,6 +54,7 @@ struct EventLogOptions {
   size_t max_batch = 256;  // operations that share a sync
   size_t max_batch_bytes = size_t{1} << 20;
   Duration max_linger = std::chrono::milliseconds(2);  // for others, when the last batches had several
+  size_t max_syncs = 8;                                // files of a batch that are written and synced at once
   size_t max_queue = 100'000;                          // operations that wait; more are refused
   size_t max_queue_bytes = size_t{64} << 20;
   Duration keep_every = std::chrono::seconds(1);  // retention, compaction, ages for metrics

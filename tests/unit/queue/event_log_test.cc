@@ -107,6 +107,26 @@ TEST_F(EventLogTest, KeepsAKeyInItsPartition) {
   EXPECT_EQ(used.size(), 4u);
 }
 
+TEST_F(EventLogTest, SyncsMoreFilesThanAtOnce) {
+  open({.name = "clicks", .partitions = 20});
+  for (uint64_t round = 0; round < 50; ++round) {
+    std::vector<Event> events(20);
+    for (size_t i = 0; i < events.size(); ++i) events[i].value = std::to_string(i);
+    disk_.sync_fails = round == 30;
+    const auto at = log_->append_now("clicks", std::move(events));
+    if (round == 30) {
+      EXPECT_EQ(at.error().code(), Code::unavailable);
+      disk_.sync_fails = false;
+      continue;
+    }
+    ASSERT_TRUE(at) << at.error().to_string();
+    for (const EventPosition& position : *at) {
+      EXPECT_EQ(position.offset, round < 30 ? round : round - 1);
+      EXPECT_EQ(*log_->head("clicks", position.partition), position.offset + 1);
+    }
+  }
+}
+
 TEST_F(EventLogTest, RefusesWhatCannotBe) {
   open({.name = "clicks", .partitions = 2});
   EXPECT_EQ(log_->append_now("nothing", {Event{"", "x"}}).error().code(), Code::not_found);

@@ -1,0 +1,38 @@
+"""The benchmarks run to their end in their quick form. No figure is looked at: that would test the machine."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build/release"
+
+
+def bench(tmp_path, *args):
+    done = subprocess.run([sys.executable, ROOT / "bench/run.py", *args, "--quick", "--folder", tmp_path], capture_output=True,
+                          text=True, timeout=300, cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())  # scratch files are gone
+    return done.stdout
+
+
+def rows(text):
+    return [line for line in text.split("\n") if line.startswith("| ") and not line.startswith("|--")][1:]
+
+
+needs_queue_load = pytest.mark.skipif(not (BUILD / "bench/trellis_queue_load").exists(), reason="trellis_queue_load is not built")
+
+
+def test_lists_what_there_is():
+    done = subprocess.run([sys.executable, ROOT / "bench/run.py"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert {"links", "http", "log"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
+
+
+@needs_queue_load
+def test_log(tmp_path):
+    text = bench(tmp_path, "log", "--rows", "100 B, 16")
+    assert rows(text)[0].startswith("| 100 B, 16 producers | trellis |")
+    assert "Machine: " in text and "Quick: " in text
