@@ -1,7 +1,7 @@
 """The embedded event log beside Redis Streams and NATS JetStream: events that are on disk before they are acknowledged.
 
 Producers have one event on its way each. Redis runs with `appendfsync always`; NATS with `sync_interval: always` where it
-knows it, and is named "nats, not synced" where it does not: then it acknowledges before the disk has the event, which the
+knows it, and is named "nats (not synced)" where it does not: then it acknowledges before the disk has the event, which the
 others never do. All processes share the same cores. The log is in the process of its producers, so its CPU is that of
 both; the others have theirs in a process of their own, whose CPU stands beside the server's.
 """
@@ -20,7 +20,7 @@ OURS = "trellis"
 
 
 def rows_of(options):
-    rows = {f"{size} B, {n} producer{'s' if n > 1 else ''}": (size, n) for size in SIZES for n in PRODUCERS}
+    rows = {f"{size} B from {n}": (size, n) for size in SIZES for n in PRODUCERS}
     return {name: row for name, row in rows.items() if wanted(name, options.rows)}
 
 
@@ -39,7 +39,7 @@ def measure(options, folder, server, partitions, size, producers):
 
 
 def table(raw, ours):
-    lines = ["| events | system | events/s | CPU µs an event: server | with its producers | acknowledged p50 | p99 | its events/s to ours | its CPU to ours |",
+    lines = ["| events, producers | system | events/s | CPU µs an event: server | with its producers | acknowledged p50 | p99 | its events/s to ours | its CPU to ours |",
              "|---|---|---|---|---|---|---|---|---|"]
     found = {row: {name: medians(results) for name, results in by_system.items()} for row, by_system in raw.items()}
     for row, by_system in found.items():
@@ -57,13 +57,13 @@ def table(raw, ours):
 def main(argv):
     options = parse(parser("log", __doc__), argv)
     folder = Path(tempfile.mkdtemp(prefix="log-", dir=options.folder))
-    systems = {OURS: (None, 1), f"{OURS}, 4 partitions": (None, 4)}
+    systems = {OURS: (None, 1), f"{OURS} in 4 partitions": (None, 4)}
     others = [Redis(folder, options.cores), Nats(folder, options.cores)]
     for server in others:
         if not server.available():
             progress(f"{server.name}: {server.binary} is not there, left out")
             continue
-        systems[server.name if server.durable else f"{server.name}, not synced"] = (server, 1)
+        systems[server.name if server.durable else f"{server.name} (not synced)"] = (server, 1)
     systems = {name: system for name, system in systems.items() if wanted(name, options.only)}
     rows = rows_of(options)
     try:

@@ -33,6 +33,6 @@ def test_lists_what_there_is():
 
 @needs_queue_load
 def test_log(tmp_path):
-    text = bench(tmp_path, "log", "--rows", "100 B, 16")
-    assert rows(text)[0].startswith("| 100 B, 16 producers | trellis |")
+    text = bench(tmp_path, "log", "--rows", "100 B from 16")
+    assert rows(text)[0].startswith("| 100 B from 16 | trellis |")
     assert "Machine: " in text and "Quick: " in text
