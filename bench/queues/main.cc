@@ -8,6 +8,7 @@
 #include <string>
 
 #include "queues/conversation.h"
+#include "queues/jobs_load.h"
 #include "queues/log_load.h"
 #include "queues/measured.h"
 #include "queues/socket_load.h"
@@ -17,9 +18,17 @@ namespace {
 
 Result<std::string> run(const std::string& what, const Options& options) {
   if (what == "log") return run_log(options);
+  if (what == "jobs-enqueue") return run_jobs_enqueue(options);
+  if (what == "jobs-perform") return run_jobs_perform(options);
+  if (what == "jobs-begin") return run_jobs_begin(options);
   const std::string payload = payload_of(options.size);
   if (what == "redis-add") {
     return run_socket(options, [&](size_t) { return redis_producer("bench", payload); });
+  }
+  if (what == "redis-perform") {
+    return run_socket(options, [&](size_t number) {
+      return redis_consumer("bench", "workers", fmt::format("worker-{}", number), options.batch);
+    });
   }
   return run_socket(options, [&](size_t number) { return nats_producer("bench", number, payload); });
 }
@@ -36,10 +45,20 @@ int bench_main(int argc, char** argv) {
   app.add_option("--size", options.size, "bytes of an event")->check(CLI::Range(1, 1 << 20));
   app.add_option("--syncs", options.syncs, "files that the log syncs at once")->check(CLI::Range(1, 64));
   app.add_option("--partitions", options.partitions, "of the topic")->check(CLI::Range(1, 1024));
+  app.add_option("--batch", options.batch, "jobs that are enqueued, or asked for, together")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--workers", options.workers, "jobs that are done at once")->check(CLI::Range(1, 1000));
+  app.add_option("--ahead", options.ahead, "jobs that a worker claims beyond these")->check(CLI::Range(0, 999));
+  app.add_option("--backlog", options.backlog, "jobs that wait at the beginning; for jobs-perform")
+      ->check(CLI::Range(0, 10'000'000));
   app.add_option("--seconds", options.seconds)->check(CLI::Range(0.05, 600.0));
   app.add_option("--warmup", options.warmup, "seconds before the measuring")->check(CLI::Range(0.0, 60.0));
   app.add_subcommand("log", "the embedded event log");
+  app.add_subcommand("jobs-enqueue", "jobs in SQLite are enqueued");
+  app.add_subcommand("jobs-perform", "jobs of a backlog are done");
+  app.add_subcommand("jobs-begin", "jobs are enqueued and done; the latency is from the one to the begin of the other");
   app.add_subcommand("redis-add", "Redis: XADD to one stream");
+  app.add_subcommand("redis-perform", "Redis: entries are read by a group, acknowledged and removed");
   app.add_subcommand("nats-publish", "NATS: publish into the stream of the subject \"bench\"");
   CLI11_PARSE(app, argc, argv);
 

@@ -35,17 +35,17 @@ struct Tally {
 };
 
 struct Options {
-  std::string folder;    // for those in this process: empty or new
-  uint16_t port = 0;     // for the others: of a server on the loopback
-  int32_t server = 0;    // its process, for its CPU time; 0: this process is the server
+  std::string folder;    // for what runs in this process: empty or new
+  uint16_t port = 0;     // for other servers, on the loopback
+  int32_t server = 0;    // process of that server, for its CPU time; 0: this process is the server
   size_t producers = 1;  // each with one request on its way
   size_t size = 100;     // bytes of an event or a payload
   size_t partitions = 1;
   size_t syncs = 8;     // files of a batch that the log syncs at once
-  size_t cores = 1;     // loops that make and do, of those in this process
-  size_t ahead = 0;     // jobs that a worker claims beyond what it does at once
+  size_t batch = 1;     // jobs that are enqueued, or asked for, together
+  size_t workers = 16;  // jobs that are done at once
+  size_t ahead = 0;     // jobs that a worker claims beyond these
   size_t backlog = 0;   // jobs that wait before the measuring begins
-  double arrivals = 0;  // jobs a second in an open loop; 0: a closed one
   double seconds = 3;
   double warmup = 0.5;
 };

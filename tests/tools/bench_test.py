@@ -28,7 +28,7 @@ needs_queue_load = pytest.mark.skipif(not (BUILD / "bench/trellis_queue_load").e
 def test_lists_what_there_is():
     done = subprocess.run([sys.executable, ROOT / "bench/run.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert {"links", "http", "log"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
+    assert {"links", "http", "log", "jobs"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
 
 
 @needs_queue_load
@@ -36,3 +36,10 @@ def test_log(tmp_path):
     text = bench(tmp_path, "log", "--rows", "100 B from 16")
     assert rows(text)[0].startswith("| 100 B from 16 | trellis |")
     assert "Machine: " in text and "Quick: " in text
+
+
+@needs_queue_load
+def test_jobs(tmp_path):
+    text = bench(tmp_path, "jobs", "--rows", "from 16,do 16 at once,begin of 16")
+    assert [line.split(" | ")[0] for line in rows(text) if " | trellis | " in line] == [
+        "| enqueue from 16", "| do 16 at once", "| do 16 at once with 500 ahead", "| begin of 16"]
