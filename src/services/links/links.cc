@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "http/problem.h"
+#include "services/links/expiry.h"
 #include "services/links/link_json.h"
 #include "services/links/rows.h"
 #include "store/sqlite.h"
@@ -59,7 +60,9 @@ config::Fields<LinksConfig> LinksConfig::fields() {
           {"cache_for", "how long a link is kept in the cache; a change takes effect at once on this node",
            &LinksConfig::cache_for, config::range(1s, 24h)},
           {"cache_unknown_for", "how long it is remembered that a code is unknown", &LinksConfig::cache_unknown_for,
-           config::range(0s, 10min)}};
+           config::range(0s, 10min)},
+          {"remove_expired_after", "how long a link is kept once it has expired; then only its code is left",
+           &LinksConfig::remove_expired_after, config::range(0s, 24h * 36500)}};
 }
 
 void LinksConfig::check(config::Checker& at) const {
@@ -92,6 +95,10 @@ Task<Result<void>> LinksService::start(Env& env) {
   home_ = &env.loop;
   Result<void> opened = co_await book_->start(env.loop, env.clock);
   if (!opened) co_return fail(std::move(opened).error());
+  if (env.jobs) {
+    Result<void> expiring = co_await start_expiry(*env.jobs, *book_, env.clock, config_.remove_expired_after);
+    if (!expiring) co_return fail(std::move(expiring).error());
+  }
   ClickCounter::Options options;
   options.cores = env.cores;
   clicks_ = std::make_unique<ClickCounter>(store_, env.loop, env.metrics, options);

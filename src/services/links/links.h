@@ -35,6 +35,7 @@ struct LinksConfig {
   int status = 302;      // of links that do not say
   Duration cache_for = std::chrono::minutes(10);
   Duration cache_unknown_for = std::chrono::seconds(5);
+  Duration remove_expired_after = std::chrono::hours(24 * 30);
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;

@@ -17,6 +17,9 @@
 #include "base/metrics.h"
 #include "cache/memory_cache.h"
 #include "http/routes.h"
+#include "queue/jobs_sqlite.h"
+#include "queue/schedule_runner.h"
+#include "queue/service_jobs.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "services/links/links.h"
@@ -114,7 +117,10 @@ class ServiceTest : public testing::Test {
     LinksConfig config;
     config.base_url = "https://go.example.com/";
     service_ = std::make_unique<LinksService>(config, *store_, *cache_);
-    Env env{*loop_, cores, metrics_, system_clock()};
+    queue_ = *queue::SqliteJobQueue::open(*store_, metrics_);
+    schedules_ = std::make_unique<queue::ScheduleRunner>(*store_, *queue_);
+    jobs_ = std::make_unique<queue::ServiceJobs>(*queue_, *schedules_, "node");
+    Env env{*loop_, cores, metrics_, system_clock(), jobs_.get()};
     auto task = service_->start(env);
     const Result<void> started = fakes::run_task(*loop_, std::move(task));
     ASSERT_TRUE(started) << started.error().to_string();
@@ -123,17 +129,53 @@ class ServiceTest : public testing::Test {
   }
   void stop() {
     if (!service_) return;
+    (void)fakes::run_task(*loop_, jobs_->stop(kNever));
     auto task = service_->stop(kNever);
     const Result<void> stopped = fakes::run_task(*loop_, std::move(task));
     EXPECT_TRUE(stopped) << stopped.error().to_string();
     routes_.reset();
     service_.reset();
+    jobs_.reset();
+    schedules_.reset();
+    queue_.reset();
     cache_.reset();
   }
   void restart() {
     stop();
     store_.reset();
     start();
+  }
+
+  // The service's jobs are done from now on, as in a node that has started.
+  void begin_jobs() {
+    ASSERT_TRUE(fakes::run_task(*loop_, jobs_->put_schedules(kNever)));
+    jobs_->work({queue::WorkerPlan()}, std::chrono::seconds(10));
+  }
+  int64_t enqueue(const std::string& queue, const std::string& kind, std::string payload = {}) {
+    queue::NewJob job;
+    job.queue = queue;
+    job.kind = kind;
+    job.payload = std::move(payload);
+    std::vector<queue::NewJob> jobs;
+    jobs.push_back(std::move(job));
+    auto task = queue_->enqueue(std::move(jobs), kNever);
+    const auto enqueued = fakes::run_task(*loop_, std::move(task));
+    EXPECT_TRUE(enqueued) << enqueued.error().to_string();
+    return enqueued ? enqueued->front().id : 0;
+  }
+  // Turns the loop until no job of the queue waits or is at work; a retried one waits.
+  queue::QueueStats jobs_settled(const std::string& queue) {
+    queue::QueueStats found;
+    for (int turn = 0; turn < 10'000; ++turn) {
+      const auto all = fakes::run_task(*loop_, queue_->stats(kNever));
+      EXPECT_TRUE(all) << all.error().to_string();
+      for (const queue::QueueStats& one : *all) {
+        if (one.queue == queue) found = one;
+      }
+      if (found.ready + found.leased == 0) break;
+      loop_->run_once(std::chrono::milliseconds(10));
+    }
+    return found;
   }
 
   Answer request(std::string_view method, std::string_view target, std::string body = {}, Headers headers = {}) {
@@ -152,6 +194,9 @@ class ServiceTest : public testing::Test {
   std::string folder_;
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<cache::MemoryCache> cache_;
+  std::unique_ptr<queue::SqliteJobQueue> queue_;
+  std::unique_ptr<queue::ScheduleRunner> schedules_;
+  std::unique_ptr<queue::ServiceJobs> jobs_;
   std::unique_ptr<LinksService> service_;
   std::unique_ptr<http::Routes> routes_;
 };
