@@ -49,14 +49,22 @@ Routes::Path& Routes::path_of(std::string_view pattern) {
   size_t parameters = 0;
   for (size_t i = 0; i < count; ++i) {
     const std::string_view part = parts[i];
-    const bool parameter = part.size() > 2 && part.front() == '{' && part.back() == '}';
-    path.segments.push_back({std::string(parameter ? part.substr(1, part.size() - 2) : part), parameter});
+    const size_t end = part.starts_with('{') ? part.find('}') : std::string_view::npos;
+    const bool parameter = end != std::string_view::npos && end > 1;
+    if (parameter) {
+      path.segments.push_back({std::string(part.substr(1, end - 1)), std::string(part.substr(end + 1)), true});
+    } else {
+      path.segments.push_back({std::string(part), "", false});
+    }
     parameters += parameter ? 1 : 0;
   }
   TRELLIS_ASSERT(parameters <= PathParameters::kMax);
-  const auto less = [](const Path& a, const Path& b) {
+  // The fewest segments first; of as many, literal ones before those with an end, and these before the others.
+  const auto rank = [](const Segment& each) { return !each.parameter ? 0 : each.end.empty() ? 2 : 1; };
+  const auto less = [rank](const Path& a, const Path& b) {
+    if (a.segments.size() != b.segments.size()) return a.segments.size() < b.segments.size();
     return std::lexicographical_compare(a.segments.begin(), a.segments.end(), b.segments.begin(), b.segments.end(),
-                                        [](const Segment& x, const Segment& y) { return !x.parameter && y.parameter; });
+                                        [rank](const Segment& x, const Segment& y) { return rank(x) < rank(y); });
   };
   return *paths_.insert(std::upper_bound(paths_.begin(), paths_.end(), path, less), std::move(path));
 }
@@ -100,16 +108,18 @@ Task<Result<Response>> Routes::handle(Request& request, RequestContext& context)
   std::array<std::string_view, kMaxSegments> parts;
   const size_t count = split(request.path, parts);
   for (const Path& path : paths_) {
-    if (path.segments.size() != count) continue;
+    if (path.segments.size() < count) continue;
+    if (path.segments.size() > count) break;
     PathParameters parameters;
     size_t parameter = 0;
     bool matches = true;
     for (size_t i = 0; i < count && matches; ++i) {
-      if (path.segments[i].parameter) {
-        matches = !parts[i].empty();
-        parameters.values_[parameter++] = parts[i];
+      const Segment& segment = path.segments[i];
+      if (segment.parameter) {
+        matches = parts[i].size() > segment.end.size() && parts[i].ends_with(segment.end);
+        if (matches) parameters.values_[parameter++] = parts[i].substr(0, parts[i].size() - segment.end.size());
       } else {
-        matches = path.segments[i].text == parts[i];
+        matches = segment.text == parts[i];
       }
     }
     if (!matches) continue;

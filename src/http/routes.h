@@ -59,8 +59,8 @@ using RouteFunction = std::move_only_function<Task<Result<Response>>(Request&, R
 
 class Routes final : public Handler {
  public:
-  // A pattern is segments with '/' between them; a segment is literal or {name}. Literal ones win. GET routes answer
-  // HEAD as well.
+  // A pattern is segments with '/' between them; a segment is literal, {name}, or {name} with an end: "{code}.qr".
+  // Literal ones win, then those with an end. GET routes answer HEAD as well.
   void add(Method method, std::string_view pattern, RouteDoc doc, RouteFunction function);
   // Gets every method, documented as those named: for who decides about the method itself.
   void add_any(std::string_view pattern, std::initializer_list<Method> documented, RouteDoc doc,
@@ -79,6 +79,7 @@ class Routes final : public Handler {
  private:
   struct Segment {
     std::string text;  // literal, or the name
+    std::string end;   // what stands behind a parameter
     bool parameter = false;
   };
   struct Entry {
@@ -96,7 +97,7 @@ class Routes final : public Handler {
   Path& path_of(std::string_view pattern);
   static std::string allow_of(const Path& path);
 
-  std::vector<Path> paths_;  // literal before parameter
+  std::vector<Path> paths_;  // in the order in which they are tried
   std::vector<std::pair<std::string, std::string>> schemas_;
 };
 

@@ -1,5 +1,7 @@
 // The routes of the links service with their words, from which /v1/openapi.json is made.
 #include "services/links/links.h"
+#include "services/links/preview.h"
+#include "services/links/qr.h"
 
 namespace trellis::services::links {
 
@@ -63,6 +65,16 @@ constexpr const char* kLinkPatch =
 constexpr const char* kLinkPage = R"json({"type":"object","required":["items","next"],"properties":{
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Link"}},
 "next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
+
+constexpr const char* kPreview = R"json({"type":"object","required":["code","short_url","protected","url","title",
+"created_at","expires_at"],"properties":{
+"code":{"type":"string"},
+"short_url":{"type":"string","format":"uri"},
+"protected":{"type":"boolean","description":"By a password: url is null."},
+"url":{"type":["string","null"],"description":"Where it leads, as in Location."},
+"title":{"type":"string"},
+"created_at":{"type":"string","format":"date-time"},
+"expires_at":{"type":["string","null"],"format":"date-time"}}})json";
 
 constexpr const char* kProblem = R"json({"type":"object","description":"RFC 9457.",
 "required":["type","title","status","code","temporary"],"properties":{
@@ -174,6 +186,34 @@ RouteDoc redirect_doc() {
   return doc;
 }
 
+RouteDoc preview_doc() {
+  RouteDoc doc;
+  doc.id = "preview_link";
+  doc.summary = "See where a link leads";
+  doc.description = "A page, or JSON for a client that prefers it. No visit: nothing is counted.";
+  doc.parameters = {code_parameter()};
+  doc.answers = {answer(200, "Where it leads.", "Preview"), trouble(404, "No such link, or not yet."),
+                 trouble(410, "The link was deleted, has expired or has had all its visits.")};
+  return doc;
+}
+
+RouteDoc qr_doc() {
+  RouteDoc doc;
+  doc.id = "link_qr_code";
+  doc.summary = "The QR code of a link";
+  doc.description = "Of its short URL with the mark ?qr, by which a scan is told apart from a click.";
+  doc.parameters = {
+      code_parameter(),
+      {"format", "query", "What is drawn.", R"({"type":"string","enum":["svg","png"],"default":"svg"})"},
+      {"size", "query", "Pixels of a side.", R"({"type":"integer","minimum":32,"maximum":2048,"default":300})"},
+      {"margin", "query", "Modules left white at each side.",
+       R"({"type":"integer","minimum":0,"maximum":32,"default":4})"},
+      {"ecc", "query", "Error correction.", R"({"type":"string","enum":["L","M","Q","H"],"default":"M"})"}};
+  doc.answers = {answer(200, "image/svg+xml or image/png, with ETag."), trouble(400, "A parameter is not valid."),
+                 trouble(404, "No such link, or not yet."), trouble(410, "The link was deleted.")};
+  return doc;
+}
+
 RouteDoc openapi_doc() {
   RouteDoc doc;
   doc.id = "openapi";
@@ -190,6 +230,7 @@ void LinksService::mount(Routes& routes) {
   routes.schema("NewLink", kNewLink);
   routes.schema("LinkPatch", kLinkPatch);
   routes.schema("LinkPage", kLinkPage);
+  routes.schema("Preview", kPreview);
   routes.schema("Problem", kProblem);
   routes.add(Method::get, "/v1/links", list_doc(),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
@@ -209,6 +250,14 @@ void LinksService::mount(Routes& routes) {
              });
   routes.add(Method::get, "/v1/openapi.json", openapi_doc(),
              [this](Request& request, RequestContext& context, PathParameters) { return openapi(request, context); });
+  routes.add(Method::get, "/{code}+", preview_doc(),
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return answer_preview(*book_, request, context, std::string(path[0]));
+             });
+  routes.add(Method::get, "/{code}.qr", qr_doc(),
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return answer_qr(*book_, request, context, std::string(path[0]));
+             });
   routes.add_any("/{code}", {Method::get, Method::head}, redirect_doc(),
                  [this](Request& request, RequestContext& context, PathParameters path) {
                    return redirect(request, context, path[0]);

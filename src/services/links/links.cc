@@ -9,6 +9,7 @@
 #include "http/problem.h"
 #include "services/links/expiry.h"
 #include "services/links/link_json.h"
+#include "services/links/qr.h"
 #include "services/links/rows.h"
 #include "store/sqlite.h"
 
@@ -213,8 +214,10 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   }
   if (!head) clicks_->record(context.loop.index(), {found.id, now, 0});
   Response response(context.arena, found.status);
-  if (found.forward_query && !request.query.empty()) {
-    found.location = with_query(found.location, request.query, context.arena);
+  std::string_view query = request.query;
+  (void)take_qr_mark(query);
+  if (found.forward_query && !query.empty()) {
+    found.location = with_query(found.location, query, context.arena);
   }
   response.fields.add(FieldId::location, found.location);
   // A visit that a browser answers itself would not be counted against the maximum.

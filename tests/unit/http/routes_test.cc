@@ -60,6 +60,20 @@ TEST_F(RoutesTest, LiteralSegmentsWinWhateverTheOrder) {
   EXPECT_EQ(get("/a/b"), Got(200, "ab::"));
 }
 
+TEST_F(RoutesTest, AParameterMayHaveAnEnd) {
+  add(Method::get, "/{x}", "any");
+  add(Method::get, "/{x}.qr", "qr");
+  add(Method::get, "/{x}+", "preview");
+  add(Method::get, "/a.qr", "literal");
+  EXPECT_EQ(get("/b"), Got(200, "any:b:"));
+  EXPECT_EQ(get("/b.qr"), Got(200, "qr:b:"));
+  EXPECT_EQ(get("/b+"), Got(200, "preview:b:"));
+  EXPECT_EQ(get("/a.qr"), Got(200, "literal::"));
+  // Nothing before the end is no parameter.
+  EXPECT_EQ(get("/.qr"), Got(200, "any:.qr:"));
+  EXPECT_EQ(get("/+"), Got(200, "any:+:"));
+}
+
 TEST_F(RoutesTest, AnswersWhatItDoesNotKnow) {
   add(Method::get, "/a/{x}", "a");
   EXPECT_EQ(get("/a/").first, 404);
