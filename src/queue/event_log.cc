@@ -532,7 +532,7 @@ void EventLog::Impl::run_batch(std::vector<OperationRef>& batch) {
   answer(batch);
 }
 
-// A sync waits for the disk, and a file system's journal takes those of several files in one go: one after the other
+// A sync waits for the disk, which takes several at once, as does a file system with a journal: one after the other
 // they would cost a batch over four partitions four times as long.
 void EventLog::Impl::commit(const std::vector<Participant*>& parts) {
   std::atomic<size_t> next{0};
