@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import servers  # noqa: E402
 from measuring import calmly, commit, lower_quartile, machine, progress, span  # noqa: E402
 
-SUITES = {"links": "suite_links", "http": "suite_http", "log": "suite_log", "jobs": "suite_jobs"}
+SUITES = {"links": "suite_links", "http": "suite_http", "log": "suite_log", "jobs": "suite_jobs", "cache": "suite_cache"}
 LOAD = servers.BUILD / "bench/trellis_load"
 
 

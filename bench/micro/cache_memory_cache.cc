@@ -65,7 +65,11 @@ void hit(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
   state.SetLabel(std::string(to_string(kEvictionPolicies[state.range(0)])));
 }
-BENCHMARK(hit)->ArgNames({"policy", "zipf"})->ArgsProduct({{0, 1, 2, 3}, {0, 1}})->ThreadRange(1, 2)->UseRealTime();
+BENCHMARK(hit)
+    ->ArgNames({"policy", "zipf"})
+    ->ArgsProduct({{0, 1, 2, 3, 4, 5}, {0, 1}})
+    ->ThreadRange(1, 2)
+    ->UseRealTime();
 
 // A miss of a full cache: the object is put and another leaves.
 void put(benchmark::State& state) {

@@ -1,5 +1,5 @@
-// trellis_queue_load: one measurement of the event log, of jobs, or of another server that does the same, for
-// script/bench log and jobs. Prints one line of JSON.
+// trellis_queue_load: one measurement of the event log, of jobs, or of another server that does the same (and of Redis
+// as a cache), for script/bench log, jobs and cache. Prints one line of JSON.
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -30,6 +30,9 @@ Result<std::string> run(const std::string& what, const Options& options) {
       return redis_consumer("bench", "workers", fmt::format("worker-{}", number), options.batch);
     });
   }
+  if (what == "redis-get") {
+    return run_socket(options, [&](size_t number) { return redis_reader(options.keys, number + 1); });
+  }
   return run_socket(options, [&](size_t number) { return nats_producer("bench", number, payload); });
 }
 
@@ -51,6 +54,7 @@ int bench_main(int argc, char** argv) {
   app.add_option("--ahead", options.ahead, "jobs that a worker claims beyond these")->check(CLI::Range(0, 999));
   app.add_option("--backlog", options.backlog, "jobs that wait at the beginning; for jobs-perform")
       ->check(CLI::Range(0, 10'000'000));
+  app.add_option("--keys", options.keys, "that there are; for redis-get")->check(CLI::Range(1, 100'000'000));
   app.add_option("--seconds", options.seconds)->check(CLI::Range(0.05, 600.0));
   app.add_option("--warmup", options.warmup, "seconds before the measuring")->check(CLI::Range(0.0, 60.0));
   app.add_subcommand("log", "the embedded event log");
@@ -59,6 +63,7 @@ int bench_main(int argc, char** argv) {
   app.add_subcommand("jobs-begin", "jobs are enqueued and done; the latency is from the one to the begin of the other");
   app.add_subcommand("redis-add", "Redis: XADD to one stream");
   app.add_subcommand("redis-perform", "Redis: entries are read by a group, acknowledged and removed");
+  app.add_subcommand("redis-get", "Redis: GET of random ones of the keys key0 ...");
   app.add_subcommand("nats-publish", "NATS: publish into the stream of the subject \"bench\"");
   CLI11_PARSE(app, argc, argv);
 

@@ -46,6 +46,7 @@ struct Options {
   size_t workers = 16;  // jobs that are done at once
   size_t ahead = 0;     // jobs that a worker claims beyond these
   size_t backlog = 0;   // jobs that wait before the measuring begins
+  size_t keys = 1;      // that a cache has
   double seconds = 3;
   double warmup = 0.5;
 };

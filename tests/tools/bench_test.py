@@ -28,7 +28,7 @@ needs_queue_load = pytest.mark.skipif(not (BUILD / "bench/trellis_queue_load").e
 def test_lists_what_there_is():
     done = subprocess.run([sys.executable, ROOT / "bench/run.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert {"links", "http", "log", "jobs"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
+    assert {"links", "http", "log", "jobs", "cache"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
 
 
 @needs_queue_load
@@ -43,3 +43,23 @@ def test_jobs(tmp_path):
     text = bench(tmp_path, "jobs", "--rows", "from 16,do 16 at once,begin of 16")
     assert [line.split(" | ")[0] for line in rows(text) if " | trellis | " in line] == [
         "| enqueue from 16", "| do 16 at once", "| do 16 at once with 500 ahead", "| begin of 16"]
+
+
+@needs_queue_load
+def test_cache_beside_redis(tmp_path):
+    text = bench(tmp_path, "cache", "--rows", "redis")
+    if Path("/usr/bin/redis-server").exists():
+        assert [line.split(" | ")[0] for line in rows(text)] == ["| GET over 1 connection", "| GET over 64 connections"]
+
+
+@pytest.mark.skipif(not (BUILD / "bench/trellis_hit_ratios").exists(), reason="trellis_hit_ratios is not built")
+def test_hit_ratios_count_objects_and_bytes():
+    def ratios(*args, text):
+        done = subprocess.run([BUILD / "bench/trellis_hit_ratios", *args], input=text, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return [line.split() for line in done.stdout.split("\n") if line]
+
+    # 1 2 1 3 1: with room for two, lru hits 1 twice; fifo lost it when 3 came.
+    assert ratios("lru:2", "fifo:2", text="1\n2\n1\n3\n1\n") == [["lru", "2", "0.4000", "0.4000"], ["fifo", "2", "0.2000", "0.2000"]]
+    assert ratios("--bytes", "lru:100", text="1 60\n2 300\n1 60\n") == [["lru", "100", "0.3333", "0.1429"]]
+    assert subprocess.run([BUILD / "bench/trellis_hit_ratios", "best:2"], capture_output=True).returncode == 2
