@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import servers  # noqa: E402
 from measuring import calmly, commit, lower_quartile, machine, progress, span  # noqa: E402
 
-SUITES = {"links": "suite_links", "http": "suite_http", "log": "suite_log", "jobs": "suite_jobs", "cache": "suite_cache"}
+SUITES = {"links": "suite_links", "http": "suite_http", "log": "suite_log", "jobs": "suite_jobs", "cache": "suite_cache",
+          "links-store": "suite_links_store"}
 LOAD = servers.BUILD / "bench/trellis_load"
 
 
@@ -172,7 +173,7 @@ def main():
     if options.name is None:
         print("Benchmarks:")
         for name, module in SUITES.items():
-            print(f"  {name:8} {importlib.import_module(module).SUMMARY}")
+            print(f"  {name:12} {importlib.import_module(module).SUMMARY}")
         return 0
 
     suite = importlib.import_module(SUITES[options.name])

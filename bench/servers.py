@@ -78,7 +78,7 @@ class Server:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.01)
         self.stop()
         sys.exit(f"{self.name} did not start:\n{log.read_text(errors='replace')[-4000:]}")
 

@@ -31,6 +31,7 @@ the latencies of everything it held up.
   --method M          GET by default
   --header 'N: V'     one more header; may be repeated
   --body-size N       a body of N bytes
+  --body TEXT         this body
   --cpu-of PID[,PID]  CPU time and memory of these processes and their children
   --json              the report as JSON
   --help
@@ -141,7 +142,10 @@ Result<Options> parse_options(int argc, char** argv) {
     } else if (name == "--zipf") {
       TRY(options.zipf, number<double>(name, value, 0, 10));
     } else if (name == "--body-size") {
-      TRY(options.body_size, number<size_t>(name, value, 0, size_t{1} << 30));
+      TRY(const size_t size, number<size_t>(name, value, 0, size_t{1} << 30));
+      options.body.assign(size, 'x');
+    } else if (name == "--body") {
+      options.body = value;
     } else if (name == "--paths") {
       paths = value;
     } else if (name == "--method") {

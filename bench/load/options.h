@@ -19,7 +19,7 @@ struct Options {
   std::vector<std::string> paths;  // at least one
   std::string method = "GET";
   std::vector<std::string> headers;  // "Name: value"
-  size_t body_size = 0;
+  std::string body;
 
   unsigned connections = 64;
   unsigned threads = 1;

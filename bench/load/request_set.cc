@@ -14,11 +14,11 @@ RequestSet::RequestSet(const Options& options) {
   std::string tail = fmt::format(" HTTP/1.1\r\nHost: {}:{}\r\n", options.host, options.port);
   for (const std::string& header : options.headers) tail += header + "\r\n";
   if (options.reconnect) tail += "Connection: close\r\n";
-  if (options.body_size > 0 || options.method == "POST" || options.method == "PUT" || options.method == "PATCH") {
-    tail += fmt::format("Content-Length: {}\r\n", options.body_size);
+  if (!options.body.empty() || options.method == "POST" || options.method == "PUT" || options.method == "PATCH") {
+    tail += fmt::format("Content-Length: {}\r\n", options.body.size());
   }
   tail += "\r\n";
-  tail.append(options.body_size, 'x');
+  tail += options.body;
   ends_.reserve(options.paths.size() + 1);
   for (const std::string& path : options.paths) {
     bytes_ += options.method;

@@ -28,7 +28,7 @@ needs_queue_load = pytest.mark.skipif(not (BUILD / "bench/trellis_queue_load").e
 def test_lists_what_there_is():
     done = subprocess.run([sys.executable, ROOT / "bench/run.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert {"links", "http", "log", "jobs", "cache"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
+    assert {"links", "http", "log", "jobs", "cache", "links-store"} <= {line.split()[0] for line in done.stdout.split("\n")[1:] if line}
 
 
 @needs_queue_load
@@ -63,3 +63,11 @@ def test_hit_ratios_count_objects_and_bytes():
     assert ratios("lru:2", "fifo:2", text="1\n2\n1\n3\n1\n") == [["lru", "2", "0.4000", "0.4000"], ["fifo", "2", "0.2000", "0.2000"]]
     assert ratios("--bytes", "lru:100", text="1 60\n2 300\n1 60\n") == [["lru", "100", "0.3333", "0.1429"]]
     assert subprocess.run([BUILD / "bench/trellis_hit_ratios", "best:2"], capture_output=True).returncode == 2
+
+
+@pytest.mark.skipif(not (BUILD / "trellis").exists() or not (BUILD / "bench/trellis_load").exists(), reason="not built")
+def test_links_store(tmp_path):
+    text = bench(tmp_path, "links-store", "--links", "2000")
+    assert [line.split(" | ")[0] for line in text.split("\n") if line.startswith("| ") and " s | " in line] == [
+        "| after an orderly stop", "| after a kill while links were created"]
+    assert "| beside 2,000 | " in text

@@ -147,6 +147,13 @@ def test_takes_paths_in_turn_with_method_headers_and_body(serve, tmp_path):
     assert b"X-Test: yes" in server.requests[0] and b"Content-Length: 0" in server.requests[0]
 
 
+def test_sends_the_body_it_is_given(serve):
+    server = serve(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+    load(server.port, "--method", "POST", "--body", "hello", "--connections", "1")
+    assert b"Content-Length: 5" in server.requests[0]
+    assert server.requests[1].startswith(b"helloPOST / ")  # the head behind the body of the first
+
+
 def test_skew_prefers_the_first_path(serve, tmp_path):
     server = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     paths = tmp_path / "paths"
