@@ -20,7 +20,7 @@ constexpr std::string_view kVersion = "1.0.0";
 
 constexpr const char* kLink = R"json({"type":"object","description":"A short link.",
 "required":["id","code","short_url","url","title","status","created_at","updated_at","not_before","expires_at",
-"max_visits","visits_left","forward_query","tags","clicks","etag"],
+"max_visits","visits_left","forward_query","tags","rules","clicks","etag"],
 "properties":{
 "id":{"type":"integer","description":"Its number; later links have higher ones."},
 "code":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"},
@@ -36,6 +36,7 @@ constexpr const char* kLink = R"json({"type":"object","description":"A short lin
 "visits_left":{"type":["integer","null"],"description":"Of max_visits."},
 "forward_query":{"type":"boolean","description":"The visitor's query is added to the URL's."},
 "tags":{"type":"array","items":{"type":"string"}},
+"rules":{"type":"array","description":"The first whose conditions hold gives the target.","items":{"type":"object"}},
 "clicks":{"type":"integer","minimum":0,"description":"Those counted so far; usually less than half a second behind."},
 "etag":{"type":"string","description":"The version, for If-Match. Clicks do not change it."}}})json";
 
@@ -48,6 +49,7 @@ constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"add
 "max_visits":{"type":["integer","null"],"minimum":1,"maximum":1000000000},
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
+"rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
 "expires_at":{"type":["string","null"],"format":"date-time"}}})json";
 
 constexpr const char* kLinkPatch =
@@ -60,6 +62,7 @@ constexpr const char* kLinkPatch =
 "max_visits":{"type":["integer","null"],"minimum":1,"maximum":1000000000},
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
+"rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
 "expires_at":{"type":["string","null"],"format":"date-time","description":"null: never."}}})json";
 
 constexpr const char* kLinkPage = R"json({"type":"object","required":["items","next"],"properties":{

@@ -72,7 +72,7 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   const size_t bytes = 512 + link.url.size() + link.title.size() + (key.key.empty() ? 0 : answer.body.size());
 
   // Somebody may have asked for the code before it was a link.
-  auto remember = [targets = targets_, code = link.code, target = target_of(link),
+  auto remember = [targets = targets_, code = link.code, target = target_of(link, own_),
                    stamp = targets_->stamp(link.code)](const Result<Created>& done) mutable {
     if (done && done->kind == Created::Kind::created)
       targets->put(code, std::move(target), Loop::current().now(), stamp);

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "config/problems.h"
+#include "services/links/rules.h"
 
 namespace trellis::services::links {
 
@@ -124,6 +125,16 @@ std::expected<std::vector<std::string>, Fault> read_tags(const Json& value) {
   return tags;
 }
 
+// In the form in which rules are kept; an empty list is none.
+std::expected<std::string, Fault> read_rules(const Json& value, const UrlHost& own) {
+  if (value.is_null()) return std::string();
+  const auto rules = Rules::read(value.dump(-1, ' ', false, Json::error_handler_t::replace), own);
+  if (!rules) return fault("rules" + rules.error().front().path, rules.error().front().detail);
+  std::string text;
+  if (!rules->empty()) rules->append_json(text);
+  return text;
+}
+
 // Takes the member, if it is there, into `out`; false: `fault_of` says what is wrong with it.
 template <class T, class Read>
 bool take(const Json& json, const char* member, std::optional<T>& out, std::optional<Fault>& fault_of, Read read) {
@@ -152,6 +163,7 @@ std::expected<LinkPatch, Fault> read_settings(const Json& json, const UrlHost& o
     return value.get<bool>();
   });
   take(json, "tags", out.tags, wrong, read_tags);
+  take(json, "rules", out.rules, wrong, [&](const Json& value) { return read_rules(value, own); });
   if (wrong) return std::unexpected(*std::move(wrong));
   if (out.not_before && *out.not_before && out.expires_at && *out.expires_at && **out.not_before >= **out.expires_at)
     return fault("not_before", "The link would end before it begins.");
@@ -189,11 +201,12 @@ void LinkPatch::apply_to(Link& link) const {
   if (max_visits) link.max_visits = *max_visits;
   if (forward_query) link.forward_query = *forward_query;
   if (tags) link.tags = *tags;
+  if (rules) link.rules = *rules;
 }
 
 std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 9> kMembers = {
-      "url", "alias", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags"};
+  static constexpr std::array<std::string_view, 10> kMembers = {
+      "url", "alias", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags", "rules"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   if (!json->contains("url")) return fault("url", "The URL is missing.");
@@ -211,8 +224,8 @@ std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost
 }
 
 std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 8> kMembers = {
-      "url", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags"};
+  static constexpr std::array<std::string_view, 9> kMembers = {
+      "url", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags", "rules"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   return read_settings(*json, own, now);
@@ -251,7 +264,7 @@ void append_link(std::string& out, const Link& link, std::string_view base) {
          link.max_visits ? std::optional(std::max<int64_t>(0, *link.max_visits - link.visits)) : std::nullopt);
   json.member("forward_query", link.forward_query).key("tags").begin_array();
   for (const std::string& tag : link.tags) json.value(tag);
-  json.end_array();
+  json.end_array().key("rules").raw(link.rules.empty() ? "[]" : std::string_view(link.rules));
   json.member("clicks", link.clicks).member("etag", etag_of(link)).end_object();
 }
 

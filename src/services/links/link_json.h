@@ -37,9 +37,10 @@ struct LinkPatch {
   std::optional<std::optional<int64_t>> max_visits;
   std::optional<bool> forward_query;
   std::optional<std::vector<std::string>> tags;
+  std::optional<std::string> rules;  // as JSON that Rules::read takes; "": none
 
   bool empty() const noexcept {
-    return !url && !title && !status && !not_before && !expires_at && !max_visits && !forward_query && !tags;
+    return !url && !title && !status && !not_before && !expires_at && !max_visits && !forward_query && !tags && !rules;
   }
   void apply_to(Link& link) const;
 };

@@ -11,6 +11,7 @@
 #include "services/links/link_json.h"
 #include "services/links/qr.h"
 #include "services/links/rows.h"
+#include "services/links/rules.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -83,8 +84,10 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
     : config_(std::move(config)),
       store_(store),
       targets_(std::make_shared<cache::CacheSpace<Target>>(
-          cache, cache::CacheSpace<Target>::Options{
-                     .name = "links", .ttl = config_.cache_for, .negative_ttl = config_.cache_unknown_for})) {
+          cache, cache::CacheSpace<Target>::Options{.name = "links",
+                                                    .ttl = config_.cache_for,
+                                                    .negative_ttl = config_.cache_unknown_for,
+                                                    .bytes_of = memory_of})) {
   config_.base_url = without_slash(std::move(config_.base_url));
   book_ = std::make_unique<LinkBook>(LinkBook::Options{.base_url = config_.base_url, .status = config_.status}, store_,
                                      targets_);
@@ -94,6 +97,12 @@ LinksService::~LinksService() = default;
 
 Task<Result<void>> LinksService::start(Env& env) {
   home_ = &env.loop;
+  if (!config_.countries.empty()) {
+    auto opening = blocking([path = config_.countries] { return CountryDatabase::open(path); });
+    Result<CountryDatabase> countries = co_await opening;
+    if (!countries) co_return fail(Error(countries.error().code(), "countries").because(std::move(countries).error()));
+    countries_ = std::make_unique<const CountryDatabase>(*std::move(countries));
+  }
   Result<void> opened = co_await book_->start(env.loop, env.clock);
   if (!opened) co_return fail(std::move(opened).error());
   if (env.jobs) {
@@ -144,6 +153,7 @@ struct LinksService::Found {
   Target::Ending ending = Target::Ending::none;
   bool forward_query = false;
   bool limited = false;
+  std::shared_ptr<const Rules> rules;
   std::string_view location;  // in the arena
 
   void copy(const Target& target, Arena& arena) {
@@ -154,16 +164,36 @@ struct LinksService::Found {
     ending = target.ending;
     forward_query = target.forward_query;
     limited = target.limited;
+    rules = target.rules;
     location = arena.copy(target.location.view());
   }
 };
+
+// The location that the first rule gives that holds for this visit, or the link's own.
+std::string_view LinksService::by_rules(const Found& found, const Request& request, RequestContext& context,
+                                        int64_t now) const {
+  Visit visit;
+  visit.agent = read_user_agent(request.fields.value(FieldId::user_agent));
+  visit.accept_language = request.fields.value(FieldId::accept_language);
+  visit.address = context.client_address;
+  visit.query = request.query;
+  visit.now = now;
+  visit.link = static_cast<uint64_t>(found.id);
+  Place place;
+  if (countries_ && found.rules->need_country()) {
+    if (const Result<Place> known = countries_->find(context.client_address)) place = *known;
+  }
+  visit.country = place.country_code();
+  const std::optional<Rules::Match> match = found.rules->find(visit);
+  return match ? context.arena.copy(location_of(match->url)) : found.location;
+}
 
 Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadline deadline) {
   auto reading = book_->find(std::move(code), deadline);
   Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return fail(std::move(link).error());
   if (!*link) co_return std::optional<Target>();
-  co_return std::optional<Target>(target_of(**link));
+  co_return std::optional<Target>(target_of(**link, book_->own_host()));
 }
 
 Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& context, std::string_view code) {
@@ -212,6 +242,7 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
       co_return gone(context, "This link has had all its visits.");
     }
   }
+  if (found.rules) found.location = by_rules(found, request, context, now);
   if (!head) clicks_->record(context.loop.index(), {found.id, now, 0});
   Response response(context.arena, found.status);
   std::string_view query = request.query;

@@ -18,6 +18,7 @@
 #include "runtime/sync.h"
 #include "runtime/task.h"
 #include "services/links/clicks.h"
+#include "services/links/country.h"
 #include "services/links/link_book.h"
 #include "services/links/target.h"
 #include "services/service.h"
@@ -36,6 +37,7 @@ struct LinksConfig {
   Duration cache_for = std::chrono::minutes(10);
   Duration cache_unknown_for = std::chrono::seconds(5);
   Duration remove_expired_after = std::chrono::hours(24 * 30);
+  std::string countries;  // a file; "": none
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
@@ -65,6 +67,8 @@ class LinksService final : public Service {
 
   // The redirect, in links.cc.
   Task<Result<http::Response>> redirect(http::Request& request, http::RequestContext& context, std::string_view code);
+  std::string_view by_rules(const Found& found, const http::Request& request, http::RequestContext& context,
+                            int64_t now) const;
   Task<Result<std::optional<Target>>> load(std::string code, Deadline deadline);
   Task<> forget_old_keys();
 
@@ -72,6 +76,7 @@ class LinksService final : public Service {
   store::SqliteStore& store_;
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   std::unique_ptr<LinkBook> book_;
+  std::unique_ptr<const CountryDatabase> countries_;  // null: none
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

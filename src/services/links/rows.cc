@@ -15,7 +15,7 @@ using store::Query;
 using store::SqliteConnection;
 
 // Clicks lie apart from the links: a batch of counts then writes a few dense pages and not one for each link.
-constexpr std::array<store::Migration, 2> kMigrations = {{{1, "links", R"sql(
+constexpr std::array<store::Migration, 3> kMigrations = {{{1, "links", R"sql(
 CREATE TABLE links(
   id INTEGER PRIMARY KEY,
   code TEXT NOT NULL UNIQUE,
@@ -75,13 +75,15 @@ CREATE TABLE link_tags(
   link INTEGER NOT NULL,
   PRIMARY KEY(tag, link)
 ) STRICT, WITHOUT ROWID;
+)sql"},
+                                                          {3, "rules", R"sql(
+ALTER TABLE links ADD COLUMN rules TEXT NOT NULL DEFAULT '';
 )sql"}}};
 
 constexpr std::string_view kColumns =
     "id, code, url, title, status, created_at, updated_at, expires_at, deleted_at IS NOT NULL, version, "
     "coalesce((SELECT clicks FROM link_totals WHERE link = links.id), 0), not_before, max_visits, visits, "
-    "forward_query, "
-    "tags";
+    "forward_query, tags, rules";
 
 Link link_of(const Query& row) {
   Link link;
@@ -105,6 +107,7 @@ Link link_of(const Query& row) {
     link.tags.emplace_back(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
+  link.rules = row.text(16);
   return link;
 }
 
@@ -233,10 +236,10 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
   }
   TRY_VOID(db.execute(
       "INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version, "
-      "not_before, max_visits, forward_query, tags) "
-      "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT(code) DO NOTHING",
+      "not_before, max_visits, forward_query, tags, rules) "
+      "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT(code) DO NOTHING",
       link.id, link.code, link.url, link.title, link.status, link.created_at, link.updated_at, link.expires_at,
-      link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags)));
+      link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules));
   if (db.changes() != 1) return false;
   TRY_VOID(add_tags(db, link));
   return true;
@@ -246,18 +249,19 @@ Result<void> update_link(SqliteConnection& db, const Link& link) {
   TRY_VOID(drop_tags(db, link.id));
   TRY_VOID(
       db.execute("UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7, "
-                 "not_before = ?8, max_visits = ?9, forward_query = ?10, tags = ?11 WHERE id = ?1",
+                 "not_before = ?8, max_visits = ?9, forward_query = ?10, tags = ?11, rules = ?12 WHERE id = ?1",
                  link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version,
-                 link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags)));
+                 link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules));
   return add_tags(db, link);
 }
 
 Result<void> bury_link(SqliteConnection& db, int64_t id, int64_t now) {
   TRY_VOID(drop_tags(db, id));
-  TRY_VOID(db.execute(
-      "UPDATE links SET url = '', title = '', tags = '', not_before = NULL, expires_at = NULL, max_visits = NULL, "
-      "updated_at = ?2, deleted_at = ?2 WHERE id = ?1",
-      id, now));
+  TRY_VOID(
+      db.execute("UPDATE links SET url = '', title = '', tags = '', rules = '', not_before = NULL, expires_at = NULL, "
+                 "max_visits = NULL, "
+                 "updated_at = ?2, deleted_at = ?2 WHERE id = ?1",
+                 id, now));
   TRY_VOID(db.execute("DELETE FROM link_totals WHERE link = ?1", id));
   return db.execute("DELETE FROM link_clicks WHERE link = ?1", id);
 }

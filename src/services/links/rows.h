@@ -37,6 +37,7 @@ struct Link {
   int64_t visits = 0;  // exact; counted only while there is a maximum
   bool forward_query = false;
   std::vector<std::string> tags;
+  std::string rules;     // as JSON (rules.h); "": none
   bool deleted = false;  // a tombstone: only id and code are left
   int64_t version = 1;
   int64_t clicks = 0;

@@ -127,6 +127,7 @@ class Rules {
 
   size_t size() const noexcept { return rules_.size(); }
   bool empty() const noexcept { return rules_.empty(); }
+  size_t memory() const noexcept { return sizeof(Rules) + memory_; }  // about
   // Whether finding needs Visit::country, so that no database is asked in vain.
   bool need_country() const noexcept { return need_country_; }
 
@@ -138,6 +139,7 @@ class Rules {
   std::vector<Rule> rules_;
   std::vector<std::string> languages_;  // of all conditions
   bool need_country_ = false;
+  size_t memory_ = 0;
 };
 
 }  // namespace trellis::services::links

@@ -362,6 +362,7 @@ std::expected<Rules, std::vector<RuleProblem>> Rules::read(std::string_view text
   Reader reader(own);
   reader.read(*json);
   if (!reader.problems.empty()) return std::unexpected(std::move(reader.problems));
+  reader.rules.memory_ = 4 * text.size();
   return std::move(reader.rules);
 }
 

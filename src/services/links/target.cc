@@ -1,11 +1,13 @@
 #include "services/links/target.h"
 
+#include "base/log.h"
 #include "services/links/rows.h"
+#include "services/links/rules.h"
 #include "services/links/url.h"
 
 namespace trellis::services::links {
 
-Target target_of(const Link& link) {
+Target target_of(const Link& link, const UrlHost& own) {
   Target target;
   target.id = link.id;
   target.status = static_cast<int16_t>(link.status);
@@ -19,7 +21,16 @@ Target target_of(const Link& link) {
   if (link.max_visits && link.visits >= *link.max_visits) target.ending = Target::Ending::used_up;
   target.forward_query = link.forward_query;
   target.location = cache::EntryText(location_of(link.url));
+  if (!link.rules.empty()) {
+    if (auto rules = Rules::read(link.rules, own)) {
+      target.rules = std::make_shared<const Rules>(*std::move(rules));
+    } else {
+      log_warn("the rules of a link cannot be read", {{"link", link.id}});
+    }
+  }
   return target;
 }
+
+size_t memory_of(const Target& target) noexcept { return target.rules ? target.rules->memory() : 0; }
 
 }  // namespace trellis::services::links

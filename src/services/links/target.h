@@ -2,13 +2,17 @@
 // core that loaded it; its text lies behind the entry in the cache's own memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "cache/entry_text.h"
+#include "services/links/url.h"
 
 namespace trellis::services::links {
 
 struct Link;
+class Rules;
 
 struct Target {
   enum class Ending : uint8_t { none, deleted, used_up };
@@ -19,11 +23,16 @@ struct Target {
   int16_t status = 302;
   Ending ending = Ending::none;
   bool forward_query = false;
-  bool limited = false;  // each visit is counted by the store before it is granted
+  bool limited = false;                // each visit is counted by the store before it is granted
+  std::shared_ptr<const Rules> rules;  // null: none
   cache::EntryText location;
   cache::EntryText& text() noexcept { return location; }
 };
 
-Target target_of(const Link& link);
+// `own`: where the service itself answers. Rules that cannot be read, which no version of this program wrote, lead
+// nowhere: the link's own URL it is.
+Target target_of(const Link& link, const UrlHost& own);
+// Memory of a target beside itself and its text.
+size_t memory_of(const Target& target) noexcept;
 
 }  // namespace trellis::services::links

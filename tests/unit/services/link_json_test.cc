@@ -136,7 +136,7 @@ TEST(LinkJson, WritesWhatIsPromised) {
   EXPECT_EQ(json["visits_left"], 3);
   EXPECT_EQ(json["forward_query"], false);
   EXPECT_EQ(json["tags"], nlohmann::json::array({"one", "two"}));
-  EXPECT_EQ(json.size(), 16u);
+  EXPECT_EQ(json.size(), 17u);
 }
 
 TEST(Time, ReadsRfc3339AndNothingElse) {

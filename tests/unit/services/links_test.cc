@@ -130,6 +130,36 @@ TEST_F(LinksTest, ForwardsTheQueryWhereItIsTold) {
   EXPECT_EQ(request("GET", "/" + plain + "?x=1").field("Location"), "https://example.com/a");
 }
 
+TEST_F(LinksTest, FollowsTheFirstRuleThatHolds) {
+  const auto rules = nlohmann::json::parse(R"([
+    {"when":[{"query":{"name":"ref","equals":"mail"}}], "url":"https://example.com/mail"},
+    {"when":[{"device":["phone"]}], "url":"https://example.com/ph\u00f6ne"},
+    {"when":[{"language":["de"]}], "url":"https://example.com/de"}])");
+  const Answer made = create("https://example.com/own", {{"rules", rules}, {"forward_query", true}});
+  ASSERT_EQ(made.status, 201) << made.body;
+  EXPECT_EQ(made.json()["rules"].size(), 3u);
+  const std::string code = made.json()["code"];
+  const auto location = [&](const std::string& query, const Headers& fields) {
+    return request("GET", "/" + code + query, "", fields).field("Location");
+  };
+  const Headers phone{{"User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148"}};
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(location("", {}), "https://example.com/own");
+    EXPECT_EQ(location("?ref=mail", phone), "https://example.com/mail?ref=mail");
+    EXPECT_EQ(location("", phone), "https://example.com/ph%C3%B6ne");
+    EXPECT_EQ(location("", {{"Accept-Language", "de-CH, en;q=0.5"}}), "https://example.com/de");
+    restart();  // and from the store
+  }
+  const Answer wrong = request("PATCH", "/v1/links/" + code,
+                               R"({"rules":[{"when":[{"device":["fridge"]}],"url":"https://x.example/"}]})");
+  EXPECT_EQ(wrong.status, 400);
+  EXPECT_EQ(wrong.json()["field"], "rules[0].when[0].device[0]") << wrong.body;
+  const Answer circle = request("PATCH", "/v1/links/" + code, R"({"rules":[{"url":"https://go.example.com/x"}]})");
+  EXPECT_EQ(circle.status, 400) << circle.body;
+  EXPECT_EQ(request("PATCH", "/v1/links/" + code, R"({"rules":[]})").json()["rules"].size(), 0u);
+  EXPECT_EQ(location("", phone), "https://example.com/own");
+}
+
 TEST_F(LinksTest, FindsLinksByTheirTags) {
   const std::string red = create("https://example.com/1", {{"tags", {"red", "two words"}}}).json()["code"];
   const std::string both = create("https://example.com/2", {{"tags", {"red", "blue"}}}).json()["code"];
