@@ -99,6 +99,14 @@ void WorkersConfig::check(config::Checker& at) const {
   }
 }
 
+Result<LogConfig> LogConfig::from_text(std::string_view text) {
+  constexpr std::string_view kScheme = "dir:";
+  if (!text.starts_with(kScheme) || text.size() == kScheme.size()) {
+    return fail(Code::invalid_argument, "a log is dir:PATH");
+  }
+  return LogConfig{.path = std::string(text.substr(kScheme.size()))};
+}
+
 config::Fields<AccessLogSettings> AccessLogSettings::fields() {
   using Format = proxy::AccessLogConfig::Format;
   return {{"path", "the file; stdout and stderr name the streams", &AccessLogSettings::path, config::kRequired},
@@ -140,6 +148,7 @@ config::Fields<NodeConfig> NodeConfig::fields() {
       {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
       {"stores", "databases, by name", &NodeConfig::stores},
       {"workers", "who does the jobs of the stores, by name; absent: 4 at once of each queue", &NodeConfig::workers},
+      {"logs", "event logs, by name: what happened, kept in order and read by workers", &NodeConfig::logs},
       {"services", "what this node answers itself", &NodeConfig::services, config::keyed([] {
          return std::vector<config::KindOf>{
              config::kind<services::links::LinksConfig>("links", "short links: create, redirect, count")};
@@ -177,6 +186,7 @@ void NodeConfig::check(config::Checker& at) const {
     if (const auto* links = entry.as<services::links::LinksConfig>()) {
       at.must_be_known("services." + entry.name + ".store", "store", links->store, names_of(stores));
       at.must_be_known("services." + entry.name + ".cache", "cache", links->cache, names_of(caches));
+      if (!links->log.empty()) at.must_be_known("services." + entry.name + ".log", "log", links->log, names_of(logs));
     }
   }
   for (const auto& [name, worker] : workers) {
@@ -195,6 +205,10 @@ void NodeConfig::check(config::Checker& at) const {
   for (const auto& [name, store] : stores) {
     if (!paths.insert(store.path).second)
       at.problem("stores." + name, "another store has the same file", "one file, one store");
+  }
+  for (const auto& [name, log] : logs) {
+    if (!paths.insert(log.path).second)
+      at.problem("logs." + name, "a store or another log has the same path", "one folder, one log");
   }
   const std::string& host = control.host;
   if (host != "127.0.0.1" && host != "::1" && host != "localhost") {
@@ -222,8 +236,10 @@ stores:
   main: sqlite:./data/trellis.db
 caches:
   hot: { memory: 64MiB }
+logs:
+  events: dir:./data/events
 services:
-  links: { store: main, cache: hot, base_url: "http://localhost:8080" }
+  links: { store: main, cache: hot, log: events, base_url: "http://localhost:8080" }
 routes:
   - { name: page, match: { path: /, methods: [GET] }, to: page }
   - { name: page, match: { path: /_trellis/**, methods: [GET] }, to: page }

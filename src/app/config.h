@@ -63,6 +63,14 @@ struct WorkersConfig {
   void check(config::Checker& at) const;
 };
 
+// dir:PATH
+struct LogConfig {
+  std::string path;
+  static Result<LogConfig> from_text(std::string_view text);
+  std::string to_text() const { return "dir:" + path; }
+  static constexpr std::string_view kText = "dir:PATH such as dir:./data/events";
+};
+
 struct AccessLogSettings {
   std::string path;
   proxy::AccessLogConfig::Format format = proxy::AccessLogConfig::Format::json;
@@ -94,6 +102,7 @@ struct NodeConfig {
   std::map<std::string, CacheConfig> caches;
   std::map<std::string, StoreConfig> stores;
   std::map<std::string, WorkersConfig> workers;
+  std::map<std::string, LogConfig> logs;
   std::vector<config::Entry> services;
   std::vector<proxy::RouteConfig> routes;
   ObserveConfig observe;

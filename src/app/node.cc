@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "app/control.h"
 #include "app/open_store.h"
@@ -24,6 +25,7 @@
 #include "proxy/access_log.h"
 #include "proxy/forward.h"
 #include "proxy/pipeline.h"
+#include "queue/event_log.h"
 #include "queue/jobs_sqlite.h"
 #include "queue/schedule_runner.h"
 #include "queue/service_jobs.h"
@@ -49,6 +51,10 @@ struct RunningService {
   std::shared_ptr<void> keeps;  // its store and cache
 };
 
+struct OpenEventLog {
+  LogConfig config;
+  std::unique_ptr<queue::EventLog> log;
+};
 struct OpenCache {
   CacheConfig config;
   std::unique_ptr<cache::MemoryCache> cache;
@@ -68,6 +74,7 @@ struct Generation {
   LoadedConfig config;
   std::map<std::string, std::shared_ptr<OpenStore>> stores;
   std::map<std::string, std::shared_ptr<OpenCache>> caches;
+  std::map<std::string, std::shared_ptr<OpenEventLog>> logs;
   std::map<std::string, std::shared_ptr<RunningService>> services;
   std::map<std::string, ResolvedUpstream> upstreams;
   std::shared_ptr<OpenLog> access_log;
@@ -255,6 +262,21 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
         std::make_unique<cache::MemoryCache>(
             cache::MemoryCacheOptions{.name = name, .capacity = config.memory, .policy = config.policy}, metrics)});
   }
+  for (const auto& [name, config] : values.logs) {
+    if (before) {
+      const auto old = before->logs.find(name);
+      if (old != before->logs.end() && old->second->config.path == config.path) {
+        next.logs[name] = old->second;
+        continue;
+      }
+    }
+    queue::EventLogOptions options;
+    options.name = name;
+    options.folder = config.path;
+    auto opened = queue::EventLog::open(std::move(options), metrics);
+    if (!opened) return fail(Error(opened.error().code(), "logs." + name).because(std::move(opened).error()));
+    next.logs[name] = std::make_shared<OpenEventLog>(OpenEventLog{config, *std::move(opened)});
+  }
   if (const auto& settings = values.observe.access_log) {
     if (before && before->access_log && before->access_log->settings == *settings) {
       next.access_log = before->access_log;
@@ -297,11 +319,13 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
     TRELLIS_ASSERT(links);
     const auto& store = next.stores.at(links->store);
     const auto& cache = next.caches.at(links->cache);
+    const std::shared_ptr<OpenEventLog> log = links->log.empty() ? nullptr : next.logs.at(links->log);
     if (before) {
       const auto old = before->services.find(entry.name);
       if (old != before->services.end() && before->stores.contains(links->store) &&
           before->stores.at(links->store) == store && before->caches.contains(links->cache) &&
           before->caches.at(links->cache) == cache &&
+          (!log || (before->logs.contains(links->log) && before->logs.at(links->log) == log)) &&
           same<services::links::LinksConfig>(before->config.tree, next.config.tree, "services." + entry.name)) {
         next.services[entry.name] = old->second;
         continue;
@@ -319,9 +343,12 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
                 .jobs = its_jobs},
         .store = links->store,
         .jobs = std::move(jobs),
-        .service = std::make_unique<services::links::LinksService>(*links, *store->store, *cache->cache),
+        .service = std::make_unique<services::links::LinksService>(*links, *store->store, *cache->cache,
+                                                                   log ? log->log.get() : nullptr),
         .routes = {},
-        .keeps = std::make_shared<std::pair<std::shared_ptr<OpenStore>, std::shared_ptr<OpenCache>>>(store, cache)});
+        .keeps = std::make_shared<
+            std::tuple<std::shared_ptr<OpenStore>, std::shared_ptr<OpenCache>, std::shared_ptr<OpenEventLog>>>(
+            store, cache, log)});
     Result<> ok = cores->finish_on(0, [&running] { return running->service->start(running->env); });
     if (!ok) {
       cores->run_on(0, [&running] {

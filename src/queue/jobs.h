@@ -169,7 +169,7 @@ class JobQueue {
   virtual void announce(const std::string& queue, size_t jobs) = 0;
   // `event` (of this loop) is set whenever jobs are enqueued by this process, until the token is destroyed, which
   // happens on the same loop.
-  virtual std::shared_ptr<void> listen(const std::string& queue, Event& event) = 0;
+  virtual std::shared_ptr<void> listen(const std::string& queue, runtime::Event& event) = 0;
 };
 
 }  // namespace trellis::queue

@@ -56,7 +56,7 @@ class SqliteJobQueue final : public JobQueue {
   Task<Result<void>> cancel(int64_t id, Deadline deadline) override;
   Task<Result<size_t>> sweep(Deadline deadline) override;
   void announce(const std::string& queue, size_t jobs) override;
-  std::shared_ptr<void> listen(const std::string& queue, Event& event) override;
+  std::shared_ptr<void> listen(const std::string& queue, runtime::Event& event) override;
 
  private:
   struct Bells;

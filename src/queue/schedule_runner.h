@@ -40,7 +40,7 @@ class ScheduleRunner {
   store::SqliteStore& store_;
   JobQueue& queue_;
   bool stopping_ = false;
-  Event wake_;  // a schedule was put, or the end
+  runtime::Event wake_;  // a schedule was put, or the end
   TaskGroup group_;
 };
 

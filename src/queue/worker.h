@@ -98,9 +98,9 @@ class Worker {
   std::deque<Settlement> settlements_;
   bool stopping_ = false;
   bool beginning_ = false;
-  Event wake_;       // of the claim loop
-  Event unsettled_;  // of the settle loop
-  Event ending_;     // of the others
+  runtime::Event wake_;       // of the claim loop
+  runtime::Event unsettled_;  // of the settle loop
+  runtime::Event ending_;     // of the others
   std::shared_ptr<void> listening_;
   TaskGroup claims_;
   TaskGroup service_;

@@ -55,6 +55,7 @@ config::Fields<LinksConfig> LinksConfig::fields() {
   using namespace std::chrono_literals;
   return {{"store", "the store that keeps the links", &LinksConfig::store, config::kRequired},
           {"cache", "the cache in front of it", &LinksConfig::cache, config::kRequired},
+          {"log", "the log that keeps clicks until they are counted; none: they wait in memory", &LinksConfig::log},
           {"base_url", "what short URLs begin with, such as https://go.example.com", &LinksConfig::base_url,
            config::kRequired},
           {"status", "status of links that do not name one: 301, 302, 307 or 308", &LinksConfig::status,
@@ -80,9 +81,11 @@ void LinksConfig::check(config::Checker& at) const {
 
 // --- Life ---
 
-LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache)
+LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache,
+                           queue::EventLog* log)
     : config_(std::move(config)),
       store_(store),
+      log_(log),
       targets_(std::make_shared<cache::CacheSpace<Target>>(
           cache, cache::CacheSpace<Target>::Options{.name = "links",
                                                     .ttl = config_.cache_for,

@@ -27,11 +27,16 @@ namespace trellis::store {
 class SqliteStore;
 }
 
+namespace trellis::queue {
+class EventLog;
+}
+
 namespace trellis::services::links {
 
 struct LinksConfig {
   std::string store;  // names, resolved by the app
   std::string cache;
+  std::string log;       // likewise; "": clicks go straight to the store
   std::string base_url;  // short URLs begin with it
   int status = 302;      // of links that do not say
   Duration cache_for = std::chrono::minutes(10);
@@ -45,8 +50,9 @@ struct LinksConfig {
 
 class LinksService final : public Service {
  public:
-  // Borrows the store and the cache, which outlive it. Precondition: the configuration was checked.
-  LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache);
+  // Borrows the store, the cache and the log (which may be none); they outlive it. Precondition: the configuration was
+  // checked.
+  LinksService(LinksConfig config, store::SqliteStore& store, cache::MemoryCache& cache, queue::EventLog* log);
   ~LinksService() override;
 
   Task<Result<void>> start(Env& env) override;
@@ -74,6 +80,7 @@ class LinksService final : public Service {
 
   LinksConfig config_;
   store::SqliteStore& store_;
+  queue::EventLog* log_;
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   std::unique_ptr<LinkBook> book_;
   std::unique_ptr<const CountryDatabase> countries_;  // null: none

@@ -17,6 +17,7 @@
 #include "base/metrics.h"
 #include "cache/memory_cache.h"
 #include "http/routes.h"
+#include "queue/event_log.h"
 #include "queue/jobs_sqlite.h"
 #include "queue/schedule_runner.h"
 #include "queue/service_jobs.h"
@@ -116,7 +117,7 @@ class ServiceTest : public testing::Test {
         std::make_unique<cache::MemoryCache>(cache::MemoryCacheOptions{.name = "hot", .capacity = 4 << 20}, metrics_);
     LinksConfig config;
     config.base_url = "https://go.example.com/";
-    service_ = std::make_unique<LinksService>(config, *store_, *cache_);
+    service_ = std::make_unique<LinksService>(config, *store_, *cache_, log_.get());
     queue_ = *queue::SqliteJobQueue::open(*store_, metrics_);
     schedules_ = std::make_unique<queue::ScheduleRunner>(*store_, *queue_);
     jobs_ = std::make_unique<queue::ServiceJobs>(*queue_, *schedules_, "node");
@@ -197,6 +198,7 @@ class ServiceTest : public testing::Test {
   std::unique_ptr<queue::SqliteJobQueue> queue_;
   std::unique_ptr<queue::ScheduleRunner> schedules_;
   std::unique_ptr<queue::ServiceJobs> jobs_;
+  std::unique_ptr<queue::EventLog> log_;  // a test may open one before start()
   std::unique_ptr<LinksService> service_;
   std::unique_ptr<http::Routes> routes_;
 };
