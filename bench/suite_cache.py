@@ -153,6 +153,30 @@ def byte_ratios():
     return lines, {"byte_hit_ratios": found}
 
 
+# Zipf streams of 5 million requests for 10,000 keys: (s, capacity): (FIFO, LRU, LFU that is a W-TinyLFU, S3-FIFO with a ghost
+# queue of the cache's size, the optimum for independent requests). The first four are those of foyer's bench_hit_ratio.rs.
+ZIPF = {(0.9, 100): (.225, .257, .386, .384, .410), (0.9, 1000): (.510, .552, .638, .635, .671), (1.0, 50): (.265, .305, .443, .435, .460),
+        (1.0, 100): (.343, .386, .507, .505, .530), (1.0, 500): (.540, .583, .668, .668, .694),
+        (1.0, 1000): (.631, .671, .739, .737, .765), (1.1, 100): (.475, .524, .627, .625, .648), (1.5, 100): (.868, .896, .922, .922, .931)}
+
+
+def zipf_ratios(options):
+    policies = ("fifo", "lru", "w_tinylfu", "s3fifo")
+    draws = 50_000 if options.quick else 5_000_000
+    lines = ["", "| Zipf | objects of 10,000 | " + " | ".join(f"{policy}: ours, published" for policy in policies) + " | optimum |",
+             "|---|---|" + "---|" * (len(policies) + 1)]
+    found = {}
+    for (s, capacity), published in ZIPF.items():
+        done = subprocess.run([RATIOS, "--zipf", f"{s}:10000:{draws}", *(f"{policy}:{capacity}" for policy in policies)],
+                              capture_output=True, text=True, check=True)
+        ours = [float(line.split()[2]) for line in done.stdout.split("\n") if line]
+        found[f"{s} {capacity}"] = ours
+        cells = [f"{mine:.3f}, {theirs:.3f}" for mine, theirs in zip(ours, published)]
+        lines.append(f"| {s} | {capacity} | " + " | ".join(cells) + f" | {published[-1]:.3f} |")
+    lines += ["", f"{draws:,} requests each, from an empty cache. Published: foyer's bench_hit_ratio.rs."]
+    return lines, {"zipf": found}
+
+
 # --- Redis ---
 
 def redis_gets(options, folder):
@@ -189,8 +213,9 @@ def main(argv):
     folder = Path(tempfile.mkdtemp(prefix="cache-", dir=options.folder))
     lines, data = [], {}
     try:
-        for name, part in (("operations", lambda: operations(options)), ("ratios", lambda: hit_ratios(options)), ("bytes", byte_ratios),
-                           ("redis", lambda: redis_gets(options, folder))):
+        parts = {"operations": lambda: operations(options), "ratios": lambda: hit_ratios(options), "bytes": byte_ratios,
+                 "zipf": lambda: zipf_ratios(options), "redis": lambda: redis_gets(options, folder)}
+        for name, part in parts.items():
             if wanted(name, options.rows):
                 more, found = part()
                 lines += more

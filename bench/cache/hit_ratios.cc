@@ -1,18 +1,22 @@
 // trellis_hit_ratios POLICY:CAPACITY...: hit ratios of a stream of requests on standard input, a key a line with an
-// optional size behind it, for each policy and capacity. With --bytes a capacity is in bytes and objects weigh their
-// size; otherwise each weighs one. Keys are small numbers. Prints a line each: policy, capacity, hit ratio, byte hit
-// ratio.
+// optional size behind it, for each policy and capacity. With --zipf S:KEYS:DRAWS the requests are drawn instead,
+// always the same ones. With --bytes a capacity is in bytes and objects weigh their size; otherwise each weighs one.
+// Keys are small numbers. Prints a line each: policy, capacity, hit ratio, byte hit ratio.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/rng.h"
 #include "cache/eviction.h"
 #include "tests/unit/cache/key_cache.h"
 
@@ -36,6 +40,19 @@ std::vector<Request> read_requests(std::FILE* file) {
     if (end == line || key > kMaxKey) continue;
     requests.push_back({key, static_cast<uint32_t>(std::min<uint64_t>(size == 0 ? 1 : size, UINT32_MAX))});
   }
+  return requests;
+}
+
+// "1.0:10000:5000000"
+std::optional<std::vector<Request>> draw_requests(const std::string& how) {
+  double s = 0;
+  unsigned keys = 0;
+  unsigned draws = 0;
+  if (std::sscanf(how.c_str(), "%lf:%u:%u", &s, &keys, &draws) != 3 || keys == 0 || keys > kMaxKey) return std::nullopt;
+  Rng rng(9);
+  const Zipf zipf(keys, s);
+  std::vector<Request> requests(draws);
+  for (Request& request : requests) request = {zipf.draw(rng), 1};
   return requests;
 }
 
@@ -71,12 +88,17 @@ void print_ratios(EvictionPolicy policy, uint64_t capacity, bool bytes, const st
 
 int run(int argc, char** argv) {
   bool bytes = false;
+  std::optional<std::vector<Request>> drawn;
   std::vector<std::pair<EvictionPolicy, uint64_t>> wanted;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     if (word == "--bytes") {
       bytes = true;
       continue;
+    }
+    if (word == "--zipf" && i + 1 < argc) {
+      drawn = draw_requests(argv[++i]);
+      if (drawn) continue;
     }
     const size_t colon = word.find(':');
     const std::optional<EvictionPolicy> policy = policy_of(word.substr(0, colon));
@@ -85,12 +107,12 @@ int run(int argc, char** argv) {
       std::from_chars(word.data() + colon + 1, word.data() + word.size(), capacity);
     }
     if (capacity == 0) {
-      fmt::print(stderr, "usage: trellis_hit_ratios [--bytes] POLICY:CAPACITY... <REQUESTS\n");
+      fmt::print(stderr, "usage: trellis_hit_ratios [--bytes] [--zipf S:KEYS:DRAWS] POLICY:CAPACITY... <REQUESTS\n");
       return 2;
     }
     wanted.emplace_back(*policy, capacity);
   }
-  const std::vector<Request> requests = read_requests(stdin);
+  const std::vector<Request> requests = drawn ? std::move(*drawn) : read_requests(stdin);
   if (requests.empty()) {
     fmt::print(stderr, "trellis_hit_ratios: no requests\n");
     return 1;

@@ -61,6 +61,7 @@ def test_hit_ratios_count_objects_and_bytes():
 
     # 1 2 1 3 1: with room for two, lru hits 1 twice; fifo lost it when 3 came.
     assert ratios("lru:2", "fifo:2", text="1\n2\n1\n3\n1\n") == [["lru", "2", "0.4000", "0.4000"], ["fifo", "2", "0.2000", "0.2000"]]
+    assert ratios("--zipf", "1.0:1:4", "fifo:1", text="") == [["fifo", "1", "0.7500", "0.7500"]]
     assert ratios("--bytes", "lru:100", text="1 60\n2 300\n1 60\n") == [["lru", "100", "0.3333", "0.1429"]]
     assert subprocess.run([BUILD / "bench/trellis_hit_ratios", "best:2"], capture_output=True).returncode == 2
 
