@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "app/config.h"
+#include "app/control_client.h"
 #include "app/http_call.h"
 #include "base/json.h"
 #include "config/reference.h"
@@ -17,45 +18,9 @@ using nlohmann::json;
 
 namespace {
 
-int failed(const std::string& text) {
-  std::fprintf(stderr, "trellis: %s\n", text.c_str());
-  return 1;
-}
-
 std::string with_newline(std::string text) {
   if (!text.ends_with('\n')) text += '\n';
   return text;
-}
-
-std::string percent_encoded(std::string_view text) {
-  std::string out;
-  for (const unsigned char c : text) {
-    if (std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '~') {
-      out += static_cast<char>(c);
-    } else {
-      char hex[4];
-      std::snprintf(hex, sizeof hex, "%%%02X", c);
-      out += hex;
-    }
-  }
-  return out;
-}
-
-// Members of an answer, whatever its shape: another server may be on the port.
-std::string text_of(const json& object, const char* name) {
-  if (!object.is_object()) return {};
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-double number_of(const json& object, const char* name) {
-  if (!object.is_object()) return 0;
-  const auto found = object.find(name);
-  return found != object.end() && found->is_number() ? found->get<double>() : 0;
-}
-json list_of(const json& object, const char* name) {
-  if (!object.is_object()) return json::array();
-  const auto found = object.find(name);
-  return found != object.end() && found->is_array() ? *found : json::array();
 }
 
 // The answer's JSON, or the problem in words on stderr and nothing.

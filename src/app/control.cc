@@ -1,5 +1,6 @@
 #include "app/control.h"
 
+#include "app/control_area.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "http/problem.h"
@@ -14,21 +15,6 @@ using http::Method;
 
 namespace {
 
-http::Response answer(http::RequestContext& context, int status, std::string_view type, std::string text) {
-  http::Response response(context.arena, status);
-  response.fields.add(FieldId::content_type, type);
-  response.fields.add(FieldId::cache_control, "no-store");
-  response.body = http::Body(std::move(text));
-  return response;
-}
-http::Response json_answer(http::RequestContext& context, int status, std::string text) {
-  return answer(context, status, "application/json", std::move(text));
-}
-
-struct Endpoint {
-  std::string_view path;
-  Method method;
-};
 // Against pages that point a name of their own at 127.0.0.1: only names that mean this machine are answered.
 bool names_this_machine(std::string_view authority) noexcept {
   if (authority.starts_with("[::1]")) return true;
@@ -36,9 +22,20 @@ bool names_this_machine(std::string_view authority) noexcept {
   return host.empty() || host == "127.0.0.1" || host == "localhost";
 }
 
-constexpr Endpoint kEndpoints[] = {{"/metrics", Method::get},    {"/healthz", Method::get},
-                                   {"/readyz", Method::get},     {"/v1/status", Method::get},
-                                   {"/v1/reload", Method::post}, {"/v1/loglevel", Method::put}};
+// Those of the areas have a handler.
+constexpr ControlEndpoint kEndpoints[] = {
+    {"/metrics", Method::get, nullptr},    {"/healthz", Method::get, nullptr},
+    {"/readyz", Method::get, nullptr},     {"/v1/status", Method::get, nullptr},
+    {"/v1/reload", Method::post, nullptr}, {"/v1/loglevel", Method::put, nullptr}};
+
+const ControlEndpoint* find_endpoint(std::string_view path) noexcept {
+  for (const std::span<const ControlEndpoint> area : {std::span<const ControlEndpoint>(kEndpoints), job_endpoints()}) {
+    for (const ControlEndpoint& one : area) {
+      if (one.path == path) return &one;
+    }
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -51,13 +48,11 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   if (!names_this_machine(request.authority)) {
     co_return http::problem(context.arena, 403, "wrong_host", "The control API answers to localhost only.", false, {});
   }
-  const Endpoint* endpoint = nullptr;
-  for (const Endpoint& one : kEndpoints) {
-    if (one.path == request.path) endpoint = &one;
-  }
+  const ControlEndpoint* endpoint = find_endpoint(request.path);
   if (!endpoint) {
     co_return http::problem(context.arena, 404, "not_found",
-                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload and /v1/loglevel.",
+                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/loglevel and "
+                            "/v1/jobs.",
                             false, {});
   }
   const Method method = request.method == Method::head ? Method::get : request.method;
@@ -67,10 +62,19 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
     refused.fields.add(FieldId::allow, http::to_string(endpoint->method));
     co_return refused;
   }
-  if (request.path == "/healthz") co_return answer(context, 200, "text/plain", "ok\n");
+  if (endpoint->handle) {
+    if (!node_.ready()) {
+      co_return http::problem(context.arena, 503, "not_ready", "The node is starting or stopping.", true, {});
+    }
+    auto handling = endpoint->handle(node_, request, context);
+    Result<http::Response> answered = co_await handling;
+    if (!answered) co_return http::response_for(answered.error(), context);
+    co_return answered;
+  }
+  if (request.path == "/healthz") co_return control_answer(context, 200, "text/plain", "ok\n");
   if (request.path == "/readyz") {
     const bool ready = node_.ready();
-    co_return answer(context, ready ? 200 : 503, "text/plain", ready ? "ready\n" : "not ready\n");
+    co_return control_answer(context, ready ? 200 : 503, "text/plain", ready ? "ready\n" : "not ready\n");
   }
   if (request.path == "/v1/status") co_return json_answer(context, 200, node_.status_json());
   if (request.path == "/v1/reload") {
@@ -85,7 +89,7 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   Metrics& metrics = node_.metrics();
   auto text = co_await blocking([&metrics]() -> Result<std::string> { return metrics.prometheus_text(); });
   CO_TRY(std::string exposition, std::move(text));
-  co_return answer(context, 200, "text/plain; version=0.0.4; charset=utf-8", std::move(exposition));
+  co_return control_answer(context, 200, "text/plain; version=0.0.4; charset=utf-8", std::move(exposition));
 }
 
 Task<Result<http::Response>> Control::reload(http::RequestContext& context) {

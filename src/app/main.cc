@@ -4,6 +4,7 @@
 #include <string>
 
 #include "app/commands.h"
+#include "app/jobs_commands.h"
 #include "app/run.h"
 #include "app/store_commands.h"
 #include "app/version.h"
@@ -121,6 +122,9 @@ int main(int argc, char** argv) {
       "Examples:\n  trellis store backup main backup.db\n  trellis store restore main backup.db --force\n"
       "  trellis store check main --config edge.yaml");
 
+  ChosenCommand chosen;  // of the commands that are declared in their own files
+  add_jobs_commands(app, chosen);
+
   ReferenceOptions reference_options;
   CLI::App* reference_command = app.add_subcommand("reference", "write the configuration's reference and JSON schema");
   reference_command->add_option("DIR", reference_options.folder, "the folder to write to")->required();
@@ -138,6 +142,7 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   }
 
+  if (chosen) return chosen();
   if (*run_command) return print_config ? print_one_box() : run(run_options);
   if (*check_command) return check(check_options);
   if (*ctl_status) return ctl("status", ctl_options);

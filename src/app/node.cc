@@ -165,6 +165,8 @@ struct Node::Impl {
   std::vector<std::shared_ptr<OpenStore>> retired_stores;
   std::map<std::string, ListeningSockets> sockets;
   mutable std::mutex listeners_mutex;  // sockets is read by status requests
+  mutable std::mutex stores_mutex;
+  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;  // of `current`, for the control API
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
   std::vector<std::shared_ptr<void>> gauges;
@@ -427,6 +429,8 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
     }
   }
   for (const auto& [name, store] : next.stores) run_schedules(*store, *cores);
+  const std::lock_guard lock(stores_mutex);
+  open_stores = next.stores;
 }
 
 void Node::Impl::stop_service(RunningService& service, Duration patience) {
@@ -880,6 +884,10 @@ void Node::stop() {
     for (auto& [name, store] : n.current->stores) n.retired_stores.push_back(store);
   }
   n.status->set_tiers({});
+  {
+    const std::lock_guard lock(n.stores_mutex);
+    n.open_stores.clear();
+  }
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
   for (size_t core = 0; core < n.cores->size(); ++core) {
     n.cores->run_on(core, [&] {
@@ -917,6 +925,11 @@ std::vector<ListenerStatus> Node::listeners() const {
   std::lock_guard lock(impl_->listeners_mutex);
   for (const auto& [name, listening] : impl_->sockets) list.push_back({name, listening.address.to_string()});
   return list;
+}
+
+std::map<std::string, std::shared_ptr<OpenStore>> Node::stores() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_stores;
 }
 
 std::string Node::status_json() const { return impl_->status->json(system_clock().now()); }

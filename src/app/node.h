@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@
 #include "runtime/cores.h"
 
 namespace trellis::app {
+
+struct OpenStore;
 
 struct ReloadReport {
   std::vector<std::string> changes;   // "upstreams.api.hosts[0]: ..." as config/diff.h writes them
@@ -43,7 +46,8 @@ class Node {
   Metrics& metrics() noexcept;
   void reopen_logs() noexcept;  // for log rotation
   std::vector<ListenerStatus> listeners() const;
-  std::string status_json() const;  // the live picture, as the page shows it
+  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;  // of the current configuration
+  std::string status_json() const;                                   // the live picture, as the page shows it
   std::string control_address() const;
   std::string io() const;  // "io_uring" or "epoll"
   size_t cores() const noexcept;

@@ -156,6 +156,8 @@ class JobQueue {
   // The first `limit` in this state, in the order in which they come up; dead ones by id, those after `after`.
   virtual Task<Result<std::vector<JobRecord>>> list(std::string queue, JobState state, int64_t after, size_t limit,
                                                     Deadline deadline) = 0;
+  // None: it never was, or is kept no longer.
+  virtual Task<Result<std::optional<JobRecord>>> find(int64_t id, Deadline deadline) = 0;
   // Dead jobs are ready again, with all their attempts before them: this one, or the first `limit` of the queue.
   virtual Task<Result<size_t>> redrive(std::string queue, std::optional<int64_t> id, size_t limit,
                                        Deadline deadline) = 0;

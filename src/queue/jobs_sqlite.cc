@@ -196,6 +196,11 @@ Task<Result<std::vector<JobRecord>>> SqliteJobQueue::list(std::string queue, Job
   co_return co_await task;
 }
 
+Task<Result<std::optional<JobRecord>>> SqliteJobQueue::find(int64_t id, Deadline deadline) {
+  auto task = store_.read([id](SqliteConnection& db) { return find_job(db, id); }, deadline);
+  co_return co_await task;
+}
+
 Task<Result<size_t>> SqliteJobQueue::redrive(std::string queue, std::optional<int64_t> id, size_t limit,
                                              Deadline deadline) {
   auto task = store_.write([queue, id, limit, clock = options_.clock](

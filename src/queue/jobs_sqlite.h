@@ -52,6 +52,7 @@ class SqliteJobQueue final : public JobQueue {
   Task<Result<std::vector<QueueStats>>> stats(Deadline deadline) override;
   Task<Result<std::vector<JobRecord>>> list(std::string queue, JobState state, int64_t after, size_t limit,
                                             Deadline deadline) override;
+  Task<Result<std::optional<JobRecord>>> find(int64_t id, Deadline deadline) override;
   Task<Result<size_t>> redrive(std::string queue, std::optional<int64_t> id, size_t limit, Deadline deadline) override;
   Task<Result<void>> cancel(int64_t id, Deadline deadline) override;
   Task<Result<size_t>> sweep(Deadline deadline) override;
