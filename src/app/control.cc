@@ -29,7 +29,8 @@ constexpr ControlEndpoint kEndpoints[] = {
     {"/v1/reload", Method::post, nullptr}, {"/v1/loglevel", Method::put, nullptr}};
 
 const ControlEndpoint* find_endpoint(std::string_view path) noexcept {
-  for (const std::span<const ControlEndpoint> area : {std::span<const ControlEndpoint>(kEndpoints), job_endpoints()}) {
+  for (const std::span<const ControlEndpoint> area :
+       {std::span<const ControlEndpoint>(kEndpoints), job_endpoints(), log_endpoints(), store_endpoints()}) {
     for (const ControlEndpoint& one : area) {
       if (one.path == path) return &one;
     }
@@ -51,8 +52,8 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   const ControlEndpoint* endpoint = find_endpoint(request.path);
   if (!endpoint) {
     co_return http::problem(context.arena, 404, "not_found",
-                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/loglevel and "
-                            "/v1/jobs.",
+                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/loglevel, "
+                            "/v1/jobs, /v1/log and /v1/store/backup.",
                             false, {});
   }
   const Method method = request.method == Method::head ? Method::get : request.method;

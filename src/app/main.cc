@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/jobs_commands.h"
+#include "app/log_commands.h"
 #include "app/run.h"
 #include "app/store_commands.h"
 #include "app/version.h"
@@ -114,8 +115,15 @@ int main(int argc, char** argv) {
                                     "a copy to check instead of the store itself", false);
   for (CLI::App* command : {store_backup, store_restore})
     command->add_flag("--force", store_options.force, "replace what is there");
+  store_backup->add_flag("--running", store_options.running,
+                         "let the running node make it; FILE is a name then, in `backups` beside the store");
+  store_backup->add_option("--control", store_options.control, "the running node's control address")
+      ->envname("TRELLIS_CONTROL")
+      ->capture_default_str();
   store_check->add_flag("--json", store_options.json, "print JSON");
-  store_backup->footer("Example:\n  trellis store backup main backup.db --config edge.yaml");
+  store_backup->footer(
+      "Examples:\n  trellis store backup main backup.db --config edge.yaml\n"
+      "  trellis store backup main monday.db --running");
   store_restore->footer("Example:\n  trellis store restore main backup.db --force");
   store_check->footer("Examples:\n  trellis store check main\n  trellis store check main backup.db --json");
   store_command_group->footer(
@@ -124,6 +132,7 @@ int main(int argc, char** argv) {
 
   ChosenCommand chosen;  // of the commands that are declared in their own files
   add_jobs_commands(app, chosen);
+  add_log_commands(app, chosen);
 
   ReferenceOptions reference_options;
   CLI::App* reference_command = app.add_subcommand("reference", "write the configuration's reference and JSON schema");

@@ -166,7 +166,8 @@ struct Node::Impl {
   std::map<std::string, ListeningSockets> sockets;
   mutable std::mutex listeners_mutex;  // sockets is read by status requests
   mutable std::mutex stores_mutex;
-  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;  // of `current`, for the control API
+  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;      // of `current`, for the control API
+  std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;  // likewise
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
   std::vector<std::shared_ptr<void>> gauges;
@@ -431,6 +432,8 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
   for (const auto& [name, store] : next.stores) run_schedules(*store, *cores);
   const std::lock_guard lock(stores_mutex);
   open_stores = next.stores;
+  open_logs.clear();
+  for (const auto& [name, log] : next.logs) open_logs[name] = std::shared_ptr<queue::EventLog>(log, log->log.get());
 }
 
 void Node::Impl::stop_service(RunningService& service, Duration patience) {
@@ -887,6 +890,7 @@ void Node::stop() {
   {
     const std::lock_guard lock(n.stores_mutex);
     n.open_stores.clear();
+    n.open_logs.clear();
   }
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
   for (size_t core = 0; core < n.cores->size(); ++core) {
@@ -930,6 +934,11 @@ std::vector<ListenerStatus> Node::listeners() const {
 std::map<std::string, std::shared_ptr<OpenStore>> Node::stores() const {
   const std::lock_guard lock(impl_->stores_mutex);
   return impl_->open_stores;
+}
+
+std::map<std::string, std::shared_ptr<queue::EventLog>> Node::logs() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_logs;
 }
 
 std::string Node::status_json() const { return impl_->status->json(system_clock().now()); }

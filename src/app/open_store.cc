@@ -1,7 +1,8 @@
 #include "app/open_store.h"
 
-#include <filesystem>
+#include <utility>
 
+#include "app/store_backup.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "queue/jobs_sqlite.h"
@@ -26,7 +27,10 @@ Result<std::shared_ptr<OpenStore>> open_store(const std::string& name, const Sto
   auto jobs = queue::SqliteJobQueue::open(*opened->store, metrics);
   if (!jobs) return fail(Error(jobs.error().code(), "stores." + name + ": its jobs").because(std::move(jobs).error()));
   opened->jobs = *std::move(jobs);
-  cores.run_on(0, [&] { opened->schedules = std::make_unique<queue::ScheduleRunner>(*opened->store, *opened->jobs); });
+  cores.run_on(0, [&] {
+    opened->schedules = std::make_unique<queue::ScheduleRunner>(*opened->store, *opened->jobs);
+    opened->backup = std::make_unique<StoreBackup>(*opened->store, config.path);
+  });
   return opened;
 }
 
@@ -40,7 +44,10 @@ void close_store(OpenStore& store, Cores& cores) {
     const bool ended =
         cores.finish_on(0, [&store] { return store.schedules->stop(after(system_clock().now(), kLastLook)); });
     if (!ended) log_warn("a look at the schedules was cut", {{"store", store.store->name()}});
-    cores.run_on(0, [&store] { store.schedules.reset(); });
+    cores.run_on(0, [&store] {
+      store.schedules.reset();
+      store.backup.reset();
+    });
   }
   store.jobs.reset();
 }

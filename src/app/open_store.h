@@ -27,6 +27,8 @@ class SqliteStore;
 
 namespace trellis::app {
 
+class StoreBackup;
+
 struct OpenStore {
   OpenStore();
   ~OpenStore();
@@ -37,6 +39,7 @@ struct OpenStore {
   std::unique_ptr<store::SqliteStore> store;
   std::unique_ptr<queue::SqliteJobQueue> jobs;
   std::unique_ptr<queue::ScheduleRunner> schedules;  // of core 0
+  std::unique_ptr<StoreBackup> backup;               // of core 0
   bool schedules_run = false;
 };
 

@@ -7,10 +7,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
+#include <thread>
 
 #include "app/config.h"
+#include "app/control_client.h"
 #include "base/json.h"
 #include "base/time.h"
 #include "store/backup.h"
@@ -28,11 +31,6 @@ std::string size_text(uint64_t bytes) {
   const auto size = static_cast<double>(bytes);
   std::snprintf(text, sizeof text, size < kMiB ? "%.0f KiB" : "%.1f MiB", size / (size < kMiB ? 1024.0 : kMiB));
   return text;
-}
-
-int failed(const std::string& text) {
-  std::fprintf(stderr, "trellis: %s\n", text.c_str());
-  return 1;
 }
 
 // On stderr: over and over on one line of a terminal, elsewhere a line every ten seconds.
@@ -82,7 +80,7 @@ int explain(const Error& error, const std::string& path, bool restoring) {
   if (error.code() == Code::already_exists) {
     text += restoring ? "; --force replaces it and keeps it as " + path + ".replaced" : "; --force replaces it";
   } else if (text.find("another process uses this store") != std::string::npos) {
-    text += "; stop that node first";
+    text += restoring ? "; stop that node first" : "; stop that node first, or let it make the copy: --running";
   }
   return failed(text);
 }
@@ -110,6 +108,36 @@ int backup(const StoreOptions& options, const std::string& path) {
   }
   if (!copied) return explain(copied.error(), path, false);
   std::printf("%s: copied to %s and checked, %s\n", path.c_str(), options.file.c_str(), size_text(*copied).c_str());
+  return 0;
+}
+
+// Asked for once, then looked at until it has ended.
+int backup_running(const StoreOptions& options) {
+  ControlOptions node;
+  node.control = options.control;
+  auto answer = ask(node, "POST", "/v1/store/backup",
+                    {{"store", options.store}, {"name", options.file}, {"force", options.force ? "true" : ""}});
+  const std::string file = answer ? text_of(*answer, "file") : "";
+  {
+    Progress progress("copied");
+    while (answer && text_of(*answer, "state") == "running" && text_of(*answer, "file") == file) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      answer = ask(node, "GET", "/v1/store/backup/state", {{"store", options.store}});
+      if (answer && number_of(*answer, "total_bytes") > 0) {
+        progress.show(static_cast<uint64_t>(number_of(*answer, "done_bytes")),
+                      static_cast<uint64_t>(number_of(*answer, "total_bytes")));
+      }
+    }
+  }
+  if (!answer) return 1;
+  if (text_of(*answer, "state") != "done" || text_of(*answer, "file") != file) {
+    const std::string error = text_of(*answer, "error");
+    const bool there = text_of(*answer, "error_code") == "already_exists";
+    return failed((error.empty() ? "another copy was begun meanwhile" : error) +
+                  (there ? "; --force replaces it" : ""));
+  }
+  std::printf("%s: copied to %s and checked, %s\n", options.store.c_str(), file.c_str(),
+              size_text(static_cast<uint64_t>(number_of(*answer, "done_bytes"))).c_str());
   return 0;
 }
 
@@ -192,6 +220,7 @@ int check_store(const StoreOptions& options, const std::string& path) {
 }  // namespace
 
 int store_command(std::string_view verb, const StoreOptions& options) {
+  if (verb == "backup" && options.running) return backup_running(options);
   const std::optional<std::string> path = path_of(options);
   if (!path) return 1;
   if (verb == "backup") return backup(options, *path);

@@ -12,6 +12,8 @@ struct StoreOptions {
   std::string store;
   std::string file;
   bool force = false;
+  bool running = false;
+  std::string control = "127.0.0.1:9900";
   bool json = false;
 };
 // backup, restore or check.
