@@ -251,6 +251,7 @@ void LinksService::mount(Routes& routes) {
              [this](Request& request, RequestContext& context, PathParameters path) {
                return remove(request, context, path[0]);
              });
+  mount_stats(routes);
   routes.add(Method::get, "/v1/openapi.json", openapi_doc(),
              [this](Request& request, RequestContext& context, PathParameters) { return openapi(request, context); });
   routes.add(Method::get, "/{code}+", preview_doc(),

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "http/fields.h"
 #include "runtime/loop.h"
+#include "services/links/figures_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -31,7 +32,10 @@ LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<c
     : options_(std::move(options)), store_(store), targets_(std::move(targets)), own_(host_of(options_.base_url)) {}
 
 Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
-  auto migrating = blocking([store = &store_]() -> Result<void> { return store->migrate("links", migrations()); });
+  auto migrating = blocking([store = &store_]() -> Result<void> {
+    TRY_VOID(store->migrate("links", migrations()));
+    return store->migrate("links_figures", figures_migrations());
+  });
   Result<void> migrated = co_await migrating;
   if (!migrated) co_return fail(std::move(migrated).error());
   CodeKey fresh{};

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "http/problem.h"
 #include "services/links/expiry.h"
+#include "services/links/figures_rows.h"
 #include "services/links/link_json.h"
 #include "services/links/qr.h"
 #include "services/links/rows.h"
@@ -114,9 +115,13 @@ Task<Result<void>> LinksService::start(Env& env) {
   }
   ClickCounter::Options options;
   options.cores = env.cores;
+  options.log = log_;
+  options.countries = countries_.get();
+  options.stream = &stream_;
   clicks_ = std::make_unique<ClickCounter>(store_, env.loop, env.metrics, options);
-  clicks_->start();
-  background_.spawn(forget_old_keys());
+  Result<void> counting = co_await clicks_->start();
+  if (!counting) co_return fail(std::move(counting).error());
+  background_.spawn(forget_old_rows());
   co_return Result<void>();
 }
 
@@ -133,14 +138,17 @@ Task<Result<void>> LinksService::stop(Deadline deadline) {
   co_return closed;
 }
 
-// Idempotency keys live for a day; the old ones go in small pieces.
-Task<> LinksService::forget_old_keys() {
+// Idempotency keys live for a day, figures of minutes for two; the old ones go in small pieces.
+Task<> LinksService::forget_old_rows() {
   while (!stopping_) {
     const int64_t before = unix_millis(home_->wall()) - kKeysLast;
     auto dropping = store_.write([before](store::SqliteConnection& db) { return drop_replays(db, before); });
     const Result<int64_t> dropped = co_await dropping;
     if (!dropped) log_debug("old idempotency keys could not be dropped", {{"error", dropped.error().to_string()}});
-    if (dropped && *dropped > 0) continue;
+    auto sweeping = store_.write(
+        [now = unix_millis(home_->wall())](store::SqliteConnection& db) { return drop_old_figures(db, now); });
+    const Result<int64_t> swept = co_await sweeping;
+    if ((dropped && *dropped > 0) || (swept && *swept > 0)) continue;
     (void)co_await stop_.wait(after(home_->now(), kForgetEvery));
   }
 }
@@ -172,9 +180,7 @@ struct LinksService::Found {
   }
 };
 
-// The location that the first rule gives that holds for this visit, or the link's own.
-std::string_view LinksService::by_rules(const Found& found, const Request& request, RequestContext& context,
-                                        int64_t now) const {
+uint16_t LinksService::apply_rules(Found& found, const Request& request, RequestContext& context, int64_t now) const {
   Visit visit;
   visit.agent = read_user_agent(request.fields.value(FieldId::user_agent));
   visit.accept_language = request.fields.value(FieldId::accept_language);
@@ -188,7 +194,9 @@ std::string_view LinksService::by_rules(const Found& found, const Request& reque
   }
   visit.country = place.country_code();
   const std::optional<Rules::Match> match = found.rules->find(visit);
-  return match ? context.arena.copy(location_of(match->url)) : found.location;
+  if (!match) return 0;
+  found.location = context.arena.copy(location_of(match->url));
+  return static_cast<uint16_t>(match->rule + 1);
 }
 
 Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadline deadline) {
@@ -245,11 +253,23 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
       co_return gone(context, "This link has had all its visits.");
     }
   }
-  if (found.rules) found.location = by_rules(found, request, context, now);
-  if (!head) clicks_->record(context.loop.index(), {found.id, now, 0});
+  uint16_t rule = 0;
+  if (found.rules) rule = apply_rules(found, request, context, now);
   Response response(context.arena, found.status);
   std::string_view query = request.query;
-  (void)take_qr_mark(query);
+  const bool scan = take_qr_mark(query);
+  if (!head) {
+    clicks_->record(context.loop.index(), {.link = found.id,
+                                           .at = now,
+                                           .rule = rule,
+                                           .scan = scan,
+                                           .code = code,
+                                           .address = context.client_address,
+                                           .agent = request.fields.value(FieldId::user_agent),
+                                           .referrer = request.fields.value(FieldId::referer),
+                                           .language = request.fields.value(FieldId::accept_language),
+                                           .query = query});
+  }
   if (found.forward_query && !query.empty()) {
     found.location = with_query(found.location, query, context.arena);
   }

@@ -17,6 +17,7 @@
 #include "http/routes.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
+#include "services/links/click_stream.h"
 #include "services/links/clicks.h"
 #include "services/links/country.h"
 #include "services/links/link_book.h"
@@ -68,15 +69,19 @@ class LinksService final : public Service {
   Task<Result<http::Response>> show(http::Request& request, http::RequestContext& context, std::string_view code);
   Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string_view code);
   Task<Result<http::Response>> remove(http::Request& request, http::RequestContext& context, std::string_view code);
+  // In stats_api.cc.
+  Task<Result<http::Response>> stats(http::Request& request, http::RequestContext& context, std::string_view code);
+  Task<Result<http::Response>> stream(http::Request& request, http::RequestContext& context);
+  void mount_stats(http::Routes& routes);  // describe_stats.cc
   Task<Result<http::Response>> openapi(http::Request& request, http::RequestContext& context);
   http::Response link_answer(http::RequestContext& context, int status, const Link& link) const;
 
   // The redirect, in links.cc.
   Task<Result<http::Response>> redirect(http::Request& request, http::RequestContext& context, std::string_view code);
-  std::string_view by_rules(const Found& found, const http::Request& request, http::RequestContext& context,
-                            int64_t now) const;
+  // 0: none held, else its number from 1; then `found` leads where the rule says.
+  uint16_t apply_rules(Found& found, const http::Request& request, http::RequestContext& context, int64_t now) const;
   Task<Result<std::optional<Target>>> load(std::string code, Deadline deadline);
-  Task<> forget_old_keys();
+  Task<> forget_old_rows();
 
   LinksConfig config_;
   store::SqliteStore& store_;
@@ -84,6 +89,7 @@ class LinksService final : public Service {
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   std::unique_ptr<LinkBook> book_;
   std::unique_ptr<const CountryDatabase> countries_;  // null: none
+  ClickStream stream_;
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

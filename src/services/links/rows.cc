@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "services/links/figures_rows.h"
 #include "store/sqlite_connection.h"
 
 namespace trellis::services::links {
@@ -15,7 +16,7 @@ using store::Query;
 using store::SqliteConnection;
 
 // Clicks lie apart from the links: a batch of counts then writes a few dense pages and not one for each link.
-constexpr std::array<store::Migration, 3> kMigrations = {{{1, "links", R"sql(
+constexpr std::array<store::Migration, 4> kMigrations = {{{1, "links", R"sql(
 CREATE TABLE links(
   id INTEGER PRIMARY KEY,
   code TEXT NOT NULL UNIQUE,
@@ -78,6 +79,14 @@ CREATE TABLE link_tags(
 )sql"},
                                                           {3, "rules", R"sql(
 ALTER TABLE links ADD COLUMN rules TEXT NOT NULL DEFAULT '';
+)sql"},
+                                                          // Hours are among the figures now (figures_rows.h).
+                                                          {4, "totals alone", R"sql(
+DROP TRIGGER link_hour_ends;
+DROP VIEW link_hours;
+DROP TABLE link_clicks;
+ALTER TABLE link_totals DROP COLUMN hour;
+ALTER TABLE link_totals DROP COLUMN hour_clicks;
 )sql"}}};
 
 constexpr std::string_view kColumns =
@@ -263,7 +272,7 @@ Result<void> bury_link(SqliteConnection& db, int64_t id, int64_t now) {
                  "updated_at = ?2, deleted_at = ?2 WHERE id = ?1",
                  id, now));
   TRY_VOID(db.execute("DELETE FROM link_totals WHERE link = ?1", id));
-  return db.execute("DELETE FROM link_clicks WHERE link = ?1", id);
+  return drop_figures(db, id);
 }
 
 Result<bool> count_visit(SqliteConnection& db, int64_t id) {
@@ -298,13 +307,12 @@ Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std:
   return page;
 }
 
-Result<void> add_clicks(SqliteConnection& db, std::span<const HourCount> counts) {
-  for (const HourCount& count : counts) {
+Result<void> add_clicks(SqliteConnection& db, std::span<const LinkCount> counts) {
+  for (const LinkCount& count : counts) {
     TRY_VOID(
-        db.execute("INSERT INTO link_totals(link, clicks, hour, hour_clicks) VALUES(?1, ?2, ?3, ?2) "
-                   "ON CONFLICT(link) DO UPDATE SET clicks = clicks + ?2, "
-                   "hour_clicks = iif(hour = ?3, hour_clicks + ?2, ?2), hour = ?3",
-                   count.link, count.clicks, count.hour));
+        db.execute("INSERT INTO link_totals(link, clicks) VALUES(?1, ?2) "
+                   "ON CONFLICT(link) DO UPDATE SET clicks = clicks + ?2",
+                   count.link, count.clicks));
   }
   return {};
 }

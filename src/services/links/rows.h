@@ -89,11 +89,10 @@ inline constexpr int kMaxScanned = 20'000;
 Result<Page> list_links(store::SqliteConnection& db, int64_t before, size_t limit, std::string_view search,
                         std::string_view tag = {});
 
-struct HourCount {
+struct LinkCount {
   int64_t link = 0;
-  int64_t hour = 0;  // hours since 1970
   int64_t clicks = 0;
 };
-Result<void> add_clicks(store::SqliteConnection& db, std::span<const HourCount> counts);
+Result<void> add_clicks(store::SqliteConnection& db, std::span<const LinkCount> counts);
 
 }  // namespace trellis::services::links

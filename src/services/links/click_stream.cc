@@ -1,0 +1,145 @@
+#include "services/links/click_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/json.h"
+#include "runtime/loop.h"
+#include "runtime/sync.h"
+#include "services/links/link_json.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+constexpr size_t kMostWaiting = size_t{256} << 10;  // bytes that a watcher may be behind
+// A silent connection looks like a dead one to what stands in between.
+constexpr Duration kHeartbeat = std::chrono::seconds(15);
+
+void append_event(std::string& out, const LiveClick& live) {
+  const Click& click = live.click;
+  out += "event: click\ndata: ";
+  JsonWriter json(out);
+  json.begin_object().member("at", format_time(click.at)).member("code", live.code);
+  json.member("country", click.country_code()).member("referrer", click.referrer);
+  json.member("device", to_string(click.agent.device)).member("os", to_string(click.agent.os));
+  json.member("browser", to_string(click.agent.browser)).member("language", click.language);
+  json.member("bot", click.agent.is_bot()).member("source", click.scan ? "qr" : "link").member("rule", click.rule);
+  json.end_object();
+  out += "\n\n";
+}
+
+}  // namespace
+
+struct ClickStream::Watcher {
+  explicit Watcher(std::string only) : code(std::move(only)), home(Loop::current()) {}
+
+  const std::string code;
+  Loop& home;
+  Event wake;  // of its loop
+  // WHY a lock: the worker's thread writes what the connection's core sends; each for some microseconds.
+  std::mutex mutex;
+  std::string waiting;
+  size_t left_out = 0;
+  bool over = false;
+  bool gone = false;  // touched on its loop only
+};
+
+struct ClickStream::Shared {
+  std::mutex mutex;  // of the list: watchers come on every core
+  std::vector<std::shared_ptr<Watcher>> watchers;
+  ClickStream* stream = nullptr;  // null: it is gone
+};
+
+class ClickStream::Reader final : public http::BodyReader {
+ public:
+  Reader(std::shared_ptr<Shared> shared, std::shared_ptr<Watcher> watcher)
+      : shared_(std::move(shared)), watcher_(std::move(watcher)) {}
+  ~Reader() override {
+    watcher_->gone = true;
+    const std::lock_guard lock(shared_->mutex);
+    std::erase(shared_->watchers, watcher_);
+    if (shared_->stream) shared_->stream->watched_ = !shared_->watchers.empty();
+  }
+  std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
+
+  Task<Result<Chunk>> read(Deadline deadline) override {
+    if (!begun_) {
+      begun_ = true;
+      co_return Chunk::from_string("retry: 2000\n\n");
+    }
+    const Deadline beat = after(watcher_->home.now(), kHeartbeat);
+    while (true) {
+      {
+        const std::lock_guard lock(watcher_->mutex);
+        if (watcher_->over) co_return Chunk();
+        if (watcher_->left_out > 0) {
+          watcher_->waiting +=
+              "event: left_out\ndata: {\"clicks\":" + std::to_string(std::exchange(watcher_->left_out, 0)) + "}\n\n";
+        }
+        if (!watcher_->waiting.empty()) co_return Chunk::from_string(std::exchange(watcher_->waiting, {}));
+      }
+      watcher_->wake.reset();
+      const bool woken = co_await watcher_->wake.wait(std::min(beat, deadline));
+      if (woken) continue;
+      co_return Chunk::from_string(": still here\n\n");
+    }
+  }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<Watcher> watcher_;
+  bool begun_ = false;
+};
+
+ClickStream::ClickStream() : shared_(std::make_shared<Shared>()) { shared_->stream = this; }
+
+ClickStream::~ClickStream() {
+  const std::lock_guard lock(shared_->mutex);
+  shared_->stream = nullptr;
+  for (const auto& watcher : shared_->watchers) {
+    const std::lock_guard own(watcher->mutex);
+    watcher->over = true;
+    watcher->home.post([watcher] {
+      if (!watcher->gone) watcher->wake.set();
+    });
+  }
+}
+
+void ClickStream::publish(const std::vector<LiveClick>& clicks, size_t left_out) {
+  const std::lock_guard lock(shared_->mutex);
+  for (const auto& watcher : shared_->watchers) {
+    bool news = false;
+    {
+      const std::lock_guard own(watcher->mutex);
+      for (const LiveClick& live : clicks) {
+        if (!watcher->code.empty() && live.code != watcher->code) continue;
+        news = true;
+        if (watcher->waiting.size() >= kMostWaiting) {
+          ++watcher->left_out;
+        } else {
+          append_event(watcher->waiting, live);
+        }
+      }
+      if (watcher->code.empty() && left_out > 0) {
+        watcher->left_out += left_out;
+        news = true;
+      }
+    }
+    if (!news) continue;
+    watcher->home.post([watcher] {
+      if (!watcher->gone) watcher->wake.set();
+    });
+  }
+}
+
+std::unique_ptr<http::BodyReader> ClickStream::watch(std::string code) {
+  auto watcher = std::make_shared<Watcher>(std::move(code));
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->watchers.size() >= kMostWatchers) return nullptr;
+  shared_->watchers.push_back(watcher);
+  watched_ = true;
+  return std::make_unique<Reader>(shared_, std::move(watcher));
+}
+
+}  // namespace trellis::services::links

@@ -1,0 +1,49 @@
+// Clicks as they come, for whoever watches: server-sent events (the HTML standard, §9.2) at /v1/stream. The worker that
+// empties the rings publishes; each watcher has a short queue of its own, and what it is too slow for is left out and
+// said. Nobody watching costs a redirect nothing. publish() on the worker's thread, watch() on any core; owned by the
+// service.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/message.h"
+#include "services/links/click.h"
+
+namespace trellis::services::links {
+
+struct LiveClick {
+  std::string code;
+  Click click;
+};
+
+class ClickStream {
+ public:
+  static constexpr size_t kMostAtOnce = 500;  // clicks of one turn of the worker
+  static constexpr size_t kMostWatchers = 100;
+
+  ClickStream();
+  ~ClickStream();  // ends all watching
+
+  bool watched() const noexcept { return watched_.load(std::memory_order_relaxed); }
+  // `left_out`: clicks beside these.
+  void publish(const std::vector<LiveClick>& clicks, size_t left_out);
+
+  // The body of an answer to who wants to see the clicks of one link, or of all (""). Null: there are too many.
+  std::unique_ptr<http::BodyReader> watch(std::string code);
+
+ private:
+  struct Watcher;
+  struct Shared;
+  class Reader;
+
+  std::shared_ptr<Shared> shared_;
+  std::atomic<bool> watched_{false};
+};
+
+}  // namespace trellis::services::links
