@@ -826,7 +826,9 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   if (before) {
     for (const auto& [name, service] : before->services) {
       const auto kept = next->services.find(name);
-      if (kept == next->services.end() || kept->second != service) n.retired.push_back(service);
+      if (kept != next->services.end() && kept->second == service) continue;
+      n.cores->run_on(0, [&] { service->service->begin_drain(); });
+      n.retired.push_back(service);
     }
   }
   if (n.current) n.replaced.push_back(std::move(n.current));
@@ -844,6 +846,11 @@ void Node::stop() {
   n.stopped = true;
   n.ready = false;
   const Duration patience = n.current ? n.current->config.values.runtime.drain : Duration::zero();
+  if (n.current) {
+    for (auto& [name, service] : n.current->services) {
+      n.cores->run_on(0, [&] { service->service->begin_drain(); });
+    }
+  }
   // All cores drain at once.
   std::vector<std::future<void>> drained;
   for (size_t core = 0; core < n.cores->size(); ++core) {

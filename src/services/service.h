@@ -45,6 +45,9 @@ class Service {
   virtual Task<Result<void>> start(Env& env) = 0;
   // Adds the service's routes, once, after start() and before the first request.
   virtual void mount(http::Routes& routes) = 0;
+  // The node stops, or a reload has replaced the service: answers that would go on for ever end. Before stop(), while
+  // requests are still being answered.
+  virtual void begin_drain() {}
   // After the last request has been answered: writes what waits, ends the background work.
   virtual Task<Result<void>> stop(Deadline deadline) = 0;
 };

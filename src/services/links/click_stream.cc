@@ -94,7 +94,9 @@ class ClickStream::Reader final : public http::BodyReader {
 
 ClickStream::ClickStream() : shared_(std::make_shared<Shared>()) { shared_->stream = this; }
 
-ClickStream::~ClickStream() {
+ClickStream::~ClickStream() { end(); }
+
+void ClickStream::end() {
   const std::lock_guard lock(shared_->mutex);
   shared_->stream = nullptr;
   for (const auto& watcher : shared_->watchers) {
@@ -136,7 +138,7 @@ void ClickStream::publish(const std::vector<LiveClick>& clicks, size_t left_out)
 std::unique_ptr<http::BodyReader> ClickStream::watch(std::string code) {
   auto watcher = std::make_shared<Watcher>(std::move(code));
   const std::lock_guard lock(shared_->mutex);
-  if (shared_->watchers.size() >= kMostWatchers) return nullptr;
+  if (!shared_->stream || shared_->watchers.size() >= kMostWatchers) return nullptr;
   shared_->watchers.push_back(watcher);
   watched_ = true;
   return std::make_unique<Reader>(shared_, std::move(watcher));

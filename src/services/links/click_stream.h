@@ -34,7 +34,11 @@ class ClickStream {
   // `left_out`: clicks beside these.
   void publish(const std::vector<LiveClick>& clicks, size_t left_out);
 
-  // The body of an answer to who wants to see the clicks of one link, or of all (""). Null: there are too many.
+  // Ends all watching; who comes later is refused. Any core.
+  void end();
+
+  // The body of an answer to who wants to see the clicks of one link, or of all (""). Null: there are too many, or
+  // it has ended.
   std::unique_ptr<http::BodyReader> watch(std::string code);
 
  private:

@@ -58,6 +58,7 @@ void LinksService::mount_stats(http::Routes& routes) {
   RouteDoc of_all;
   of_all.id = "all_stats";
   of_all.summary = "The clicks of all links together";
+  of_all.description = "Those of links that were deleted since are among them.";
   of_all.parameters = stats_parameters();
   of_all.answers = {AnswerDoc{200, "The figures.", "Stats"}, AnswerDoc{400, "A parameter is not valid.", "Problem"}};
   routes.add(Method::get, "/v1/stats", std::move(of_all),

@@ -58,6 +58,7 @@ class LinksService final : public Service {
 
   Task<Result<void>> start(Env& env) override;
   void mount(http::Routes& routes) override;  // describe.cc
+  void begin_drain() override { stream_.end(); }
   Task<Result<void>> stop(Deadline deadline) override;
 
  private:
