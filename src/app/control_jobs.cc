@@ -197,7 +197,7 @@ Result<queue::NewJob> job_of(Request& request, RequestContext& context) {
   TRY(const std::optional<std::string> delay, text_parameter(request, context, "delay"));
   if (delay) {
     const Result<Duration> span = config::parse_duration(*delay);
-    if (!span) return fail(refused(Code::invalid_argument, "delay: " + span.error().what()));
+    if (!span) return fail(refused(Code::invalid_argument, "delay must be a span of time such as 5m"));
     job.not_before = context.loop.wall() + *span;
   }
   TRY(std::optional<std::string> key, text_parameter(request, context, "dedupe_key"));

@@ -150,7 +150,7 @@ Result<Where> where_of(Request& request, RequestContext& context) {
   if (at) where.at = WallTime(std::chrono::milliseconds(*at));
   if (ago) {
     const Result<Duration> span = config::parse_duration(*ago);
-    if (!span) return fail(refused(Code::invalid_argument, "ago: " + span.error().what()));
+    if (!span) return fail(refused(Code::invalid_argument, "ago must be a span of time such as 2h"));
     where.at = context.loop.wall() - *span;
   }
   return where;

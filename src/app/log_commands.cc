@@ -76,7 +76,7 @@ int groups(const Options& options) {
   json all = json::array();
   std::vector<std::vector<std::string>> rows;
   for (const auto& [name, sum] : sums) {
-    all.push_back({{"group", name.first}, {"topic", name.second}, {"lag", sum}});
+    all.push_back({{"group", name.first}, {"topic", name.second}, {"lag", static_cast<int64_t>(sum)}});
     rows.push_back({name.first, name.second, count_of(all.back(), "lag")});
   }
   if (options.json) return print_json({{"groups", all}});

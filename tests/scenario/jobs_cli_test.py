@@ -143,7 +143,7 @@ def test_what_is_wrong_is_told(node):
     assert "there is no job 4711" in jobs(node, "cancel", "4711", code=1)
     assert "there are: main" in jobs(node, "stats", "--store", "mian", code=1)
     assert "A-Z a-z 0-9" in jobs(node, "enqueue", "no such", "kind", code=1)
-    assert "delay" in jobs(node, "enqueue", "links", "x", "--delay", "soon", code=1)
+    assert "such as 5m" in jobs(node, "enqueue", "links", "x", "--delay", "soon", code=1)
     assert "say which" in jobs(node, "redrive", code=2)
     assert "cannot be read" in jobs(node, "enqueue", "links", "x", "--file", "nowhere", code=1)
     jobs(node, "ls", "--state", "asleep", code=2)
