@@ -47,6 +47,24 @@ class CountRows {
   virtual Result<void> write(store::SqliteConnection& db, size_t from, size_t to) const = 0;
 };
 
+namespace {
+
+// The rows and the place that they bring the counter to, unless somebody else has brought it elsewhere meanwhile, as
+// the service does that takes over from this one: aborted. `name` null: there is no log and no place.
+Result<void> write_rows(store::SqliteConnection& db, const CountRows& rows, size_t from, size_t to, const char* name,
+                        uint64_t counted, const CountProgress& progress) {
+  if (name) {
+    TRY(const CountProgress before, find_progress(db, name));
+    if (before.counted != counted || before.rows != from)
+      return fail(Error(Code::aborted, "somebody else has counted these clicks").from(Side::self));
+  }
+  TRY_VOID(rows.write(db, from, to));
+  if (!name) return {};
+  return keep_progress(db, name, progress);
+}
+
+}  // namespace
+
 struct ClickCounter::Fold {
   struct Pace {
     size_t rows;       // a write; more would keep other writes waiting
@@ -58,6 +76,16 @@ struct ClickCounter::Fold {
   virtual void add(const Click& click) = 0;
   virtual size_t size() const = 0;
   virtual std::shared_ptr<const CountRows> take() = 0;
+
+  // Lets go of all that is not written; gives its clicks.
+  int64_t drop() {
+    const std::shared_ptr<const CountRows> gathered = take();
+    int64_t clicks = gathered->clicks(0, gathered->size());
+    if (rows) clicks += rows->clicks(written, rows->size());
+    rows.reset();
+    written = 0;
+    return clicks;
+  }
 
   bool full() const { return size() >= max; }
   bool idle() const { return !rows && size() == 0; }
@@ -324,7 +352,10 @@ Task<Result<void>> ClickCounter::resume(Fold& fold) {
     log_warn("the log of clicks is shorter than what is counted of it; counting goes on at its end",
              {{"counter", fold.name}, {"counted", progress->counted}, {"head", *head}});
     fold.counted = fold.upto = fold.next = *head;
-    co_return Result<void>();
+    auto noting = store_.write(
+        [name = fold.name, at = *head](store::SqliteConnection& db) { return keep_progress(db, name, {at, at, 0}); });
+    Result<void> noted = co_await noting;
+    co_return noted;
   }
   if (progress->rows == 0) co_return Result<void>();
   while (fold.next < progress->upto) {
@@ -408,14 +439,17 @@ Task<bool> ClickCounter::write_out(Fold& fold, Deadline deadline) {
     const bool last = to == rows->size();
     const CountProgress progress{last ? fold.upto : fold.counted, fold.upto, last ? 0 : to};
     auto writing = store_.write(
-        [rows, from, to, progress,
-         name = options_.log ? fold.name : nullptr](store::SqliteConnection& db) -> Result<void> {
-          TRY_VOID(rows->write(db, from, to));
-          if (!name) return {};
-          return keep_progress(db, name, progress);
-        },
+        [rows, from, to, progress, counted = fold.counted, name = options_.log ? fold.name : nullptr](
+            store::SqliteConnection& db) { return write_rows(db, *rows, from, to, name, counted, progress); },
         deadline, (to - from) * 64);
     const Result<void> written = co_await writing;
+    if (!written && written.error().code() == Code::aborted) {
+      const int64_t clicks = fold.drop();
+      if (&fold == &state_->totals) state_->waiting.fetch_sub(clicks, std::memory_order_relaxed);
+      if (stopping_) co_return true;  // the other one counts them
+      Result<void> resumed = co_await resume(fold);
+      co_return resumed.has_value();
+    }
     if (!written) {
       static LogThrottle throttle(std::chrono::seconds(10));
       log_every(throttle, LogLevel::warn, "clicks wait for the store",

@@ -222,6 +222,29 @@ TEST_F(ClickCounterTest, GoesOnInTheMiddleOfWhatWasBeingWritten) {
   EXPECT_EQ(stored("SELECT max(clicks) FROM link_totals"), 1);
 }
 
+// A reload starts the new service before the old one has stopped: both read one log, and each click counts once.
+TEST_F(ClickCounterTest, TwoAtATimeCountNothingTwice) {
+  open_log();
+  ClickCounter old(*store_, *loop_, metrics_, {.cores = 1, .log = log_.get()});
+  ASSERT_TRUE(fakes::run_task(*loop_, old.start()));
+  for (int i = 0; i < 10; ++i) old.record(0, click_of(3, kHour));
+  ClickCounter next(*store_, *loop_, metrics_, {.cores = 1, .log = log_.get()});
+  ASSERT_TRUE(fakes::run_task(*loop_, next.start()));
+  for (int round = 0; round < 20; ++round) {
+    old.record(0, click_of(3, kHour));
+    next.record(0, click_of(3, kHour));
+    loop_->run_once(std::chrono::milliseconds(20));
+  }
+  EXPECT_TRUE(fakes::run_task(*loop_, old.stop(kNever)));
+  next.record(0, click_of(3, kHour));
+  while (stored("SELECT clicks FROM link_totals WHERE link = 3") < 51 ||
+         figures(3, Span::day, 0, 1) != std::vector<std::pair<int64_t, uint64_t>>{{0, 51}})
+    loop_->run_once(std::chrono::milliseconds(20));
+  EXPECT_TRUE(fakes::run_task(*loop_, next.stop(kNever)));
+  EXPECT_EQ(stored("SELECT clicks FROM link_totals WHERE link = 3"), 51);
+  EXPECT_EQ(figures(3, Span::hour, 0, 2), (std::vector<std::pair<int64_t, uint64_t>>{{1, 51}}));
+}
+
 // More links than it may hold at once: it takes the rest from the log when it has room again.
 TEST_F(ClickCounterTest, CatchesUpFromTheLogWhenItHadNoRoom) {
   open_log();
