@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "app/answer_json.h"
 #include "app/config.h"
 #include "app/control_client.h"
 #include "app/http_call.h"
@@ -21,34 +22,6 @@ namespace {
 std::string with_newline(std::string text) {
   if (!text.ends_with('\n')) text += '\n';
   return text;
-}
-
-// The answer's JSON, or the problem in words on stderr and nothing.
-json answer_of(const Result<CallAnswer>& answer, bool& good) {
-  good = false;
-  if (!answer) {
-    failed(answer.error().to_string());
-    return {};
-  }
-  json body = json::parse(answer->body, nullptr, false);
-  if (answer->status >= 400) {
-    std::string text = "the node answered " + std::to_string(answer->status);
-    if (const std::string detail = text_of(body, "detail"); !detail.empty()) text = detail;
-    if (const std::string field = text_of(body, "field"); !field.empty()) text += " (" + field + ")";
-    failed(text);
-    return {};
-  }
-  if (!body.is_object()) {
-    failed("what answers there is no Trellis node: its answer is no JSON object");
-    return {};
-  }
-  good = true;
-  return body;
-}
-
-void print_link(const json& link) {
-  std::printf("%-40s %8.0f  %s\n", text_of(link, "short_url").c_str(), number_of(link, "clicks"),
-              text_of(link, "url").c_str());
 }
 
 std::string read_file(const std::filesystem::path& path) {
@@ -134,63 +107,6 @@ int ctl(std::string_view verb, const CtlOptions& options) {
   } else {
     std::printf("level %s\n", text_of(body, "level").c_str());
   }
-  return 0;
-}
-
-int links(std::string_view verb, const LinksOptions& options) {
-  bool good = false;
-  if (verb == "add") {
-    json wanted{{"url", options.url}};
-    if (!options.alias.empty()) wanted["alias"] = options.alias;
-    if (!options.title.empty()) wanted["title"] = options.title;
-    if (!options.expires_at.empty()) wanted["expires_at"] = options.expires_at;
-    if (options.status != 0) wanted["status"] = options.status;
-    Call request{.method = "POST",
-                 .url = options.node + "/v1/links",
-                 .body = wanted.dump(-1, ' ', false, json::error_handler_t::replace)};
-    const json link = answer_of(call(request), good);
-    if (!good) return 1;
-    std::printf("%s\n", options.json ? link.dump(2).c_str() : text_of(link, "short_url").c_str());
-    return 0;
-  }
-  if (verb == "show") {
-    std::string code = options.code;
-    if (const size_t slash = code.rfind('/'); slash != std::string::npos) code = code.substr(slash + 1);
-    const json link = answer_of(call({.url = options.node + "/v1/links/" + percent_encoded(code)}), good);
-    if (!good) return 1;
-    if (options.json) {
-      std::printf("%s\n", link.dump(2).c_str());
-      return 0;
-    }
-    for (const char* name : {"short_url", "url", "title", "status", "tags", "clicks", "visits_left", "created_at",
-                             "updated_at", "not_before", "expires_at"}) {
-      const auto value = link.find(name);
-      if (value == link.end() || value->is_null() || (value->is_array() && value->empty())) continue;
-      const std::string text = value->is_string() ? value->get<std::string>() : value->dump();
-      if (!text.empty()) std::printf("%-11s %s\n", name, text.c_str());
-    }
-    return 0;
-  }
-  int left = options.limit;
-  std::string cursor;
-  json all = json::array();
-  while (left > 0) {
-    std::string url = options.node + "/v1/links?limit=" + std::to_string(std::min(left, 100));
-    if (!options.search.empty()) url += "&q=" + percent_encoded(options.search);
-    if (!cursor.empty()) url += "&cursor=" + percent_encoded(cursor);
-    const json page = answer_of(call({.url = url}), good);
-    if (!good) return 1;
-    for (const json& link : list_of(page, "items")) {
-      if (options.json)
-        all.push_back(link);
-      else
-        print_link(link);
-      --left;
-    }
-    cursor = text_of(page, "next");
-    if (cursor.empty()) break;
-  }
-  if (options.json) std::printf("%s\n", all.dump(2).c_str());
   return 0;
 }
 

@@ -23,20 +23,6 @@ struct CtlOptions {
 };
 int ctl(std::string_view verb, const CtlOptions& options);
 
-struct LinksOptions {
-  std::string node = "http://localhost:8080";
-  std::string url;
-  std::string alias;
-  std::string title;
-  std::string expires_at;
-  int status = 0;
-  int limit = 20;
-  std::string search;
-  std::string code;
-  bool json = false;
-};
-int links(std::string_view verb, const LinksOptions& options);
-
 struct ReferenceOptions {
   std::string folder;
   bool check = false;

@@ -1,6 +1,8 @@
 // One HTTP request of the command line to a node, blocking: for `trellis ctl` and `trellis links`. Not for loops.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,8 +21,18 @@ struct Call {
   std::string url;  // http://host:port/path
   std::string body;
   std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> fields = {};  // further ones
 };
 // unavailable when the node is not reached, with a hint.
 Result<CallAnswer> call(const Call& request);
+
+// A long one: the body is read from a descriptor (-1: none) while it is sent, and what comes of a good answer is handed
+// on while it arrives; the answer has the body of another status only. Waits for ten minutes where nothing moves.
+struct Streams {
+  int source = -1;
+  std::function<void(uint64_t sent)> sent;  // bytes so far
+  std::function<Result<void>(std::string_view piece)> take;
+};
+Result<CallAnswer> call_streaming(const Call& request, const Streams& streams);
 
 }  // namespace trellis::app

@@ -1,10 +1,12 @@
 // The command line: what each command takes is told here, what it does stands in its own file.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "app/commands.h"
 #include "app/jobs_commands.h"
+#include "app/links_commands.h"
 #include "app/log_commands.h"
 #include "app/run.h"
 #include "app/store_commands.h"
@@ -66,37 +68,7 @@ int main(int argc, char** argv) {
   ctl_command->footer(
       "Examples:\n  trellis ctl status\n  trellis ctl reload --control 127.0.0.1:9900\n  trellis ctl loglevel debug");
 
-  LinksOptions links_options;
-  CLI::App* links_command = app.add_subcommand("links", "short links of a node");
-  links_command->require_subcommand(1);
-  const auto add_node = [&](CLI::App* command) {
-    command->add_option("--node", links_options.node, "where the links API is")
-        ->envname("TRELLIS_NODE")
-        ->capture_default_str();
-    command->add_flag("--json", links_options.json, "print JSON");
-  };
-  CLI::App* links_add = links_command->add_subcommand("add", "shorten an address");
-  links_add->add_option("URL", links_options.url, "where the link leads")->required();
-  links_add->add_option("--alias", links_options.alias, "a code of your own");
-  links_add->add_option("--title", links_options.title, "a name for the list");
-  links_add->add_option("--status", links_options.status, "301, 302, 307 or 308");
-  links_add->add_option("--expires-at", links_options.expires_at, "such as 2027-01-01T00:00:00Z");
-  CLI::App* links_ls = links_command->add_subcommand("ls", "list links, newest first");
-  links_ls->add_option("--limit", links_options.limit, "how many")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  links_ls->add_option("--search", links_options.search, "a part of the address, title or code");
-  CLI::App* links_show = links_command->add_subcommand("show", "one link with its clicks");
-  links_show->add_option("CODE", links_options.code, "the code, or the short address")->required();
-  for (CLI::App* command : {links_add, links_ls, links_show}) add_node(command);
-  links_add->footer(
-      "Example:\n  trellis links add https://example.com/a/long/page --alias page --expires-at 2030-01-01T00:00:00Z");
-  links_ls->footer("Example:\n  trellis links ls --search example --limit 50");
-  links_show->footer("Example:\n  trellis links show page --json");
-  links_command->footer(
-      "Examples:\n  trellis links add https://example.com/a/long/page --alias page\n  trellis links ls --search "
-      "example\n"
-      "  trellis links show page --node http://localhost:8080");
+  LinksCommands links(app);
 
   StoreOptions store_options;
   CLI::App* store_command_group = app.add_subcommand("store", "the databases of a node that is stopped");
@@ -157,9 +129,7 @@ int main(int argc, char** argv) {
   if (*ctl_status) return ctl("status", ctl_options);
   if (*ctl_reload) return ctl("reload", ctl_options);
   if (*ctl_level) return ctl("loglevel", ctl_options);
-  if (*links_add) return links("add", links_options);
-  if (*links_ls) return links("ls", links_options);
-  if (*links_show) return links("show", links_options);
+  if (const std::optional<int> code = links.run()) return *code;
   if (*store_backup) return store_command("backup", store_options);
   if (*store_restore) return store_command("restore", store_options);
   if (*store_check) return store_command("check", store_options);

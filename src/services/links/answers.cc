@@ -1,5 +1,6 @@
 #include "services/links/answers.h"
 
+#include <string>
 #include <utility>
 
 #include "http/problem.h"
@@ -62,9 +63,9 @@ std::optional<Response> refuse_media(const Request& request, RequestContext& con
   return response;
 }
 
-Response body_failed(const Error& error, RequestContext& context) {
+Response body_failed(const Error& error, RequestContext& context, std::string_view limit) {
   if (error.code() == Code::resource_exhausted && error.side() == Side::client) {
-    return refuse(context, 413, http::kBodyTooLarge, "The body is larger than 64 KiB.");
+    return refuse(context, 413, http::kBodyTooLarge, "The body is larger than " + std::string(limit) + ".");
   }
   return http::response_for(error, context);
 }

@@ -19,7 +19,8 @@ http::Response refuse(http::RequestContext& context, int status, std::string_vie
 http::Response refuse(http::RequestContext& context, const Fault& fault);
 http::Response not_found(http::RequestContext& context);
 http::Response gone(http::RequestContext& context);
-http::Response body_failed(const Error& error, http::RequestContext& context);
+// `limit`: of the body, in words.
+http::Response body_failed(const Error& error, http::RequestContext& context, std::string_view limit = "64 KiB");
 http::Response json_answer(http::RequestContext& context, int status, std::string body);
 
 // A media type without its parameters.

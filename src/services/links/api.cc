@@ -5,11 +5,11 @@
 #include <string>
 #include <utility>
 
-#include "base/hash.h"
 #include "base/json.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "services/links/answers.h"
+#include "services/links/idempotency.h"
 #include "services/links/link_json.h"
 #include "services/links/links.h"
 
@@ -22,19 +22,7 @@ using http::Response;
 
 namespace {
 
-constexpr size_t kMaxKey = 255;
 constexpr size_t kMaxSearch = 200;
-
-// Both halves of a 128-bit digest of what was asked.
-std::string digest_of(std::string_view body) {
-  const uint64_t halves[2] = {hash64(body, 0x6c696e6b73), hash64(body, 0x7265706c6179)};
-  return std::string(reinterpret_cast<const char*>(halves), sizeof(halves));
-}
-
-bool is_key(std::string_view key) noexcept {
-  return !key.empty() && key.size() <= kMaxKey &&
-         std::all_of(key.begin(), key.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-}
 
 // `request` outlives the coroutine but not the operation, which runs to its end even if the client leaves: a copy.
 std::optional<std::string> condition_of(const Request& request) {
@@ -68,12 +56,7 @@ Response LinksService::link_answer(RequestContext& context, int status, const Li
 
 Task<Result<Response>> LinksService::create(Request& request, RequestContext& context) {
   if (std::optional<Response> refused = refuse_media(request, context, true, false)) co_return *std::move(refused);
-  const std::string key(request.fields.value(FieldId::idempotency_key));
-  if (request.fields.has(FieldId::idempotency_key) &&
-      (!is_key(key) || request.fields.count(FieldId::idempotency_key) > 1)) {
-    co_return refuse(context, 400, "invalid_idempotency_key",
-                     "An Idempotency-Key is 1 to 255 visible characters, once.");
-  }
+  if (std::optional<Response> refused = refuse_key(request, context)) co_return *std::move(refused);
   auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
   Result<std::string> body = co_await reading;
   if (!body) co_return body_failed(body.error(), context);
@@ -81,15 +64,14 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   auto wanted = read_new_link(*body, book_->own_host(), now);
   if (!wanted) co_return refuse(context, wanted.error());
 
-  auto creating =
-      book_->create(*std::move(wanted), {key, key.empty() ? std::string() : digest_of(*body)}, now, context.deadline);
+  auto creating = book_->create(*std::move(wanted), key_of(request, *body), now, context.deadline);
   Result<Created> created = co_await creating;
   if (!created) co_return http::response_for(created.error(), context);
   switch (created->kind) {
     case Created::Kind::created:
+    case Created::Kind::exists:
     case Created::Kind::replayed: break;
-    case Created::Kind::key_reused:
-      co_return refuse(context, 422, "idempotency_key_reused", "This Idempotency-Key was used with another body.");
+    case Created::Kind::key_reused: co_return key_reused(context);
     case Created::Kind::taken:
       co_return http::field_problem(context, 409, "already_exists", "alias", "This alias is taken.");
   }

@@ -1,4 +1,5 @@
 // The routes of the links service with their words, from which /v1/openapi.json is made.
+#include "services/links/bulk_api.h"
 #include "services/links/links.h"
 #include "services/links/preview.h"
 #include "services/links/qr.h"
@@ -50,7 +51,8 @@ constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"add
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
 "rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
-"expires_at":{"type":["string","null"],"format":"date-time"}}})json";
+"expires_at":{"type":["string","null"],"format":"date-time"},
+"find_existing":{"type":"boolean","default":false,"description":"A link with the same URL and settings is answered with 200 instead of making another."}}})json";
 
 constexpr const char* kLinkPatch =
     R"json({"type":"object","additionalProperties":false,"description":"Members that are absent stay as they are.",
@@ -108,7 +110,8 @@ RouteDoc create_doc() {
        "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
        R"({"type":"string","maxLength":255})"}};
   doc.body = "NewLink";
-  doc.answers = {answer(201, "Made.", "Link"),
+  doc.answers = {answer(200, "There was one that is the same, and find_existing.", "Link"),
+                 answer(201, "Made.", "Link"),
                  trouble(400, "The body or a member of it is not valid; field names the member."),
                  trouble(406, "The client does not take application/json."),
                  trouble(409, "The alias is taken, or was before its link was deleted."),
@@ -239,6 +242,7 @@ void LinksService::mount(Routes& routes) {
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
   routes.add(Method::post, "/v1/links", create_doc(),
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
+  bulk_->mount(routes);
   routes.add(Method::get, "/v1/links/{code}", show_doc(),
              [this](Request& request, RequestContext& context, PathParameters path) {
                return show(request, context, path[0]);

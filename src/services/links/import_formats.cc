@@ -35,6 +35,9 @@ constexpr Name kTrellis[] = {
     {"expiresat", Field::expires_at},
     {"notbefore", Field::not_before},
     {"maxvisits", Field::max_visits},
+    {"visits", Field::visits},
+    {"forwardquery", Field::forward_query},
+    {"rules", Field::rules},
     {"clicks", Field::clicks},
     {"id", Field::ignored},
     {"shorturl", Field::ignored},
@@ -272,7 +275,8 @@ std::unexpected<ImportProblem> LinkReader::problem(uint64_t column, std::string_
 std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name, std::string_view text,
                                              uint64_t column) {
   const auto wrong = [&](std::string reason) { return problem(column, name, std::move(reason)).error(); };
-  text = trimmed(text);
+  // What we wrote ourselves reads back as it was.
+  if (field != Field::title || *format_ != ImportFormat::trellis) text = trimmed(text);
   if (text.empty()) return std::nullopt;
   if (field != Field::ignored && !is_utf8(text)) return wrong("not UTF-8; is the file in another encoding?");
   const auto set_time = [&](std::optional<int64_t>& time) -> std::optional<ImportProblem> {
@@ -326,6 +330,19 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
     case Field::max_visits:
       link_.max_visits = count_of(text);
       if (!link_.max_visits || *link_.max_visits == 0) return wrong("not a number of visits, which is 1 or more");
+      return std::nullopt;
+    case Field::visits: {
+      link_.visits = count_of(text);
+      if (!link_.visits) return wrong("not a number of visits");
+      return std::nullopt;
+    }
+    case Field::forward_query:
+      if (text != "true" && text != "false") return wrong("forwarding the query is true or false");
+      link_.forward_query = text == "true";
+      return std::nullopt;
+    case Field::rules:
+      if (std::any_of(text.begin(), text.end(), is_control)) return wrong("the rules have control characters");
+      link_.rules = text;
       return std::nullopt;
     case Field::clicks: {
       const auto clicks = count_of(text);
@@ -487,6 +504,10 @@ LinkReader::Outcome LinkReader::read_object(std::string_view line) {
       }
       continue;
     }
+    if (*field == Field::rules && member.value->is_array()) {
+      if (!member.value->empty()) link_.rules = member.value->dump(-1, ' ', false, Json::error_handler_t::replace);
+      continue;
+    }
     const auto text = text_of(*member.value);
     if (!text) return problem(1, member.name, "the value must be a text or a number");
     if (auto wrong = set(*field, member.name, *text, 1)) return std::unexpected(*std::move(wrong));
@@ -511,9 +532,9 @@ LinkReader::Outcome LinkReader::finish() {
 }
 
 void append_import_header(std::string& csv) {
-  static constexpr std::array<std::string_view, 11> kColumns = {"code",       "url",        "domain",     "title",
-                                                                "tags",       "status",     "created_at", "expires_at",
-                                                                "not_before", "max_visits", "clicks"};
+  static constexpr std::array<std::string_view, 14> kColumns = {
+      "code",       "url",        "domain",     "title",  "tags",          "status", "created_at",
+      "expires_at", "not_before", "max_visits", "visits", "forward_query", "rules",  "clicks"};
   append_csv_row(csv, kColumns);
 }
 
@@ -529,9 +550,12 @@ void append_import_csv(std::string& csv, const LinkImport& link) {
   const std::string expires = time(link.expires_at);
   const std::string not_before = time(link.not_before);
   const std::string max_visits = link.max_visits ? std::to_string(*link.max_visits) : "";
+  const std::string visits = link.visits ? std::to_string(*link.visits) : "";
   const std::string clicks = std::to_string(link.clicks);
-  const std::array<std::string_view, 11> fields = {link.code, link.url, link.domain, link.title, tags,  status,
-                                                   created,   expires,  not_before,  max_visits, clicks};
+  const std::string_view forward = link.forward_query ? "true" : "";
+  const std::array<std::string_view, 14> fields = {link.code, link.url, link.domain, link.title, tags,
+                                                   status,    created,  expires,     not_before, max_visits,
+                                                   visits,    forward,  link.rules,  clicks};
   append_csv_row(csv, fields);
 }
 
@@ -550,6 +574,9 @@ void append_import_ndjson(std::string& ndjson, const LinkImport& link) {
   if (link.expires_at) json.member("expires_at", format_time(*link.expires_at));
   if (link.not_before) json.member("not_before", format_time(*link.not_before));
   if (link.max_visits) json.member("max_visits", *link.max_visits);
+  if (link.visits) json.member("visits", *link.visits);
+  if (link.forward_query) json.member("forward_query", true);
+  if (!link.rules.empty()) json.member("rules", link.rules);
   json.member("clicks", link.clicks).end_object();
   ndjson.push_back('\n');
 }

@@ -9,7 +9,7 @@
 // seconds since 1970.
 //
 //   trellis  url*, code (or alias), domain, title, tags, status, created_at, expires_at, not_before, max_visits,
-//   clicks.
+//            visits (of the maximum), forward_query (true or false), rules (as JSON, not checked), clicks.
 //            id, short_url, updated_at and etag are passed over; any other name is a problem: it may be a typing error
 //   shlink   longUrl*, shortCode* (its web client's CSV, its REST objects and its CSV importer's), shortUrl (for code
 //            and domain where these are missing), domain, title, tags, createdAt or dateCreated, visits, visitsCount or
@@ -54,6 +54,9 @@ struct LinkImport {
   std::optional<int64_t> expires_at;
   std::optional<int64_t> not_before;
   std::optional<uint64_t> max_visits;
+  std::optional<uint64_t> visits;
+  bool forward_query = false;
+  std::string rules;  // JSON, as it came; "": none
   uint64_t clicks = 0;
 
   friend bool operator==(const LinkImport&, const LinkImport&) = default;
@@ -80,6 +83,9 @@ enum class ImportField : uint8_t {
   expires_at,
   not_before,
   max_visits,
+  visits,
+  forward_query,
+  rules,
   clicks,
   banned,
   password,

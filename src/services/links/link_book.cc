@@ -7,11 +7,15 @@
 #include "http/fields.h"
 #include "runtime/loop.h"
 #include "services/links/figures_rows.h"
+#include "services/links/link_urls.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
 
 namespace {
+
+constexpr size_t kIndexedAtOnce = 10'000;
+constexpr int kMaxAttempts = 16;  // to find a number whose code is free
 
 UrlHost host_of(const std::string& base_url) {
   Result<UrlHost> host = check_url(base_url);
@@ -34,10 +38,18 @@ LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<c
 Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   auto migrating = blocking([store = &store_]() -> Result<void> {
     TRY_VOID(store->migrate("links", migrations()));
-    return store->migrate("links_figures", figures_migrations());
+    TRY_VOID(store->migrate("links_figures", figures_migrations()));
+    return store->migrate("links_urls", url_migrations());
   });
   Result<void> migrated = co_await migrating;
   if (!migrated) co_return fail(std::move(migrated).error());
+  // Once in the life of a file that is older than the index.
+  for (bool indexed = false; !indexed;) {
+    auto indexing = store_.write([](store::SqliteConnection& db) { return index_more(db, kIndexedAtOnce); });
+    const Result<bool> all = co_await indexing;
+    if (!all) co_return fail(all.error().clone());
+    indexed = *all;
+  }
   CodeKey fresh{};
   random_bytes(fresh.data(), fresh.size());
   auto keying = store_.write([fresh](store::SqliteConnection& db) { return load_key(db, fresh); });
@@ -54,18 +66,26 @@ Task<Result<void>> LinkBook::stop(Deadline deadline) {
   co_return Result<void>();
 }
 
+Link LinkBook::link_of(const NewLink& wanted, int64_t now) const {
+  Link link;
+  link.code = wanted.alias;
+  link.status = options_.status;
+  link.created_at = link.updated_at = now;
+  wanted.set.apply_to(link);
+  return link;
+}
+
 Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64_t now, Deadline deadline) {
   auto taking = ids_->take(deadline);
   const Result<uint64_t> id = co_await taking;
   if (!id) co_return fail(id.error().clone());
-  Link link;
+  Link link = link_of(wanted, now);
   link.id = static_cast<int64_t>(*id);
-  link.code = wanted.alias.empty() ? codes_->code_of(*id) : std::move(wanted.alias);
-  link.status = options_.status;
-  link.created_at = link.updated_at = now;
-  wanted.set.apply_to(link);
+  if (link.code.empty()) link.code = codes_->code_of(*id);
   const bool custom = codes_->counter_of(link.code) != *id;
   const std::optional<uint64_t> burns = custom ? codes_->counter_of(link.code) : std::nullopt;
+  const bool find = wanted.find_existing;
+  const bool title_too = wanted.set.title.has_value();
 
   Replay answer;
   answer.request = std::move(key.request);
@@ -78,22 +98,51 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   // Somebody may have asked for the code before it was a link.
   auto remember = [targets = targets_, code = link.code, target = target_of(link, own_),
                    stamp = targets_->stamp(link.code)](const Result<Created>& done) mutable {
-    if (done && done->kind == Created::Kind::created)
+    if (done && done->kind == Created::Kind::created && done->link.code == code)
       targets->put(code, std::move(target), Loop::current().now(), stamp);
   };
-  auto insert = [link = std::move(link), burns, key = std::move(key.key), answer = std::move(answer),
-                 now](store::SqliteConnection& db) -> Result<Created> {
+  auto insert = [link = std::move(link), custom, burns, find, title_too, codes = *codes_, key = std::move(key.key),
+                 answer = std::move(answer), base = options_.base_url,
+                 now](store::SqliteConnection& db) mutable -> Result<Created> {
     if (!key.empty()) {
       TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
       if (earlier && earlier->request != answer.request) return Created{Created::Kind::key_reused, {}, {}};
       if (earlier) return Created{Created::Kind::replayed, {}, *std::move(earlier)};
     }
-    TRY(const bool inserted, insert_link(db, link, burns));
-    if (!inserted) return Created{Created::Kind::taken, {}, {}};
+    auto kind = Created::Kind::created;
+    std::optional<Link> same;
+    if (find) {
+      std::string code = custom ? link.code : std::string();
+      std::swap(code, link.code);
+      TRY(same, find_same(db, link, title_too, now));
+      std::swap(code, link.code);
+    }
+    if (same) {
+      kind = Created::Kind::exists;
+      link = *std::move(same);
+    } else {
+      TRY(bool inserted, insert_link(db, link, burns));
+      // Imported links have codes that nobody kept out of the counter's way.
+      for (int attempt = 0; !inserted && !custom && attempt < kMaxAttempts; ++attempt) {
+        TRY(const Lease next, lease_ids(db, 1));
+        if (!next.burned.empty()) continue;
+        link.id = static_cast<int64_t>(next.begin);
+        link.code = codes.code_of(next.begin);
+        TRY(inserted, insert_link(db, link, std::nullopt));
+      }
+      if (!inserted) return Created{Created::Kind::taken, {}, {}};
+    }
+    if (kind == Created::Kind::exists || link.code != answer.code) {
+      answer.status = kind == Created::Kind::exists ? 200 : 201;
+      answer.code = link.code;
+      answer.etag = etag_of(link);
+      answer.body.clear();
+      append_link(answer.body, link, base);
+    }
     if (!key.empty()) {
       TRY_VOID(keep_replay(db, key, answer, now));
     }
-    return Created{Created::Kind::created, link, answer};
+    return Created{kind, link, answer};
   };
   auto writing = store_.write(std::move(insert), deadline, bytes, std::move(remember));
   Result<Created> written = co_await writing;

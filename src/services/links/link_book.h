@@ -33,10 +33,11 @@ struct IdempotencyKey {
 };
 
 struct Created {
-  // key_reused: for another request. taken: somebody has the alias, or had.
-  enum class Kind : uint8_t { created, replayed, key_reused, taken } kind = Kind::created;
-  Link link;      // when created
-  Replay answer;  // created and replayed
+  // exists: there was one that is the same, and that was wanted. key_reused: for another request. taken: somebody has
+  // the alias, or had.
+  enum class Kind : uint8_t { created, exists, replayed, key_reused, taken } kind = Kind::created;
+  Link link;      // when created or found
+  Replay answer;  // created, exists and replayed
 };
 
 struct Changed {
@@ -68,10 +69,15 @@ class LinkBook {
   Task<Result<std::optional<Link>>> find(std::string code, Deadline deadline);
   Task<Result<Page>> list(int64_t before, size_t limit, std::string search, std::string tag, Deadline deadline);
 
+  // What a new link is before it has a number.
+  Link link_of(const NewLink& wanted, int64_t now) const;
+
   const Codes& codes() const noexcept { return *codes_; }
   IdAllocator& ids() noexcept { return *ids_; }
   store::SqliteStore& store() noexcept { return store_; }
   cache::CacheSpace<Target>& targets() noexcept { return *targets_; }
+  // For operations that end after those who asked for them.
+  std::shared_ptr<cache::CacheSpace<Target>> shared_targets() const { return targets_; }
   const UrlHost& own_host() const noexcept { return own_; }
   const std::string& base_url() const noexcept { return options_.base_url; }
   int default_status() const noexcept { return options_.status; }

@@ -205,14 +205,19 @@ void LinkPatch::apply_to(Link& link) const {
 }
 
 std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 10> kMembers = {
-      "url", "alias", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags", "rules"};
+  static constexpr std::array<std::string_view, 11> kMembers = {
+      "url",        "alias",         "title", "status", "not_before",   "expires_at",
+      "max_visits", "forward_query", "tags",  "rules",  "find_existing"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   if (!json->contains("url")) return fault("url", "The URL is missing.");
   auto set = read_settings(*json, own, now);
   if (!set) return std::unexpected(std::move(set).error());
-  NewLink link{.alias = {}, .set = *std::move(set)};
+  NewLink link{.alias = {}, .set = *std::move(set), .find_existing = false};
+  if (const auto existing = json->find("find_existing"); existing != json->end()) {
+    if (!existing->is_boolean()) return fault("find_existing", "Finding an existing link is true or false.");
+    link.find_existing = existing->get<bool>();
+  }
   if (const auto alias = json->find("alias"); alias != json->end() && !alias->is_null()) {
     if (!alias->is_string() || !is_code_text(alias->get_ref<const std::string&>())) {
       return fault("alias", "An alias is 1 to 128 letters, digits, - or _.");

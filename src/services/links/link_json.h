@@ -48,6 +48,7 @@ struct LinkPatch {
 struct NewLink {
   std::string alias;  // "": a code is made
   LinkPatch set;      // with a URL
+  bool find_existing = false;  // a link that is the same will do
 };
 
 // `own`: where the service itself answers; a link to it is refused. `now` in milliseconds since 1970.

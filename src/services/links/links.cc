@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "http/problem.h"
+#include "services/links/bulk_api.h"
 #include "services/links/expiry.h"
 #include "services/links/figures_rows.h"
 #include "services/links/link_json.h"
@@ -95,6 +96,7 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
   config_.base_url = without_slash(std::move(config_.base_url));
   book_ = std::make_unique<LinkBook>(LinkBook::Options{.base_url = config_.base_url, .status = config_.status}, store_,
                                      targets_);
+  bulk_ = std::make_unique<BulkApi>(*book_);
 }
 
 LinksService::~LinksService() = default;

@@ -34,6 +34,8 @@ class EventLog;
 
 namespace trellis::services::links {
 
+class BulkApi;
+
 struct LinksConfig {
   std::string store;  // names, resolved by the app
   std::string cache;
@@ -89,6 +91,7 @@ class LinksService final : public Service {
   queue::EventLog* log_;
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   std::unique_ptr<LinkBook> book_;
+  std::unique_ptr<BulkApi> bulk_;
   std::unique_ptr<const CountryDatabase> countries_;  // null: none
   ClickStream stream_;
   std::unique_ptr<ClickCounter> clicks_;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "services/links/figures_rows.h"
+#include "services/links/link_urls.h"
 #include "store/sqlite_connection.h"
 
 namespace trellis::services::links {
@@ -129,23 +130,20 @@ std::string lines_of(const std::vector<std::string>& tags) {
   return out;
 }
 
-Result<void> add_tags(SqliteConnection& db, const Link& link) {
+Result<void> add_to_indexes(SqliteConnection& db, const Link& link) {
+  TRY_VOID(index_url(db, link.id, link.url));
   for (const std::string& tag : link.tags) {
     TRY_VOID(db.execute("INSERT INTO link_tags(tag, link) VALUES(?1, ?2) ON CONFLICT DO NOTHING", tag, link.id));
   }
   return {};
 }
 
-// By the tags that it has: there is no index the other way round.
-Result<void> drop_tags(SqliteConnection& db, int64_t id) {
-  std::vector<std::string> tags;
-  {
-    static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE id = ?1";
-    TRY(Query row, db.query(kSql, id));
-    TRY(const bool found, row.next());
-    if (found) tags = link_of(row).tags;
-  }
-  for (const std::string& tag : tags) {
+// Takes the link out of the indexes by what it has: there is none the other way round.
+Result<void> drop_from_indexes(SqliteConnection& db, int64_t id) {
+  TRY(const std::optional<Link> link, find_link(db, id));
+  if (!link) return {};
+  TRY_VOID(unindex_url(db, id, link->url));
+  for (const std::string& tag : link->tags) {
     TRY_VOID(db.execute("DELETE FROM link_tags WHERE tag = ?1 AND link = ?2", tag, id));
   }
   return {};
@@ -208,6 +206,14 @@ Result<std::optional<Link>> find_link(SqliteConnection& db, std::string_view cod
   return std::optional<Link>(link_of(row));
 }
 
+Result<std::optional<Link>> find_link(SqliteConnection& db, int64_t id) {
+  static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE id = ?1";
+  TRY(Query row, db.query(kSql, id));
+  TRY(const bool found, row.next());
+  if (!found) return std::optional<Link>();
+  return std::optional<Link>(link_of(row));
+}
+
 Result<std::optional<Replay>> find_replay(SqliteConnection& db, std::string_view key, int64_t not_before) {
   TRY(Query row,
       db.query("SELECT request, status, code, body, etag FROM link_replays WHERE key = ?1 AND created_at >= ?2", key,
@@ -250,22 +256,22 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
       link.id, link.code, link.url, link.title, link.status, link.created_at, link.updated_at, link.expires_at,
       link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules));
   if (db.changes() != 1) return false;
-  TRY_VOID(add_tags(db, link));
+  TRY_VOID(add_to_indexes(db, link));
   return true;
 }
 
 Result<void> update_link(SqliteConnection& db, const Link& link) {
-  TRY_VOID(drop_tags(db, link.id));
+  TRY_VOID(drop_from_indexes(db, link.id));
   TRY_VOID(
       db.execute("UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7, "
                  "not_before = ?8, max_visits = ?9, forward_query = ?10, tags = ?11, rules = ?12 WHERE id = ?1",
                  link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version,
                  link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules));
-  return add_tags(db, link);
+  return add_to_indexes(db, link);
 }
 
 Result<void> bury_link(SqliteConnection& db, int64_t id, int64_t now) {
-  TRY_VOID(drop_tags(db, id));
+  TRY_VOID(drop_from_indexes(db, id));
   TRY_VOID(
       db.execute("UPDATE links SET url = '', title = '', tags = '', rules = '', not_before = NULL, expires_at = NULL, "
                  "max_visits = NULL, "
@@ -307,12 +313,35 @@ Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std:
   return page;
 }
 
+Result<std::vector<Link>> links_after(SqliteConnection& db, int64_t after, size_t limit) {
+  static const std::string kSql =
+      "SELECT " + std::string(kColumns) + " FROM links WHERE id > ?1 AND deleted_at IS NULL ORDER BY id LIMIT ?2";
+  std::vector<Link> links;
+  TRY(Query rows, db.query(kSql, after, limit));
+  while (true) {
+    TRY(const bool row, rows.next());
+    if (!row) return links;
+    links.push_back(link_of(rows));
+  }
+}
+
 Result<void> add_clicks(SqliteConnection& db, std::span<const LinkCount> counts) {
   for (const LinkCount& count : counts) {
     TRY_VOID(
         db.execute("INSERT INTO link_totals(link, clicks) VALUES(?1, ?2) "
                    "ON CONFLICT(link) DO UPDATE SET clicks = clicks + ?2",
                    count.link, count.clicks));
+  }
+  return {};
+}
+
+Result<void> bring_counts(SqliteConnection& db, int64_t id, int64_t clicks, int64_t visits) {
+  if (clicks > 0) {
+    // In the total only: when they happened is not known.
+    TRY_VOID(db.execute("INSERT INTO link_totals(link, clicks) VALUES(?1, ?2)", id, clicks));
+  }
+  if (visits > 0) {
+    TRY_VOID(db.execute("UPDATE links SET visits = ?2 WHERE id = ?1", id, visits));
   }
   return {};
 }

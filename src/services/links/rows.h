@@ -56,6 +56,7 @@ struct Lease {
 Result<Lease> lease_ids(store::SqliteConnection& db, uint64_t count);
 
 Result<std::optional<Link>> find_link(store::SqliteConnection& db, std::string_view code);
+Result<std::optional<Link>> find_link(store::SqliteConnection& db, int64_t id);
 
 // The first answer to an Idempotency-Key.
 struct Replay {
@@ -89,10 +90,15 @@ inline constexpr int kMaxScanned = 20'000;
 Result<Page> list_links(store::SqliteConnection& db, int64_t before, size_t limit, std::string_view search,
                         std::string_view tag = {});
 
+// Oldest first, above `after`, without the removed ones.
+Result<std::vector<Link>> links_after(store::SqliteConnection& db, int64_t after, size_t limit);
+
 struct LinkCount {
   int64_t link = 0;
   int64_t clicks = 0;
 };
 Result<void> add_clicks(store::SqliteConnection& db, std::span<const LinkCount> counts);
+// Of a link that was just made: clicks of which only the number is known, and visits of its maximum.
+Result<void> bring_counts(store::SqliteConnection& db, int64_t id, int64_t clicks, int64_t visits);
 
 }  // namespace trellis::services::links

@@ -275,8 +275,7 @@ TEST(ImportFormats, WritesWhatReadsBackToTheSame) {
   std::string csv;
   std::string ndjson;
   append_import_header(csv);
-  std::vector<LinkImport> expected = links;
-  expected[1].title.erase(0, 1);  // blanks around are no part of a value
+  const std::vector<LinkImport>& expected = links;
   for (const LinkImport& link : links) {
     append_import_csv(csv, link);
     append_import_ndjson(ndjson, link);

@@ -84,7 +84,15 @@ inline Answer send(http::Routes& routes, Loop& loop, std::string_view method, st
   }
   answer.status = response->status;
   for (const http::Field& field : response->fields) answer.fields.emplace(field.name, field.value);
-  answer.body = response->body.bytes().view();
+  if (response->body.kind() == http::Body::Kind::stream) {
+    const std::unique_ptr<http::BodyReader> stream = response->body.take_stream();
+    auto reading = http::read_all(stream.get(), uint64_t{1} << 30, kNever);
+    Result<std::string> text = fakes::run_task(loop, std::move(reading));
+    EXPECT_TRUE(text) << text.error().to_string();
+    if (text) answer.body = *std::move(text);
+  } else {
+    answer.body = response->body.bytes().view();
+  }
   return answer;
 }
 

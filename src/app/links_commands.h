@@ -1,0 +1,67 @@
+// `trellis links`: the short links of a running node from the shell, over its API. On the main thread; main() adds the
+// commands to the command line and runs the one that was asked for.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace trellis::app {
+
+struct LinksOptions {
+  std::string node = "http://localhost:8080";
+  std::string key;  // of the API
+  bool json = false;
+
+  std::string code;
+  std::vector<std::string> codes;
+  std::string url;
+  std::string alias;
+  std::optional<std::string> title;
+  std::optional<std::string> not_before;
+  std::optional<std::string> expires_at;
+  std::optional<std::string> max_visits;
+  bool forward_query = false;
+  bool no_forward_query = false;
+  std::vector<std::string> tags;
+  bool no_tags = false;
+  bool find_existing = false;
+  std::string condition;  // the ETag for If-Match
+  int status = 0;
+
+  int limit = 20;
+  std::string search;
+  std::string tag;
+
+  std::string file;  // "-": standard input or output
+  std::string format;
+  std::string on_conflict = "fail";
+  std::string report;
+  bool dry_run = false;
+};
+
+// Prints, and gives the process's exit code: 0 good, 1 failed, 2 wrong use.
+class LinksCommands {
+ public:
+  explicit LinksCommands(CLI::App& app);
+  LinksCommands(const LinksCommands&) = delete;
+  LinksCommands& operator=(const LinksCommands&) = delete;
+
+  // nullopt: none of them was asked for.
+  std::optional<int> run();
+
+ private:
+  struct Command {
+    CLI::App* app;
+    int (*run)(const LinksOptions& options);
+  };
+  LinksOptions options_;
+  std::vector<Command> commands_;
+};
+
+}  // namespace trellis::app

@@ -1,0 +1,261 @@
+#include "services/links/bulk_api.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+#include "http/problem.h"
+#include "http/target.h"
+#include "services/links/answers.h"
+#include "services/links/batch_json.h"
+#include "services/links/bulk.h"
+#include "services/links/export.h"
+#include "services/links/idempotency.h"
+#include "services/links/import.h"
+#include "services/links/link_json.h"
+
+namespace trellis::services::links {
+
+using http::FieldId;
+using http::Request;
+using http::RequestContext;
+using http::Response;
+
+namespace {
+
+constexpr size_t kReadBeforeYield = 128;        // links; then others on the core have a turn
+constexpr size_t kMaxFaultsToldTogether = 100;  // of a batch that was refused
+
+struct ItemFault {
+  size_t index = 0;
+  int status = 400;
+  Fault fault;
+};
+
+void append_problem(JsonWriter& json, const Fault& fault) {
+  json.begin_object().member("code", fault.code);
+  if (!fault.field.empty()) json.member("field", fault.field);
+  json.member("detail", fault.detail).end_object();
+}
+
+ItemFault taken(size_t index) { return {index, 409, {"alias", "This alias is taken.", "already_exists"}}; }
+
+// {"made":..,"exists":..,"failed":..,"results":[...]}. `places[i]`: where the ith link stood in the batch.
+std::string batch_body(const BulkDone& done, const std::vector<size_t>& places, const std::vector<ItemFault>& faults,
+                       const std::string& base_url) {
+  size_t made = 0;
+  size_t exists = 0;
+  for (const BulkOutcome& outcome : done.outcomes) {
+    made += outcome.kind == BulkOutcome::Kind::made ? 1 : 0;
+    exists += outcome.kind == BulkOutcome::Kind::exists ? 1 : 0;
+  }
+  const size_t total = places.size() + faults.size();
+  std::string body;
+  body.reserve(64 + total * 112);
+  JsonWriter json(body);
+  json.begin_object().member("made", made).member("exists", exists).member("failed", total - made - exists);
+  json.key("results").begin_array();
+  const auto fault = [&json](const ItemFault& wrong) {
+    json.begin_object().member("status", wrong.status).key("problem");
+    append_problem(json, wrong.fault);
+    json.end_object();
+  };
+  size_t next_fault = 0;
+  for (size_t i = 0; i < places.size(); ++i) {
+    while (next_fault < faults.size() && faults[next_fault].index < places[i]) fault(faults[next_fault++]);
+    const BulkOutcome& outcome = done.outcomes[i];
+    if (outcome.kind == BulkOutcome::Kind::taken) {
+      fault(taken(places[i]));
+      continue;
+    }
+    Link link;
+    link.id = outcome.id;
+    link.version = outcome.version;
+    json.begin_object().member("status", outcome.kind == BulkOutcome::Kind::made ? 201 : 200);
+    json.member("id", outcome.id).member("code", outcome.code).member("short_url", base_url + "/" + outcome.code);
+    json.member("etag", etag_of(link)).end_object();
+  }
+  while (next_fault < faults.size()) fault(faults[next_fault++]);
+  json.end_array().end_object();
+  return body;
+}
+
+// The refusal of a batch of which all or none was wanted: with the first of those that are wrong.
+Response refuse_batch(RequestContext& context, size_t total, const std::vector<ItemFault>& faults) {
+  const bool only_taken =
+      std::all_of(faults.begin(), faults.end(), [](const ItemFault& wrong) { return wrong.status == 409; });
+  const int status = only_taken ? 409 : 400;
+  Response response(context.arena, status);
+  context.outcome = "batch_refused";
+  context.failed_side = Side::client;
+  std::string body;
+  JsonWriter json(body);
+  json.begin_object().member("type", "about:blank").member("title", http::reason_phrase(status));
+  json.member("status", status).member("code", "batch_refused").member("temporary", false);
+  json.member("detail",
+              std::to_string(faults.size()) + " of " + std::to_string(total) + " links cannot be made, so none was.");
+  if (!context.request_id.empty()) json.member("request_id", context.request_id);
+  json.key("results").begin_array();
+  for (size_t i = 0; i < std::min(faults.size(), kMaxFaultsToldTogether); ++i) {
+    json.begin_object().member("index", faults[i].index).member("status", faults[i].status).key("problem");
+    append_problem(json, faults[i].fault);
+    json.end_object();
+  }
+  json.end_array().end_object();
+  response.fields.add(FieldId::content_type, "application/problem+json");
+  response.fields.add(FieldId::cache_control, "no-store");
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+// One parameter of a query, decoded: taken by a function that gives "" or what is wrong with the value.
+struct Parameter {
+  std::string_view name;
+  std::string (*take)(std::string_view value, ImportOptions& options);
+};
+
+std::string take_flag(std::string_view value, bool& flag) {
+  if (value != "true" && value != "false") return "The value is true or false.";
+  flag = value == "true";
+  return {};
+}
+
+constexpr Parameter kImportParameters[] = {
+    {"format",
+     [](std::string_view value, ImportOptions& options) -> std::string {
+       if (value == "csv") options.shape = ImportShape::csv;
+       if (value == "ndjson") options.shape = ImportShape::ndjson;
+       return options.shape || value == "auto" ? "" : "The format is auto, csv or ndjson.";
+     }},
+    {"dry_run", [](std::string_view value, ImportOptions& options) { return take_flag(value, options.dry_run); }},
+    {"on_conflict",
+     [](std::string_view value, ImportOptions& options) -> std::string {
+       options.skip_conflicts = value == "skip";
+       return value == "skip" || value == "fail" ? "" : "On a conflict a row can fail or skip.";
+     }},
+    {"find_existing",
+     [](std::string_view value, ImportOptions& options) { return take_flag(value, options.find_existing); }},
+    {"report",
+     [](std::string_view value, ImportOptions& options) -> std::string {
+       options.only_problems = value == "problems";
+       return value == "problems" || value == "all" ? "" : "The report is all or problems.";
+     }},
+};
+
+std::optional<Response> read_parameters(const Request& request, RequestContext& context, ImportOptions& options) {
+  std::string_view query = request.query;
+  while (const auto parameter = http::next_parameter(query)) {
+    const auto name = http::decode_component(parameter->key, context.arena, true);
+    const auto value = http::decode_component(parameter->value, context.arena, true);
+    if (!name || !value)
+      return refuse(context, 400, "invalid_argument", "The query is not percent-encoded as it should be.");
+    const auto* known = std::find_if(std::begin(kImportParameters), std::end(kImportParameters),
+                                     [&](const Parameter& each) { return each.name == *name; });
+    if (known == std::end(kImportParameters)) {
+      return http::field_problem(context, 400, "unknown_parameter", name->substr(0, 64),
+                                 "There is format, dry_run, on_conflict, find_existing and report.");
+    }
+    const std::string wrong = known->take(*value, options);
+    if (!wrong.empty()) return http::field_problem(context, 400, "invalid_argument", *name, wrong);
+  }
+  return std::nullopt;
+}
+
+constexpr std::string_view kNdjson = "application/x-ndjson";
+
+Response streamed(RequestContext& context, std::string_view type, std::unique_ptr<http::BodyReader> body) {
+  Response response(context.arena, 200);
+  response.fields.add(FieldId::content_type, type);
+  response.fields.add(FieldId::cache_control, "no-store");
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+}  // namespace
+
+Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& context) {
+  if (std::optional<Response> refused = refuse_media(request, context, true, false)) co_return *std::move(refused);
+  if (std::optional<Response> refused = refuse_key(request, context)) co_return *std::move(refused);
+  auto reading = http::read_all(request.body.get(), kMaxBatchBody, context.deadline);
+  Result<std::string> body = co_await reading;
+  if (!body) co_return body_failed(body.error(), context, "16 MiB");
+  const int64_t now = unix_millis(context.loop.wall());
+  auto batch = read_batch(*body);
+  if (!batch) co_return refuse(context, batch.error());
+
+  auto links = std::make_shared<std::vector<BulkLink>>();
+  links->reserve(batch->links.size());
+  std::vector<size_t> places;
+  places.reserve(batch->links.size());
+  std::vector<ItemFault> faults;
+  const size_t total = batch->links.size();
+  for (size_t i = 0; i < total; ++i) {
+    if (i % kReadBeforeYield == kReadBeforeYield - 1) co_await yield();
+    auto wanted = read_new_link(batch->links[i], book_.own_host(), now);
+    if (!wanted) {
+      if (wanted.error().code == "invalid_json") {
+        wanted.error().detail = "links[" + std::to_string(i) + "] is not valid JSON, or nested too deeply.";
+        co_return refuse(context, wanted.error());
+      }
+      faults.push_back({i, 400, std::move(wanted).error()});
+      continue;
+    }
+    links->push_back({book_.link_of(*wanted, now), wanted->find_existing, wanted->set.title.has_value()});
+    places.push_back(i);
+  }
+  if (batch->atomic && !faults.empty()) co_return refuse_batch(context, total, faults);
+
+  BulkOptions options;
+  options.atomic = batch->atomic;
+  options.key = key_of(request, *body);
+  if (!options.key.key.empty()) {
+    options.answer = [places, faults, base = book_.base_url()](const BulkDone& done) {
+      return batch_body(done, places, faults, base);
+    };
+  }
+  auto putting = put_links(book_, std::move(links), std::move(options), now, context.deadline);
+  const Result<BulkResult> put = co_await putting;
+  if (!put) co_return http::response_for(put.error(), context);
+  const BulkDone& done = **put;
+  switch (done.kind) {
+    case BulkDone::Kind::key_reused: co_return key_reused(context);
+    case BulkDone::Kind::replayed: co_return json_answer(context, done.answer.status, done.answer.body);
+    case BulkDone::Kind::refused:
+      for (size_t i = 0; i < done.outcomes.size(); ++i)
+        if (done.outcomes[i].kind == BulkOutcome::Kind::taken) faults.push_back(taken(places[i]));
+      co_return refuse_batch(context, total, faults);
+    case BulkDone::Kind::done: break;
+  }
+  co_return json_answer(
+      context, 200, done.answer.body.empty() ? batch_body(done, places, faults, book_.base_url()) : done.answer.body);
+}
+
+Task<Result<Response>> BulkApi::take_in(Request& request, RequestContext& context) {
+  ImportOptions options;
+  if (std::optional<Response> refused = read_parameters(request, context, options)) co_return *std::move(refused);
+  auto body = std::make_unique<ImportBody>(book_, context.loop, std::move(request.body), options);
+  co_return streamed(context, kNdjson, std::move(body));
+}
+
+Task<Result<Response>> BulkApi::write_out(Request& request, RequestContext& context) {
+  ExportFormat format = ExportFormat::csv;
+  std::string_view query = request.query;
+  while (const auto parameter = http::next_parameter(query)) {
+    const std::optional<ExportFormat> named = export_format_of(parameter->value);
+    if (parameter->key != "format" || !named)
+      co_return http::field_problem(context, 400, "invalid_argument", "format",
+                                    "There is format=csv, ndjson or shlink.");
+    format = *named;
+  }
+  const bool csv = format != ExportFormat::ndjson;
+  Response response =
+      streamed(context, csv ? "text/csv; charset=utf-8" : kNdjson, std::make_unique<ExportBody>(book_, format));
+  response.fields.add("content-disposition",
+                      csv ? "attachment; filename=\"links.csv\"" : "attachment; filename=\"links.ndjson\"");
+  co_return response;
+}
+
+}  // namespace trellis::services::links

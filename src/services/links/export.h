@@ -1,0 +1,38 @@
+// All links as a file, while it is read from the store: the body of the answer. Pages by number, each read by itself,
+// so that no snapshot is held while a slow client takes the file: a link that is changed meanwhile is written as it was
+// or as it is. Removed links are left out. One an export, on the connection's core; pages are read in the blocking
+// pool.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "http/message.h"
+#include "services/links/link_book.h"
+
+namespace trellis::services::links {
+
+// csv and ndjson are the trellis format of import_formats.h and read back to the same links; shlink has what Shlink's
+// importer reads, as CSV.
+enum class ExportFormat : uint8_t { csv, ndjson, shlink };
+std::optional<ExportFormat> export_format_of(std::string_view name) noexcept;
+
+class ExportBody final : public http::BodyReader {
+ public:
+  // Borrows the book, which outlives it.
+  ExportBody(LinkBook& book, ExportFormat format) noexcept : book_(book), format_(format) {}
+
+  Task<Result<Chunk>> read(Deadline deadline) override;
+  std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
+
+ private:
+  static constexpr size_t kPage = 1000;  // links
+
+  LinkBook& book_;
+  ExportFormat format_;
+  int64_t last_ = -1;  // -1: not begun
+  bool ended_ = false;
+};
+
+}  // namespace trellis::services::links

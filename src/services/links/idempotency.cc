@@ -1,0 +1,49 @@
+#include "services/links/idempotency.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/hash.h"
+#include "services/links/answers.h"
+
+namespace trellis::services::links {
+
+using http::FieldId;
+using http::Request;
+using http::RequestContext;
+using http::Response;
+
+namespace {
+
+constexpr size_t kMaxKey = 255;
+
+// Both halves of a 128-bit digest of what was asked.
+std::string digest_of(std::string_view body) {
+  const uint64_t halves[2] = {hash64(body, 0x6c696e6b73), hash64(body, 0x7265706c6179)};
+  return std::string(reinterpret_cast<const char*>(halves), sizeof(halves));
+}
+
+bool is_key(std::string_view key) noexcept {
+  return !key.empty() && key.size() <= kMaxKey &&
+         std::all_of(key.begin(), key.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
+}  // namespace
+
+std::optional<Response> refuse_key(const Request& request, RequestContext& context) {
+  if (!request.fields.has(FieldId::idempotency_key)) return std::nullopt;
+  if (is_key(request.fields.value(FieldId::idempotency_key)) && request.fields.count(FieldId::idempotency_key) == 1)
+    return std::nullopt;
+  return refuse(context, 400, "invalid_idempotency_key", "An Idempotency-Key is 1 to 255 visible characters, once.");
+}
+
+IdempotencyKey key_of(const Request& request, std::string_view body) {
+  if (!request.fields.has(FieldId::idempotency_key)) return {};
+  return {std::string(request.fields.value(FieldId::idempotency_key)), digest_of(body)};
+}
+
+Response key_reused(RequestContext& context) {
+  return refuse(context, 422, "idempotency_key_reused", "This Idempotency-Key was used with another body.");
+}
+
+}  // namespace trellis::services::links
