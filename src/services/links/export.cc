@@ -17,6 +17,7 @@ namespace trellis::services::links {
 
 namespace {
 
+constexpr Duration kPageTimeout = std::chrono::seconds(30);
 struct PageText {
   std::string text;
   int64_t last = 0;
@@ -96,8 +97,10 @@ std::optional<ExportFormat> export_format_of(std::string_view name) noexcept {
   return std::nullopt;
 }
 
-Task<Result<Chunk>> ExportBody::read(Deadline deadline) {
+// The deadline is that of an answer of known length: here each page has its own, and however many may follow.
+Task<Result<Chunk>> ExportBody::read(Deadline) {
   if (ended_) co_return Chunk();
+  const Deadline deadline = after(Loop::current().now(), kPageTimeout);
   auto look = [format = format_, after = last_](store::SqliteConnection& db) {
     return read_page(db, format, after, kPage);
   };

@@ -12,6 +12,10 @@
 
 namespace trellis::services::links {
 
+namespace {
+constexpr Duration kPieceTimeout = std::chrono::seconds(60);  // of what is received or written at once
+}
+
 ImportBody::ImportBody(LinkBook& book, Loop& loop, std::unique_ptr<http::BodyReader> source, ImportOptions options)
     : book_(book),
       loop_(loop),
@@ -25,11 +29,12 @@ ImportBody::ImportBody(LinkBook& book, Loop& loop, std::unique_ptr<http::BodyRea
 
 ImportBody::~ImportBody() = default;
 
-Task<Result<Chunk>> ImportBody::read(Deadline deadline) {
+// The deadline is that of an answer of known length: here each piece has its own, and however many may follow.
+Task<Result<Chunk>> ImportBody::read(Deadline) {
   while (!ended_ && out_.size() < kTold) {
     const bool waits = receiving_ && !receiving_.done() && !is_writing_ && piece_.rows.empty();
     if (!out_.empty() && (waits || loop_.now() - told_ >= kTellEvery)) break;
-    Result<void> stepped = co_await step(deadline);
+    Result<void> stepped = co_await step(after(loop_.now(), kPieceTimeout));
     if (!stepped) co_return fail(std::move(stepped).error());
   }
   if (out_.empty()) co_return Chunk();
