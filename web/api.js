@@ -13,27 +13,64 @@ export class Problem extends Error {
   }
 }
 
+// The key of this tab. Session storage may be refused (a setting of the browser): then it lives as long as the page.
+const kKey = 'trellis.key';
+let own_key = '';
+try {
+  own_key = sessionStorage.getItem(kKey) ?? '';
+} catch {
+  own_key = '';
+}
+
+export const key = () => own_key;
+
+export function use_key(text) {
+  own_key = text;
+  try {
+    if (text) sessionStorage.setItem(kKey, text);
+    else sessionStorage.removeItem(kKey);
+  } catch {
+    // Kept in memory only.
+  }
+}
+
+const with_key = (headers) => (own_key ? { ...headers, 'x-api-key': own_key } : headers);
+
+let on_key_wanted = () => {};
+export function when_key_is_wanted(run) { on_key_wanted = run; }
+
+// Of an answer that is none of the good ones. A key that is missing or opens too little is asked for, whatever it was for.
+export async function problem_of(response) {
+  let data = null;
+  try {
+    data = JSON.parse(await response.text());
+  } catch {
+    data = null;  // something between us and the node answered
+  }
+  const problem = new Problem({ detail: `The node answered ${response.status}.`, ...data, status: response.status });
+  if (problem.status === 401 || problem.status === 403) on_key_wanted(problem);
+  return problem;
+}
+
 async function call(method, path, { body, headers = {}, timeout = kTimeout } = {}) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), timeout);
   try {
     const request = {
-      method, headers: { accept: 'application/json', ...headers }, signal: stop.signal, cache: 'no-store',
+      method, headers: with_key({ accept: 'application/json', ...headers }), signal: stop.signal, cache: 'no-store',
     };
     if (body !== undefined) {
       request.headers['content-type'] = 'application/json';
       request.body = JSON.stringify(body);
     }
     const response = await fetch(path, request);
+    if (!response.ok) throw await problem_of(response);
     const text = await response.text();
     let data = null;
     try {
       data = text ? JSON.parse(text) : null;
     } catch {
-      if (response.ok) throw new Problem({ status: response.status, detail: 'The answer was not understood.' });
-    }
-    if (!response.ok) {
-      throw new Problem({ detail: `The node answered ${response.status}.`, ...data, status: response.status });
+      throw new Problem({ status: response.status, detail: 'The answer was not understood.' });
     }
     return { data, etag: response.headers.get('etag') };
   } catch (error) {
@@ -47,10 +84,11 @@ async function call(method, path, { body, headers = {}, timeout = kTimeout } = {
 
 const path_of = (code) => `/v1/links/${encodeURIComponent(code)}`;
 
-export async function list_links({ limit = 20, cursor = null, q = '' } = {}) {
+export async function list_links({ limit = 20, cursor = null, q = '', tag = '' } = {}) {
   const query = new URLSearchParams({ limit: String(limit) });
   if (cursor) query.set('cursor', cursor);
   if (q) query.set('q', q);
+  if (tag) query.set('tag', tag);
   return (await call('GET', `/v1/links?${query}`)).data;
 }
 
@@ -63,6 +101,40 @@ export const change_link = async (code, body, etag) =>
   (await call('PATCH', path_of(code), { body, headers: etag ? { 'if-match': etag } : {} })).data;
 export const delete_link = async (code) => { await call('DELETE', path_of(code)); };
 export const status = async () => (await call('GET', '/v1/status', { timeout: 4000 })).data;
+
+
+// Of one link, or of all with an empty code.
+export async function stats(code, query) {
+  const path = code ? `${path_of(code)}/stats` : '/v1/stats';
+  return (await call('GET', `${path}?${new URLSearchParams(query)}`, { timeout: 30000 })).data;
+}
+
+// An answer that goes on: its body is read as it comes, and it ends with the signal. Not EventSource, which can send no key.
+export async function open(path, { method = 'GET', body, headers = {}, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(path, { method, body, headers: with_key(headers), signal, cache: 'no-store' });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Problem({ detail: 'The node is not reachable.', code: 'unreachable' });
+  }
+  if (!response.ok) throw await problem_of(response);
+  return response;
+}
+
+// The lines of a body, without what ends them.
+export async function* lines(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const parts = (rest + value).split('\n');
+    rest = parts.pop();
+    for (const line of parts) yield line.endsWith('\r') ? line.slice(0, -1) : line;
+  }
+  if (rest) yield rest;
+}
 
 export function fresh_key() {
   const random = crypto.getRandomValues(new Uint8Array(16));

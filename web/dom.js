@@ -23,10 +23,14 @@ export function set_text(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// What lies outside an open dialog is silent: it has a live region of its own. Which one is open is asked when the text
+// goes in, for a dialog that says "saved" closes at once.
 export function announce(text) {
-  const node = $('announce');
-  node.textContent = '';
-  requestAnimationFrame(() => { node.textContent = text; });
+  $('announce').textContent = '';
+  requestAnimationFrame(() => {
+    const node = document.querySelector('dialog[open] .announce') ?? $('announce');
+    node.textContent = text;
+  });
 }
 
 // The clipboard interface exists only on https and localhost; elsewhere a selection is copied the old way.

@@ -3,7 +3,7 @@
 
 import * as api from './api.js';
 import { $, announce, copy_button, el, set_text } from './dom.js';
-import { edit_dialog, remove_dialog } from './dialogs.js';
+import { edit_dialog, qr_dialog, remove_dialog } from './dialogs.js';
 import { absolute_time, middle, relative_time, whole, without_scheme } from './format.js';
 import { every } from './poll.js';
 
@@ -11,14 +11,16 @@ const kPage = 20;
 const kRefresh = 2000;
 const kCountingFor = 10000;
 
-export function start_links({ on_link, on_gone, extra }) {
+export function start_links({ on_link, on_gone, extra, open_stats }) {
   const body = $('rows');
   const ask_edit = edit_dialog();
   const ask_remove = remove_dialog();
+  const show_qr = qr_dialog();
   const rows = new Map();       // code -> {link, node, ...cells}; insertion order is not used, the DOM holds the order
   let cursors = [null];         // where each loaded page begins
   let next = null;              // where the page after the last one begins
   let query = '';
+  let tag = '';
   let generation = 0;           // answers to what was asked before a change of ours are dropped
   let restart = false;          // the next answer replaces all rows: it belongs to another search
   let loaded = false;
@@ -39,7 +41,12 @@ export function start_links({ on_link, on_gone, extra }) {
     row.clicks = el('b', { class: 'count' });
     row.created = el('time', {});
     row.expiry = el('span', { class: 'expiry' });
-    const edit = el('button', { type: 'button', 'aria-label': `Edit ${link.code}` }, 'Edit');
+    row.tags = el('span', { class: 'tags', hidden: true });
+    const stats = el('button', { type: 'button', class: 'stats', 'aria-label': `Statistics of ${link.code}` }, 'Stats');
+    const qr = el('button', { type: 'button', class: 'qr', 'aria-label': `QR code of ${link.code}` }, 'QR');
+    stats.addEventListener('click', () => open_stats(row.link));
+    qr.addEventListener('click', () => show_qr(row.link));
+    const edit = el('button', { class: 'edit', type: 'button', 'aria-label': `Edit ${link.code}` }, 'Edit');
     const remove = el('button', {
       type: 'button', class: 'quiet-danger', 'aria-label': `Delete ${link.code}`,
     }, 'Delete');
@@ -49,11 +56,11 @@ export function start_links({ on_link, on_gone, extra }) {
     row.node = el('tr', { role: 'row', 'data-code': link.code },
       el('td', { role: 'cell', class: 'c-short' },
         el('div', { class: 'short-cell' }, row.anchor, copy_button(link.short_url, { name: `Copy ${name}` }))),
-      el('td', { role: 'cell', class: 'c-target' }, row.title, row.target),
+      el('td', { role: 'cell', class: 'c-target' }, row.title, row.target, row.tags),
       el('td', { role: 'cell', class: 'c-clicks' }, row.clicks, el('span', { class: 'unit', 'aria-hidden': 'true' })),
       el('td', { role: 'cell', class: 'c-created' }, row.created),
       el('td', { role: 'cell', class: 'c-expiry' }, row.expiry),
-      el('td', { role: 'cell', class: 'c-actions' }, edit, remove));
+      el('td', { role: 'cell', class: 'c-actions' }, stats, qr, edit, remove));
     rows.set(link.code, row);
     show_row(row, link);
     return row;
@@ -72,12 +79,24 @@ export function start_links({ on_link, on_gone, extra }) {
     row.target.title = link.url;
     set_text(row.title, link.title ?? '');
     row.title.hidden = !link.title;
+    show_tags(row, link.tags ?? []);
     set_text(row.clicks, whole(link.clicks));
     row.node.querySelector('.unit').textContent = link.clicks === 1 ? 'click' : 'clicks';
     row.created.dateTime = link.created_at;
     row.created.title = absolute_time(link.created_at);
     show_times(row);
     on_link(link);
+  }
+
+  function show_tags(row, tags) {
+    if (row.shown_tags === tags.join()) return;
+    row.shown_tags = tags.join();
+    row.tags.hidden = tags.length === 0;
+    row.tags.replaceChildren(...tags.map((name) => {
+      const made = el('button', { type: 'button', class: 'tag', 'aria-label': `Show links with the tag ${name}` }, name);
+      made.addEventListener('click', () => filter(name));
+      return made;
+    }));
   }
 
   function show_times(row) {
@@ -102,14 +121,16 @@ export function start_links({ on_link, on_gone, extra }) {
     $('table').hidden = none;
     $('empty').hidden = !none;
     if (none) {
-      const lines = query
-        ? [el('b', {}, 'Nothing found'), el('p', {}, `No link has “${query}” in its code, target or title.`)]
+      const lines = tag && !query
+        ? [el('b', {}, 'Nothing found'), el('p', {}, `No link has the tag “${tag}”.`)]
+        : query
+        ? [el('b', {}, 'Nothing found'), el('p', {}, `No link has “${query}” in its code, target or title${tag ? ` and the tag “${tag}”` : ''}.`)]
         : [el('b', {}, 'No links yet'), el('p', {}, 'The first one you shorten appears here, with its clicks.')];
       $('empty').replaceChildren(...lines);
     }
     $('more-row').hidden = !next;
     const count = `${whole(rows.size)}${next ? '+' : ''} ${rows.size === 1 && !next ? 'link' : 'links'}`;
-    set_text($('links-note'), !loaded ? '' : query ? `${count} found` : rows.size ? count : '');
+    set_text($('links-note'), !loaded ? '' : query || tag ? `${count} found` : rows.size ? count : '');
   }
 
   // Lays one page of the node's answer over the rows there are. The answer is a stretch of the whole order, so a row
@@ -147,7 +168,7 @@ export function start_links({ on_link, on_gone, extra }) {
 
   async function fetch_page(index) {
     const mine = generation;
-    const answer = await api.list_links({ limit: kPage, cursor: cursors[index], q: query });
+    const answer = await api.list_links({ limit: kPage, cursor: cursors[index], q: query, tag });
     if (mine !== generation) return false;
     loaded = true;
     const last = index === cursors.length - 1;
@@ -237,15 +258,31 @@ export function start_links({ on_link, on_gone, extra }) {
     turn();
   }
 
-  function search(text) {
-    if (text === query) return;
-    query = text;
+  function start_again() {
     generation += 1;
     restart = true;
     cursors = [null];
     next = null;
     turn();
   }
+
+  function search(text) {
+    if (text === query) return;
+    query = text;
+    start_again();
+  }
+
+  function filter(name) {
+    if (name === tag) return;
+    tag = name;
+    $('tag-filter').hidden = !tag;
+    set_text($('tag-filter-text'), tag);
+    if (tag) $('tag-clear').focus();
+    else $('search').focus();
+    start_again();
+  }
+
+  $('tag-clear').addEventListener('click', () => filter(''));
 
   let typing = 0;
   $('search').addEventListener('input', (event) => {
@@ -287,12 +324,17 @@ export function start_links({ on_link, on_gone, extra }) {
 
   return {
     follow,
+    refresh: turn,
     // A link this page has just made: shown at once, on top, with what the node answered.
     add(link) {
       generation += 1;
-      if (query) {
+      if (query || tag) {
+        clearTimeout(typing);
         $('search').value = '';
-        search('');
+        query = '';
+        tag = '';
+        $('tag-filter').hidden = true;
+        start_again();
       } else if (!rows.has(link.code)) {
         if (!loaded) body.replaceChildren();
         loaded = true;

@@ -195,7 +195,7 @@ class Browser:
         return [f"{line['level']}: {line['message']}" for line in self._post("/se/log", type="browser")
                 if line["level"] in ("SEVERE", "WARNING")]
 
-    def until(self, condition, what, seconds=10):
+    def until(self, condition, what, seconds=30):
         """Waits for condition() to be true and gives back its value."""
         deadline = time.monotonic() + seconds
         while True:

@@ -170,7 +170,7 @@ class Page:
     def test_a_link_is_edited(self):
         code = self.make("edit-before", title="Before")["code"]
         self.see(code)
-        self.page.click(self.row(code, ".c-actions button"))
+        self.page.click(self.row(code, ".edit"))
         self.page.until(lambda: self.page.visible("#edit"), "the dialog")
         self.assertEqual(self.page.run("return document.querySelector('#edit-url').value"),
                          f"{self.target.url}/edit-before")
@@ -189,7 +189,7 @@ class Page:
         self.refusals_expected = True
         code = self.make("mine")["code"]
         self.see(code)
-        self.page.click(self.row(code, ".c-actions button"))
+        self.page.click(self.row(code, ".edit"))
         self.page.until(lambda: self.page.visible("#edit"), "the dialog")
         self.api("PATCH", f"/v1/links/{code}", {"url": f"{self.target.url}/theirs"})
         self.page.type("#edit-link-title", "Mine")
@@ -389,6 +389,24 @@ class MockPage(Page, unittest.TestCase):
         finally:
             self.node.node.refuse = None
 
+    def test_a_key_is_asked_for_where_one_is_wanted(self):
+        self.refusals_expected = True
+        self.node.node.refuse = mock_node.Failure(401, "unauthenticated", "A valid key is needed.")
+        try:
+            self.page.type("#url", f"{self.target.url}/with-a-key")
+            self.page.click("#shorten")
+            self.page.until(lambda: self.page.visible("#key-bar"), "the question for a key")
+            self.page.type("#key", "two words")
+            self.page.press("enter")
+            self.assertIn("no spaces", self.page.text("#key-error"))
+            self.page.type("#key", "a-key")
+            self.page.press("enter")
+            self.page.until(lambda: not self.page.visible("#key-bar"), "the key taken")
+            self.assertEqual(self.page.run("return sessionStorage.getItem('trellis.key')"), "a-key")
+        finally:
+            self.node.node.refuse = None
+            self.page.run("sessionStorage.clear()")
+
     def test_every_asset_is_named_by_its_content_and_packed(self):
         names = self.page.run("return performance.getEntriesByType('resource').map((e) => e.name)")
         assets = [name for name in names if "/_trellis/" in name]
@@ -438,11 +456,242 @@ class Embedding(unittest.TestCase):
             self.build(index_html="", a_js="import './b.js';", b_js="import './a.js';")
 
 
+class Parts:
+    """What only a whole node answers: rules, statistics, clicks as they come, QR codes, files."""
+
+    def follow(self, code, agent="Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0", **fields):
+        class Stay(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *_):
+                return None
+        headers = {"user-agent": agent, **fields}
+        request = urllib.request.Request(f"{self.node.url}/{code}", headers=headers)
+        try:
+            urllib.request.build_opener(Stay).open(request, timeout=30).close()
+        except urllib.error.HTTPError as answer:
+            answer.close()
+            return answer.headers["location"]
+
+    def edit(self, code):
+        self.page.until(lambda: self.page.visible(self.row(code)), f"a row for {code}")
+        self.page.click(self.row(code, ".edit"))
+        self.page.until(lambda: self.page.visible("#edit"), "the dialog")
+
+    def save(self):
+        self.page.click("#edit [type=submit]")
+        self.page.until(lambda: not self.page.visible("#edit"), "the dialog closed")
+
+    def choose(self, selector, value):
+        self.page.run("const n = document.querySelector(arguments[0]); n.value = arguments[1];"
+                      "n.dispatchEvent(new Event('change', { bubbles: true }))", selector, value)
+
+    def test_a_tag_filters_the_list(self):
+        spring = self.make("tag-spring", tags=["spring & co", "mail"])["code"]
+        autumn = self.make("tag-autumn", tags=["autumn"])["code"]
+        self.page.until(lambda: self.page.visible(self.row(autumn)), "the list")
+        self.page.click(self.row(spring, ".tag"))
+        self.page.until(lambda: not self.page.visible(self.row(autumn)), "only the tagged ones")
+        self.assertTrue(self.page.visible(self.row(spring)))
+        self.assertEqual(self.page.text("#tag-filter-text"), "spring & co")
+        self.page.press("enter")  # the focus is on what takes the filter off
+        self.page.until(lambda: self.page.visible(self.row(autumn)), "all of them")
+        self.assertFalse(self.page.visible("#tag-filter"))
+
+    def test_the_settings_of_a_link_are_edited(self):
+        code = self.make("settings", tags=["old"])["code"]
+        self.edit(code)
+        self.page.type("#edit-tags", "new, other ")
+        self.page.type("#edit-max_visits", "7")
+        self.page.click("#edit-forward_query")
+        self.page.run("document.querySelector('#edit-not_before').value = '2020-01-02T03:04'")
+        self.choose("#edit-status", "307")
+        self.save()
+        link = self.api("GET", f"/v1/links/{code}")
+        self.assertEqual((link["tags"], link["max_visits"], link["forward_query"], link["status"]),
+                         (["new", "other"], 7, True, 307))
+        self.assertRegex(link["not_before"], "^2020-01-0")
+        self.edit(code)
+        self.assertEqual(self.page.run("return document.querySelector('#edit-max_visits').value"), "7")
+        self.page.run("document.querySelector('#edit-max_visits').value = ''")
+        self.save()
+        self.assertIsNone(self.api("GET", f"/v1/links/{code}")["max_visits"])
+
+    def test_rules_are_added_ordered_and_removed(self):
+        code = self.make("rules")["code"]
+        self.edit(code)
+        self.page.click("#edit-rules summary")
+        self.page.click("#rules .add-rule")
+        rule = '[data-rule="0"]'
+        self.page.type(f"{rule} [data-condition='0'] input", "phone, tablet")
+        self.page.click(f"{rule} .add-condition")
+        self.page.type(f"{rule} [data-condition='1'] input", "de, AT")
+        self.page.click(f"{rule} .add-condition")
+        self.choose(f"{rule} [data-condition='2'] select", "query")
+        self.page.type(f"{rule} [data-condition='2'] input", "ref")
+        self.page.click(f"{rule} .add-condition")
+        self.choose(f"{rule} [data-condition='3'] select", "date")
+        self.page.run("const n = document.querySelector(arguments[0]); n.value = '2020-01-01T00:00';"
+                      "n.dispatchEvent(new Event('input', { bubbles: true }))", f"{rule} [data-condition='3'] input")
+        self.page.type(f"{rule} .target input", "https://example.com/app")
+        self.page.click("#rules .add-rule")
+        rule = '[data-rule="1"]'
+        self.page.click(f"{rule} .condition > button")
+        self.choose(f"{rule} .target select", "split")
+        self.page.type(f"{rule} .part:nth-child(1) input", "https://example.com/a")
+        self.page.type(f"{rule} .part:nth-child(2) input", "https://example.com/b")
+        self.page.type(f"{rule} .part:nth-child(2) .weight", "3")
+        self.page.click(f"{rule} .up")
+        self.save()
+        split, other = self.api("GET", f"/v1/links/{code}")["rules"]
+        self.assertEqual(split, {"split": [{"url": "https://example.com/a", "weight": 1},
+                                           {"url": "https://example.com/b", "weight": 3}]})
+        self.assertEqual(other["url"], "https://example.com/app")
+        self.assertEqual(other["when"][:3], [{"device": ["phone", "tablet"]}, {"country": ["DE", "AT"]},
+                                             {"query": {"name": "ref"}}])
+        self.assertIn("from", other["when"][3]["date"])
+        self.edit(code)
+        self.page.click('[data-rule="0"] .remove-rule')
+        self.save()
+        self.assertEqual(self.api("GET", f"/v1/links/{code}")["rules"], [other])
+
+    def test_a_wrong_rule_is_named_and_json_is_another_view(self):
+        self.refusals_expected = True
+        code = self.make("rules-json")["code"]
+        self.edit(code)
+        self.page.click("#edit-rules summary")
+        self.page.click("#rules .as-json")
+        self.page.type("#rules textarea", '[{"when": [{"country": ["nowhere"]}], "url": "https://example.com/x"}]')
+        self.page.click("#edit [type=submit]")
+        self.page.until(lambda: self.page.visible("#edit-error"), "the reason")
+        self.assertRegex(self.page.text("#edit-error"), r"^Rule 1\.when\[0\]\.country\[0\]: ")
+        self.page.click("#rules .as-json")
+        self.page.type('[data-rule="0"] [data-condition="0"] input', "fr")
+        self.save()
+        self.assertEqual(self.api("GET", f"/v1/links/{code}")["rules"],
+                         [{"when": [{"country": ["FR"]}], "url": "https://example.com/x"}])
+
+    def test_statistics_tell_when_and_who(self):
+        code = self.make("stats", title="<b>Counted</b>")["code"]
+        for number in range(3):
+            self.follow(code, referer="https://news.example/x")
+        self.follow(code, agent="Googlebot/2.1 (+http://www.google.com/bot.html)")
+        self.page.until(lambda: self.page.visible(self.row(code)), "the row")
+        self.page.click(self.row(code, ".stats"))
+        self.page.until(lambda: self.page.texts("#stats .totals dd") == ["3", "1", "1"], "clicks, visitors and bots")
+        self.assertEqual(self.page.text("#stats-title"), "Statistics of <b>Counted</b>")
+        self.assertEqual(self.page.texts('[data-dimension="referrer"] .label'), ["news.example"])
+        self.assertEqual(self.page.texts('[data-dimension="browser"] .label'), ["firefox"])
+        self.assertEqual(self.page.run("return document.querySelectorAll('.chart rect').length"), 2)
+        self.assertIn("3 clicks of people and 1 of bots",
+                      self.page.run("return document.querySelector('#chart-desc').textContent"))
+        self.page.click("#stats-table summary")
+        self.assertEqual(self.page.texts("#stats-table td"), ["3", "1", "1"])
+        self.choose("#stats-range", "3600")
+        self.assertEqual(self.page.run("return document.querySelector('#stats-step').value"), "minute")
+        self.page.until(lambda: ":" in (self.page.text(".chart figcaption") or ""), "minutes")
+        self.choose("#stats-bots", "only")
+        self.page.until(lambda: not self.page.visible('[data-dimension="referrer"]'), "the bots")
+        self.choose("#stats-range", "own")
+        self.assertTrue(self.page.visible("#stats-from"))
+        self.assertTrue(self.page.run("return document.querySelector('#stats-step option').disabled"))
+        self.page.press("escape")
+        self.page.until(lambda: not self.page.visible("#stats"), "the dialog closed")
+        self.assertIn("stats", self.page.focused())
+        self.page.click("#stats-all")
+        self.page.until(lambda: self.page.visible("#stats .totals"), "the figures of all")
+        self.assertEqual(self.page.text("#stats-title"), "Statistics of all links")
+        self.page.press("escape")
+
+    def test_clicks_are_shown_as_they_come_and_paused(self):
+        code = self.make("live")["code"]
+        self.page.click("#live-all .watch")
+        self.page.until(lambda: self.page.text("#live-all .note").startswith("Watching"), "the stream")
+        self.follow(code)
+        self.page.until(lambda: code in (self.page.text("#live-all .live-list") or ""), "the click")
+        self.assertIn("firefox", self.page.text("#live-all .live-list"))
+        for number in range(60):
+            self.follow(code)
+        self.page.until(lambda: self.page.text("#live-all .live-count").startswith("61 clicks"), "all of them counted")
+        self.assertEqual(len(self.page.texts("#live-all li")), 50)
+        self.page.click("#live-all .watch")
+        self.assertTrue(self.page.text("#live-all .note").startswith("Paused"))
+
+    def test_a_qr_code_is_shown_and_can_be_kept(self):
+        code = self.make("qr")["code"]
+        self.page.until(lambda: self.page.visible(self.row(code)), "the row")
+        self.page.click(self.row(code, ".qr"))
+        self.page.until(lambda: self.page.run("const n = document.querySelector('#qr-image');"
+                                        "return n.complete && n.naturalWidth > 0"), "the picture")
+        self.assertEqual(self.page.run("const n = document.querySelector('#qr-png'); return [n.download, n.search]"),
+                         [f"{code}.png", "?format=png&size=1000"])
+        self.page.press("escape")
+        self.page.until(lambda: not self.page.visible("#qr"), "the dialog closed")
+
+    def test_links_come_from_a_file_and_go_into_one(self):
+        self.node = self.enterContext(page_node.BinaryNode())  # its own: so many links bury those of other tests
+        self.page.open(self.node.url)
+        rows = "".join(f"https://example.com/{number},file-{number},\"two\nlines {number}\"\n" for number in range(9000))
+        with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+            file.write("url,code,title\n" + rows + "no address,file-wrong,x\n")
+            file.flush()
+            self.page.click("#transfer-open")
+            self.page.until(lambda: self.page.visible("#transfer"), "the dialog")
+            self.page.click("#import [type=submit]")
+            self.assertEqual(self.page.text("#import-file-error"), "Choose a file.")
+            self.page.type("#import-file", file.name, clear=False)
+            self.page.click("#import [type=submit]")
+            self.page.until(lambda: "nothing was written" in self.page.text("#import-status"), "the end of the trial")
+            self.assertIn("9,001 rows: 9,000 can be made, 1 with a problem", self.page.text("#import-status"))
+            self.assertEqual(self.page.texts("#import-problems tbody th, #import-problems tbody td")[:2], ["18002", "url"])
+            with self.assertRaises(urllib.error.HTTPError) as absent:
+                self.api("GET", "/v1/links/file-7")
+            absent.exception.close()
+            self.page.click("#import-dry")
+            self.page.click("#import [type=submit]")
+            self.page.until(lambda: self.page.text("#import-status").startswith("Imported."), "the end of the import")
+        self.assertIn("9,000 made, 1 with a problem", self.page.text("#import-status"))
+        self.assertEqual(self.api("GET", "/v1/links/file-8999")["title"], "two lines 8999")
+        with tempfile.TemporaryDirectory() as folder:
+            self.page.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=folder)
+            self.page.click('[data-format="csv"]')
+            self.page.until(lambda: (pathlib.Path(folder) / "links.csv").exists(), "the file")
+            self.assertIn("file-8999", (pathlib.Path(folder) / "links.csv").read_text())
+        self.page.press("escape")
+        self.page.until(lambda: not self.page.visible("#transfer"), "the dialog closed")
+        self.page.open("about:blank")
+
+    def test_dialogs_fit_a_small_phone(self):
+        code = self.make("small", tags=["a-tag-that-is-rather-long-for-a-phone"], rules=[
+            {"when": [{"device": ["phone"]}, {"query": {"name": "ref", "equals": "mail"}},
+                      {"date": {"from": "2026-01-01T00:00:00Z"}}], "url": "https://example.com/app"},
+            {"split": [{"url": "https://example.com/a", "weight": 3}, {"url": "https://example.com/b", "weight": 1}]},
+        ])["code"]
+        self.follow(code, referer="https://a-rather-long-name-of-a-host-for-a-phone.example/")
+        with browser.Browser(320, 700, phone=True) as phone:
+            phone.open(self.node.url)
+            phone.until(lambda: phone.visible(self.row(code)), "the list")
+            self.assertTrue(phone.visible(self.row(code, ".code")))
+            self.assertEqual(phone.run("return document.documentElement.scrollWidth"), 320)
+            for button, dialog in ((".edit", "#edit"), (".stats", "#stats"), (".qr", "#qr")):
+                phone.run("document.querySelector(arguments[0]).click()", self.row(code, button))
+                if dialog == "#stats":
+                    phone.until(lambda: phone.visible("#stats .dimension"), "the figures")
+                wide = phone.run("""
+                    const dialog = document.querySelector(arguments[0]);
+                    return [...dialog.querySelectorAll('*')].filter((n) => n.checkVisibility())
+                      .filter((n) => n.getBoundingClientRect().right > innerWidth + 0.5 && !n.closest('.label'))
+                      .map((n) => n.outerHTML.slice(0, 120))""", dialog)
+                self.assertEqual(wide, [], dialog)
+                phone.press("escape")
+                phone.until(lambda: not phone.visible(dialog), "the dialog closed")
+            self.assertEqual(phone.console(), [])
+
+
 @unittest.skipUnless(page_node.BINARY.exists(), f"{page_node.BINARY} is not built")
-class BinaryPage(Page, unittest.TestCase):
+class BinaryPage(Page, Parts, unittest.TestCase):
     """The page as the binary serves it."""
 
     make_node = page_node.BinaryNode
+
 
 
 if __name__ == "__main__":
