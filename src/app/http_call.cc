@@ -170,6 +170,7 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   request.fields.add(http::FieldId::accept, "application/json");
   request.fields.add(http::FieldId::user_agent, "trellis");
   for (const auto& [name, value] : wanted.fields) request.fields.add_copy(name, value);
+  if (!wanted.key.empty()) request.fields.add("X-Api-Key", wanted.key);
   if (!wanted.body.empty()) {
     request.fields.add(http::FieldId::content_type, wanted.content_type);
     request.body = std::make_unique<TextBody>(wanted.body);

@@ -6,6 +6,7 @@
 
 #include "app/commands.h"
 #include "app/jobs_commands.h"
+#include "app/key_commands.h"
 #include "app/links_commands.h"
 #include "app/log_commands.h"
 #include "app/run.h"
@@ -105,6 +106,7 @@ int main(int argc, char** argv) {
   ChosenCommand chosen;  // of the commands that are declared in their own files
   add_jobs_commands(app, chosen);
   add_log_commands(app, chosen);
+  add_key_commands(app, chosen);
 
   ReferenceOptions reference_options;
   CLI::App* reference_command = app.add_subcommand("reference", "write the configuration's reference and JSON schema");

@@ -37,6 +37,17 @@ std::string lower(std::string_view text) {
 
 }  // namespace
 
+std::string_view to_string(Scope scope) noexcept {
+  switch (scope) {
+    case Scope::unset: return "unset";
+    case Scope::open: return "open";
+    case Scope::read: return "read";
+    case Scope::write: return "write";
+    case Scope::admin: return "admin";
+  }
+  return "unset";
+}
+
 Routes::Path& Routes::path_of(std::string_view pattern) {
   for (Path& path : paths_) {
     if (path.pattern == pattern) return path;
@@ -125,7 +136,12 @@ Task<Result<Response>> Routes::handle(Request& request, RequestContext& context)
     if (!matches) continue;
     for (const Entry& entry : path.entries) {
       const bool head = request.method == Method::head && entry.method == Method::get;
-      if (entry.any || entry.method == request.method || head) return entry.function(request, context, parameters);
+      if (!entry.any && entry.method != request.method && !head) continue;
+      if (guard_ && entry.doc.scope != Scope::open) {
+        const Scope scope = entry.doc.scope == Scope::unset ? Scope::admin : entry.doc.scope;
+        if (std::optional<Response> refused = guard_(request, context, scope)) return ready(*std::move(refused));
+      }
+      return entry.function(request, context, parameters);
     }
     const std::string_view allow = context.arena.copy(allow_of(path));
     if (request.method == Method::options) {
@@ -145,6 +161,26 @@ Task<Result<Response>> Routes::handle(Request& request, RequestContext& context)
 
 // --- OpenAPI ---
 
+namespace {
+
+constexpr std::string_view kSchemes =
+    R"({"ApiKey":{"type":"apiKey","in":"header","name":"X-Api-Key","description":"Where the node requires keys."},)"
+    R"("Bearer":{"type":"http","scheme":"bearer","description":"The same key."}})";
+
+// What the guard may answer instead of the route.
+std::vector<AnswerDoc> with_refusals(std::vector<AnswerDoc> answers) {
+  const auto add = [&answers](int status, std::string description) {
+    const bool there =
+        std::any_of(answers.begin(), answers.end(), [&](const auto& each) { return each.status == status; });
+    if (!there) answers.push_back({status, std::move(description), "Problem"});
+  };
+  add(401, "There is no key, or none that is known and valid.");
+  add(403, "The key does not allow this.");
+  return answers;
+}
+
+}  // namespace
+
 std::vector<std::string> Routes::gaps() const {
   std::vector<std::string> out;
   const auto known = [this](const std::string& name) {
@@ -154,6 +190,7 @@ std::vector<std::string> Routes::gaps() const {
     for (const Entry& entry : path.entries) {
       const std::string where = std::string(entry.any ? "any" : to_string(entry.method)) + " " + path.pattern + ": ";
       if (entry.doc.id.empty()) out.push_back(where + "no id");
+      if (guard_ && entry.doc.scope == Scope::unset) out.push_back(where + "no scope: open, read, write or admin");
       if (entry.doc.summary.empty()) out.push_back(where + "no summary");
       if (entry.doc.description.empty()) out.push_back(where + "no description");
       if (entry.documented.empty()) out.push_back(where + "no documented method");
@@ -217,8 +254,16 @@ std::string Routes::openapi(std::string_view title, std::string_view version, st
           content(entry.doc.body, false);
           json.end_object();
         }
+        const bool guarded = guard_ && entry.doc.scope != Scope::open;
+        if (guarded) {
+          json.key("security").begin_array();
+          for (const char* scheme : {"ApiKey", "Bearer"}) {
+            json.begin_object().key(scheme).begin_array().value(to_string(entry.doc.scope)).end_array().end_object();
+          }
+          json.end_array();
+        }
         json.key("responses").begin_object();
-        for (const AnswerDoc& answer : entry.doc.answers) {
+        for (const AnswerDoc& answer : guarded ? with_refusals(entry.doc.answers) : entry.doc.answers) {
           json.key(std::to_string(answer.status)).begin_object().member("description", answer.description);
           if (!answer.schema.empty()) content(answer.schema, answer.status >= 400);
           json.end_object();
@@ -231,7 +276,9 @@ std::string Routes::openapi(std::string_view title, std::string_view version, st
   json.end_object();
   json.key("components").begin_object().key("schemas").begin_object();
   for (const auto& [name, schema] : schemas_) json.key(name).raw(schema);
-  json.end_object().end_object().end_object();
+  json.end_object();
+  if (guard_) json.key("securitySchemes").raw(kSchemes);
+  json.end_object().end_object();
   return out;
 }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,8 +46,13 @@ struct AnswerDoc {
   std::string description;
   std::string schema;  // the name of a schema, "" for no body; problems are application/problem+json
 };
+// What a client must be allowed to do to call a route; each contains the ones before it. open: nothing.
+enum class Scope : uint8_t { unset, open, read, write, admin };
+std::string_view to_string(Scope scope) noexcept;
+
 struct RouteDoc {
   std::string id;  // operationId
+  Scope scope = Scope::unset;
   std::string summary;
   std::string description;
   std::vector<ParameterDoc> parameters;
@@ -56,6 +62,8 @@ struct RouteDoc {
 
 // Returns the task of a coroutine; must not be one with captures itself.
 using RouteFunction = std::move_only_function<Task<Result<Response>>(Request&, RequestContext&, PathParameters) const>;
+// Before the function of a route that is not open: a refusal, or nothing when the request may go on. Does not wait.
+using GuardFunction = std::move_only_function<std::optional<Response>(Request&, RequestContext&, Scope) const>;
 
 class Routes final : public Handler {
  public:
@@ -65,6 +73,8 @@ class Routes final : public Handler {
   // Gets every method, documented as those named: for who decides about the method itself.
   void add_any(std::string_view pattern, std::initializer_list<Method> documented, RouteDoc doc,
                RouteFunction function);
+  // Asked before every route that is not open; one that does not say its scope takes admins only.
+  void guard(GuardFunction function) { guard_ = std::move(function); }
   // A JSON schema under components/schemas.
   void schema(std::string name, std::string json);
 
@@ -73,7 +83,7 @@ class Routes final : public Handler {
   // OpenAPI 3.1. The document has no server entry: it is the one it was read from.
   std::string openapi(std::string_view title, std::string_view version, std::string_view description) const;
   // What is missing from the descriptions, a line each; empty when every route, parameter and answer has its words and
-  // schema.
+  // schema, and in a guarded table its scope.
   std::vector<std::string> gaps() const;
 
  private:
@@ -99,6 +109,7 @@ class Routes final : public Handler {
 
   std::vector<Path> paths_;  // in the order in which they are tried
   std::vector<std::pair<std::string, std::string>> schemas_;
+  GuardFunction guard_;
 };
 
 // A problem that names the member of the request that is wrong, as http/problem.h makes the others.

@@ -22,7 +22,7 @@ from node import until  # noqa: E402
 
 URL = "https://example.com/"
 COMMANDS = ("run", "check", "ctl", "ctl status", "ctl reload", "ctl loglevel", "links", "links add", "links ls", "links show",
-            "links edit", "links rm", "links import", "links export",
+            "links edit", "links rm", "links import", "links export", "key", "key add", "key ls", "key rm",
             "reference", "version")
 
 

@@ -1,5 +1,7 @@
 // The routes of the links service with their words, from which /v1/openapi.json is made.
+#include "services/links/access.h"
 #include "services/links/bulk_api.h"
+#include "services/links/key_api.h"
 #include "services/links/links.h"
 #include "services/links/preview.h"
 #include "services/links/qr.h"
@@ -14,6 +16,7 @@ using http::Request;
 using http::RequestContext;
 using http::RouteDoc;
 using http::Routes;
+using http::Scope;
 
 namespace {
 
@@ -103,6 +106,7 @@ AnswerDoc trouble(int status, std::string description) { return {status, std::mo
 RouteDoc create_doc() {
   RouteDoc doc;
   doc.id = "create_link";
+  doc.scope = Scope::write;
   doc.summary = "Make a short link";
   doc.description = "Answers when the link is on disk. Location is the resource, short_url what to give to people.";
   doc.parameters = {
@@ -125,6 +129,7 @@ RouteDoc create_doc() {
 RouteDoc list_doc() {
   RouteDoc doc;
   doc.id = "list_links";
+  doc.scope = Scope::read;
   doc.summary = "List links, newest first";
   doc.description =
       "A page may be shorter than the limit, or empty, with a next one: each call looks through a bounded number of "
@@ -142,6 +147,7 @@ RouteDoc list_doc() {
 RouteDoc show_doc() {
   RouteDoc doc;
   doc.id = "get_link";
+  doc.scope = Scope::read;
   doc.summary = "Read a link";
   doc.description = "With its clicks as far as they are counted.";
   doc.parameters = {code_parameter()};
@@ -152,6 +158,7 @@ RouteDoc show_doc() {
 RouteDoc change_doc() {
   RouteDoc doc;
   doc.id = "change_link";
+  doc.scope = Scope::write;
   doc.summary = "Change a link";
   doc.description = "Takes effect at once on this node. Members that are absent stay as they are.";
   doc.parameters = {code_parameter(), if_match()};
@@ -169,6 +176,7 @@ RouteDoc change_doc() {
 RouteDoc remove_doc() {
   RouteDoc doc;
   doc.id = "delete_link";
+  doc.scope = Scope::write;
   doc.summary = "Delete a link";
   doc.description = "Its code answers 410 from then on and is never given again.";
   doc.parameters = {code_parameter(), if_match()};
@@ -180,6 +188,7 @@ RouteDoc remove_doc() {
 RouteDoc redirect_doc() {
   RouteDoc doc;
   doc.id = "follow_link";
+  doc.scope = Scope::open;
   doc.summary = "Follow a link";
   doc.description =
       "Redirects with the link's status and counts a click, but for HEAD. Links with 307 or 308 redirect every method.";
@@ -195,6 +204,7 @@ RouteDoc redirect_doc() {
 RouteDoc preview_doc() {
   RouteDoc doc;
   doc.id = "preview_link";
+  doc.scope = Scope::open;
   doc.summary = "See where a link leads";
   doc.description = "A page, or JSON for a client that prefers it. No visit: nothing is counted.";
   doc.parameters = {code_parameter()};
@@ -206,6 +216,7 @@ RouteDoc preview_doc() {
 RouteDoc qr_doc() {
   RouteDoc doc;
   doc.id = "link_qr_code";
+  doc.scope = Scope::open;
   doc.summary = "The QR code of a link";
   doc.description = "Of its short URL with the mark ?qr, by which a scan is told apart from a click.";
   doc.parameters = {
@@ -223,6 +234,7 @@ RouteDoc qr_doc() {
 RouteDoc openapi_doc() {
   RouteDoc doc;
   doc.id = "openapi";
+  doc.scope = Scope::open;
   doc.summary = "This document";
   doc.description = "OpenAPI 3.1, made from the routes that answer.";
   doc.answers = {answer(200, "The document.")};
@@ -232,6 +244,9 @@ RouteDoc openapi_doc() {
 }  // namespace
 
 void LinksService::mount(Routes& routes) {
+  routes.guard([this](Request& request, RequestContext& context, Scope wanted) {
+    return access_->check(request, context, wanted);
+  });
   routes.schema("Link", kLink);
   routes.schema("NewLink", kNewLink);
   routes.schema("LinkPatch", kLinkPatch);
@@ -270,6 +285,7 @@ void LinksService::mount(Routes& routes) {
                  [this](Request& request, RequestContext& context, PathParameters path) {
                    return redirect(request, context, path[0]);
                  });
+  key_api_->mount(routes);
   openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
 }
 

@@ -45,6 +45,7 @@ void LinksService::mount_stats(http::Routes& routes) {
   routes.schema("Stats", kStats);
   RouteDoc of_link;
   of_link.id = "link_stats";
+  of_link.scope = http::Scope::read;
   of_link.summary = "The clicks of a link";
   of_link.description = "Usually less than a second behind, under heavy load up to a quarter of a minute.";
   of_link.parameters = stats_parameters();
@@ -57,6 +58,7 @@ void LinksService::mount_stats(http::Routes& routes) {
              });
   RouteDoc of_all;
   of_all.id = "all_stats";
+  of_all.scope = http::Scope::read;
   of_all.summary = "The clicks of all links together";
   of_all.description = "Those of links that were deleted since are among them.";
   of_all.parameters = stats_parameters();
@@ -65,6 +67,7 @@ void LinksService::mount_stats(http::Routes& routes) {
              [this](Request& request, RequestContext& context, PathParameters) { return stats(request, context, {}); });
   RouteDoc live;
   live.id = "click_stream";
+  live.scope = http::Scope::read;
   live.summary = "Clicks as they come";
   live.description =
       "Server-sent events: click, with a JSON object; left_out, with the number of clicks that were too many to show.";

@@ -7,6 +7,7 @@
 #include "http/fields.h"
 #include "runtime/loop.h"
 #include "services/links/figures_rows.h"
+#include "services/links/key_rows.h"
 #include "services/links/link_urls.h"
 #include "store/sqlite.h"
 
@@ -39,7 +40,8 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   auto migrating = blocking([store = &store_]() -> Result<void> {
     TRY_VOID(store->migrate("links", migrations()));
     TRY_VOID(store->migrate("links_figures", figures_migrations()));
-    return store->migrate("links_urls", url_migrations());
+    TRY_VOID(store->migrate("links_urls", url_migrations()));
+    return store->migrate("links_access", access_migrations());
   });
   Result<void> migrated = co_await migrating;
   if (!migrated) co_return fail(std::move(migrated).error());

@@ -7,9 +7,11 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "http/problem.h"
+#include "services/links/access.h"
 #include "services/links/bulk_api.h"
 #include "services/links/expiry.h"
 #include "services/links/figures_rows.h"
+#include "services/links/key_api.h"
 #include "services/links/link_json.h"
 #include "services/links/qr.h"
 #include "services/links/rows.h"
@@ -67,7 +69,9 @@ config::Fields<LinksConfig> LinksConfig::fields() {
           {"cache_unknown_for", "how long it is remembered that a code is unknown", &LinksConfig::cache_unknown_for,
            config::range(0s, 10min)},
           {"remove_expired_after", "how long a link is kept once it has expired; then only its code is left",
-           &LinksConfig::remove_expired_after, config::range(0s, 24h * 36500)}};
+           &LinksConfig::remove_expired_after, config::range(0s, 24h * 36500)},
+          {"keys", "required: the API takes requests with a valid key only; off: everybody who reaches it may use it",
+           &LinksConfig::keys, config::one_of<Keys>({{"off", Keys::off}, {"required", Keys::required}})}};
 }
 
 void LinksConfig::check(config::Checker& at) const {
@@ -97,6 +101,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
   book_ = std::make_unique<LinkBook>(LinkBook::Options{.base_url = config_.base_url, .status = config_.status}, store_,
                                      targets_);
   bulk_ = std::make_unique<BulkApi>(*book_);
+  access_ = std::make_unique<Access>(config_.keys == LinksConfig::Keys::required, store_);
+  key_api_ = std::make_unique<KeyApi>(*access_);
 }
 
 LinksService::~LinksService() = default;
@@ -115,6 +121,8 @@ Task<Result<void>> LinksService::start(Env& env) {
     Result<void> expiring = co_await start_expiry(*env.jobs, *book_, env.clock, config_.remove_expired_after);
     if (!expiring) co_return fail(std::move(expiring).error());
   }
+  Result<void> guarded = co_await access_->start(env.loop);
+  if (!guarded) co_return fail(std::move(guarded).error());
   ClickCounter::Options options;
   options.cores = env.cores;
   options.log = log_;
@@ -132,11 +140,13 @@ Task<Result<void>> LinksService::stop(Deadline deadline) {
   stop_.set();
   background_.close();
   Result<void> closed = co_await book_->stop(deadline);
+  Result<void> noted = co_await access_->stop(deadline);
   Result<void> written;
   if (clicks_) written = co_await clicks_->stop(deadline);
   const bool ended = co_await background_.join(deadline);
   if (!ended) background_.cancel_all();
   if (closed && !written) closed = std::move(written);
+  if (closed && !noted) closed = std::move(noted);
   co_return closed;
 }
 

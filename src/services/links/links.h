@@ -35,6 +35,8 @@ class EventLog;
 namespace trellis::services::links {
 
 class BulkApi;
+class Access;
+class KeyApi;
 
 struct LinksConfig {
   std::string store;  // names, resolved by the app
@@ -46,6 +48,8 @@ struct LinksConfig {
   Duration cache_unknown_for = std::chrono::seconds(5);
   Duration remove_expired_after = std::chrono::hours(24 * 30);
   std::string countries;  // a file; "": none
+  enum class Keys : uint8_t { off, required };
+  Keys keys = Keys::off;
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
@@ -62,6 +66,7 @@ class LinksService final : public Service {
   void mount(http::Routes& routes) override;  // describe.cc
   void begin_drain() override { stream_.end(); }
   Task<Result<void>> stop(Deadline deadline) override;
+  Access& access() noexcept { return *access_; }
 
  private:
   struct Found;
@@ -94,6 +99,8 @@ class LinksService final : public Service {
   std::unique_ptr<BulkApi> bulk_;
   std::unique_ptr<const CountryDatabase> countries_;  // null: none
   ClickStream stream_;
+  std::unique_ptr<Access> access_;
+  std::unique_ptr<KeyApi> key_api_;
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

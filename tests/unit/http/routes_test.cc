@@ -139,5 +139,26 @@ TEST_F(RoutesTest, AProblemCanNameItsField) {
   EXPECT_EQ(context.outcome, "bad");
 }
 
+TEST_F(RoutesTest, AsksTheGuardBeforeEveryRouteThatIsNotOpen) {
+  std::vector<Scope> asked;
+  routes_.guard([&asked](Request&, RequestContext& context, Scope scope) -> std::optional<Response> {
+    asked.push_back(scope);
+    if (scope == Scope::read) return std::nullopt;
+    return Response(context.arena, 403);
+  });
+  add(Method::get, "/open", "open", {.id = "open", .scope = Scope::open});
+  add(Method::get, "/read", "read", {.id = "read", .scope = Scope::read});
+  add(Method::post, "/read", "write", {.id = "write", .scope = Scope::write});
+  add(Method::get, "/forgotten", "forgotten");
+  EXPECT_EQ(get("/open").first, 200);
+  EXPECT_EQ(get("/read").first, 200);
+  EXPECT_EQ(get("/read", Method::post).first, 403);
+  EXPECT_EQ(get("/forgotten").first, 403) << "as if it were for admins";
+  EXPECT_EQ(asked, (std::vector<Scope>{Scope::read, Scope::write, Scope::admin}));
+  size_t unsaid = 0;
+  for (const std::string& gap : routes_.gaps()) unsaid += gap.find("no scope") != std::string::npos ? 1 : 0;
+  EXPECT_EQ(unsaid, 1u);
+}
+
 }  // namespace
 }  // namespace trellis::http

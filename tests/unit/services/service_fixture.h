@@ -123,9 +123,8 @@ class ServiceTest : public testing::Test {
     if (!store_) open_store();
     cache_ =
         std::make_unique<cache::MemoryCache>(cache::MemoryCacheOptions{.name = "hot", .capacity = 4 << 20}, metrics_);
-    LinksConfig config;
-    config.base_url = "https://go.example.com/";
-    service_ = std::make_unique<LinksService>(config, *store_, *cache_, log_.get());
+    config_.base_url = "https://go.example.com/";
+    service_ = std::make_unique<LinksService>(config_, *store_, *cache_, log_.get());
     queue_ = *queue::SqliteJobQueue::open(*store_, metrics_);
     schedules_ = std::make_unique<queue::ScheduleRunner>(*store_, *queue_);
     jobs_ = std::make_unique<queue::ServiceJobs>(*queue_, *schedules_, "node");
@@ -197,6 +196,7 @@ class ServiceTest : public testing::Test {
   std::string code_of(const std::string& url) { return create(url).json()["code"]; }
   int64_t clicks_of(const std::string& code) { return request("GET", "/v1/links/" + code).json()["clicks"]; }
 
+  LinksConfig config_;  // of the next start
   Metrics metrics_;
   BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
