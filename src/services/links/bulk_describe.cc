@@ -36,6 +36,7 @@ AnswerDoc trouble(int status, std::string description) { return {status, std::mo
 RouteDoc batch_doc() {
   RouteDoc doc;
   doc.id = "create_links";
+  doc.scope = http::Scope::write;
   doc.summary = "Make up to 10,000 links at once";
   doc.description =
       "Answers when they are on disk. With atomic (the default) all are made or none; without, each has its own "
@@ -60,6 +61,7 @@ RouteDoc batch_doc() {
 RouteDoc import_doc() {
   RouteDoc doc;
   doc.id = "import_links";
+  doc.scope = http::Scope::write;
   doc.summary = "Import links from a file";
   doc.description =
       "The body is CSV or NDJSON of any length, as this service, Shlink, YOURLS, Kutt or Bitly export it; which one is "
@@ -88,6 +90,7 @@ RouteDoc import_doc() {
 RouteDoc export_doc() {
   RouteDoc doc;
   doc.id = "export_links";
+  doc.scope = http::Scope::read;
   doc.summary = "Export all links";
   doc.description =
       "Oldest first, without removed ones. csv and ndjson read back to the same links with their clicks; shlink is CSV "
