@@ -155,6 +155,9 @@ Task<Result<Response>> Routes::handle(Request& request, RequestContext& context)
     response.fields.add(FieldId::allow, allow);
     return ready(std::move(response));
   }
+  for (const auto& [prefix, handler] : others_) {
+    if (request.path.starts_with(prefix)) return handler->handle(request, context);
+  }
   context.outcome = "not_found";
   return ready(problem(context.arena, 404, "not_found", "There is nothing here.", false, context.request_id));
 }

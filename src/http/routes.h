@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "http/handler.h"
@@ -75,6 +76,9 @@ class Routes final : public Handler {
                RouteFunction function);
   // Asked before every route that is not open; one that does not say its scope takes admins only.
   void guard(GuardFunction function) { guard_ = std::move(function); }
+  // Hands every request beneath `prefix`, such as "/rest/", that no route takes to a handler with rules of its own,
+  // guard and description included. It outlives the table.
+  void beneath(std::string prefix, Handler& handler) { others_.emplace_back(std::move(prefix), &handler); }
   // A JSON schema under components/schemas.
   void schema(std::string name, std::string json);
 
@@ -109,6 +113,7 @@ class Routes final : public Handler {
 
   std::vector<Path> paths_;  // in the order in which they are tried
   std::vector<std::pair<std::string, std::string>> schemas_;
+  std::vector<std::pair<std::string, Handler*>> others_;
   GuardFunction guard_;
 };
 

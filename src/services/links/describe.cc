@@ -5,6 +5,8 @@
 #include "services/links/links.h"
 #include "services/links/preview.h"
 #include "services/links/qr.h"
+#include "services/links/shlink.h"
+#include "services/links/yourls.h"
 
 namespace trellis::services::links {
 
@@ -286,6 +288,8 @@ void LinksService::mount(Routes& routes) {
                    return redirect(request, context, path[0]);
                  });
   key_api_->mount(routes);
+  yourls_->mount(routes);
+  routes.beneath("/rest/", *shlink_);
   openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
 }
 

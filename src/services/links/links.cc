@@ -16,6 +16,8 @@
 #include "services/links/qr.h"
 #include "services/links/rows.h"
 #include "services/links/rules.h"
+#include "services/links/shlink.h"
+#include "services/links/yourls.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -103,6 +105,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
   bulk_ = std::make_unique<BulkApi>(*book_);
   access_ = std::make_unique<Access>(config_.keys == LinksConfig::Keys::required, store_);
   key_api_ = std::make_unique<KeyApi>(*access_);
+  shlink_ = std::make_unique<ShlinkApi>(*book_, *access_);
+  yourls_ = std::make_unique<YourlsApi>(*book_, *access_);
 }
 
 LinksService::~LinksService() = default;

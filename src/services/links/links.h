@@ -37,6 +37,8 @@ namespace trellis::services::links {
 class BulkApi;
 class Access;
 class KeyApi;
+class ShlinkApi;
+class YourlsApi;
 
 struct LinksConfig {
   std::string store;  // names, resolved by the app
@@ -101,6 +103,8 @@ class LinksService final : public Service {
   ClickStream stream_;
   std::unique_ptr<Access> access_;
   std::unique_ptr<KeyApi> key_api_;
+  std::unique_ptr<ShlinkApi> shlink_;
+  std::unique_ptr<YourlsApi> yourls_;
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

@@ -1,0 +1,169 @@
+#include "services/links/link_search.h"
+
+#include <utility>
+
+#include "base/json.h"
+#include "store/sqlite_connection.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+using store::Query;
+using store::SqliteConnection;
+
+// A list as one argument, for json_each().
+std::string list_of(const std::vector<std::string>& texts) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_array();
+  for (const std::string& text : texts) json.value(text);
+  json.end_array();
+  return out;
+}
+
+constexpr std::string_view kWhere =
+    " FROM links l LEFT JOIN link_totals t ON t.link = l.id WHERE l.deleted_at IS NULL "
+    "AND (?1 = '' OR instr(lower(l.code), lower(?1)) OR instr(lower(l.url), lower(?1)) OR instr(lower(l.title), "
+    "lower(?1)) OR instr(lower(l.tags), lower(?1))) "
+    "AND (?2 IS NULL OR l.created_at >= ?2) AND (?3 IS NULL OR l.created_at <= ?3) "
+    "AND (?4 = 0 OR l.max_visits IS NULL OR l.visits < l.max_visits) "
+    "AND (?5 IS NULL OR l.expires_at IS NULL OR l.expires_at > ?5) "
+    "AND (?7 = 0 OR (SELECT count(*) FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM "
+    "json_each(?6))) >= ?7) "
+    "AND NOT EXISTS (SELECT 1 FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM json_each(?8))) ";
+
+std::string_view column_of(LinkOrder order) noexcept {
+  switch (order) {
+    case LinkOrder::created: return "l.created_at";
+    case LinkOrder::code: return "l.code COLLATE NOCASE";
+    case LinkOrder::url: return "l.url COLLATE NOCASE";
+    case LinkOrder::title: return "l.title COLLATE NOCASE";
+    case LinkOrder::clicks: return "coalesce(t.clicks, 0)";
+    case LinkOrder::random: return "random()";
+  }
+  return "l.id";
+}
+
+// Tags are kept one a line; these are the statements' own pieces.
+constexpr std::string_view kTouch =
+    ", version = version + 1, updated_at = max(updated_at, ?2) "
+    "WHERE id IN (SELECT link FROM link_tags WHERE tag = ?1)";
+
+}  // namespace
+
+Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) {
+  const std::string tags = list_of(search.tags);
+  const std::string without = list_of(search.without_tags);
+  const size_t least = search.tags.empty() ? 0 : search.all_tags ? search.tags.size() : 1;
+  LinksFound found;
+  {
+    static const std::string kCount = "SELECT count(*)" + std::string(kWhere);
+    TRY(Query row, db.query(kCount, search.text, search.from, search.until, search.with_visits_left ? 1 : 0,
+                            search.alive_at, tags, least, without));
+    TRY(const bool there, row.next());
+    if (there) found.total = row.integer(0);
+  }
+  std::vector<std::string> codes;
+  {
+    std::string sql = "SELECT l.code" + std::string(kWhere) + "ORDER BY ";
+    sql += column_of(search.order);
+    sql += search.descending ? " DESC, l.id DESC" : " ASC, l.id ASC";
+    sql += " LIMIT ?9 OFFSET ?10";
+    TRY(Query rows, db.query(sql, search.text, search.from, search.until, search.with_visits_left ? 1 : 0,
+                             search.alive_at, tags, least, without, search.limit, search.offset));
+    while (true) {
+      TRY(const bool row, rows.next());
+      if (!row) break;
+      codes.emplace_back(rows.text(0));
+    }
+  }
+  for (const std::string& code : codes) {
+    TRY(std::optional<Link> link, find_link(db, code));
+    if (link && !link->deleted) found.links.push_back(*std::move(link));
+  }
+  return found;
+}
+
+Result<std::optional<Link>> newest_with_url(SqliteConnection& db, std::string_view url) {
+  std::string code;
+  {
+    TRY(Query row,
+        db.query("SELECT code FROM links WHERE url = ?1 AND deleted_at IS NULL ORDER BY id DESC LIMIT 1", url));
+    TRY(const bool there, row.next());
+    if (!there) return std::optional<Link>();
+    code = row.text(0);
+  }
+  return find_link(db, code);
+}
+
+Result<std::vector<TagCount>> count_tags(SqliteConnection& db) {
+  TRY(Query rows, db.query("SELECT g.tag, count(*), coalesce(sum(t.clicks), 0) FROM link_tags g "
+                           "LEFT JOIN link_totals t ON t.link = g.link GROUP BY g.tag ORDER BY g.tag"));
+  std::vector<TagCount> tags;
+  while (true) {
+    TRY(const bool row, rows.next());
+    if (!row) return tags;
+    tags.push_back({std::string(rows.text(0)), rows.integer(1), rows.integer(2)});
+  }
+}
+
+Result<Renamed> rename_tag(SqliteConnection& db, std::string_view from, std::string_view to, int64_t now) {
+  const auto there = [&db](std::string_view tag) -> Result<bool> {
+    TRY(Query row, db.query("SELECT 1 FROM link_tags WHERE tag = ?1 LIMIT 1", tag));
+    return row.next();
+  };
+  TRY(const bool known, there(from));
+  if (!known) return Renamed::not_found;
+  if (from == to) return Renamed::yes;
+  TRY(const bool taken, there(to));
+  if (taken) return Renamed::taken;
+  static const std::string kRename =
+      "UPDATE links SET tags = trim(replace(char(10) || tags || char(10), char(10) || ?1 || char(10), "
+      "char(10) || ?3 || char(10)), char(10))" +
+      std::string(kTouch);
+  TRY_VOID(db.execute(kRename, from, now, to));
+  TRY_VOID(db.execute("UPDATE link_tags SET tag = ?2 WHERE tag = ?1", from, to));
+  return Renamed::yes;
+}
+
+Result<void> remove_tag(SqliteConnection& db, std::string_view tag, int64_t now) {
+  static const std::string kRemove =
+      "UPDATE links SET tags = trim(replace(char(10) || tags || char(10), char(10) || ?1 || char(10), char(10)), "
+      "char(10))" +
+      std::string(kTouch);
+  TRY_VOID(db.execute(kRemove, tag, now));
+  return db.execute("DELETE FROM link_tags WHERE tag = ?1", tag);
+}
+
+Result<LinkTotals> count_links(SqliteConnection& db) {
+  TRY(Query row, db.query("SELECT (SELECT count(*) FROM links WHERE deleted_at IS NULL), "
+                          "(SELECT coalesce(sum(clicks), 0) FROM link_totals)"));
+  TRY(const bool there, row.next());
+  if (!there) return LinkTotals{};
+  return LinkTotals{row.integer(0), row.integer(1)};
+}
+
+Result<std::vector<HourClicks>> clicks_by_hour(SqliteConnection& db, const HourSearch& search) {
+  constexpr std::string_view kSql =
+      "WITH wanted(link) AS (SELECT ?1 WHERE ?1 IS NOT NULL UNION ALL SELECT link FROM link_tags WHERE ?1 IS NULL AND "
+      "tag = ?2) "
+      "SELECT hour, sum(clicks) FROM ("
+      "SELECT hour, clicks FROM link_clicks WHERE link IN wanted "
+      "UNION ALL SELECT hour, hour_clicks FROM link_totals WHERE link IN wanted) "
+      "WHERE hour BETWEEN ?3 AND ?4 GROUP BY hour HAVING sum(clicks) > 0 ORDER BY hour DESC";
+  constexpr std::string_view kAll =
+      "SELECT hour, sum(clicks) FROM (SELECT hour, clicks FROM link_clicks UNION ALL SELECT hour, hour_clicks FROM "
+      "link_totals) WHERE hour BETWEEN ?1 AND ?2 GROUP BY hour HAVING sum(clicks) > 0 ORDER BY hour DESC";
+  const bool all = !search.link && search.tag.empty();
+  TRY(Query rows, all ? db.query(kAll, search.from, search.until)
+                      : db.query(kSql, search.link, search.tag, search.from, search.until));
+  std::vector<HourClicks> hours;
+  while (true) {
+    TRY(const bool row, rows.next());
+    if (!row) return hours;
+    hours.push_back({rows.integer(0), rows.integer(1)});
+  }
+}
+
+}  // namespace trellis::services::links

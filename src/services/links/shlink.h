@@ -1,0 +1,60 @@
+// The part of Shlink's REST API, version 3, that its web client uses: the same paths, members, statuses and types of
+// problems over our link book, so that the client and what else speaks to Shlink works here. What differs is in
+// docs/links-compatibility.md. Everything beneath /rest; one instance for all cores, owned by the service.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "http/handler.h"
+
+namespace trellis::services::links {
+
+class Access;
+class LinkBook;
+struct Link;
+
+class ShlinkApi final : public http::Handler {
+ public:
+  // Borrows both.
+  ShlinkApi(LinkBook& book, Access& access);
+
+  Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
+
+ private:
+  // Segments behind the version.
+  struct Way {
+    std::array<std::string_view, 4> parts;
+    size_t count = 0;
+    bool is(std::initializer_list<std::string_view> pattern) const noexcept;  // "*" is any segment
+  };
+
+  std::optional<http::Response> refuse_origin(const http::Request& request, http::RequestContext& context) const;
+  std::optional<http::Response> refuse_key(const http::Request& request, http::RequestContext& context) const;
+  Task<Result<http::Response>> answer(http::Request& request, http::RequestContext& context, Way way);
+
+  Task<Result<http::Response>> list(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> show(http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> remove(http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> rules(http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> set_rules(http::Request& request, http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> tags(http::Request& request, http::RequestContext& context, bool stats);
+  Task<Result<http::Response>> rename(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> remove_tags(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> overview(http::RequestContext& context);
+  Task<Result<http::Response>> visits(http::Request& request, http::RequestContext& context, std::string code,
+                                      std::string tag);
+  http::Response domains(http::RequestContext& context) const;
+
+  LinkBook& book_;
+  Access& access_;
+  std::string host_;  // of the base URL, with the port
+};
+
+}  // namespace trellis::services::links
