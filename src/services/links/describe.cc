@@ -6,6 +6,7 @@
 #include "services/links/preview.h"
 #include "services/links/qr.h"
 #include "services/links/shlink.h"
+#include "services/links/webhook_api.h"
 #include "services/links/yourls.h"
 
 namespace trellis::services::links {
@@ -76,12 +77,13 @@ constexpr const char* kLinkPage = R"json({"type":"object","required":["items","n
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Link"}},
 "next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
 
-constexpr const char* kPreview = R"json({"type":"object","required":["code","short_url","protected","url","title",
-"created_at","expires_at"],"properties":{
+constexpr const char* kPreview = R"json({"type":"object","required":["code","short_url","protected","url","varies",
+"title","created_at","expires_at"],"properties":{
 "code":{"type":"string"},
 "short_url":{"type":"string","format":"uri"},
 "protected":{"type":"boolean","description":"By a password: url is null."},
 "url":{"type":["string","null"],"description":"Where it leads, as in Location."},
+"varies":{"type":"boolean","description":"Rules send some visitors elsewhere."},
 "title":{"type":"string"},
 "created_at":{"type":"string","format":"date-time"},
 "expires_at":{"type":["string","null"],"format":"date-time"}}})json";
@@ -289,6 +291,7 @@ void LinksService::mount(Routes& routes) {
                  });
   key_api_->mount(routes);
   yourls_->mount(routes);
+  webhook_api_->mount(routes);
   routes.beneath("/rest/", *shlink_);
   openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
 }

@@ -9,6 +9,7 @@
 #include "services/links/figures_rows.h"
 #include "services/links/key_rows.h"
 #include "services/links/link_urls.h"
+#include "services/links/webhook_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -41,7 +42,8 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
     TRY_VOID(store->migrate("links", migrations()));
     TRY_VOID(store->migrate("links_figures", figures_migrations()));
     TRY_VOID(store->migrate("links_urls", url_migrations()));
-    return store->migrate("links_access", access_migrations());
+    TRY_VOID(store->migrate("links_access", access_migrations()));
+    return store->migrate("links_webhooks", webhook_migrations());
   });
   Result<void> migrated = co_await migrating;
   if (!migrated) co_return fail(std::move(migrated).error());
@@ -133,6 +135,7 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
         TRY(inserted, insert_link(db, link, std::nullopt));
       }
       if (!inserted) return Created{Created::Kind::taken, {}, {}};
+      TRY_VOID(enqueue_webhooks(db, LinkEvent::created, {&link, 1}, base, now));
     }
     if (kind == Created::Kind::exists || link.code != answer.code) {
       answer.status = kind == Created::Kind::exists ? 200 : 201;
@@ -159,7 +162,7 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
   const size_t bytes = 512 + (patch.url ? patch.url->size() : 0) + (patch.title ? patch.title->size() : 0);
   auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
   auto update = [patch = std::move(patch), code = std::move(code), condition = std::move(condition),
-                 now](store::SqliteConnection& db) -> Result<Changed> {
+                 base = options_.base_url, now](store::SqliteConnection& db) -> Result<Changed> {
     TRY(std::optional<Link> link, find_link(db, code));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
@@ -171,6 +174,7 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
       ++link->version;
       link->updated_at = std::max(now, link->updated_at);
       TRY_VOID(update_link(db, *link));
+      TRY_VOID(enqueue_webhooks(db, LinkEvent::changed, {&*link, 1}, base, now));
     }
     return Changed{Changed::Kind::changed, *std::move(link)};
   };
@@ -182,13 +186,14 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
 Task<Result<Changed>> LinkBook::remove(std::string code, std::optional<std::string> condition, int64_t now,
                                        Deadline deadline) {
   auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
-  auto bury = [code = std::move(code), condition = std::move(condition),
+  auto bury = [code = std::move(code), condition = std::move(condition), base = options_.base_url,
                now](store::SqliteConnection& db) -> Result<Changed> {
     TRY(std::optional<Link> link, find_link(db, code));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
     if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
     TRY_VOID(bury_link(db, link->id, now));
+    TRY_VOID(enqueue_webhooks(db, LinkEvent::deleted, {&*link, 1}, base, now));
     return Changed{Changed::Kind::changed, {}};
   };
   auto writing = store_.write(std::move(bury), deadline, 512, std::move(forget));

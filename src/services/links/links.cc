@@ -17,6 +17,8 @@
 #include "services/links/rows.h"
 #include "services/links/rules.h"
 #include "services/links/shlink.h"
+#include "services/links/webhook_api.h"
+#include "services/links/webhook_delivery.h"
 #include "services/links/yourls.h"
 #include "store/sqlite.h"
 
@@ -59,21 +61,24 @@ bool keeps_method(int status) noexcept { return status == 307 || status == 308; 
 
 config::Fields<LinksConfig> LinksConfig::fields() {
   using namespace std::chrono_literals;
-  return {{"store", "the store that keeps the links", &LinksConfig::store, config::kRequired},
-          {"cache", "the cache in front of it", &LinksConfig::cache, config::kRequired},
-          {"log", "the log that keeps clicks until they are counted; none: they wait in memory", &LinksConfig::log},
-          {"base_url", "what short URLs begin with, such as https://go.example.com", &LinksConfig::base_url,
-           config::kRequired},
-          {"status", "status of links that do not name one: 301, 302, 307 or 308", &LinksConfig::status,
-           config::range(301, 308)},
-          {"cache_for", "how long a link is kept in the cache; a change takes effect at once on this node",
-           &LinksConfig::cache_for, config::range(1s, 24h)},
-          {"cache_unknown_for", "how long it is remembered that a code is unknown", &LinksConfig::cache_unknown_for,
-           config::range(0s, 10min)},
-          {"remove_expired_after", "how long a link is kept once it has expired; then only its code is left",
-           &LinksConfig::remove_expired_after, config::range(0s, 24h * 36500)},
-          {"keys", "required: the API takes requests with a valid key only; off: everybody who reaches it may use it",
-           &LinksConfig::keys, config::one_of<Keys>({{"off", Keys::off}, {"required", Keys::required}})}};
+  return {
+      {"store", "the store that keeps the links", &LinksConfig::store, config::kRequired},
+      {"cache", "the cache in front of it", &LinksConfig::cache, config::kRequired},
+      {"log", "the log that keeps clicks until they are counted; none: they wait in memory", &LinksConfig::log},
+      {"base_url", "what short URLs begin with, such as https://go.example.com", &LinksConfig::base_url,
+       config::kRequired},
+      {"status", "status of links that do not name one: 301, 302, 307 or 308", &LinksConfig::status,
+       config::range(301, 308)},
+      {"cache_for", "how long a link is kept in the cache; a change takes effect at once on this node",
+       &LinksConfig::cache_for, config::range(1s, 24h)},
+      {"cache_unknown_for", "how long it is remembered that a code is unknown", &LinksConfig::cache_unknown_for,
+       config::range(0s, 10min)},
+      {"remove_expired_after", "how long a link is kept once it has expired; then only its code is left",
+       &LinksConfig::remove_expired_after, config::range(0s, 24h * 36500)},
+      {"keys", "required: the API takes requests with a valid key only; off: everybody who reaches it may use it",
+       &LinksConfig::keys, config::one_of<Keys>({{"off", Keys::off}, {"required", Keys::required}})},
+      {"webhooks", "public: webhooks reach the public internet only; any: also this machine and private networks",
+       &LinksConfig::webhooks, config::one_of<Webhooks>({{"public", Webhooks::only_public}, {"any", Webhooks::any}})}};
 }
 
 void LinksConfig::check(config::Checker& at) const {
@@ -107,6 +112,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
   key_api_ = std::make_unique<KeyApi>(*access_);
   shlink_ = std::make_unique<ShlinkApi>(*book_, *access_);
   yourls_ = std::make_unique<YourlsApi>(*book_, *access_);
+  webhook_api_ = std::make_unique<WebhookApi>(store_);
+  webhooks_ = std::make_unique<WebhookDelivery>(store_, config_.webhooks == LinksConfig::Webhooks::any);
 }
 
 LinksService::~LinksService() = default;
@@ -124,6 +131,7 @@ Task<Result<void>> LinksService::start(Env& env) {
   if (env.jobs) {
     Result<void> expiring = co_await start_expiry(*env.jobs, *book_, env.clock, config_.remove_expired_after);
     if (!expiring) co_return fail(std::move(expiring).error());
+    webhooks_->start(*env.jobs, env.loop, env.clock);
   }
   Result<void> guarded = co_await access_->start(env.loop);
   if (!guarded) co_return fail(std::move(guarded).error());

@@ -38,6 +38,8 @@ class BulkApi;
 class Access;
 class KeyApi;
 class ShlinkApi;
+class WebhookApi;
+class WebhookDelivery;
 class YourlsApi;
 
 struct LinksConfig {
@@ -52,6 +54,8 @@ struct LinksConfig {
   std::string countries;  // a file; "": none
   enum class Keys : uint8_t { off, required };
   Keys keys = Keys::off;
+  enum class Webhooks : uint8_t { any, only_public };
+  Webhooks webhooks = Webhooks::only_public;
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
@@ -105,6 +109,8 @@ class LinksService final : public Service {
   std::unique_ptr<KeyApi> key_api_;
   std::unique_ptr<ShlinkApi> shlink_;
   std::unique_ptr<YourlsApi> yourls_;
+  std::unique_ptr<WebhookApi> webhook_api_;
+  std::unique_ptr<WebhookDelivery> webhooks_;
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

@@ -108,6 +108,7 @@ Preview preview_of(const Link& link, const LinkBook& book) {
   preview.short_url = book.base_url() + "/" + link.code;
   preview.url = location_of(link.url);
   preview.title = link.title;
+  preview.varies = !link.rules.empty();
   preview.created_at = link.created_at;
   preview.expires_at = link.expires_at.value_or(INT64_MAX);
   return preview;
@@ -163,6 +164,8 @@ std::string preview_page(const Preview& preview) {
     out += "</b>";
     append_html(out, parts.after);
     out += "</p>\n";
+    if (preview.varies)
+      out += "<p class=\"note\">Some visitors are sent elsewhere, depending on device, language, place or time.</p>\n";
     if (parts.before == "http://")
       out += "<p class=\"note\">The way there is not encrypted: others on it can read along.</p>\n";
   }
@@ -196,7 +199,10 @@ std::string preview_json(const Preview& preview) {
   } else {
     json.value(preview.url);
   }
-  json.member("title", preview.title).member("created_at", format_time(preview.created_at)).key("expires_at");
+  json.member("varies", preview.varies)
+      .member("title", preview.title)
+      .member("created_at", format_time(preview.created_at))
+      .key("expires_at");
   if (preview.expires_at == INT64_MAX) {
     json.null();
   } else {

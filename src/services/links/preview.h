@@ -20,6 +20,7 @@ struct Preview {
   std::string short_url;
   std::string url;  // as in a Location field; "": not said
   std::string title;
+  bool varies = false;     // rules send some visitors elsewhere
   int64_t created_at = 0;  // milliseconds since 1970
   int64_t expires_at = INT64_MAX;
 };

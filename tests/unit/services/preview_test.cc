@@ -66,6 +66,7 @@ TEST_F(PreviewService, ShowsWhereALinkLeadsAndCountsNothing) {
   const Answer json = request("GET", "/once+", {}, {{"Accept", "application/json"}});
   EXPECT_EQ(json.json()["url"], "https://example.com/%C3%A4");
   EXPECT_EQ(json.json()["title"], "A <b>");
+  EXPECT_FALSE(json.json()["varies"].get<bool>());
   EXPECT_EQ(json.json()["short_url"], "https://go.example.com/once");
   // The one visit is still there, and then it is not.
   EXPECT_EQ(request("GET", "/once").status, 302);

@@ -1,0 +1,49 @@
+// Webhooks in the store, and what is enqueued for them: plain functions over a connection, as in rows.h. A change of a
+// link calls enqueue_webhooks() in its own write, so that each change that is on disk will be told, and no other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "services/links/rows.h"
+
+namespace trellis::services::links {
+
+inline constexpr const char* kWebhooksQueue = "webhooks";
+inline constexpr const char* kDeliverWebhook = "deliver";
+inline constexpr int64_t kMaxWebhooks = 100;
+inline constexpr int kWebhookAttempts = 12;  // over about four hours
+
+enum class LinkEvent : uint8_t { created = 1, changed = 2, deleted = 4 };
+// "link.created"; nullopt: no such event.
+std::string_view to_string(LinkEvent event) noexcept;
+std::optional<LinkEvent> link_event(std::string_view name) noexcept;
+
+struct Webhook {
+  int64_t id = 0;
+  std::string url;
+  uint32_t events = 0;  // of LinkEvent
+  std::string secret;
+  int64_t created_at = 0;  // milliseconds since 1970
+};
+
+std::span<const store::Migration> webhook_migrations() noexcept;
+
+Result<std::vector<Webhook>> all_webhooks(store::SqliteConnection& db);  // by id
+Result<std::optional<Webhook>> find_webhook(store::SqliteConnection& db, int64_t id);
+// The id; 0: there are kMaxWebhooks.
+Result<int64_t> insert_webhook(store::SqliteConnection& db, const Webhook& webhook);
+Result<bool> update_webhook(store::SqliteConnection& db, const Webhook& webhook);
+Result<bool> remove_webhook(store::SqliteConnection& db, int64_t id);
+
+// A job for each webhook that wants the event, and each link. `base`: what short URLs begin with.
+Result<void> enqueue_webhooks(store::SqliteConnection& db, LinkEvent event, std::span<const Link> links,
+                              std::string_view base, int64_t now);
+
+}  // namespace trellis::services::links
