@@ -179,6 +179,8 @@ class ShortUrls(ShlinkTest):
         for _ in range(3):
             self.node.follow("a")
         nodes.until(lambda: self.ok("GET", "/short-urls/a")["visitsSummary"]["total"] == 3, "three clicks are counted")
+        for path in ("/short-urls/a/visits", "/visits/non-orphan"):
+            nodes.until(lambda path=path: self.ok("GET", path)["visits"]["pagination"]["totalItems"] == 3, "and their hours")
         visits = self.ok("GET", "/visits")["visits"]
         self.has_shape(visits, {"nonOrphanVisits": SUMMARY, "orphanVisits": SUMMARY})
         self.assertEqual(visits["nonOrphanVisits"]["total"], 3)

@@ -1,8 +1,11 @@
 #include "services/links/link_search.h"
 
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "base/json.h"
+#include "services/links/figures_rows.h"
 #include "store/sqlite_connection.h"
 
 namespace trellis::services::links {
@@ -145,25 +148,33 @@ Result<LinkTotals> count_links(SqliteConnection& db) {
 }
 
 Result<std::vector<HourClicks>> clicks_by_hour(SqliteConnection& db, const HourSearch& search) {
-  constexpr std::string_view kSql =
-      "WITH wanted(link) AS (SELECT ?1 WHERE ?1 IS NOT NULL UNION ALL SELECT link FROM link_tags WHERE ?1 IS NULL AND "
-      "tag = ?2) "
-      "SELECT hour, sum(clicks) FROM ("
-      "SELECT hour, clicks FROM link_clicks WHERE link IN wanted "
-      "UNION ALL SELECT hour, hour_clicks FROM link_totals WHERE link IN wanted) "
-      "WHERE hour BETWEEN ?3 AND ?4 GROUP BY hour HAVING sum(clicks) > 0 ORDER BY hour DESC";
-  constexpr std::string_view kAll =
-      "SELECT hour, sum(clicks) FROM (SELECT hour, clicks FROM link_clicks UNION ALL SELECT hour, hour_clicks FROM "
-      "link_totals) WHERE hour BETWEEN ?1 AND ?2 GROUP BY hour HAVING sum(clicks) > 0 ORDER BY hour DESC";
-  const bool all = !search.link && search.tag.empty();
-  TRY(Query rows, all ? db.query(kAll, search.from, search.until)
-                      : db.query(kSql, search.link, search.tag, search.from, search.until));
-  std::vector<HourClicks> hours;
-  while (true) {
-    TRY(const bool row, rows.next());
-    if (!row) return hours;
-    hours.push_back({rows.integer(0), rows.integer(1)});
+  std::vector<int64_t> links;
+  if (search.link) {
+    links.push_back(*search.link);
+  } else if (search.tag.empty()) {
+    links.push_back(kAllLinks);
+  } else {
+    TRY(Query rows, db.query("SELECT link FROM link_tags WHERE tag = ?1", search.tag));
+    while (true) {
+      TRY(const bool row, rows.next());
+      if (!row) break;
+      links.push_back(rows.integer(0));
+    }
   }
+  std::map<int64_t, HourClicks, std::greater<>> hours;
+  for (const int64_t link : links) {
+    TRY(const std::vector<FiguresRow> rows, read_figures(db, link, Span::hour, search.from, search.until + 1));
+    for (const FiguresRow& row : rows) {
+      HourClicks& hour = hours[row.number];
+      hour.hour = row.number;
+      hour.people += static_cast<int64_t>(row.figures.people());
+      hour.bots += static_cast<int64_t>(row.figures.bots());
+    }
+  }
+  std::vector<HourClicks> out;
+  out.reserve(hours.size());
+  for (const auto& [number, hour] : hours) out.push_back(hour);
+  return out;
 }
 
 }  // namespace trellis::services::links

@@ -58,13 +58,14 @@ Result<LinkTotals> count_links(store::SqliteConnection& db);
 // Of one link, of those with a tag, or of all; newest hour first.
 struct HourClicks {
   int64_t hour = 0;  // hours since 1970
-  int64_t clicks = 0;
+  int64_t people = 0;
+  int64_t bots = 0;
 };
 struct HourSearch {
   std::optional<int64_t> link;
   std::string tag;
-  int64_t from = INT64_MIN;  // hours, both included
-  int64_t until = INT64_MAX;
+  int64_t from = 0;  // hours, both included
+  int64_t until = INT64_MAX - 1;
 };
 Result<std::vector<HourClicks>> clicks_by_hour(store::SqliteConnection& db, const HourSearch& search);
 

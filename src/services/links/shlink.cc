@@ -629,21 +629,27 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
                                     context.deadline);
   const Result<std::vector<HourClicks>> hours = co_await reading;
   if (!hours) co_return failed(context, hours.error());
+  const bool no_bots = query.get("excludeBots") == "true";
   int64_t total = 0;
   auto skip = static_cast<int64_t>(paging.offset());
   size_t here = 0;
   std::string body = "{\"visits\":{\"data\":[";
-  for (const HourClicks& hour : *hours) {
-    total += hour.clicks;
-    const int64_t skipped = std::min(skip, hour.clicks);
+  const auto append = [&](int64_t hour, int64_t clicks, bool bot) {
+    total += clicks;
+    const int64_t skipped = std::min(skip, clicks);
     skip -= skipped;
-    const std::string one = "{\"referer\":\"\",\"date\":\"" + shlink_time(hour.hour * kHour) +
-                            "\",\"userAgent\":\"\",\"visitLocation\":null,\"potentialBot\":false,\"visitedUrl\":\"\","
-                            "\"redirectUrl\":null}";
-    for (int64_t at = skipped; at < hour.clicks && here < paging.items; ++at, ++here) {
+    const std::string one =
+        "{\"referer\":\"\",\"date\":\"" + shlink_time(hour * kHour) +
+        "\",\"userAgent\":\"\",\"visitLocation\":null,\"potentialBot\":" + (bot ? "true" : "false") +
+        ",\"visitedUrl\":\"\",\"redirectUrl\":null}";
+    for (int64_t at = skipped; at < clicks && here < paging.items; ++at, ++here) {
       if (body.back() != '[') body += ',';
       body += one;
     }
+  };
+  for (const HourClicks& hour : *hours) {
+    append(hour.hour, hour.people, false);
+    if (!no_bots) append(hour.hour, hour.bots, true);
   }
   body += "],\"pagination\":";
   append_paging(body, paging, here, total);
