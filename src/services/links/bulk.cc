@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "services/links/link_urls.h"
+#include "services/links/webhook_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -66,8 +67,9 @@ Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbe
 }
 
 Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, const BulkOptions& options,
-                     const Codes& codes, int64_t now, BulkDone& done) {
+                     const Codes& codes, std::string_view base, int64_t now, BulkDone& done) {
   Numbers numbers(db, links.size());
+  TRY(const std::vector<Webhook> webhooks, all_webhooks(db));
   bool taken = false;
   done.outcomes.reserve(links.size());
   for (BulkLink& each : links) {
@@ -86,6 +88,9 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
         link.code.empty() ? insert_made(db, link, numbers, codes) : insert_link(db, link, std::nullopt));
     if (inserted) {
       TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
+      if (!webhooks.empty()) {
+        TRY_VOID(enqueue_webhooks(db, LinkEvent::created, {&link, 1}, base, now));
+      }
       done.outcomes.push_back(outcome_of(Kind::made, link));
       continue;
     }
@@ -115,7 +120,7 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
     for (const BulkOutcome& outcome : done->outcomes)
       if (outcome.kind == Kind::made) targets->invalidate(outcome.code);
   };
-  auto put = [links, options = std::move(options), codes = book.codes(), now,
+  auto put = [links, options = std::move(options), codes = book.codes(), base = book.base_url(), now,
               done](store::SqliteConnection& db) -> Result<void> {
     const std::string& key = options.key.key;
     if (!key.empty()) {
@@ -127,7 +132,7 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
         return {};
       }
     }
-    TRY_VOID(put_all(db, *links, options, codes, now, *done));
+    TRY_VOID(put_all(db, *links, options, codes, base, now, *done));
     if (done->kind == BulkDone::Kind::refused) return fail(Code::aborted, "some codes are taken");
     if (!key.empty()) {
       done->answer = {
