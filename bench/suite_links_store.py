@@ -4,9 +4,12 @@ much memory they cost.
 Creating: 64 connections, each with one request on its way; a link is on disk before its creation is answered. Restart: from the
 start of the process to the first redirect, after an orderly stop and after a kill in the middle of creating links. Memory: what
 the process holds for itself (anonymous) with all the links less what it holds with none, by link; then what it and its maps of
-the file hold after redirects by random links, whose cache has 64 MiB. The store is filled by SQL, not through the API.
+the file hold after redirects by random links, whose cache has 64 MiB. The store is filled by SQL, not through the API. Import:
+`trellis links import` of a CSV with a tenth as many links, half with codes of their own, into an empty store, from its start to
+its end. --rows takes some of create, restart, memory and import.
 """
 import http.client
+import os
 import random
 import shutil
 import signal
@@ -21,11 +24,11 @@ from pathlib import Path
 from measuring import calmly, footer, parse, parser, progress, publish, run_json, span, sync_micros, wanted
 from servers import BUILD, Trellis
 
-SUMMARY = "links: creates a second, restart and memory with ten million of them"
+SUMMARY = "links: creates a second, restart and memory with ten million of them, import of a million"
 LOAD = BUILD / "bench/trellis_load"
 URL = "https://example.com/an/article/with/a/long/path?and=a&query="
 CONNECTIONS = 64
-GOALS = {"creates": 10_000, "restart": 5.0, "bytes": 64}
+GOALS = {"creates": 10_000, "restart": 5.0, "bytes": 64, "imported": 150_000}
 
 
 class Node(Trellis):
@@ -45,6 +48,10 @@ class Node(Trellis):
         lines = Path(f"/proc/{self.pid}/status").read_text().split("\n")
         fields = dict(line.split(":", 1) for line in lines if ":" in line)
         return tuple(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ask(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -129,6 +136,55 @@ def restart_under_load(node, options, path):
     return node.begin(path)
 
 
+def write_csv(path, count):
+    rng = random.Random(2)
+    codes = rng.sample(range(36 ** 6), count // 2)
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    with path.open("w") as file:
+        file.write("url,code,title\n")
+        for i in range(count):
+            code = ""
+            if i % 2:
+                number = codes[i // 2]
+                for _ in range(6):
+                    number, digit = divmod(number, 36)
+                    code += digits[digit]
+            file.write(f"{URL}{i},{code},\n")
+
+
+def import_once(options, folder, file, count):
+    """Into an empty store."""
+    node = Node("import", folder, options)
+    shutil.rmtree(node.folder, ignore_errors=True)
+    node.start()
+    try:
+        before = node.cpu_seconds()
+        began = time.monotonic()
+        done = subprocess.run(["taskset", "-c", options.cores, BUILD / "trellis", "links", "import", file, "--node",
+                               f"http://127.0.0.1:{node.port}"], capture_output=True, text=True)
+        seconds = time.monotonic() - began
+        if done.returncode != 0:
+            sys.exit(f"trellis links import: {done.stdout}{done.stderr}")
+        return {"rate": count / seconds, "cpu_us": 1e6 * (node.cpu_seconds() - before) / count}
+    finally:
+        node.stop()
+
+
+def imports(options, folder, lines, data):
+    count = max(options.links // 10, 1)
+    file = folder / "links.csv"
+    write_csv(file, count)
+    results = []
+    for turn in range(options.rounds):
+        result = calmly(options, lambda: import_once(options, folder, file, count))
+        results.append(result)
+        progress(f"import, round {turn + 1} of {options.rounds}: {result['rate']:,.0f}/s, steal {result['steal']:.1f} %")
+    lines += [f"| import of {count:,} links | links/s | CPU µs a link, of the node | goal |", "|---|---|---|---|",
+              f"| CSV, half with codes of their own | {statistics.median(r['rate'] for r in results):,.0f} | "
+              f"{statistics.median(r['cpu_us'] for r in results):.1f} | {GOALS['imported']:,} |", ""]
+    data["imports"] = results
+
+
 def measure(options, folder, lines, data):
     many = options.links
     empty, full = Node("empty", folder, options), Node("full", folder, options)
@@ -182,7 +238,7 @@ def measure(options, folder, lines, data):
               f"| after {asked['answers']:,} redirects, cache of 64 MiB included | {warm[0] / mib:.1f} MiB | {warm[1] / mib:.1f} MiB | "
               f"{(warm[0] - nothing) / many:.1f} | |"]
     size = (full.folder / "links.db").stat().st_size
-    lines += ["", f"The file has {size / mib:,.0f} MiB, {size / many:.0f} bytes a link. Its pages in memory are the kernel's to drop."]
+    lines += ["", f"The file has {size / mib:,.0f} MiB, {size / many:.0f} bytes a link. Its pages in memory are the kernel's to drop.", ""]
     data |= {"creates": made, "restarts": times, "memory": {"empty": nothing, "restarted": held, "read": warm}}
 
 
@@ -196,11 +252,15 @@ def main(argv):
     lines, data = [], {}
     try:
         probe = sync_micros(folder)
-        measure(options, folder, lines, data)
+        if any(wanted(part, options.rows) for part in ("create", "restart", "memory")):
+            measure(options, folder, lines, data)
+        if wanted("import", options.rows):
+            imports(options, folder, lines, data)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
-    lines += footer("links-store", options, {"create": data["creates"]},
+    measured = {"create": data.get("creates", {}), "import": {"trellis": data.get("imports", [])}}
+    lines += footer("links-store", options, measured,
                     [f"To write 4 KiB behind a file and sync them took {span(probe)} (median of 200)."])
     publish("links-store", options, lines, data)
     return 0

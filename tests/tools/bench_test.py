@@ -72,3 +72,4 @@ def test_links_store(tmp_path):
     assert [line.split(" | ")[0] for line in text.split("\n") if line.startswith("| ") and " s | " in line] == [
         "| after an orderly stop", "| after a kill while links were created"]
     assert "| beside 2,000 | " in text
+    assert "| import of 200 links | " in text
