@@ -48,7 +48,7 @@ export async function problem_of(response) {
     data = null;  // something between us and the node answered
   }
   const problem = new Problem({ detail: `The node answered ${response.status}.`, ...data, status: response.status });
-  if (problem.status === 401 || problem.status === 403) on_key_wanted(problem);
+  if (problem.status === 401 || (problem.status === 403 && problem.code !== 'keys_off')) on_key_wanted(problem);
   return problem;
 }
 
@@ -108,6 +108,11 @@ export async function stats(code, query) {
   const path = code ? `${path_of(code)}/stats` : '/v1/stats';
   return (await call('GET', `${path}?${new URLSearchParams(query)}`, { timeout: 30000 })).data;
 }
+
+export const list_keys = async (cursor) =>
+  (await call('GET', `/v1/keys?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`)).data;
+export const create_key = async (body) => (await call('POST', '/v1/keys', { body })).data;
+export const delete_key = async (id) => { await call('DELETE', `/v1/keys/${encodeURIComponent(id)}`); };
 
 // An answer that goes on: its body is read as it comes, and it ends with the signal. Not EventSource, which can send no key.
 export async function open(path, { method = 'GET', body, headers = {}, signal } = {}) {

@@ -1,8 +1,14 @@
-// The API key that this tab uses, asked for when the node, or what stands before it, wants one.
+// API keys: the one that this tab uses, asked for when the node wants one, and the keys of the node for who may manage
+// them.
 
 import * as api from './api.js';
-import { $, announce, set_text } from './dom.js';
+import { $, announce, copy_button, el, set_text } from './dom.js';
+import { prepare_dialog } from './dialogs.js';
 import { clear_error, clear_errors, show_at, show_problem, while_busy } from './fields.js';
+import { absolute_time, from_local_input, relative_time } from './format.js';
+
+const kScopes = { read: 'read', write: 'read and write', admin: 'read, write and manage keys' };
+const kMostPages = 100;
 
 function form_of(id, submit) {
   const form = $(id);
@@ -18,6 +24,8 @@ function form_of(id, submit) {
 // on_key() when another key is used from now on.
 export function start_keys({ on_key }) {
   const bar = $('key-bar');
+  const dialog = $('keys');
+  prepare_dialog(dialog);
 
   function ask(problem) {
     const why = problem.status === 403 ? problem.message : api.key() ? 'The key of this tab opens nothing here, or no more.'
@@ -48,5 +56,105 @@ export function start_keys({ on_key }) {
     announce('The key is used from now on');
     $('url').focus();
     on_key();
+  });
+
+  function key_row(key) {
+    const ends = key.expires_at ? `${new Date(key.expires_at) <= new Date() ? 'expired' : 'expires'} ${relative_time(key.expires_at)}` : 'does not expire';
+    const used = key.last_used_at ? `used ${relative_time(key.last_used_at)}` : 'never used';
+    const revoke = el('button', { type: 'button', class: 'quiet-danger', 'aria-label': `Revoke ${key.name}` }, 'Revoke');
+    let sure = false;
+    revoke.addEventListener('click', async () => {
+      if (!sure) {
+        sure = true;
+        set_text(revoke, 'Really revoke?');
+        revoke.setAttribute('aria-label', `Really revoke ${key.name}?`);
+        announce(`Press again to revoke ${key.name}`);
+        return;
+      }
+      try {
+        await api.delete_key(key.id);
+        announce(`Revoked ${key.name}`);
+      } catch (problem) {
+        set_text($('keys-status'), problem.message);
+      }
+      await list();
+      $('key-new-name').focus();
+    });
+    revoke.addEventListener('blur', () => {
+      sure = false;
+      set_text(revoke, 'Revoke');
+      revoke.setAttribute('aria-label', `Revoke ${key.name}`);
+    });
+    return el('li', { 'data-key': String(key.id) }, el('div', {}, el('b', {}, key.name), ' ', el('span', { class: 'mono note' }, `${key.begins}…`),
+      el('p', { class: 'note', title: key.last_used_at ? absolute_time(key.last_used_at) : '' },
+        `May ${kScopes[key.scope] ?? key.scope}; ${ends}; ${used}.`)), revoke);
+  }
+
+  async function list() {
+    $('keys-manage').hidden = true;
+    set_text($('keys-own'), api.key() ? `This tab uses a key that begins with ${api.key().slice(0, 8)}.` : 'This tab uses no key.');
+    $('key-forget').hidden = !api.key();
+    try {
+      const keys = [];
+      let cursor = null;
+      for (let page = 0; page < kMostPages; page += 1) {
+        const answer = await api.list_keys(cursor);
+        keys.push(...answer.items);
+        cursor = answer.next;
+        if (!cursor) break;
+      }
+      $('keys-list').replaceChildren(...keys.map(key_row));
+      $('keys-manage').hidden = false;
+      set_text($('keys-status'), '');
+    } catch (problem) {
+      set_text($('keys-status'), problem.code === 'keys_off' ? 'This node answers everybody; it asks for no keys.'
+        : problem.status === 404 ? 'This node has no keys to manage.' : problem.message);
+    }
+  }
+
+  form_of('key-new', async (form) => {
+    const fields = form.elements;
+    const body = { name: fields.name.value.trim(), scope: fields.scope.value };
+    if (!body.name) {
+      show_at(fields.name, 'Enter a name, to know the key again.');
+      return;
+    }
+    const expires_at = from_local_input(fields.expires_at.value);
+    if (expires_at) body.expires_at = expires_at;
+    try {
+      const made = await api.create_key(body);
+      form.reset();
+      await list();
+      $('key-made').replaceChildren(el('p', {}, 'Copy it now; it is shown this once.'),
+        el('p', { class: 'made-key' }, el('code', {}, made.key), copy_button(made.key, { name: 'Copy the key' })));
+      $('key-made').hidden = false;
+      $('key-made').querySelector('button').focus();
+    } catch (problem) {
+      show_problem(form, problem);
+    }
+  });
+
+  $('key-change').addEventListener('click', () => {
+    dialog.close();
+    set_text($('key-why'), 'Enter the key that this tab shall use.');
+    bar.hidden = false;
+    bar.scrollIntoView({ block: 'center' });
+    $('key').focus();
+  });
+  $('key-forget').addEventListener('click', () => {
+    api.use_key('');
+    announce('Forgotten');
+    dialog.close();
+    on_key();
+  });
+  $('keys-open').addEventListener('click', () => {
+    $('key-made').hidden = true;
+    $('key-made').replaceChildren();
+    dialog.showModal();
+    list();
+  });
+  dialog.addEventListener('close', () => {
+    $('key-made').replaceChildren();
+    $('key-made').hidden = true;
   });
 }
