@@ -1,5 +1,5 @@
-// Batches of clicks and figures as they lie in the log and the store: whatever is read writes back to bytes that read to the
-// same, and nothing else is taken.
+// Batches of clicks and figures as they lie in the log and the store: whatever is read writes back to bytes that read
+// to the same, and nothing else is taken.
 #include <cstdint>
 #include <string>
 #include <string_view>

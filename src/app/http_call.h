@@ -22,7 +22,7 @@ struct Call {
   std::string body;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> fields = {};  // further ones
-  std::string key;  // an API key, "" for none
+  std::string key;                                               // an API key, "" for none
 };
 // unavailable when the node is not reached, with a hint.
 Result<CallAnswer> call(const Call& request);

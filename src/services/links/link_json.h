@@ -46,8 +46,8 @@ struct LinkPatch {
 };
 
 struct NewLink {
-  std::string alias;  // "": a code is made
-  LinkPatch set;      // with a URL
+  std::string alias;           // "": a code is made
+  LinkPatch set;               // with a URL
   bool find_existing = false;  // a link that is the same will do
 };
 

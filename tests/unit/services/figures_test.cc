@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
 #include "base/arena.h"
+#include "base/rng.h"
 #include "services/links/stats_json.h"
 
 namespace trellis::services::links {
