@@ -21,6 +21,8 @@ from node import until  # noqa: E402
 
 URL = "https://example.com/"
 NEVER_MADE = "not-made"
+CORE = {"create_link", "list_links", "get_link", "change_link", "delete_link", "follow_link", "preview_link", "link_qr_code",
+        "openapi", "link_stats", "all_stats"}
 
 # Each is refused with 400 and "field": "url".
 BAD_URLS = (
@@ -507,18 +509,28 @@ class Api(unittest.TestCase):
                 for status, answer in operation["responses"].items():
                     self.assertRegex(status, r"^[1-5]\d\d$|^default$")
                     self.assertTrue(answer["description"])
+                if operation["operationId"] == "click_stream":
+                    continue  # it has no end
                 body = {"url": URL} if "requestBody" in operation else None
-                got = self.api(method.upper(), path.replace("{code}", code), body)[0]
+                got = self.status_of(method, path.replace("{code}", code), body)
                 self.assertIn(str(got), operation["responses"])
+                if operation["operationId"] not in CORE:
+                    continue  # their own tests say what they answer
                 self.assertLess(got, 400)
                 if "{code}" in path:
-                    got = self.api(method.upper(), path.replace("{code}", NEVER_MADE), body)[0]
+                    got = self.status_of(method, path.replace("{code}", NEVER_MADE), body)
                     self.assertEqual(got, 404)
                     self.assertIn("404", operation["responses"])
                 asked += 1
         self.assertEqual(len(ids), len(set(ids)))
-        self.assertGreaterEqual(asked, 7)
-        self.assertEqual(set(document["paths"]), {"/v1/links", "/v1/links/{code}", "/v1/openapi.json", "/{code}"})
+        self.assertEqual(asked, len(CORE))
+        self.assertLessEqual({"/v1/links", "/v1/links/{code}", "/v1/openapi.json", "/{code}"}, set(document["paths"]))
+
+    def status_of(self, method, path, body):
+        """Whatever the answer's body is."""
+        with self.node.client() as one:
+            one.send(request(method.upper(), re.sub(r"{\w+}", "1", path), body))
+            return one.answer(method.upper().encode()).status
 
 
 if __name__ == "__main__":
