@@ -111,8 +111,9 @@ void Figures::fold_rare() {
     const auto end = counts_.begin() + static_cast<ptrdiff_t>(to);
     const auto cut = begin + static_cast<ptrdiff_t>(kMaxValues / 2);
     // The sum so far stays a sum, whatever its size.
-    std::stable_sort(begin, end, [](const Count& a, const Count& b) {
-      return std::tuple(!a.value.empty(), b.clicks) < std::tuple(!b.value.empty(), a.clicks);
+    std::sort(begin, end, [](const Count& a, const Count& b) {
+      return std::tuple(!a.value.empty(), b.clicks, std::string_view(a.value)) <
+             std::tuple(!b.value.empty(), a.clicks, std::string_view(b.value));
     });
     Count rest{begin->bots, begin->dimension, "", 0};
     for (auto at = cut; at != end; ++at) rest.clicks += at->clicks;

@@ -505,11 +505,12 @@ Task<Result<Response>> ShlinkApi::tags(Request& request, RequestContext& context
     std::erase_if(all, [&term](const TagCount& each) { return each.tag.find(term) == std::string::npos; });
   const std::string order = query.get("orderBy");
   const auto by = [&order](const TagCount& a, const TagCount& b) {
-    if (order.starts_with("shortUrlsCount")) return a.links < b.links;
-    if (order.starts_with("visits") || order.starts_with("nonBotVisits")) return a.clicks < b.clicks;
+    if (order.starts_with("shortUrlsCount")) return std::tie(a.links, a.tag) < std::tie(b.links, b.tag);
+    if (order.starts_with("visits") || order.starts_with("nonBotVisits"))
+      return std::tie(a.clicks, a.tag) < std::tie(b.clicks, b.tag);
     return a.tag < b.tag;
   };
-  std::stable_sort(all.begin(), all.end(), by);
+  std::sort(all.begin(), all.end(), by);
   if (order.ends_with("-DESC")) std::reverse(all.begin(), all.end());
   const auto total = static_cast<int64_t>(all.size());
   const Paging paging = paging_of(query, std::max<size_t>(1, std::min(all.size(), kMostItems)));

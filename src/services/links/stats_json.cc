@@ -4,6 +4,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "base/json.h"
 #include "http/target.h"
@@ -131,7 +132,8 @@ void append_stats(std::string& out, const StatsQuestion& question, std::span<con
         values.emplace_back(value, clicks);
       }
     }
-    std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::sort(values.begin(), values.end(),
+              [](const auto& a, const auto& b) { return std::tie(b.second, a.first) < std::tie(a.second, b.first); });
     for (size_t i = question.limit; i < values.size(); ++i) other += values[i].second;
     values.resize(std::min(values.size(), question.limit));
     json.key(to_string(dimension)).begin_object().key("values").begin_array();
