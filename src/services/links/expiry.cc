@@ -11,6 +11,7 @@
 #include "runtime/loop.h"
 #include "services/links/link_book.h"
 #include "services/links/rows.h"
+#include "services/links/webhook_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -28,8 +29,8 @@ CREATE INDEX links_by_expiry ON links(expires_at) WHERE expires_at IS NOT NULL;
 constexpr size_t kPiece = 200;  // links of one write: some milliseconds of the writer
 constexpr Duration kSpare = std::chrono::seconds(5);
 
-Result<std::vector<std::string>> bury_piece(SqliteConnection& db, int64_t before, int64_t now) {
-  std::vector<std::pair<int64_t, std::string>> found;
+Result<std::vector<Link>> bury_piece(SqliteConnection& db, const std::string& base, int64_t before, int64_t now) {
+  std::vector<Link> links;
   {
     TRY(Query rows, db.query("SELECT id, code FROM links WHERE expires_at IS NOT NULL AND expires_at < ?1 "
                              "ORDER BY expires_at LIMIT ?2",
@@ -37,15 +38,17 @@ Result<std::vector<std::string>> bury_piece(SqliteConnection& db, int64_t before
     while (true) {
       TRY(const bool row, rows.next());
       if (!row) break;
-      found.emplace_back(rows.integer(0), rows.text(1));
+      Link link;
+      link.id = rows.integer(0);
+      link.code = rows.text(1);
+      links.push_back(std::move(link));
     }
   }
-  std::vector<std::string> codes;
-  for (auto& [id, code] : found) {
-    TRY_VOID(bury_link(db, id, now));
-    codes.push_back(std::move(code));
+  for (const Link& link : links) {
+    TRY_VOID(bury_link(db, link.id, now));
   }
-  return codes;
+  TRY_VOID(enqueue_webhooks(db, LinkEvent::expired, links, base, now));
+  return links;
 }
 
 Task<Result<queue::Done>> run(LinkBook& book, Clock& clock, Duration after, Deadline deadline) {
@@ -79,11 +82,12 @@ Task<Result<void>> start_expiry(queue::ServiceJobs& jobs, LinkBook& book, Clock&
 Task<Result<size_t>> remove_expired(LinkBook& book, int64_t before, int64_t now, Deadline deadline) {
   size_t removed = 0;
   while (Loop::current().now() < deadline) {
-    auto burying = book.store().write([before, now](SqliteConnection& db) { return bury_piece(db, before, now); });
-    const Result<std::vector<std::string>> buried = co_await burying;
+    auto burying = book.store().write(
+        [base = book.base_url(), before, now](SqliteConnection& db) { return bury_piece(db, base, before, now); });
+    const Result<std::vector<Link>> buried = co_await burying;
     if (!buried) co_return fail(buried.error().clone());
     // The cache knows the time of their end, too, and has answered 410 since.
-    for (const std::string& code : *buried) book.targets().invalidate(code);
+    for (const Link& link : *buried) book.targets().invalidate(link.code);
     removed += buried->size();
     if (buried->size() < kPiece) break;
   }

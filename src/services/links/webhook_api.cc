@@ -33,7 +33,7 @@ namespace {
 constexpr size_t kLeastSecret = 16;
 constexpr size_t kMostSecret = 128;
 constexpr size_t kMadeSecret = 32;  // bytes of a secret that we make
-constexpr uint32_t kAllEvents = 7;
+constexpr uint32_t kAllEvents = 15;
 
 Response no_webhook(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such webhook."); }
 
@@ -66,7 +66,8 @@ std::expected<Patch, Fault> read_webhook(std::string_view body) {
     uint32_t set = 0;
     for (const auto& each : *events) {
       const auto event = each.is_string() ? link_event(each.get_ref<const std::string&>()) : std::nullopt;
-      if (!event) return std::unexpected(Fault{"events", "There is link.created, link.changed and link.deleted."});
+      if (!event)
+        return std::unexpected(Fault{"events", "There is link.created, link.changed, link.deleted and link.expired."});
       set |= static_cast<uint32_t>(*event);
     }
     out.events = set;
@@ -83,7 +84,7 @@ std::expected<Patch, Fault> read_webhook(std::string_view body) {
 void append_webhook(std::string& out, const Webhook& webhook, bool with_secret) {
   JsonWriter json(out);
   json.begin_object().member("id", webhook.id).member("url", webhook.url).key("events").begin_array();
-  for (const LinkEvent event : {LinkEvent::created, LinkEvent::changed, LinkEvent::deleted}) {
+  for (const LinkEvent event : {LinkEvent::created, LinkEvent::changed, LinkEvent::deleted, LinkEvent::expired}) {
     if ((webhook.events & static_cast<uint32_t>(event)) != 0) json.value(to_string(event));
   }
   json.end_array();
@@ -100,7 +101,7 @@ Response webhook_answer(RequestContext& context, int status, const Webhook& webh
 constexpr const char* kWebhook = R"json({"type":"object","required":["id","url","events","created_at"],"properties":{
 "id":{"type":"integer"},
 "url":{"type":"string","format":"uri"},
-"events":{"type":"array","items":{"type":"string","enum":["link.created","link.changed","link.deleted"]}},
+"events":{"type":"array","items":{"type":"string","enum":["link.created","link.changed","link.deleted","link.expired"]}},
 "secret":{"type":"string","description":"Only in the answer to its making."},
 "created_at":{"type":"string","format":"date-time"}}})json";
 
@@ -108,13 +109,13 @@ constexpr const char* kNewWebhook =
     R"json({"type":"object","required":["url"],"additionalProperties":false,"properties":{
 "url":{"type":"string","maxLength":8192},
 "events":{"type":"array","minItems":1,"description":"All of them unless said.",
-"items":{"type":"string","enum":["link.created","link.changed","link.deleted"]}},
+"items":{"type":"string","enum":["link.created","link.changed","link.deleted","link.expired"]}},
 "secret":{"type":"string","minLength":16,"maxLength":128,"description":"Made unless said."}}})json";
 
 constexpr const char* kWebhookPatch = R"json({"type":"object","additionalProperties":false,"properties":{
 "url":{"type":"string","maxLength":8192},
 "events":{"type":"array","minItems":1,
-"items":{"type":"string","enum":["link.created","link.changed","link.deleted"]}},
+"items":{"type":"string","enum":["link.created","link.changed","link.deleted","link.expired"]}},
 "secret":{"type":"string","minLength":16,"maxLength":128}}})json";
 
 constexpr const char* kWebhookList = R"json({"type":"object","required":["items"],"properties":{

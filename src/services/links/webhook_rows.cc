@@ -27,8 +27,10 @@ CREATE TABLE link_webhooks(
 ) STRICT;
 )sql"}}};
 
-constexpr std::array<std::pair<LinkEvent, std::string_view>, 3> kEvents = {
-    {{LinkEvent::created, "link.created"}, {LinkEvent::changed, "link.changed"}, {LinkEvent::deleted, "link.deleted"}}};
+constexpr std::array<std::pair<LinkEvent, std::string_view>, 4> kEvents = {{{LinkEvent::created, "link.created"},
+                                                                            {LinkEvent::changed, "link.changed"},
+                                                                            {LinkEvent::deleted, "link.deleted"},
+                                                                            {LinkEvent::expired, "link.expired"}}};
 
 Webhook webhook_from(const Query& row) {
   Webhook webhook;
@@ -46,7 +48,7 @@ std::string payload_of(int64_t webhook, LinkEvent event, const Link& link, std::
   out += ",\"at\":";
   append_json(out, format_time(now));
   out += ",\"link\":";
-  if (event == LinkEvent::deleted) {
+  if (event == LinkEvent::deleted || event == LinkEvent::expired) {
     JsonWriter json(out);
     json.begin_object().member("id", link.id).member("code", link.code).end_object();
   } else {

@@ -20,7 +20,8 @@ inline constexpr const char* kDeliverWebhook = "deliver";
 inline constexpr int64_t kMaxWebhooks = 100;
 inline constexpr int kWebhookAttempts = 12;  // over about four hours
 
-enum class LinkEvent : uint8_t { created = 1, changed = 2, deleted = 4 };
+// expired: taken away by the clock.
+enum class LinkEvent : uint8_t { created = 1, changed = 2, deleted = 4, expired = 8 };
 // "link.created"; nullopt: no such event.
 std::string_view to_string(LinkEvent event) noexcept;
 std::optional<LinkEvent> link_event(std::string_view name) noexcept;

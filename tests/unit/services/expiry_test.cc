@@ -76,6 +76,24 @@ TEST_F(Expiry, SparesALinkWhoseEndWasMovedAway) {
   EXPECT_EQ(request("GET", "/" + code).status, 302);
 }
 
+TEST_F(Expiry, IsToldToWebhooksInTheWriteThatRemoves) {
+  start();
+  ASSERT_EQ(request("POST", "/v1/webhooks", R"({"url":"https://a.test/","events":["link.expired"]})").status, 201);
+  ASSERT_EQ(request("POST", "/v1/webhooks", R"({"url":"https://b.test/","events":["link.deleted"]})").status, 201);
+  const std::string old = make_expired("https://example.com/old", 24h * 31);
+  make_expired("https://example.com/recent", 24h);
+  jobs_->work({queue::WorkerPlan{.queues = {kLinksQueue}}}, 10s);
+  remove_expired_now();
+  auto listing = queue_->list("webhooks", queue::JobState::ready, 0, 100, kNever);
+  const auto jobs = fakes::run_task(*loop_, std::move(listing));
+  ASSERT_TRUE(jobs);
+  ASSERT_EQ(jobs->size(), 1u);
+  const auto told = nlohmann::json::parse(jobs->front().payload);
+  EXPECT_EQ(told["event"], "link.expired");
+  EXPECT_EQ(told["webhook"], 1);
+  EXPECT_EQ(told["link"]["code"], old);
+}
+
 TEST_F(Expiry, IsRepeatedEachHour) {
   start();
   begin_jobs();

@@ -71,7 +71,7 @@ TEST(Webhooks, SignTimeAndBody) {
 }
 
 TEST(Webhooks, EventsHaveNames) {
-  for (const LinkEvent event : {LinkEvent::created, LinkEvent::changed, LinkEvent::deleted})
+  for (const LinkEvent event : {LinkEvent::created, LinkEvent::changed, LinkEvent::deleted, LinkEvent::expired})
     EXPECT_EQ(link_event(to_string(event)), event);
   EXPECT_EQ(link_event("link.visited"), std::nullopt);
 }
