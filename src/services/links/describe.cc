@@ -202,6 +202,7 @@ RouteDoc redirect_doc() {
   doc.answers.push_back(trouble(404, "No such link, or not yet."));
   doc.answers.push_back(trouble(405, "This link redirects GET and HEAD only."));
   doc.answers.push_back(trouble(410, "The link was deleted, has expired or has had all its visits."));
+  doc.answers.push_back(trouble(429, "Too many unknown codes were asked for from there; Retry-After says how long."));
   return doc;
 }
 
@@ -279,11 +280,11 @@ void LinksService::mount(Routes& routes) {
              [this](Request& request, RequestContext& context, PathParameters) { return openapi(request, context); });
   routes.add(Method::get, "/{code}+", preview_doc(),
              [this](Request& request, RequestContext& context, PathParameters path) {
-               return answer_preview(*book_, request, context, std::string(path[0]));
+               return slowed(answer_preview(*book_, request, context, std::string(path[0])), context);
              });
   routes.add(Method::get, "/{code}.qr", qr_doc(),
              [this](Request& request, RequestContext& context, PathParameters path) {
-               return answer_qr(*book_, request, context, std::string(path[0]));
+               return slowed(answer_qr(*book_, request, context, std::string(path[0])), context);
              });
   routes.add_any("/{code}", {Method::get, Method::head}, redirect_doc(),
                  [this](Request& request, RequestContext& context, PathParameters path) {

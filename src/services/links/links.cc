@@ -11,6 +11,7 @@
 #include "services/links/bulk_api.h"
 #include "services/links/expiry.h"
 #include "services/links/figures_rows.h"
+#include "services/links/guesses.h"
 #include "services/links/key_api.h"
 #include "services/links/link_json.h"
 #include "services/links/qr.h"
@@ -52,6 +53,18 @@ std::string_view with_query(std::string_view url, std::string_view query, Arena&
   return arena.concat({base, first ? "?" : open ? "" : "&", query, url.substr(base.size())});
 }
 
+Response too_many_guesses(RequestContext& context, Duration wait) {
+  context.outcome = "too_many_guesses";
+  context.failed_side = Side::client;
+  Response response =
+      http::problem(context.arena, 429, "too_many_guesses",
+                    "Too many unknown codes were asked for from there; try again later.", true, context.request_id);
+  const auto left = std::chrono::ceil<std::chrono::seconds>(wait).count();
+  response.fields.add_copy(FieldId::retry_after, std::to_string(left));
+  response.fields.add(FieldId::cache_control, "no-store");
+  return response;
+}
+
 bool is_permanent(int status) noexcept { return status == 301 || status == 308; }
 bool keeps_method(int status) noexcept { return status == 307 || status == 308; }
 
@@ -78,7 +91,9 @@ config::Fields<LinksConfig> LinksConfig::fields() {
       {"keys", "required: the API takes requests with a valid key only; off: everybody who reaches it may use it",
        &LinksConfig::keys, config::one_of<Keys>({{"off", Keys::off}, {"required", Keys::required}})},
       {"webhooks", "public: webhooks reach the public internet only; any: also this machine and private networks",
-       &LinksConfig::webhooks, config::one_of<Webhooks>({{"public", Webhooks::only_public}, {"any", Webhooks::any}})}};
+       &LinksConfig::webhooks, config::one_of<Webhooks>({{"public", Webhooks::only_public}, {"any", Webhooks::any}})},
+      {"guesses", "unknown codes that a block of addresses may ask for in a minute; 0: any number",
+       &LinksConfig::guesses, config::range(0, 1'000'000)}};
 }
 
 void LinksConfig::check(config::Checker& at) const {
@@ -135,6 +150,7 @@ Task<Result<void>> LinksService::start(Env& env) {
   }
   Result<void> guarded = co_await access_->start(env.loop);
   if (!guarded) co_return fail(std::move(guarded).error());
+  guesses_ = std::make_unique<Guesses>(config_.guesses, random_seed(), env.metrics);
   ClickCounter::Options options;
   options.cores = env.cores;
   options.log = log_;
@@ -231,9 +247,24 @@ Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadlin
   co_return std::optional<Target>(target_of(**link, book_->own_host()));
 }
 
+Task<Result<Response>> LinksService::slowed(Task<Result<Response>> answering, RequestContext& context) {
+  const Time now = context.loop.now();
+  const auto shut = guesses_->any_shut(now) ? guesses_->shut(context.client_address, now) : std::nullopt;
+  if (shut) co_return too_many_guesses(context, *shut);
+  Result<Response> answer = co_await answering;
+  if (!answer || answer->status != 404) co_return answer;
+  const auto wait = guesses_->unknown(context.client_address, now);
+  if (wait) co_return too_many_guesses(context, *wait);
+  co_return answer;
+}
+
 Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& context, std::string_view code) {
   Found found;
   bool known = false;
+  if (guesses_->any_shut(context.loop.now())) [[unlikely]] {
+    const auto wait = guesses_->shut(context.client_address, context.loop.now());
+    if (wait) co_return too_many_guesses(context, *wait);
+  }
   if (is_code_text(code)) {
     const cache::CacheOutcome outcome =
         targets_->look(code, context.loop.now(), [&](const Target& target) { found.copy(target, context.arena); });
@@ -252,6 +283,8 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   const int64_t now = unix_millis(context.loop.wall());
   // A link that is not valid yet is as unknown as one that is not there.
   if (!known || (found.not_before > now && found.ending == Target::Ending::none)) {
+    const auto wait = guesses_->unknown(context.client_address, context.loop.now());
+    if (wait) co_return too_many_guesses(context, *wait);
     context.outcome = "not_found";
     co_return http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id);
   }

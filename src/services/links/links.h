@@ -36,6 +36,7 @@ namespace trellis::services::links {
 
 class BulkApi;
 class Access;
+class Guesses;
 class KeyApi;
 class ShlinkApi;
 class WebhookApi;
@@ -56,6 +57,7 @@ struct LinksConfig {
   Keys keys = Keys::off;
   enum class Webhooks : uint8_t { any, only_public };
   Webhooks webhooks = Webhooks::only_public;
+  uint32_t guesses = 1000;  // of a block of addresses in a minute
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
@@ -96,6 +98,8 @@ class LinksService final : public Service {
   uint16_t apply_rules(Found& found, const http::Request& request, http::RequestContext& context, int64_t now) const;
   Task<Result<std::optional<Target>>> load(std::string code, Deadline deadline);
   Task<> forget_old_rows();
+  // The same answer, or 429 when it tells that a code is unknown and too many were.
+  Task<Result<http::Response>> slowed(Task<Result<http::Response>> answering, http::RequestContext& context);
 
   LinksConfig config_;
   store::SqliteStore& store_;
@@ -107,6 +111,7 @@ class LinksService final : public Service {
   ClickStream stream_;
   std::unique_ptr<Access> access_;
   std::unique_ptr<KeyApi> key_api_;
+  std::unique_ptr<Guesses> guesses_;
   std::unique_ptr<ShlinkApi> shlink_;
   std::unique_ptr<YourlsApi> yourls_;
   std::unique_ptr<WebhookApi> webhook_api_;

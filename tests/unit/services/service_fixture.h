@@ -58,7 +58,7 @@ struct Answer {
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 inline Answer send(http::Routes& routes, Loop& loop, std::string_view method, std::string_view target,
-                   std::string body = {}, Headers headers = {}) {
+                   std::string body = {}, Headers headers = {}, std::string_view client_address = {}) {
   Arena arena;
   http::Request request(arena);
   request.method_text = method;
@@ -75,6 +75,7 @@ inline Answer send(http::Routes& routes, Loop& loop, std::string_view method, st
   for (const auto& [name, value] : headers) request.fields.add_copy(name, value);
   http::RequestContext context{.arena = arena, .loop = loop, .started = loop.now()};
   context.request_id = "test-request";
+  context.client_address = client_address;
   auto task = routes.handle(request, context);
   Result<http::Response> response = fakes::run_task(loop, std::move(task));
   Answer answer;
@@ -187,7 +188,7 @@ class ServiceTest : public testing::Test {
   }
 
   Answer request(std::string_view method, std::string_view target, std::string body = {}, Headers headers = {}) {
-    return send(*routes_, *loop_, method, target, std::move(body), std::move(headers));
+    return send(*routes_, *loop_, method, target, std::move(body), std::move(headers), client_address_);
   }
   Answer create(const std::string& url, nlohmann::json more = nlohmann::json::object(), Headers headers = {}) {
     more["url"] = url;
@@ -197,6 +198,7 @@ class ServiceTest : public testing::Test {
   int64_t clicks_of(const std::string& code) { return request("GET", "/v1/links/" + code).json()["clicks"]; }
 
   LinksConfig config_;  // of the next start
+  std::string client_address_;
   Metrics metrics_;
   BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
