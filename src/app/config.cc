@@ -8,6 +8,7 @@
 #include "net/address.h"
 #include "queue/jobs_rows.h"
 #include "services/links/links.h"
+#include "services/mail/mail.h"
 
 namespace trellis::app {
 
@@ -151,7 +152,9 @@ config::Fields<NodeConfig> NodeConfig::fields() {
       {"logs", "event logs, by name: what happened, kept in order and read by workers", &NodeConfig::logs},
       {"services", "what this node answers itself", &NodeConfig::services, config::keyed([] {
          return std::vector<config::KindOf>{
-             config::kind<services::links::LinksConfig>("links", "short links: create, redirect, count")};
+             config::kind<services::links::LinksConfig>("links", "short links: create, redirect, count"),
+             config::kind<services::mail::MailConfig>("mail",
+                                                      "sends the mail that jobs ask for; no route leads to it")};
        })},
       {"routes", "which request goes where; the most specific match wins", &NodeConfig::routes},
       {"observe", "logs", &NodeConfig::observe},
@@ -175,7 +178,9 @@ void NodeConfig::check(config::Checker& at) const {
   proxy::check_routes(routes, "routes", at);
   const std::vector<std::string_view> upstream_names = names_of(upstreams);
   std::vector<std::string_view> service_names;
-  for (const config::Entry& entry : services) service_names.push_back(entry.name);
+  for (const config::Entry& entry : services) {
+    if (!entry.as<services::mail::MailConfig>()) service_names.push_back(entry.name);
+  }
   for (size_t i = 0; i < routes.size(); ++i) {
     const proxy::TargetConfig& to = routes[i].to;
     const std::string place = "routes[" + std::to_string(i) + "].to";
@@ -188,6 +193,10 @@ void NodeConfig::check(config::Checker& at) const {
       at.must_be_known("services." + entry.name + ".cache", "cache", links->cache, names_of(caches));
       if (!links->log.empty()) at.must_be_known("services." + entry.name + ".log", "log", links->log, names_of(logs));
     }
+  }
+  for (const config::Entry& entry : services) {
+    if (const auto* mail = entry.as<services::mail::MailConfig>())
+      at.must_be_known("services." + entry.name + ".store", "store", mail->store, names_of(stores));
   }
   for (const auto& [name, worker] : workers) {
     at.must_be_known("workers." + name + ".store", "store", worker.store, names_of(stores));

@@ -31,6 +31,7 @@
 #include "queue/service_jobs.h"
 #include "runtime/socket.h"
 #include "services/links/links.h"
+#include "services/mail/mail.h"
 #include "services/service.h"
 #include "store/sqlite.h"
 #include "upstream/cluster.h"
@@ -187,6 +188,10 @@ struct Node::Impl {
 
   Result<> open_shared(Generation& next, const Generation* before);
   Result<> open_services(Generation& next, const Generation* before);
+  Result<> open_mail(Generation& next, const Generation* before, const std::string& name,
+                     const services::mail::MailConfig& mail);
+  Result<> start_service(Generation& next, const std::string& name, const std::string& store,
+                         std::unique_ptr<services::Service> service, std::shared_ptr<void> keeps);
   Result<> check_queues(const Generation& next) const;
   Result<> put_schedules(const Generation& next, const Generation* before);
   void begin_jobs(const Generation& next, const Generation* before);
@@ -318,6 +323,10 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
 
 Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
   for (const config::Entry& entry : next.config.values.services) {
+    if (const auto* mail = entry.as<services::mail::MailConfig>()) {
+      TRY_VOID(open_mail(next, before, entry.name, *mail));
+      continue;
+    }
     const auto* links = entry.as<services::links::LinksConfig>();
     TRELLIS_ASSERT(links);
     const auto& store = next.stores.at(links->store);
@@ -334,35 +343,59 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
         continue;
       }
     }
-    auto jobs = cores->run_on(0, [&] {
-      return std::make_unique<queue::ServiceJobs>(*store->jobs, *store->schedules, next.config.values.node);
-    });
-    queue::ServiceJobs* const its_jobs = jobs.get();
-    auto running = std::make_shared<RunningService>(RunningService{
-        .env = {.loop = cores->loop(0),
-                .cores = cores->size(),
-                .metrics = metrics,
-                .clock = system_clock(),
-                .jobs = its_jobs},
-        .store = links->store,
-        .jobs = std::move(jobs),
-        .service = std::make_unique<services::links::LinksService>(*links, *store->store, *cache->cache,
-                                                                   log ? log->log.get() : nullptr),
-        .routes = {},
-        .keeps = std::make_shared<
-            std::tuple<std::shared_ptr<OpenStore>, std::shared_ptr<OpenCache>, std::shared_ptr<OpenEventLog>>>(
-            store, cache, log)});
-    Result<> ok = cores->finish_on(0, [&running] { return running->service->start(running->env); });
-    if (!ok) {
-      cores->run_on(0, [&running] {
-        running->service.reset();
-        running->jobs.reset();
-      });
-      return fail(Error(ok.error().code(), "services." + entry.name).because(std::move(ok).error()));
-    }
-    running->service->mount(running->routes);
-    next.services[entry.name] = std::move(running);
+    auto keeps = std::make_shared<
+        std::tuple<std::shared_ptr<OpenStore>, std::shared_ptr<OpenCache>, std::shared_ptr<OpenEventLog>>>(store, cache,
+                                                                                                           log);
+    TRY_VOID(start_service(next, entry.name, links->store,
+                           std::make_unique<services::links::LinksService>(*links, *store->store, *cache->cache,
+                                                                           log ? log->log.get() : nullptr),
+                           std::move(keeps)));
   }
+  return {};
+}
+
+Result<> Node::Impl::open_mail(Generation& next, const Generation* before, const std::string& name,
+                               const services::mail::MailConfig& mail) {
+  const auto& store = next.stores.at(mail.store);
+  if (before) {
+    const auto old = before->services.find(name);
+    if (old != before->services.end() && before->stores.contains(mail.store) &&
+        before->stores.at(mail.store) == store &&
+        same<services::mail::MailConfig>(before->config.tree, next.config.tree, "services." + name)) {
+      next.services[name] = old->second;
+      return {};
+    }
+  }
+  return start_service(next, name, mail.store, std::make_unique<services::mail::MailService>(mail), store);
+}
+
+Result<> Node::Impl::start_service(Generation& next, const std::string& name, const std::string& store,
+                                   std::unique_ptr<services::Service> service, std::shared_ptr<void> keeps) {
+  const OpenStore& its_store = *next.stores.at(store);
+  auto jobs = cores->run_on(0, [&] {
+    return std::make_unique<queue::ServiceJobs>(*its_store.jobs, *its_store.schedules, next.config.values.node);
+  });
+  queue::ServiceJobs* const its_jobs = jobs.get();
+  auto running = std::make_shared<RunningService>(RunningService{.env = {.loop = cores->loop(0),
+                                                                         .cores = cores->size(),
+                                                                         .metrics = metrics,
+                                                                         .clock = system_clock(),
+                                                                         .jobs = its_jobs},
+                                                                 .store = store,
+                                                                 .jobs = std::move(jobs),
+                                                                 .service = std::move(service),
+                                                                 .routes = {},
+                                                                 .keeps = std::move(keeps)});
+  Result<> ok = cores->finish_on(0, [&running] { return running->service->start(running->env); });
+  if (!ok) {
+    cores->run_on(0, [&running] {
+      running->service.reset();
+      running->jobs.reset();
+    });
+    return fail(Error(ok.error().code(), "services." + name).because(std::move(ok).error()));
+  }
+  running->service->mount(running->routes);
+  next.services[name] = std::move(running);
   return {};
 }
 

@@ -121,6 +121,7 @@ Task<> Worker::run(Runs::iterator run) {
 void Worker::decide(Run& run, const Result<Done>& result) {
   if (result) {
     if (*result == Done::yes) settle({run.job.lease, Verdict::ack, {}, {}});
+    if (*result == Done::not_begun) settle({run.job.lease, Verdict::release, {}, {}});
     return;
   }
   const Verdict verdict = is_hopeless(result.error()) ? Verdict::bury : Verdict::retry;

@@ -38,8 +38,9 @@ struct JobRun {
 };
 
 enum class Done : uint8_t {
-  yes,    // the worker writes that it is done
-  ended,  // the handler has written so, with its effect
+  yes,        // the worker writes that it is done
+  ended,      // the handler has written so, with its effect
+  not_begun,  // given back as it was taken: ready at once, the attempt not counted
 };
 // An error brings the job back after a backoff, but for invalid_argument, failed_precondition and unimplemented: a
 // repeat cannot help, and the job is buried.
