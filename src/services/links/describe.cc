@@ -5,6 +5,7 @@
 #include "services/links/links.h"
 #include "services/links/preview.h"
 #include "services/links/qr.h"
+#include "services/links/report_api.h"
 #include "services/links/shlink.h"
 #include "services/links/webhook_api.h"
 #include "services/links/yourls.h"
@@ -293,6 +294,7 @@ void LinksService::mount(Routes& routes) {
   key_api_->mount(routes);
   yourls_->mount(routes);
   webhook_api_->mount(routes);
+  report_api_->mount(routes);
   routes.beneath("/rest/", *shlink_);
   openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
 }

@@ -58,6 +58,9 @@ class Figures {
   // In the order of bots, dimension, value.
   const std::vector<Count>& counts() const noexcept { return counts_; }
 
+  // Clicks and visitors stay.
+  void drop_dimensions() { counts_.clear(); }
+
   void append_to(std::string& out) const;
   static Result<Figures> read(std::string_view bytes);
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "http/problem.h"
+#include "queue/service_jobs.h"
 #include "services/links/access.h"
 #include "services/links/bulk_api.h"
 #include "services/links/expiry.h"
@@ -15,6 +16,8 @@
 #include "services/links/key_api.h"
 #include "services/links/link_json.h"
 #include "services/links/qr.h"
+#include "services/links/report_api.h"
+#include "services/links/report_maker.h"
 #include "services/links/rows.h"
 #include "services/links/rules.h"
 #include "services/links/shlink.h"
@@ -93,7 +96,8 @@ config::Fields<LinksConfig> LinksConfig::fields() {
       {"webhooks", "public: webhooks reach the public internet only; any: also this machine and private networks",
        &LinksConfig::webhooks, config::one_of<Webhooks>({{"public", Webhooks::only_public}, {"any", Webhooks::any}})},
       {"guesses", "unknown codes that a block of addresses may ask for in a minute; 0: any number",
-       &LinksConfig::guesses, config::range(0, 1'000'000)}};
+       &LinksConfig::guesses, config::range(0, 1'000'000)},
+      {"reports", "files with figures, made in the background", &LinksConfig::reports}};
 }
 
 void LinksConfig::check(config::Checker& at) const {
@@ -127,6 +131,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
   key_api_ = std::make_unique<KeyApi>(*access_);
   shlink_ = std::make_unique<ShlinkApi>(*book_, *access_);
   yourls_ = std::make_unique<YourlsApi>(*book_, *access_);
+  report_api_ = std::make_unique<ReportApi>(*book_, config_.reports);
+  reports_ = std::make_unique<ReportMaker>(store_, config_.reports, config_.base_url);
   webhook_api_ = std::make_unique<WebhookApi>(store_);
   webhooks_ = std::make_unique<WebhookDelivery>(store_, config_.webhooks == LinksConfig::Webhooks::any);
 }
@@ -148,6 +154,9 @@ Task<Result<void>> LinksService::start(Env& env) {
     if (!expiring) co_return fail(std::move(expiring).error());
     webhooks_->start(*env.jobs, env.loop, env.clock);
   }
+  Result<void> reporting = co_await reports_->start(env.jobs, env.clock);
+  if (!reporting) co_return fail(std::move(reporting).error());
+  report_api_->set_jobs(env.jobs ? &env.jobs->queue() : nullptr);
   Result<void> guarded = co_await access_->start(env.loop);
   if (!guarded) co_return fail(std::move(guarded).error());
   guesses_ = std::make_unique<Guesses>(config_.guesses, random_seed(), env.metrics);

@@ -21,6 +21,7 @@
 #include "services/links/clicks.h"
 #include "services/links/country.h"
 #include "services/links/link_book.h"
+#include "services/links/report_config.h"
 #include "services/links/target.h"
 #include "services/service.h"
 
@@ -38,6 +39,8 @@ class BulkApi;
 class Access;
 class Guesses;
 class KeyApi;
+class ReportApi;
+class ReportMaker;
 class ShlinkApi;
 class WebhookApi;
 class WebhookDelivery;
@@ -58,6 +61,7 @@ struct LinksConfig {
   enum class Webhooks : uint8_t { any, only_public };
   Webhooks webhooks = Webhooks::only_public;
   uint32_t guesses = 1000;  // of a block of addresses in a minute
+  ReportsConfig reports;
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
@@ -116,6 +120,8 @@ class LinksService final : public Service {
   std::unique_ptr<YourlsApi> yourls_;
   std::unique_ptr<WebhookApi> webhook_api_;
   std::unique_ptr<WebhookDelivery> webhooks_;
+  std::unique_ptr<ReportApi> report_api_;
+  std::unique_ptr<ReportMaker> reports_;
   std::unique_ptr<ClickCounter> clicks_;
   std::string openapi_;
   Loop* home_ = nullptr;

@@ -19,12 +19,6 @@ std::unexpected<Fault> fault(std::string_view field, std::string detail) {
   return std::unexpected(Fault{std::string(field.substr(0, 64)), std::move(detail)});
 }
 
-// A time, or a date as its first moment.
-std::optional<int64_t> read_time(std::string_view text) {
-  if (text.size() == 10) return parse_time(std::string(text) + "T00:00:00Z");
-  return parse_time(text);
-}
-
 int64_t usual_points(Span step) noexcept { return step == Span::minute ? 60 : step == Span::hour ? 48 : 30; }
 
 }  // namespace
@@ -39,7 +33,7 @@ std::expected<StatsQuestion, Fault> read_stats_question(std::string_view query, 
     if (!name || !value) return fault("", "The query is not percent-encoded as it should be.");
     if (*name == "from" || *name == "to") {
       std::optional<int64_t>& time = *name == "from" ? from : to;
-      time = read_time(*value);
+      time = parse_time_or_date(*value);
       if (!time) return fault(*name, "A time is written as in 2030-01-31T12:00:00Z or 2030-01-31.");
     } else if (*name == "step") {
       const std::optional<Span> step = span_of(*value);
@@ -93,9 +87,40 @@ std::expected<StatsQuestion, Fault> read_stats_question(std::string_view query, 
   return question;
 }
 
+std::optional<int64_t> parse_time_or_date(std::string_view text) {
+  if (text.size() == 10) return parse_time(std::string(text) + "T00:00:00Z");
+  return parse_time(text);
+}
+
+DimensionTable dimension_table(const Figures& figures, Dimension dimension, StatsQuestion::Bots bots, size_t limit) {
+  using Bots = StatsQuestion::Bots;
+  const uint64_t asked = (bots == Bots::only ? 0 : figures.people()) + (bots == Bots::exclude ? 0 : figures.bots());
+  std::map<std::string_view, uint64_t> sums;
+  for (const Figures::Count& count : figures.counts()) {
+    if (count.dimension != dimension) continue;
+    if (count.bots ? bots == Bots::exclude : bots == Bots::only) continue;
+    sums[count.value] += count.clicks;
+  }
+  DimensionTable table;
+  uint64_t known = 0;
+  for (const auto& [value, clicks] : sums) {
+    known += clicks;
+    if (value.empty()) {
+      table.other += clicks;
+    } else {
+      table.values.emplace_back(value, clicks);
+    }
+  }
+  std::sort(table.values.begin(), table.values.end(),
+            [](const auto& a, const auto& b) { return std::tie(b.second, a.first) < std::tie(a.second, b.first); });
+  for (size_t i = limit; i < table.values.size(); ++i) table.other += table.values[i].second;
+  table.values.resize(std::min(table.values.size(), limit));
+  table.none = asked - std::min(asked, known);
+  return table;
+}
+
 void append_stats(std::string& out, const StatsQuestion& question, std::span<const FiguresRow> rows,
                   std::string_view code) {
-  using Bots = StatsQuestion::Bots;
   Figures all;
   for (const FiguresRow& row : rows) all.merge(row.figures);
   const int64_t step = millis_of(question.step);
@@ -111,35 +136,13 @@ void append_stats(std::string& out, const StatsQuestion& question, std::span<con
     json.member("bots", row.figures.bots()).member("visitors", row.figures.visitors()).end_object();
   }
   json.end_array();
-  const uint64_t asked =
-      (question.bots == Bots::only ? 0 : all.people()) + (question.bots == Bots::exclude ? 0 : all.bots());
   json.key("by").begin_object();
   for (const Dimension dimension : question.by) {
-    std::map<std::string_view, uint64_t> sums;
-    for (const Figures::Count& count : all.counts()) {
-      if (count.dimension != dimension) continue;
-      if (count.bots ? question.bots == Bots::exclude : question.bots == Bots::only) continue;
-      sums[count.value] += count.clicks;
-    }
-    uint64_t known = 0;
-    uint64_t other = 0;
-    std::vector<std::pair<std::string_view, uint64_t>> values;
-    for (const auto& [value, clicks] : sums) {
-      known += clicks;
-      if (value.empty()) {
-        other += clicks;
-      } else {
-        values.emplace_back(value, clicks);
-      }
-    }
-    std::sort(values.begin(), values.end(),
-              [](const auto& a, const auto& b) { return std::tie(b.second, a.first) < std::tie(a.second, b.first); });
-    for (size_t i = question.limit; i < values.size(); ++i) other += values[i].second;
-    values.resize(std::min(values.size(), question.limit));
+    const DimensionTable table = dimension_table(all, dimension, question.bots, question.limit);
     json.key(to_string(dimension)).begin_object().key("values").begin_array();
-    for (const auto& [value, clicks] : values)
+    for (const auto& [value, clicks] : table.values)
       json.begin_object().member("value", value).member("clicks", clicks).end_object();
-    json.end_array().member("other", other).member("none", asked - std::min(asked, known)).end_object();
+    json.end_array().member("other", table.other).member("none", table.none).end_object();
   }
   json.end_object().end_object();
 }
