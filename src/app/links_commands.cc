@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "app/answer_json.h"
+#include "app/ask_password.h"
 #include "app/http_call.h"
 #include "app/links_files.h"
 
@@ -38,8 +39,9 @@ void print_line(const json& link) {
 }
 
 void print_link(const json& link) {
-  for (const char* name : {"short_url", "url", "title", "status", "tags", "clicks", "max_visits", "visits_left",
-                           "forward_query", "created_at", "updated_at", "not_before", "expires_at", "etag"}) {
+  for (const char* name :
+       {"short_url", "url", "title", "status", "tags", "clicks", "max_visits", "visits_left", "forward_query",
+        "has_password", "created_at", "updated_at", "not_before", "expires_at", "etag"}) {
     const auto value = link.find(name);
     if (value == link.end() || value->is_null() || *value == false || (value->is_array() && value->empty())) continue;
     std::string text;
@@ -77,11 +79,24 @@ void take_settings(json& wanted, const LinksOptions& options) {
   if (options.status != 0) wanted["status"] = options.status;
 }
 
+// False: there is none, which was said.
+bool take_password(json& wanted, const LinksOptions& options) {
+  if (!options.password) return true;
+  Result<std::string> password = ask_password();
+  if (!password) {
+    failed(password.error().what());
+    return false;
+  }
+  wanted["password"] = *std::move(password);
+  return true;
+}
+
 int add(const LinksOptions& options) {
   json wanted{{"url", options.url}};
   if (!options.alias.empty()) wanted["alias"] = options.alias;
   if (options.find_existing) wanted["find_existing"] = true;
   take_settings(wanted, options);
+  if (!take_password(wanted, options)) return 2;
   Call request = call_for(options, "POST", "/v1/links");
   request.body = text_of_json(wanted);
   bool good = false;
@@ -97,6 +112,8 @@ int edit(const LinksOptions& options) {
   take_settings(wanted, options);
   if (options.no_tags) wanted["tags"] = json::array();
   if (options.no_forward_query) wanted["forward_query"] = false;
+  if (options.no_password) wanted["password"] = nullptr;
+  if (!take_password(wanted, options)) return 2;
   if (wanted.empty()) {
     failed("nothing is said that should change; see trellis links edit --help");
     return 2;
@@ -189,6 +206,8 @@ LinksCommands::LinksCommands(CLI::App& app) {
     one->add_option("--expires-at", options_.expires_at, "from then on it answers 410");
     one->add_option("--max-visits", options_.max_visits, "so many visits are granted");
     one->add_flag("--forward-query", options_.forward_query, "pass the visitor's query on");
+    one->add_flag("--password", options_.password,
+                  "ask for a password that visitors need; or the first line of standard input");
     one->add_option("--tag", options_.tags, "to find it by; once for each")->allow_extra_args(false);
   };
 
@@ -214,6 +233,7 @@ LinksCommands::LinksCommands(CLI::App& app) {
   editing->add_option("--url", options_.url, "where it leads from now on");
   settings(editing);
   editing->add_flag("--no-forward-query", options_.no_forward_query, "keep the visitor's query");
+  editing->add_flag("--no-password", options_.no_password, "let everybody follow it")->excludes("--password");
   editing->add_flag("--no-tags", options_.no_tags, "take all tags away");
   editing->add_option("--if-match", options_.condition, "only if this is still its ETag");
 

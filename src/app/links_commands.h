@@ -33,6 +33,8 @@ struct LinksOptions {
   bool find_existing = false;
   std::string condition;  // the ETag for If-Match
   int status = 0;
+  bool password = false;  // is asked for
+  bool no_password = false;
 
   int limit = 20;
   std::string search;

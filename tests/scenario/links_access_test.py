@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who may do what with links: keys with scopes.
+"""Who may do what with links: keys with scopes, passwords.
 
     python3 tests/scenario/links_access_test.py
 """
@@ -92,6 +92,54 @@ class KeysOff(unittest.TestCase):
         with LinksNode() as node:
             self.assertEqual(node.api("POST", "/v1/keys", {"name": "x", "scope": "admin"})[0], 403)
             self.assertEqual(node.api("GET", "/v1/links")[0], 200)
+
+
+@unittest.skipUnless(nodes.BINARY.exists(), f"{nodes.BINARY} is not built")
+class Passwords(unittest.TestCase):
+    def curl(self, node, path, *words):
+        """(status, Location) as curl sees it."""
+        done = subprocess.run(["curl", "-sS", "-o", str(node.folder / "body"), "-w", "%{http_code} %{redirect_url}", *words,
+                               "http://%s:%d%s" % (*node.address(), path)], capture_output=True, text=True, timeout=nodes.PATIENCE)
+        self.assertEqual(done.returncode, 0, done)
+        return tuple(done.stdout.split(" ", 1))
+
+    def test_a_visitor_gets_through_with_the_password_only_also_after_a_kill(self):
+        with LinksNode() as node:
+            link = node.make(URL, password="open sesame", alias="door")
+            self.assertTrue(link["has_password"])
+            self.assertEqual(self.curl(node, "/door"), ("200", ""))
+            page = (node.folder / "body").read_text()
+            self.assertIn('type="password"', page)
+            self.assertNotIn(URL, page)
+            self.assertEqual(self.curl(node, "/door", "--data-urlencode", "password=wrong"), ("403", ""))
+            self.assertEqual(self.curl(node, "/door", "--data-urlencode", "password=open sesame"), ("303", URL))
+            self.assertEqual(self.curl(node, "/door", "-u", "me:open sesame"), ("302", URL))
+            node.kill()
+            node.start()
+            self.assertEqual(self.curl(node, "/door"), ("200", ""))
+            self.assertEqual(self.curl(node, "/door", "-u", "me:open sesame"), ("302", URL))
+            self.assertEqual(node.api("PATCH", "/v1/links/door", {"password": None})[0], 200)
+            self.assertEqual(self.curl(node, "/door"), ("302", URL))
+            self.assertNotIn("sesame", node.errors_before + node.errors())
+
+    def test_the_command_takes_one_from_standard_input_and_an_export_brings_it_back(self):
+        with LinksNode() as node, LinksNode() as other:
+            def command(*words, text=""):
+                return subprocess.run([node.command[0], "links", *words, "--node", "http://%s:%d" % node.address()], input=text,
+                                      capture_output=True, text=True, timeout=nodes.PATIENCE, cwd=node.folder)
+            made = command("add", URL, "--alias", "door", "--password", text="open sesame\n")
+            self.assertEqual((made.returncode, made.stderr), (0, ""))
+            self.assertEqual(self.curl(node, "/door"), ("200", ""))
+            self.assertEqual(command("add", URL, "--password").returncode, 2, "an empty line is none")
+            exported = command("export", "links.ndjson")
+            self.assertEqual(exported.returncode, 0, exported)
+            self.assertNotIn("sesame", (node.folder / "links.ndjson").read_text())
+            imported = other.cli("import", str(node.folder / "links.ndjson"))
+            self.assertEqual(imported.returncode, 0, imported)
+            self.assertEqual(self.curl(other, "/door"), ("200", ""))
+            self.assertEqual(self.curl(other, "/door", "--data-urlencode", "password=open sesame"), ("303", URL))
+            self.assertEqual(command("edit", "door", "--no-password").returncode, 0)
+            self.assertEqual(self.curl(node, "/door"), ("302", URL))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,11 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   auto wanted = read_new_link(*body, book_->own_host(), now);
   if (!wanted) co_return refuse(context, wanted.error());
 
-  auto creating = book_->create(*std::move(wanted), key_of(request, *body), now, context.deadline);
+  auto keying =
+      key_of(request, *std::move(body), wanted->set.password.has_value(), book_->passwords(), context.deadline);
+  Result<IdempotencyKey> key = co_await keying;
+  if (!key) co_return http::response_for(key.error(), context);
+  auto creating = book_->create(*std::move(wanted), *std::move(key), now, context.deadline);
   Result<Created> created = co_await creating;
   if (!created) co_return http::response_for(created.error(), context);
   switch (created->kind) {

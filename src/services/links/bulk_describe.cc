@@ -93,8 +93,9 @@ RouteDoc export_doc() {
   doc.scope = http::Scope::read;
   doc.summary = "Export all links";
   doc.description =
-      "Oldest first, without removed ones. csv and ndjson read back to the same links with their clicks; shlink is CSV "
-      "for Shlink's importer.";
+      "Oldest first, without removed ones. csv and ndjson read back to the same links with their clicks, and have what "
+      "is "
+      "kept of passwords (password_hash); shlink is CSV for Shlink's importer, without links that have a password.";
   doc.parameters = {
       {"format", "query", "The form.", R"({"type":"string","enum":["csv","ndjson","shlink"],"default":"csv"})"}};
   doc.answers = {{200, "The file.", ""}, trouble(400, "There is no such format.")};

@@ -28,7 +28,7 @@ constexpr std::string_view kVersion = "1.0.0";
 
 constexpr const char* kLink = R"json({"type":"object","description":"A short link.",
 "required":["id","code","short_url","url","title","status","created_at","updated_at","not_before","expires_at",
-"max_visits","visits_left","forward_query","tags","rules","clicks","etag"],
+"max_visits","visits_left","forward_query","tags","rules","has_password","clicks","etag"],
 "properties":{
 "id":{"type":"integer","description":"Its number; later links have higher ones."},
 "code":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"},
@@ -45,6 +45,7 @@ constexpr const char* kLink = R"json({"type":"object","description":"A short lin
 "forward_query":{"type":"boolean","description":"The visitor's query is added to the URL's."},
 "tags":{"type":"array","items":{"type":"string"}},
 "rules":{"type":"array","description":"The first whose conditions hold gives the target.","items":{"type":"object"}},
+"has_password":{"type":"boolean","description":"Visitors are asked for a password."},
 "clicks":{"type":"integer","minimum":0,"description":"Those counted so far; usually less than half a second behind."},
 "etag":{"type":"string","description":"The version, for If-Match. Clicks do not change it."}}})json";
 
@@ -55,6 +56,7 @@ constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"add
 "status":{"type":"integer","enum":[301,302,307,308],"default":302},
 "not_before":{"type":["string","null"],"format":"date-time"},
 "max_visits":{"type":["integer","null"],"minimum":1,"maximum":1000000000},
+"password":{"type":["string","null"],"minLength":1,"maxLength":128,"description":"Asked of visitors; never told."},
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
 "rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
@@ -69,6 +71,7 @@ constexpr const char* kLinkPatch =
 "status":{"type":"integer","enum":[301,302,307,308]},
 "not_before":{"type":["string","null"],"format":"date-time"},
 "max_visits":{"type":["integer","null"],"minimum":1,"maximum":1000000000},
+"password":{"type":["string","null"],"minLength":1,"maxLength":128,"description":"Asked of visitors; never told."},
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
 "rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
@@ -196,14 +199,20 @@ RouteDoc redirect_doc() {
   doc.scope = Scope::open;
   doc.summary = "Follow a link";
   doc.description =
-      "Redirects with the link's status and counts a click, but for HEAD. Links with 307 or 308 redirect every method.";
+      "Redirects with the link's status and counts a click, but for HEAD. Links with 307 or 308 redirect every method. "
+      "A link with a password answers with a page whose form is a POST to the same place, or takes Basic credentials.";
   doc.parameters = {code_parameter()};
+  doc.answers.push_back(answer(200, "The link has a password: a page that asks for it."));
+  doc.answers.push_back(answer(303, "The password was right; Location is where the link leads."));
   for (const int status : {301, 302, 307, 308})
     doc.answers.push_back(answer(status, "Location is where the link leads."));
+  doc.answers.push_back(answer(403, "The password is wrong: the page again."));
   doc.answers.push_back(trouble(404, "No such link, or not yet."));
   doc.answers.push_back(trouble(405, "This link redirects GET and HEAD only."));
   doc.answers.push_back(trouble(410, "The link was deleted, has expired or has had all its visits."));
-  doc.answers.push_back(trouble(429, "Too many unknown codes were asked for from there; Retry-After says how long."));
+  doc.answers.push_back(
+      trouble(429, "Too many unknown codes, or wrong passwords (the page again), from there; see Retry-After."));
+  doc.answers.push_back(trouble(503, "Too many passwords are being checked."));
   return doc;
 }
 
@@ -287,7 +296,7 @@ void LinksService::mount(Routes& routes) {
              [this](Request& request, RequestContext& context, PathParameters path) {
                return slowed(answer_qr(*book_, request, context, std::string(path[0])), context);
              });
-  routes.add_any("/{code}", {Method::get, Method::head}, redirect_doc(),
+  routes.add_any("/{code}", {Method::get, Method::head, Method::post}, redirect_doc(),
                  [this](Request& request, RequestContext& context, PathParameters path) {
                    return redirect(request, context, path[0]);
                  });

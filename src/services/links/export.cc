@@ -40,6 +40,7 @@ LinkImport import_of(const Link& link) {
   }
   out.forward_query = link.forward_query;
   out.rules = link.rules;
+  out.password_hash = link.password;
   out.clicks = static_cast<uint64_t>(link.clicks);
   return out;
 }
@@ -80,7 +81,10 @@ Result<PagePointer> read_page(store::SqliteConnection& db, ExportFormat format, 
     switch (format) {
       case ExportFormat::csv: append_import_csv(page.text, import_of(link)); break;
       case ExportFormat::ndjson: append_import_ndjson(page.text, import_of(link)); break;
-      case ExportFormat::shlink: append_shlink(page.text, link); break;
+      case ExportFormat::shlink:
+        // Elsewhere it would be open.
+        if (link.password.empty()) append_shlink(page.text, link);
+        break;
     }
   }
   if (!links.empty()) page.last = links.back().id;
@@ -99,18 +103,21 @@ std::optional<ExportFormat> export_format_of(std::string_view name) noexcept {
 
 // The deadline is that of an answer of known length: here each page has its own, and however many may follow.
 Task<Result<Chunk>> ExportBody::read(Deadline) {
-  if (ended_) co_return Chunk();
-  const Deadline deadline = after(Loop::current().now(), kPageTimeout);
-  auto look = [format = format_, after = last_](store::SqliteConnection& db) {
-    return read_page(db, format, after, kPage);
-  };
-  auto reading = book_.store().read(std::move(look), deadline);
-  Result<PagePointer> read = co_await reading;
-  if (!read) co_return fail(std::move(read).error());
-  PageText& page = **read;
-  last_ = page.last;
-  ended_ = page.ended;
-  co_return Chunk::from_string(std::move(page.text));  // empty at the end only
+  // A page may have nothing to write; an empty chunk is the end.
+  while (!ended_) {
+    const Deadline deadline = after(Loop::current().now(), kPageTimeout);
+    auto look = [format = format_, after = last_](store::SqliteConnection& db) {
+      return read_page(db, format, after, kPage);
+    };
+    auto reading = book_.store().read(std::move(look), deadline);
+    Result<PagePointer> read = co_await reading;
+    if (!read) co_return fail(std::move(read).error());
+    PageText& page = **read;
+    last_ = page.last;
+    ended_ = page.ended;
+    if (!page.text.empty()) co_return Chunk::from_string(std::move(page.text));
+  }
+  co_return Chunk();
 }
 
 }  // namespace trellis::services::links

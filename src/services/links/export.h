@@ -14,7 +14,7 @@
 namespace trellis::services::links {
 
 // csv and ndjson are the trellis format of import_formats.h and read back to the same links; shlink has what Shlink's
-// importer reads, as CSV.
+// importer reads, as CSV, without links that have a password.
 enum class ExportFormat : uint8_t { csv, ndjson, shlink };
 std::optional<ExportFormat> export_format_of(std::string_view name) noexcept;
 

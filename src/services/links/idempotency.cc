@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/hash.h"
 #include "services/links/answers.h"
+#include "services/links/passwords.h"
 
 namespace trellis::services::links {
 
@@ -37,9 +39,20 @@ std::optional<Response> refuse_key(const Request& request, RequestContext& conte
   return refuse(context, 400, "invalid_idempotency_key", "An Idempotency-Key is 1 to 255 visible characters, once.");
 }
 
-IdempotencyKey key_of(const Request& request, std::string_view body) {
-  if (!request.fields.has(FieldId::idempotency_key)) return {};
-  return {std::string(request.fields.value(FieldId::idempotency_key)), digest_of(body)};
+Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, bool secret, Passwords& passwords,
+                                    Deadline deadline) {
+  if (!request.fields.has(FieldId::idempotency_key)) co_return IdempotencyKey();
+  IdempotencyKey key;
+  key.key = request.fields.value(FieldId::idempotency_key);
+  if (!secret) {
+    key.request = digest_of(body);
+    co_return key;
+  }
+  auto digesting = passwords.digest(std::move(body), "idempotency-key:" + key.key, deadline);
+  Result<std::string> digest = co_await digesting;
+  if (!digest) co_return fail(std::move(digest).error());
+  key.request = *std::move(digest);
+  co_return key;
 }
 
 Response key_reused(RequestContext& context) {

@@ -153,6 +153,7 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
   link.expires_at = row.expires_at;
   link.forward_query = row.forward_query;
   link.rules = std::move(rules);
+  link.password = row.password_hash;
   link.clicks = static_cast<int64_t>(row.clicks);
   if (row.max_visits) {
     link.max_visits = static_cast<int64_t>(*row.max_visits);

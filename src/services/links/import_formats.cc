@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "services/links/link_json.h"
+#include "services/links/passwords.h"
 #include "services/links/url.h"
 
 namespace trellis::services::links {
@@ -39,6 +40,7 @@ constexpr Name kTrellis[] = {
     {"forwardquery", Field::forward_query},
     {"rules", Field::rules},
     {"clicks", Field::clicks},
+    {"passwordhash", Field::password_hash},
     {"id", Field::ignored},
     {"shorturl", Field::ignored},
     {"updatedat", Field::ignored},
@@ -356,6 +358,10 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
     case Field::password:
       if (is_yes(text)) return wrong("the link has a password, which is not in the export; it would be open");
       return std::nullopt;
+    case Field::password_hash:
+      if (!is_scrypt_text(text)) return wrong("not a password's hash as an export has it");
+      link_.password_hash = text;
+      return std::nullopt;
   }
   return std::nullopt;
 }
@@ -532,9 +538,9 @@ LinkReader::Outcome LinkReader::finish() {
 }
 
 void append_import_header(std::string& csv) {
-  static constexpr std::array<std::string_view, 14> kColumns = {
-      "code",       "url",        "domain",     "title",  "tags",          "status", "created_at",
-      "expires_at", "not_before", "max_visits", "visits", "forward_query", "rules",  "clicks"};
+  static constexpr std::array<std::string_view, 15> kColumns = {
+      "code",       "url",        "domain", "title",         "tags",  "status", "created_at",   "expires_at",
+      "not_before", "max_visits", "visits", "forward_query", "rules", "clicks", "password_hash"};
   append_csv_row(csv, kColumns);
 }
 
@@ -553,9 +559,9 @@ void append_import_csv(std::string& csv, const LinkImport& link) {
   const std::string visits = link.visits ? std::to_string(*link.visits) : "";
   const std::string clicks = std::to_string(link.clicks);
   const std::string_view forward = link.forward_query ? "true" : "";
-  const std::array<std::string_view, 14> fields = {link.code, link.url, link.domain, link.title, tags,
+  const std::array<std::string_view, 15> fields = {link.code, link.url, link.domain, link.title, tags,
                                                    status,    created,  expires,     not_before, max_visits,
-                                                   visits,    forward,  link.rules,  clicks};
+                                                   visits,    forward,  link.rules,  clicks,     link.password_hash};
   append_csv_row(csv, fields);
 }
 
@@ -577,6 +583,7 @@ void append_import_ndjson(std::string& ndjson, const LinkImport& link) {
   if (link.visits) json.member("visits", *link.visits);
   if (link.forward_query) json.member("forward_query", true);
   if (!link.rules.empty()) json.member("rules", link.rules);
+  if (!link.password_hash.empty()) json.member("password_hash", link.password_hash);
   json.member("clicks", link.clicks).end_object();
   ndjson.push_back('\n');
 }

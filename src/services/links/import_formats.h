@@ -9,7 +9,8 @@
 // seconds since 1970.
 //
 //   trellis  url*, code (or alias), domain, title, tags, status, created_at, expires_at, not_before, max_visits,
-//            visits (of the maximum), forward_query (true or false), rules (as JSON, not checked), clicks.
+//            visits (of the maximum), forward_query (true or false), rules (as JSON, not checked), clicks,
+//            password_hash (as an export has it).
 //            id, short_url, updated_at and etag are passed over; any other name is a problem: it may be a typing error
 //   shlink   longUrl*, shortCode* (its web client's CSV, its REST objects and its CSV importer's), shortUrl (for code
 //            and domain where these are missing), domain, title, tags, createdAt or dateCreated, visits, visitsCount or
@@ -58,6 +59,7 @@ struct LinkImport {
   bool forward_query = false;
   std::string rules;  // JSON, as it came; "": none
   uint64_t clicks = 0;
+  std::string password_hash;  // is_scrypt_text(); "": none
 
   friend bool operator==(const LinkImport&, const LinkImport&) = default;
 };
@@ -89,6 +91,7 @@ enum class ImportField : uint8_t {
   clicks,
   banned,
   password,
+  password_hash,
 };
 
 class LinkReader {

@@ -35,7 +35,11 @@ bool etag_listed(std::string_view list, std::string_view etag) {
 }  // namespace
 
 LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<cache::CacheSpace<Target>> targets)
-    : options_(std::move(options)), store_(store), targets_(std::move(targets)), own_(host_of(options_.base_url)) {}
+    : options_(std::move(options)),
+      store_(store),
+      targets_(std::move(targets)),
+      own_(host_of(options_.base_url)),
+      passwords_(random_seed()) {}
 
 Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   auto migrating = blocking([store = &store_]() -> Result<void> {
@@ -43,6 +47,7 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
     TRY_VOID(store->migrate("links_figures", figures_migrations()));
     TRY_VOID(store->migrate("links_urls", url_migrations()));
     TRY_VOID(store->migrate("links_access", access_migrations()));
+    TRY_VOID(store->migrate("links_passwords", password_migrations()));
     return store->migrate("links_webhooks", webhook_migrations());
   });
   Result<void> migrated = co_await migrating;
@@ -80,10 +85,18 @@ Link LinkBook::link_of(const NewLink& wanted, int64_t now) const {
 }
 
 Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64_t now, Deadline deadline) {
+  std::string password;
+  if (wanted.set.password && !wanted.set.password->empty()) {
+    auto hashing = passwords_.hash(*std::move(wanted.set.password), deadline);
+    Result<std::string> hashed = co_await hashing;
+    if (!hashed) co_return fail(std::move(hashed).error());
+    password = *std::move(hashed);
+  }
   auto taking = ids_->take(deadline);
   const Result<uint64_t> id = co_await taking;
   if (!id) co_return fail(id.error().clone());
   Link link = link_of(wanted, now);
+  link.password = std::move(password);
   link.id = static_cast<int64_t>(*id);
   if (link.code.empty()) link.code = codes_->code_of(*id);
   const bool custom = codes_->counter_of(link.code) != *id;
@@ -159,6 +172,12 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
 
 Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::optional<std::string> condition,
                                        int64_t now, Deadline deadline) {
+  if (patch.password && !patch.password->empty()) {
+    auto hashing = passwords_.hash(*std::move(patch.password), deadline);
+    Result<std::string> password = co_await hashing;
+    if (!password) co_return fail(std::move(password).error());
+    patch.password = *std::move(password);
+  }
   const size_t bytes = 512 + (patch.url ? patch.url->size() : 0) + (patch.title ? patch.title->size() : 0);
   auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
   auto update = [patch = std::move(patch), code = std::move(code), condition = std::move(condition),
@@ -169,6 +188,7 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
     if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
     if (!patch.empty()) {
       patch.apply_to(*link);
+      if (patch.password) link->password = *patch.password;
       if (link->not_before && link->expires_at && *link->not_before >= *link->expires_at)
         return Changed{Changed::Kind::upside_down, {}};
       ++link->version;

@@ -16,6 +16,7 @@
 #include "services/links/codes.h"
 #include "services/links/id_allocator.h"
 #include "services/links/link_json.h"
+#include "services/links/passwords.h"
 #include "services/links/rows.h"
 #include "services/links/target.h"
 #include "services/links/url.h"
@@ -69,7 +70,7 @@ class LinkBook {
   Task<Result<std::optional<Link>>> find(std::string code, Deadline deadline);
   Task<Result<Page>> list(int64_t before, size_t limit, std::string search, std::string tag, Deadline deadline);
 
-  // What a new link is before it has a number.
+  // What a new link is before it has a number and, if it is to have one, a password.
   Link link_of(const NewLink& wanted, int64_t now) const;
 
   const Codes& codes() const noexcept { return *codes_; }
@@ -80,6 +81,7 @@ class LinkBook {
   std::shared_ptr<cache::CacheSpace<Target>> shared_targets() const { return targets_; }
   const UrlHost& own_host() const noexcept { return own_; }
   const std::string& base_url() const noexcept { return options_.base_url; }
+  Passwords& passwords() noexcept { return passwords_; }
   int default_status() const noexcept { return options_.status; }
 
  private:
@@ -88,6 +90,7 @@ class LinkBook {
   // Shared with writes under way: what they changed leaves the cache even when the one who asked for it has gone.
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   UrlHost own_;
+  Passwords passwords_;
   std::optional<Codes> codes_;
   std::unique_ptr<IdAllocator> ids_;
 };

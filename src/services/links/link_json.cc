@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "services/links/json_object.h"
+#include "services/links/passwords.h"
 #include "services/links/rules.h"
 
 namespace trellis::services::links {
@@ -100,6 +101,14 @@ std::expected<std::string, Fault> read_rules(const Json& value, const UrlHost& o
   return text;
 }
 
+std::expected<std::string, Fault> read_password(const Json& value) {
+  if (value.is_null()) return std::string();
+  const bool allowed = value.is_string() && !value.get_ref<const std::string&>().empty() &&
+                       value.get_ref<const std::string&>().size() <= kMaxPassword;
+  if (!allowed) return fault("password", "A password is 1 to 128 bytes; null is none.");
+  return value.get<std::string>();
+}
+
 // Takes the member, if it is there, into `out`; false: `fault_of` says what is wrong with it.
 template <class T, class Read>
 bool take(const Json& json, const char* member, std::optional<T>& out, std::optional<Fault>& fault_of, Read read) {
@@ -129,6 +138,7 @@ std::expected<LinkPatch, Fault> read_settings(const Json& json, const UrlHost& o
   });
   take(json, "tags", out.tags, wrong, read_tags);
   take(json, "rules", out.rules, wrong, [&](const Json& value) { return read_rules(value, own); });
+  take(json, "password", out.password, wrong, read_password);
   if (wrong) return std::unexpected(*std::move(wrong));
   if (out.not_before && *out.not_before && out.expires_at && *out.expires_at && **out.not_before >= **out.expires_at)
     return fault("not_before", "The link would end before it begins.");
@@ -170,9 +180,9 @@ void LinkPatch::apply_to(Link& link) const {
 }
 
 std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 11> kMembers = {
-      "url",        "alias",         "title", "status", "not_before",   "expires_at",
-      "max_visits", "forward_query", "tags",  "rules",  "find_existing"};
+  static constexpr std::array<std::string_view, 12> kMembers = {
+      "url",        "alias",         "title", "status", "not_before", "expires_at",
+      "max_visits", "forward_query", "tags",  "rules",  "password",   "find_existing"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   if (!json->contains("url")) return fault("url", "The URL is missing.");
@@ -194,8 +204,8 @@ std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost
 }
 
 std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 9> kMembers = {
-      "url", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags", "rules"};
+  static constexpr std::array<std::string_view, 10> kMembers = {
+      "url", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags", "rules", "password"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   return read_settings(*json, own, now);
@@ -235,6 +245,7 @@ void append_link(std::string& out, const Link& link, std::string_view base) {
   json.member("forward_query", link.forward_query).key("tags").begin_array();
   for (const std::string& tag : link.tags) json.value(tag);
   json.end_array().key("rules").raw(link.rules.empty() ? "[]" : std::string_view(link.rules));
+  json.member("has_password", !link.password.empty());
   json.member("clicks", link.clicks).member("etag", etag_of(link)).end_object();
 }
 

@@ -37,11 +37,15 @@ struct LinkPatch {
   std::optional<std::optional<int64_t>> max_visits;
   std::optional<bool> forward_query;
   std::optional<std::vector<std::string>> tags;
+  // As it was given; "": none. Whoever makes or changes a link keeps what Passwords::hash() makes of it.
+  std::optional<std::string> password;
   std::optional<std::string> rules;  // as JSON that Rules::read takes; "": none
 
   bool empty() const noexcept {
-    return !url && !title && !status && !not_before && !expires_at && !max_visits && !forward_query && !tags && !rules;
+    return !url && !title && !status && !not_before && !expires_at && !max_visits && !forward_query && !tags &&
+           !rules && !password;
   }
+  // All but the password.
   void apply_to(Link& link) const;
 };
 

@@ -92,7 +92,9 @@ Result<std::optional<Link>> newest_with_url(SqliteConnection& db, std::string_vi
   std::string code;
   {
     TRY(Query row,
-        db.query("SELECT code FROM links WHERE url = ?1 AND deleted_at IS NULL ORDER BY id DESC LIMIT 1", url));
+        db.query(
+            "SELECT code FROM links WHERE url = ?1 AND deleted_at IS NULL AND password = '' ORDER BY id DESC LIMIT 1",
+            url));
     TRY(const bool there, row.next());
     if (!there) return std::optional<Link>();
     code = row.text(0);

@@ -36,6 +36,7 @@ struct LinksFound {
   int64_t total = 0;
 };
 Result<LinksFound> search_links(store::SqliteConnection& db, const LinkSearch& search);
+// Links with a password are passed over.
 Result<std::optional<Link>> newest_with_url(store::SqliteConnection& db, std::string_view url);
 
 struct TagCount {

@@ -74,13 +74,16 @@ Result<bool> index_more(SqliteConnection& db, size_t count) {
 
 bool same_settings(const Link& a, const Link& b) {
   if (a.url != b.url || a.status != b.status || a.not_before != b.not_before || a.expires_at != b.expires_at ||
-      a.max_visits != b.max_visits || a.forward_query != b.forward_query || a.rules != b.rules) {
+      a.max_visits != b.max_visits || a.forward_query != b.forward_query || a.rules != b.rules ||
+      a.password != b.password) {
     return false;
   }
   return a.tags.size() == b.tags.size() && std::is_permutation(a.tags.begin(), a.tags.end(), b.tags.begin());
 }
 
 Result<std::optional<Link>> find_same(SqliteConnection& db, const Link& wanted, bool title_too, int64_t now) {
+  // What is kept of two passwords does not tell whether they are the same.
+  if (!wanted.password.empty()) return std::optional<Link>();
   std::vector<int64_t> candidates;
   {
     TRY(Query rows,

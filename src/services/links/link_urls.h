@@ -23,13 +23,14 @@ Result<void> unindex_url(store::SqliteConnection& db, int64_t link, std::string_
 // Up to `count` links that are older than the index. True: all are in.
 Result<bool> index_more(store::SqliteConnection& db, size_t count);
 
-// Whether a visitor meets the same on both: URL, status, conditions, tags (in any order). Not code, title and counts.
+// Whether a visitor meets the same on both: URL, status, conditions, password, tags (in any order). Not code, title and
+// counts.
 bool same_settings(const Link& a, const Link& b);
 
 // Of how many links with the same hash find_same() looks at, oldest first.
 inline constexpr size_t kMaxSame = 100;
 // A link that can be followed at `now` or later and has the settings of `wanted`; if `wanted` has a code, this one.
-// `title_too`: and its title.
+// `title_too`: and its title. Links with a password are never the same as another.
 Result<std::optional<Link>> find_same(store::SqliteConnection& db, const Link& wanted, bool title_too, int64_t now);
 
 }  // namespace trellis::services::links

@@ -9,6 +9,7 @@
 #include "http/problem.h"
 #include "queue/service_jobs.h"
 #include "services/links/access.h"
+#include "services/links/answers.h"
 #include "services/links/bulk_api.h"
 #include "services/links/expiry.h"
 #include "services/links/figures_rows.h"
@@ -213,6 +214,7 @@ struct LinksService::Found {
   Target::Ending ending = Target::Ending::none;
   bool forward_query = false;
   bool limited = false;
+  bool locked = false;
   std::shared_ptr<const Rules> rules;
   std::string_view location;  // in the arena
 
@@ -224,6 +226,7 @@ struct LinksService::Found {
     ending = target.ending;
     forward_query = target.forward_query;
     limited = target.limited;
+    locked = target.locked;
     rules = target.rules;
     location = arena.copy(target.location.view());
   }
@@ -267,6 +270,25 @@ Task<Result<Response>> LinksService::slowed(Task<Result<Response>> answering, Re
   co_return answer;
 }
 
+// Nothing: the visitor has the password.
+Task<Result<std::optional<Response>>> LinksService::unlock(Request& request, RequestContext& context,
+                                                           std::string code) {
+  if (request.method != Method::get && request.method != Method::head && request.method != Method::post) {
+    Response response = refuse(context, 405, "method_not_allowed", "A link with a password takes GET, HEAD and POST.");
+    response.fields.add(FieldId::allow, "GET, HEAD, POST");
+    co_return std::optional(std::move(response));
+  }
+  if (!brings_password(request)) co_return std::optional(ask_for_password(context));
+  auto reading = book_->find(std::move(code), context.deadline);
+  Result<std::optional<Link>> link = co_await reading;
+  if (!link) co_return fail(std::move(link).error());
+  if (!*link || (*link)->password.empty())
+    co_return std::optional(refuse(context, 409, "changed", "The link was changed meanwhile; try again."));
+  auto unlocking = book_->passwords().unlock(request, context, (*link)->id, (*link)->password);
+  Result<std::optional<Response>> refused = co_await unlocking;
+  co_return refused;
+}
+
 Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& context, std::string_view code) {
   Found found;
   bool known = false;
@@ -301,7 +323,14 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   if (found.expires_at <= now) co_return gone(context, "This link has expired.");
   if (found.ending == Target::Ending::used_up) co_return gone(context, "This link has had all its visits.");
   const bool head = request.method == Method::head;
-  if (!head && request.method != Method::get && !keeps_method(found.status)) {
+  if (found.locked) {
+    auto unlocking = unlock(request, context, std::string(code));
+    Result<std::optional<Response>> refused = co_await unlocking;
+    if (!refused) co_return http::response_for(refused.error(), context);
+    if (*refused) co_return **std::move(refused);
+    // What was sent is for this page and not for where the link leads.
+    if (request.method == Method::post) found.status = 303;
+  } else if (!head && request.method != Method::get && !keeps_method(found.status)) {
     context.outcome = "method_not_allowed";
     Response response = http::problem(context.arena, 405, "method_not_allowed",
                                       "This link redirects GET and HEAD only.", false, context.request_id);
@@ -341,9 +370,9 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   }
   response.fields.add(FieldId::location, found.location);
   // A visit that a browser answers itself would not be counted against the maximum.
-  response.fields.add(FieldId::cache_control, found.limited                ? "private, no-store"
-                                              : is_permanent(found.status) ? "private, max-age=90"
-                                                                           : "private, max-age=0");
+  response.fields.add(FieldId::cache_control, found.limited || found.locked ? "private, no-store"
+                                              : is_permanent(found.status)  ? "private, max-age=90"
+                                                                            : "private, max-age=0");
   co_return response;
 }
 

@@ -100,6 +100,8 @@ class LinksService final : public Service {
   Task<Result<http::Response>> redirect(http::Request& request, http::RequestContext& context, std::string_view code);
   // 0: none held, else its number from 1; then `found` leads where the rule says.
   uint16_t apply_rules(Found& found, const http::Request& request, http::RequestContext& context, int64_t now) const;
+  Task<Result<std::optional<http::Response>>> unlock(http::Request& request, http::RequestContext& context,
+                                                     std::string code);
   Task<Result<std::optional<Target>>> load(std::string code, Deadline deadline);
   Task<> forget_old_rows();
   // The same answer, or 429 when it tells that a code is unknown and too many were.

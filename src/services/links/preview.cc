@@ -106,9 +106,11 @@ Preview preview_of(const Link& link, const LinkBook& book) {
   Preview preview;
   preview.code = link.code;
   preview.short_url = book.base_url() + "/" + link.code;
-  preview.url = location_of(link.url);
-  preview.title = link.title;
-  preview.varies = !link.rules.empty();
+  if (link.password.empty()) {
+    preview.url = location_of(link.url);
+    preview.title = link.title;
+    preview.varies = !link.rules.empty();
+  }
   preview.created_at = link.created_at;
   preview.expires_at = link.expires_at.value_or(INT64_MAX);
   return preview;

@@ -90,10 +90,14 @@ ALTER TABLE link_totals DROP COLUMN hour;
 ALTER TABLE link_totals DROP COLUMN hour_clicks;
 )sql"}}};
 
+constexpr std::array<store::Migration, 1> kPasswordMigrations = {{{1, "passwords", R"sql(
+ALTER TABLE links ADD COLUMN password TEXT NOT NULL DEFAULT '';
+)sql"}}};
+
 constexpr std::string_view kColumns =
     "id, code, url, title, status, created_at, updated_at, expires_at, deleted_at IS NOT NULL, version, "
     "coalesce((SELECT clicks FROM link_totals WHERE link = links.id), 0), not_before, max_visits, visits, "
-    "forward_query, tags, rules";
+    "forward_query, tags, rules, password";
 
 Link link_of(const Query& row) {
   Link link;
@@ -118,6 +122,7 @@ Link link_of(const Query& row) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   link.rules = row.text(16);
+  link.password = row.text(17);
   return link;
 }
 
@@ -166,6 +171,7 @@ Result<int64_t> next_counter(SqliteConnection& db) {
 }  // namespace
 
 std::span<const store::Migration> migrations() noexcept { return kMigrations; }
+std::span<const store::Migration> password_migrations() noexcept { return kPasswordMigrations; }
 
 Result<CodeKey> load_key(SqliteConnection& db, const CodeKey& fresh) {
   const std::string_view bytes(reinterpret_cast<const char*>(fresh.data()), fresh.size());
@@ -251,10 +257,11 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
   }
   TRY_VOID(db.execute(
       "INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version, "
-      "not_before, max_visits, forward_query, tags, rules) "
-      "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT(code) DO NOTHING",
+      "not_before, max_visits, forward_query, tags, rules, password) "
+      "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT(code) DO NOTHING",
       link.id, link.code, link.url, link.title, link.status, link.created_at, link.updated_at, link.expires_at,
-      link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules));
+      link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules,
+      link.password));
   if (db.changes() != 1) return false;
   TRY_VOID(add_to_indexes(db, link));
   return true;
@@ -262,19 +269,19 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
 
 Result<void> update_link(SqliteConnection& db, const Link& link) {
   TRY_VOID(drop_from_indexes(db, link.id));
-  TRY_VOID(
-      db.execute("UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7, "
-                 "not_before = ?8, max_visits = ?9, forward_query = ?10, tags = ?11, rules = ?12 WHERE id = ?1",
-                 link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version,
-                 link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules));
+  TRY_VOID(db.execute(
+      "UPDATE links SET url = ?2, title = ?3, status = ?4, updated_at = ?5, expires_at = ?6, version = ?7, "
+      "not_before = ?8, max_visits = ?9, forward_query = ?10, tags = ?11, rules = ?12, password = ?13 WHERE id = ?1",
+      link.id, link.url, link.title, link.status, link.updated_at, link.expires_at, link.version, link.not_before,
+      link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules, link.password));
   return add_to_indexes(db, link);
 }
 
 Result<void> bury_link(SqliteConnection& db, int64_t id, int64_t now) {
   TRY_VOID(drop_from_indexes(db, id));
   TRY_VOID(
-      db.execute("UPDATE links SET url = '', title = '', tags = '', rules = '', not_before = NULL, expires_at = NULL, "
-                 "max_visits = NULL, "
+      db.execute("UPDATE links SET url = '', title = '', tags = '', rules = '', password = '', not_before = NULL, "
+                 "expires_at = NULL, max_visits = NULL, "
                  "updated_at = ?2, deleted_at = ?2 WHERE id = ?1",
                  id, now));
   TRY_VOID(db.execute("DELETE FROM link_totals WHERE link = ?1", id));

@@ -21,6 +21,7 @@ class SqliteConnection;
 namespace trellis::services::links {
 
 std::span<const store::Migration> migrations() noexcept;
+std::span<const store::Migration> password_migrations() noexcept;
 
 // Times are milliseconds since 1970.
 struct Link {
@@ -37,6 +38,7 @@ struct Link {
   int64_t visits = 0;  // exact; counted only while there is a maximum
   bool forward_query = false;
   std::vector<std::string> tags;
+  std::string password;  // as scrypt_text() writes it; "": none
   std::string rules;     // as JSON (rules.h); "": none
   bool deleted = false;  // a tombstone: only id and code are left
   int64_t version = 1;

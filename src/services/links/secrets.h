@@ -1,6 +1,5 @@
 // What secrets need, over libcrypto: random text, digests to store instead of them, comparing without telling where
-// two differ. Pure but for the kernel's random bytes; any thread. hash_password() is slow on purpose and blocks, so
-// never on a loop.
+// two differ. Pure but for the kernel's random bytes; any thread.
 #pragma once
 
 #include <array>

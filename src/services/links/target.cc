@@ -17,6 +17,7 @@ Target target_of(const Link& link, const UrlHost& own) {
   }
   if (link.not_before) target.not_before = *link.not_before;
   if (link.expires_at) target.expires_at = *link.expires_at;
+  target.locked = !link.password.empty();
   target.limited = link.max_visits.has_value();
   if (link.max_visits && link.visits >= *link.max_visits) target.ending = Target::Ending::used_up;
   target.forward_query = link.forward_query;

@@ -23,6 +23,7 @@ struct Target {
   int16_t status = 302;
   Ending ending = Ending::none;
   bool forward_query = false;
+  bool locked = false;                 // by a password
   bool limited = false;                // each visit is counted by the store before it is granted
   std::shared_ptr<const Rules> rules;  // null: none
   cache::EntryText location;

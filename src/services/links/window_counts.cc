@@ -26,6 +26,14 @@ WindowCounts::Count WindowCounts::add(uint64_t key, Time now) {
   return {place->count, kWindow - (now - place->since)};
 }
 
+void WindowCounts::take_back(uint64_t key, Time now) {
+  key = std::max<uint64_t>(key, 1);
+  const std::lock_guard guard(lock_);
+  for (Place& place : sets_[key % sets_count_]) {
+    if (place.key == key && now - place.since < kWindow && place.count > 0) --place.count;
+  }
+}
+
 WindowCounts::Count WindowCounts::get(uint64_t key, Time now) {
   key = std::max<uint64_t>(key, 1);
   const std::lock_guard guard(lock_);

@@ -22,7 +22,8 @@ class WindowCounts {
     uint32_t count = 0;
     Duration left{};  // of its window
   };
-  Count add(uint64_t key, Time now);  // one more
+  Count add(uint64_t key, Time now);       // one more
+  void take_back(uint64_t key, Time now);  // one less
   Count get(uint64_t key, Time now);
 
  private:
