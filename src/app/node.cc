@@ -338,7 +338,8 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
           before->stores.at(links->store) == store && before->caches.contains(links->cache) &&
           before->caches.at(links->cache) == cache &&
           (!log || (before->logs.contains(links->log) && before->logs.at(links->log) == log)) &&
-          same<services::links::LinksConfig>(before->config.tree, next.config.tree, "services." + entry.name)) {
+          same<services::links::LinksConfig>(before->config.tree, next.config.tree, "services." + entry.name) &&
+          !old->second->service->files_changed()) {
         next.services[entry.name] = old->second;
         continue;
       }

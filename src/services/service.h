@@ -45,6 +45,9 @@ class Service {
   virtual Task<Result<void>> start(Env& env) = 0;
   // Adds the service's routes, once, after start() and before the first request.
   virtual void mount(http::Routes& routes) = 0;
+  // Whether files that start() read are others now. A reload then makes the service anew, although its configuration
+  // is the same. Looks at the disk; between requests or beside them.
+  virtual bool files_changed() const { return false; }
   // The node stops, or a reload has replaced the service: answers that would go on for ever end. Before stop(), while
   // requests are still being answered.
   virtual void begin_drain() {}

@@ -45,8 +45,8 @@ Response refuse(RequestContext& context, int status, std::string_view code, std:
 }
 
 Response refuse(RequestContext& context, const Fault& fault) {
-  if (fault.field.empty()) return refuse(context, 400, context.arena.copy(fault.code), fault.detail);
-  return http::field_problem(context, 400, fault.code, fault.field, fault.detail);
+  if (fault.field.empty()) return refuse(context, fault.status, context.arena.copy(fault.code), fault.detail);
+  return http::field_problem(context, fault.status, fault.code, fault.field, fault.detail);
 }
 
 Response not_found(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such link."); }

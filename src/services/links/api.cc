@@ -63,6 +63,7 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   const int64_t now = unix_millis(context.loop.wall());
   auto wanted = read_new_link(*body, book_->own_host(), now);
   if (!wanted) co_return refuse(context, wanted.error());
+  if (const auto blocked = book_->refuse_blocked(wanted->set)) co_return refuse(context, *blocked);
 
   auto keying =
       key_of(request, *std::move(body), wanted->set.password.has_value(), book_->passwords(), context.deadline);
@@ -159,6 +160,7 @@ Task<Result<Response>> LinksService::change(Request& request, RequestContext& co
   const int64_t now = unix_millis(context.loop.wall());
   auto wanted = read_link_patch(*body, book_->own_host(), now);
   if (!wanted) co_return refuse(context, wanted.error());
+  if (const auto blocked = book_->refuse_blocked(*wanted)) co_return refuse(context, *blocked);
 
   auto changing = book_->change(std::string(code), *std::move(wanted), condition_of(request), now, context.deadline);
   const Result<Changed> changed = co_await changing;

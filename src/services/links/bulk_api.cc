@@ -86,9 +86,11 @@ std::string batch_body(const BulkDone& done, const std::vector<size_t>& places, 
 
 // The refusal of a batch of which all or none was wanted: with the first of those that are wrong.
 Response refuse_batch(RequestContext& context, size_t total, const std::vector<ItemFault>& faults) {
-  const bool only_taken =
-      std::all_of(faults.begin(), faults.end(), [](const ItemFault& wrong) { return wrong.status == 409; });
-  const int status = only_taken ? 409 : 400;
+  // That of all of them, if they are alike.
+  const int first = faults.front().status;
+  const bool alike =
+      std::all_of(faults.begin(), faults.end(), [first](const ItemFault& wrong) { return wrong.status == first; });
+  const int status = alike ? first : 400;
   Response response(context.arena, status);
   context.outcome = "batch_refused";
   context.failed_side = Side::client;
@@ -203,6 +205,10 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
         co_return refuse(context, wanted.error());
       }
       faults.push_back({i, 400, std::move(wanted).error()});
+      continue;
+    }
+    if (auto blocked = book_.refuse_blocked(wanted->set)) {
+      faults.push_back({i, blocked->status, *std::move(blocked)});
       continue;
     }
     if (wanted->set.password && !wanted->set.password->empty()) {

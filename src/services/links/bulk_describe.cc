@@ -23,7 +23,7 @@ constexpr const char* kBatchDone =
 "made":{"type":"integer"},"exists":{"type":"integer"},"failed":{"type":"integer"},
 "results":{"type":"array","description":"One for each link of the request, in its order.","items":{"type":"object",
 "required":["status"],"properties":{
-"status":{"type":"integer","description":"201 made, 200 there was one that is the same, 400 not valid, 409 the alias is taken."},
+"status":{"type":"integer","description":"201 made, 200 there was one that is the same, 400 not valid, 409 the alias is taken, 422 the destination is blocked."},
 "id":{"type":"integer"},"code":{"type":"string"},"short_url":{"type":"string","format":"uri"},"etag":{"type":"string"},
 "problem":{"type":"object","required":["code","detail"],"properties":{
 "code":{"type":"string"},"field":{"type":"string"},"detail":{"type":"string"}}}}}}}})json";
@@ -47,14 +47,15 @@ RouteDoc batch_doc() {
        "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
        R"({"type":"string","maxLength":255})"}};
   doc.body = "NewBatch";
-  doc.answers = {answer(200, "What became of each.", "BatchDone"),
-                 trouble(400, "The body is not valid, or a link of an atomic batch is not; none was made."),
-                 trouble(406, "The client does not take application/json."),
-                 trouble(409, "An alias of an atomic batch is taken; none was made."),
-                 trouble(413, "The body is larger than 16 MiB."),
-                 trouble(415, "The body is not application/json."),
-                 trouble(422, "The Idempotency-Key was used with another body."),
-                 trouble(503, "The store takes no writes now.")};
+  doc.answers = {
+      answer(200, "What became of each.", "BatchDone"),
+      trouble(400, "The body is not valid, or a link of an atomic batch is not; none was made."),
+      trouble(406, "The client does not take application/json."),
+      trouble(409, "An alias of an atomic batch is taken; none was made."),
+      trouble(413, "The body is larger than 16 MiB."),
+      trouble(415, "The body is not application/json."),
+      trouble(422, "The Idempotency-Key was used with another body, or destinations of an atomic batch are blocked."),
+      trouble(503, "The store takes no writes now.")};
   return doc;
 }
 

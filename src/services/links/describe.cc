@@ -1,5 +1,6 @@
 // The routes of the links service with their words, from which /v1/openapi.json is made.
 #include "services/links/access.h"
+#include "services/links/blocklist_api.h"
 #include "services/links/bulk_api.h"
 #include "services/links/key_api.h"
 #include "services/links/links.h"
@@ -129,7 +130,7 @@ RouteDoc create_doc() {
                  trouble(409, "The alias is taken, or was before its link was deleted."),
                  trouble(413, "The body is larger than 64 KiB."),
                  trouble(415, "The body is not application/json."),
-                 trouble(422, "The Idempotency-Key was used with another body."),
+                 trouble(422, "The Idempotency-Key was used with another body, or the destination is blocked."),
                  trouble(503, "The store takes no writes now.")};
   return doc;
 }
@@ -177,7 +178,8 @@ RouteDoc change_doc() {
                  trouble(410, "It was deleted."),
                  trouble(412, "The link was changed meanwhile."),
                  trouble(413, "The body is larger than 64 KiB."),
-                 trouble(415, "The body is not application/json.")};
+                 trouble(415, "The body is not application/json."),
+                 trouble(422, "The destination is blocked.")};
   return doc;
 }
 
@@ -209,7 +211,8 @@ RouteDoc redirect_doc() {
   doc.answers.push_back(answer(403, "The password is wrong: the page again."));
   doc.answers.push_back(trouble(404, "No such link, or not yet."));
   doc.answers.push_back(trouble(405, "This link redirects GET and HEAD only."));
-  doc.answers.push_back(trouble(410, "The link was deleted, has expired or has had all its visits."));
+  doc.answers.push_back(
+      trouble(410, "The link was deleted, has expired, has had all its visits or leads to a blocked destination."));
   doc.answers.push_back(
       trouble(429, "Too many unknown codes, or wrong passwords (the page again), from there; see Retry-After."));
   doc.answers.push_back(trouble(503, "Too many passwords are being checked."));
@@ -304,6 +307,7 @@ void LinksService::mount(Routes& routes) {
   yourls_->mount(routes);
   webhook_api_->mount(routes);
   report_api_->mount(routes);
+  blocklist_api_->mount(routes);
   routes.beneath("/rest/", *shlink_);
   openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
 }

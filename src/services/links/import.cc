@@ -131,6 +131,13 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
   const auto wrong = [&](const char* field, const char* reason) { take_problem({line, 1, field, reason}); };
   if (const Result<UrlHost> host = check_url(row.url); host && same_host(*host, book_.own_host()))
     return wrong("url", "the URL leads to this service itself; such a link could run in a circle");
+  if (!row.rules.empty() || book_.blocklist().find(row.url)) {
+    LinkPatch leads;
+    leads.url = row.url;
+    leads.rules = row.rules;
+    if (auto blocked = book_.refuse_blocked(leads))
+      return take_problem({line, 1, std::move(blocked->field), std::move(blocked->detail), std::move(blocked->code)});
+  }
   if (row.max_visits && *row.max_visits > static_cast<uint64_t>(kMostVisits))
     return wrong("max_visits", "the number of visits is from 1 to 1,000,000,000");
   std::string rules;
@@ -203,7 +210,7 @@ void ImportBody::tell_rows(const Piece& piece, const BulkDone* done) {
     ++rows_;
     if (!row.is_link) {
       ++failed_;
-      tell_problem(row.line, row.problem->column, "invalid_argument", row.problem->field, row.problem->reason);
+      tell_problem(row.line, row.problem->column, row.problem->code, row.problem->field, row.problem->reason);
       continue;
     }
     const BulkOutcome& outcome = done->outcomes[next++];

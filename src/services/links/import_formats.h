@@ -70,6 +70,7 @@ struct ImportProblem {
   uint64_t column = 0;
   std::string field;  // as the file names it; "" when it is about the whole row
   std::string reason;
+  std::string code = "invalid_argument";
 };
 
 enum class ImportField : uint8_t {

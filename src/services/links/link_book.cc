@@ -39,7 +39,8 @@ LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<c
       store_(store),
       targets_(std::move(targets)),
       own_(host_of(options_.base_url)),
-      passwords_(random_seed()) {}
+      passwords_(random_seed()),
+      blocklist_(options_.blocklist, store_) {}
 
 Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   auto migrating = blocking([store = &store_]() -> Result<void> {
@@ -48,10 +49,13 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
     TRY_VOID(store->migrate("links_urls", url_migrations()));
     TRY_VOID(store->migrate("links_access", access_migrations()));
     TRY_VOID(store->migrate("links_passwords", password_migrations()));
+    TRY_VOID(store->migrate("links_blocklist", blocklist_migrations()));
     return store->migrate("links_webhooks", webhook_migrations());
   });
   Result<void> migrated = co_await migrating;
   if (!migrated) co_return fail(std::move(migrated).error());
+  Result<void> blocking_begins = co_await blocklist_.start();
+  if (!blocking_begins) co_return blocking_begins;
   // Once in the life of a file that is older than the index.
   for (bool indexed = false; !indexed;) {
     auto indexing = store_.write([](store::SqliteConnection& db) { return index_more(db, kIndexedAtOnce); });
@@ -113,7 +117,7 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   const size_t bytes = 512 + link.url.size() + link.title.size() + (key.key.empty() ? 0 : answer.body.size());
 
   // Somebody may have asked for the code before it was a link.
-  auto remember = [targets = targets_, code = link.code, target = target_of(link, own_),
+  auto remember = [targets = targets_, code = link.code, target = target_of(link, own_, blocklist_),
                    stamp = targets_->stamp(link.code)](const Result<Created>& done) mutable {
     if (done && done->kind == Created::Kind::created && done->link.code == code)
       targets->put(code, std::move(target), Loop::current().now(), stamp);

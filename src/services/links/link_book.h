@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "cache/memory_cache.h"
 #include "runtime/task.h"
+#include "services/links/blocklist.h"
 #include "services/links/codes.h"
 #include "services/links/id_allocator.h"
 #include "services/links/link_json.h"
@@ -50,8 +51,9 @@ struct Changed {
 class LinkBook {
  public:
   struct Options {
-    std::string base_url;  // without a slash at its end
-    int status = 302;      // of links that do not say
+    std::string base_url;   // without a slash at its end
+    int status = 302;       // of links that do not say
+    std::string blocklist;  // a file of destinations; "": none
   };
   // Borrows the store and the cache, which outlive it.
   LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<cache::CacheSpace<Target>> targets);
@@ -82,6 +84,10 @@ class LinkBook {
   const UrlHost& own_host() const noexcept { return own_; }
   const std::string& base_url() const noexcept { return options_.base_url; }
   Passwords& passwords() noexcept { return passwords_; }
+  Blocklist& blocklist() noexcept { return blocklist_; }
+  const Blocklist& blocklist() const noexcept { return blocklist_; }
+  // Why these settings may not be a link's; whoever makes or changes a link in any way asks.
+  std::optional<Fault> refuse_blocked(const LinkPatch& set) const { return blocklist_.refuse(set, own_); }
   int default_status() const noexcept { return options_.status; }
 
  private:
@@ -91,6 +97,7 @@ class LinkBook {
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   UrlHost own_;
   Passwords passwords_;
+  Blocklist blocklist_;
   std::optional<Codes> codes_;
   std::unique_ptr<IdAllocator> ids_;
 };

@@ -25,6 +25,7 @@ struct Fault {
   std::string field;  // "" when it is about the whole body
   std::string detail;
   std::string code = "invalid_argument";
+  int status = 400;  // of the answer
 };
 
 // What somebody says of a link; what is absent is not said. A member of two optionals may be said to be none.

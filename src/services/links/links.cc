@@ -10,6 +10,7 @@
 #include "queue/service_jobs.h"
 #include "services/links/access.h"
 #include "services/links/answers.h"
+#include "services/links/blocklist_api.h"
 #include "services/links/bulk_api.h"
 #include "services/links/expiry.h"
 #include "services/links/figures_rows.h"
@@ -44,9 +45,9 @@ std::string without_slash(std::string url) {
   return url;
 }
 
-Response gone(RequestContext& context, std::string_view detail) {
-  context.outcome = "gone";
-  return http::problem(context.arena, 410, "gone", detail, false, context.request_id);
+Response gone(RequestContext& context, std::string_view detail, std::string_view code = "gone") {
+  context.outcome = code;
+  return http::problem(context.arena, 410, code, detail, false, context.request_id);
 }
 
 // The parameters behind those that the URL has, before its fragment.
@@ -98,7 +99,9 @@ config::Fields<LinksConfig> LinksConfig::fields() {
        &LinksConfig::webhooks, config::one_of<Webhooks>({{"public", Webhooks::only_public}, {"any", Webhooks::any}})},
       {"guesses", "unknown codes that a block of addresses may ask for in a minute; 0: any number",
        &LinksConfig::guesses, config::range(0, 1'000'000)},
-      {"reports", "files with figures, made in the background", &LinksConfig::reports}};
+      {"reports", "files with figures, made in the background", &LinksConfig::reports},
+      {"blocklist", "a file of destinations that may not be linked, one a line; read again by a reload",
+       &LinksConfig::blocklist}};
 }
 
 void LinksConfig::check(config::Checker& at) const {
@@ -125,9 +128,11 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
                                                     .negative_ttl = config_.cache_unknown_for,
                                                     .bytes_of = memory_of})) {
   config_.base_url = without_slash(std::move(config_.base_url));
-  book_ = std::make_unique<LinkBook>(LinkBook::Options{.base_url = config_.base_url, .status = config_.status}, store_,
-                                     targets_);
+  book_ = std::make_unique<LinkBook>(
+      LinkBook::Options{.base_url = config_.base_url, .status = config_.status, .blocklist = config_.blocklist}, store_,
+      targets_);
   bulk_ = std::make_unique<BulkApi>(*book_);
+  blocklist_api_ = std::make_unique<BlocklistApi>(book_->blocklist());
   access_ = std::make_unique<Access>(config_.keys == LinksConfig::Keys::required, store_);
   key_api_ = std::make_unique<KeyApi>(*access_);
   shlink_ = std::make_unique<ShlinkApi>(*book_, *access_);
@@ -139,6 +144,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
 }
 
 LinksService::~LinksService() = default;
+
+bool LinksService::files_changed() const { return book_->blocklist().file_changed(); }
 
 Task<Result<void>> LinksService::start(Env& env) {
   home_ = &env.loop;
@@ -215,6 +222,7 @@ struct LinksService::Found {
   bool forward_query = false;
   bool limited = false;
   bool locked = false;
+  uint32_t blocklist = 0;
   std::shared_ptr<const Rules> rules;
   std::string_view location;  // in the arena
 
@@ -227,6 +235,7 @@ struct LinksService::Found {
     forward_query = target.forward_query;
     limited = target.limited;
     locked = target.locked;
+    blocklist = target.blocklist;
     rules = target.rules;
     location = arena.copy(target.location.view());
   }
@@ -256,7 +265,7 @@ Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadlin
   Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return fail(std::move(link).error());
   if (!*link) co_return std::optional<Target>();
-  co_return std::optional<Target>(target_of(**link, book_->own_host()));
+  co_return std::optional<Target>(target_of(**link, book_->own_host(), book_->blocklist()));
 }
 
 Task<Result<Response>> LinksService::slowed(Task<Result<Response>> answering, RequestContext& context) {
@@ -297,8 +306,12 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     if (wait) co_return too_many_guesses(context, *wait);
   }
   if (is_code_text(code)) {
-    const cache::CacheOutcome outcome =
+    cache::CacheOutcome outcome =
         targets_->look(code, context.loop.now(), [&](const Target& target) { found.copy(target, context.arena); });
+    if (outcome == cache::CacheOutcome::hit && found.blocklist != book_->blocklist().version()) [[unlikely]] {
+      targets_->invalidate(code);
+      outcome = cache::CacheOutcome::miss;
+    }
     known = outcome == cache::CacheOutcome::hit;
     context.cache_status = known ? "hit" : outcome == cache::CacheOutcome::negative ? "negative" : "miss";
     if (outcome == cache::CacheOutcome::miss) {
@@ -320,6 +333,8 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     co_return http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id);
   }
   if (found.ending == Target::Ending::deleted) co_return gone(context, "This link was deleted.");
+  if (found.ending == Target::Ending::blocked)
+    co_return gone(context, "Where this link leads may not be linked.", "blocked");
   if (found.expires_at <= now) co_return gone(context, "This link has expired.");
   if (found.ending == Target::Ending::used_up) co_return gone(context, "This link has had all its visits.");
   const bool head = request.method == Method::head;

@@ -35,8 +35,9 @@ class EventLog;
 
 namespace trellis::services::links {
 
-class BulkApi;
 class Access;
+class BlocklistApi;
+class BulkApi;
 class Guesses;
 class KeyApi;
 class ReportApi;
@@ -62,6 +63,7 @@ struct LinksConfig {
   Webhooks webhooks = Webhooks::only_public;
   uint32_t guesses = 1000;  // of a block of addresses in a minute
   ReportsConfig reports;
+  std::string blocklist;    // a file; "": none
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
@@ -76,6 +78,7 @@ class LinksService final : public Service {
 
   Task<Result<void>> start(Env& env) override;
   void mount(http::Routes& routes) override;  // describe.cc
+  bool files_changed() const override;
   void begin_drain() override { stream_.end(); }
   Task<Result<void>> stop(Deadline deadline) override;
   Access& access() noexcept { return *access_; }
@@ -113,6 +116,7 @@ class LinksService final : public Service {
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
   std::unique_ptr<LinkBook> book_;
   std::unique_ptr<BulkApi> bulk_;
+  std::unique_ptr<BlocklistApi> blocklist_api_;
   std::unique_ptr<const CountryDatabase> countries_;  // null: none
   ClickStream stream_;
   std::unique_ptr<Access> access_;

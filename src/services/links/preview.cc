@@ -268,6 +268,8 @@ Task<Result<Response>> answer_preview(LinkBook& book, Request& request, RequestC
     response = refuse_with(404, "not_found", "No such link", "There is no such link.");
   } else if (link->deleted) {
     response = refuse_with(410, "gone", "This link is gone", "This link was deleted.");
+  } else if (book.blocklist().blocks(*link, book.own_host())) {
+    response = refuse_with(410, "blocked", "This link is blocked", "Where this link leads may not be linked.");
   } else if (expired) {
     response = refuse_with(410, "gone", "This link has ended", "This link has expired.");
   } else if (used_up) {

@@ -165,6 +165,13 @@ std::string_view Rules::language_of(std::string_view accept_language) const noex
   return best;
 }
 
+std::vector<std::string_view> Rules::urls() const {
+  std::vector<std::string_view> urls;
+  for (const Rule& rule : rules_)
+    for (const RuleTarget& target : rule.targets) urls.push_back(target.url);
+  return urls;
+}
+
 std::optional<Rules::Match> Rules::find(const Visit& visit) const noexcept {
   if (rules_.empty()) return std::nullopt;
   const std::string_view language = languages_.empty() ? std::string_view() : language_of(visit.accept_language);

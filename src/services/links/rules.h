@@ -125,6 +125,8 @@ class Rules {
   // Reads back to the same rules.
   void append_json(std::string& out) const;
 
+  std::vector<std::string_view> urls() const;  // of all targets; live as long as the rules
+
   size_t size() const noexcept { return rules_.size(); }
   bool empty() const noexcept { return rules_.empty(); }
   size_t memory() const noexcept { return sizeof(Rules) + memory_; }  // about

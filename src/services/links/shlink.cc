@@ -77,6 +77,13 @@ Response invalid(RequestContext& context, const Fault& fault) {
   return invalid(context, shlink_name(fault.field.substr(0, fault.field.find('['))), fault.detail);
 }
 
+Response refuse_blocked(RequestContext& context, const Fault& blocked) {
+  std::string more = ",\"invalidElements\":[";
+  append_json(more, shlink_name(blocked.field));
+  more += ']';
+  return problem(context, 422, "invalid-data", "Invalid data", blocked.detail, more);
+}
+
 Response nothing(RequestContext& context) {
   return problem(context, 404, "not-found", "Not Found", "There is nothing at this address.");
 }
@@ -373,6 +380,7 @@ Task<Result<Response>> ShlinkApi::create(Request& request, RequestContext& conte
   const int64_t now = unix_millis(context.loop.wall());
   auto wanted = read_new_link(asked->ours, book_.own_host(), now);
   if (!wanted) co_return invalid(context, wanted.error());
+  if (const auto blocked = book_.refuse_blocked(wanted->set)) co_return refuse_blocked(context, *blocked);
   const std::string alias = wanted->alias;
 
   Link link;
@@ -420,6 +428,7 @@ Task<Result<Response>> ShlinkApi::change(Request& request, RequestContext& conte
   const int64_t now = unix_millis(context.loop.wall());
   auto patch = read_link_patch(*asked, book_.own_host(), now);
   if (!patch) co_return invalid(context, patch.error());
+  if (const auto blocked = book_.refuse_blocked(*patch)) co_return refuse_blocked(context, *blocked);
   auto changing = book_.change(code, *std::move(patch), std::nullopt, now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return failed(context, changed.error());
@@ -481,6 +490,7 @@ Task<Result<Response>> ShlinkApi::set_rules(Request& request, RequestContext& co
   const int64_t now = unix_millis(context.loop.wall());
   auto patch = read_link_patch(ours, book_.own_host(), now);
   if (!patch) co_return invalid(context, "redirectRules", patch.error().detail);
+  if (const auto blocked = book_.refuse_blocked(*patch)) co_return refuse_blocked(context, *blocked);
   const std::string etag = etag_of(**link);
   auto changing = book_.change(code, *std::move(patch), etag, now, context.deadline);
   const Result<Changed> changed = co_await changing;

@@ -1,18 +1,24 @@
 #include "services/links/target.h"
 
 #include "base/log.h"
+#include "services/links/blocklist.h"
 #include "services/links/rows.h"
 #include "services/links/rules.h"
 #include "services/links/url.h"
 
 namespace trellis::services::links {
 
-Target target_of(const Link& link, const UrlHost& own) {
+Target target_of(const Link& link, const UrlHost& own, const Blocklist& blocklist) {
   Target target;
   target.id = link.id;
   target.status = static_cast<int16_t>(link.status);
+  target.blocklist = blocklist.version();  // before it is asked: a change in between is seen as one
   if (link.deleted) {
     target.ending = Target::Ending::deleted;
+    return target;
+  }
+  if (blocklist.blocks(link, own)) {
+    target.ending = Target::Ending::blocked;
     return target;
   }
   if (link.not_before) target.not_before = *link.not_before;

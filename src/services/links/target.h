@@ -12,10 +12,11 @@
 namespace trellis::services::links {
 
 struct Link;
+class Blocklist;
 class Rules;
 
 struct Target {
-  enum class Ending : uint8_t { none, deleted, used_up };
+  enum class Ending : uint8_t { none, deleted, used_up, blocked };
 
   int64_t id = 0;
   int64_t not_before = INT64_MIN;  // milliseconds since 1970
@@ -25,6 +26,7 @@ struct Target {
   bool forward_query = false;
   bool locked = false;                 // by a password
   bool limited = false;                // each visit is counted by the store before it is granted
+  uint32_t blocklist = 0;              // the version of the blocklist that was asked
   std::shared_ptr<const Rules> rules;  // null: none
   cache::EntryText location;
   cache::EntryText& text() noexcept { return location; }
@@ -32,7 +34,7 @@ struct Target {
 
 // `own`: where the service itself answers. Rules that cannot be read, which no version of this program wrote, lead
 // nowhere: the link's own URL it is.
-Target target_of(const Link& link, const UrlHost& own);
+Target target_of(const Link& link, const UrlHost& own, const Blocklist& blocklist);
 // Memory of a target beside itself and its text.
 size_t memory_of(const Target& target) noexcept;
 

@@ -292,11 +292,11 @@ Task<Result<YourlsApi::Reply>> YourlsApi::act(RequestContext& context, YourlsFor
 }
 
 Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, YourlsForm form) {
-  const auto failed = [](const char* code, std::string message) {
+  const auto failed = [](const char* code, std::string message, int status = 400) {
     Reply reply;
-    reply.status = 400;
+    reply.status = status;
     reply.members = {text("status", "fail"), text("code", code), text("message", std::move(message)),
-                     text("errorCode", "400"), text("statusCode", "400")};
+                     text("errorCode", std::to_string(status)), text("statusCode", std::to_string(status))};
     return reply;
   };
   std::string url = form.get("url");
@@ -314,6 +314,7 @@ Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, Yourl
   const std::string taken = "Short URL " + keyword + " already exists in database or is reserved";
   if (!wanted && wanted.error().field == "alias") co_return failed("error:keyword", taken);
   if (!wanted) co_return failed("error:nourl", wanted.error().detail);
+  if (const auto blocked = book_.refuse_blocked(wanted->set)) co_return failed("error:blocked", blocked->detail, 422);
   auto creating = book_.create(*std::move(wanted), {}, now, context.deadline);
   Result<Created> created = co_await creating;
   if (!created) co_return fail(std::move(created).error());
