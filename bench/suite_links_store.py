@@ -6,9 +6,11 @@ start of the process to the first redirect, after an orderly stop and after a ki
 the process holds for itself (anonymous) with all the links less what it holds with none, by link; then what it and its maps of
 the file hold after redirects by random links, whose cache has 64 MiB. The store is filled by SQL, not through the API. Import:
 `trellis links import` of a CSV with a tenth as many links, half with codes of their own, into an empty store, from its start to
-its end. --rows takes some of create, restart, memory and import.
+its end. Statistics: the answers to questions about a link with as many clicks as there are links, drawn over 400 days by the
+functions that count real ones, one question at a time. --rows takes some of create, restart, memory, import and stats.
 """
 import http.client
+import json
 import os
 import random
 import shutil
@@ -24,11 +26,14 @@ from pathlib import Path
 from measuring import calmly, footer, parse, parser, progress, publish, run_json, span, sync_micros, wanted
 from servers import BUILD, Trellis
 
-SUMMARY = "links: creates a second, restart and memory with ten million of them, import of a million"
+SUMMARY = "links: creates a second, restart and memory with ten million of them, import of a million, statistics of ten million clicks"
 LOAD = BUILD / "bench/trellis_load"
 URL = "https://example.com/an/article/with/a/long/path?and=a&query="
 CONNECTIONS = 64
-GOALS = {"creates": 10_000, "restart": 5.0, "bytes": 64, "imported": 150_000}
+GOALS = {"creates": 10_000, "restart": 5.0, "bytes": 64, "imported": 150_000, "stats": 0.020}
+QUESTIONS = {"30 days by day": "", "48 hours by hour": "step=hour", "60 minutes by minute": "step=minute",
+             "400 days by day": "step=day&from=%400", "14 days by hour": "step=hour&from=%14", "125 days by hour": "step=hour&from=%125"}
+DAYS = 400
 
 
 class Node(Trellis):
@@ -52,6 +57,16 @@ class Node(Trellis):
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def body(self, method, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        if answer.status != 200:
+            sys.exit(f"{path}: {answer.status} {body[:200]}")
+        return body
 
     def ask(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -185,6 +200,40 @@ def imports(options, folder, lines, data):
     data["imports"] = results
 
 
+def statistics_of(options, folder, lines, data):
+    node = Node("stats", folder, options)
+    clicks = options.links
+    try:
+        node.start()
+        node.ask("POST", "/v1/links", json.dumps({"url": URL, "alias": "many"}))
+        link = json.loads(node.body("GET", "/v1/links/many"))["id"]
+        node.stop()
+        began = time.monotonic()
+        done = subprocess.run([BUILD / "bench/trellis_click_history", node.folder / "links.db", str(link), str(clicks), str(DAYS)],
+                              capture_output=True, text=True, check=True)
+        progress(f"{int(done.stdout):,} clicks counted in {time.monotonic() - began:.1f} s")
+        node.start()
+        times = {}
+        for what, question in QUESTIONS.items():
+            if "%" in question:
+                question, days = question.split("%")
+                question += time.strftime("%Y-%m-%d", time.gmtime(time.time() - (int(days) - 1) * 86400))
+            taken = []
+            for _ in range(20 if options.quick else 100):
+                began = time.monotonic()
+                answer = node.body("GET", f"/v1/links/many/stats?{question}")
+                taken.append(time.monotonic() - began)
+            times[what] = {"clicks": json.loads(answer)["clicks"], "bytes": len(answer), "seconds": sorted(taken)}
+            progress(f"statistics, {what}: {span(1e6 * statistics.median(taken))}")
+    finally:
+        node.stop()
+    lines += [f"| statistics of a link with {clicks:,} clicks | clicks in the answer | KiB | median | p99 | goal |", "|---|---|---|---|---|---|"]
+    lines += [f"| {what} | {one['clicks']:,} | {one['bytes'] / 1024:.0f} | {span(1e6 * statistics.median(one['seconds']))} | "
+              f"{span(1e6 * one['seconds'][int(len(one['seconds']) * 0.99)])} | {span(1e6 * GOALS['stats'])} |" for what, one in times.items()]
+    lines.append("")
+    data["statistics"] = times
+
+
 def measure(options, folder, lines, data):
     many = options.links
     empty, full = Node("empty", folder, options), Node("full", folder, options)
@@ -256,6 +305,8 @@ def main(argv):
             measure(options, folder, lines, data)
         if wanted("import", options.rows):
             imports(options, folder, lines, data)
+        if wanted("stats", options.rows):
+            statistics_of(options, folder, lines, data)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

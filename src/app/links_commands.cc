@@ -9,29 +9,29 @@
 #include "app/answer_json.h"
 #include "app/ask_password.h"
 #include "app/http_call.h"
+#include "app/links_clicks.h"
 #include "app/links_files.h"
 
 namespace trellis::app {
 
 using nlohmann::json;
 
-namespace {
-
-Call call_for(const LinksOptions& options, std::string method, const std::string& path) {
+Call links_call(const LinksOptions& options, std::string method, const std::string& path) {
   Call call{.method = std::move(method), .url = options.node + path};
   if (!options.key.empty()) call.fields.emplace_back("x-api-key", options.key);
   return call;
 }
 
-std::string text_of_json(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
-
-// "page" as well as "https://go.example.com/page".
-std::string code_of(const std::string& text) {
+std::string code_in(const std::string& text) {
   const size_t slash = text.rfind('/');
   return slash == std::string::npos ? text : text.substr(slash + 1);
 }
 
-std::string path_of(const std::string& code) { return "/v1/links/" + percent_encoded(code_of(code)); }
+std::string links_path(const std::string& code) { return "/v1/links/" + percent_encoded(code_in(code)); }
+
+namespace {
+
+std::string text_of_json(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 void print_line(const json& link) {
   std::printf("%-40s %8.0f  %s\n", text_of(link, "short_url").c_str(), number_of(link, "clicks"),
@@ -97,7 +97,7 @@ int add(const LinksOptions& options) {
   if (options.find_existing) wanted["find_existing"] = true;
   take_settings(wanted, options);
   if (!take_password(wanted, options)) return 2;
-  Call request = call_for(options, "POST", "/v1/links");
+  Call request = links_call(options, "POST", "/v1/links");
   request.body = text_of_json(wanted);
   bool good = false;
   const json link = answer_of(call(request), good);
@@ -118,7 +118,7 @@ int edit(const LinksOptions& options) {
     failed("nothing is said that should change; see trellis links edit --help");
     return 2;
   }
-  Call request = call_for(options, "PATCH", path_of(options.code));
+  Call request = links_call(options, "PATCH", links_path(options.code));
   request.body = text_of_json(wanted);
   if (!options.condition.empty()) request.fields.emplace_back("if-match", options.condition);
   bool good = false;
@@ -136,12 +136,12 @@ int rm(const LinksOptions& options) {
   int code = 0;
   json removed = json::array();
   for (const std::string& each : options.codes) {
-    if (!is_good(call(call_for(options, "DELETE", path_of(each))))) {
+    if (!is_good(call(links_call(options, "DELETE", links_path(each))))) {
       code = 1;
       continue;
     }
-    removed.push_back(code_of(each));
-    if (!options.json) std::printf("removed %s\n", code_of(each).c_str());
+    removed.push_back(code_in(each));
+    if (!options.json) std::printf("removed %s\n", code_in(each).c_str());
   }
   if (options.json) std::printf("%s\n", json{{"removed", removed}}.dump(2).c_str());
   return code;
@@ -149,7 +149,7 @@ int rm(const LinksOptions& options) {
 
 int show(const LinksOptions& options) {
   bool good = false;
-  const json link = answer_of(call(call_for(options, "GET", path_of(options.code))), good);
+  const json link = answer_of(call(links_call(options, "GET", links_path(options.code))), good);
   if (!good) return 1;
   if (options.json) {
     std::printf("%s\n", link.dump(2).c_str());
@@ -169,7 +169,7 @@ int ls(const LinksOptions& options) {
     if (!options.tag.empty()) path += "&tag=" + percent_encoded(options.tag);
     if (!cursor.empty()) path += "&cursor=" + percent_encoded(cursor);
     bool good = false;
-    const json page = answer_of(call(call_for(options, "GET", path)), good);
+    const json page = answer_of(call(links_call(options, "GET", path)), good);
     if (!good) return 1;
     for (const json& link : list_of(page, "items")) {
       if (options.json)
@@ -240,6 +240,23 @@ LinksCommands::LinksCommands(CLI::App& app) {
   CLI::App* removing = command("rm", "remove links; their codes answer 410 from then on", rm, "trellis links rm page");
   removing->add_option("CODE", options_.codes, "codes, or short addresses")->required();
 
+  CLI::App* counting = command("stats", "the clicks of a link, or of all links", stats_of_links,
+                               "trellis links stats page --step hour --by country,referrer");
+  counting->add_option("CODE", options_.code, "the code, or the short address; all links without it");
+  counting->add_option("--from", options_.from, "a day or a time such as 2027-01-31T12:00:00Z");
+  counting->add_option("--to", options_.to, "likewise; up to now without it");
+  counting->add_option("--step", options_.step, "day without it")->check(CLI::IsMember({"minute", "hour", "day"}));
+  counting->add_option("--by", options_.by, "dimensions with commas in between; all without it");
+  counting->add_option("--bots", options_.bots, "in the dimensions; left out without it")
+      ->check(CLI::IsMember({"exclude", "only", "all"}));
+  counting->add_option("--limit", options_.values, "values of each dimension; 20 without it")
+      ->check(CLI::Range(1, 500));
+
+  CLI::App* tailing =
+      command("tail", "clicks as they come, until it is ended by Ctrl-C", tail_links, "trellis links tail page --json");
+  tailing->add_option("CODE", options_.code, "the code, or the short address; all links without it");
+  tailing->add_option("--count", options_.count, "end after so many clicks")->check(CLI::Range(1, 1'000'000'000));
+
   CLI::App* importing = command("import", "take links from a file of this service, Shlink, YOURLS, Kutt or Bitly",
                                 import_links, "trellis links import links.csv --dry-run");
   importing->add_option("FILE", options_.file, "CSV or NDJSON; - for standard input")->required();
@@ -260,7 +277,8 @@ LinksCommands::LinksCommands(CLI::App& app) {
 
   group->footer(
       "Examples:\n  trellis links add https://example.com/a/long/page --alias page\n  trellis links ls --search "
-      "example\n  trellis links edit page --title News\n  trellis links import links.csv --dry-run\n"
+      "example\n  trellis links edit page --title News\n  trellis links stats page --by country\n"
+      "  trellis links import links.csv --dry-run\n"
       "  trellis links export links.csv --node http://localhost:8080");
 }
 

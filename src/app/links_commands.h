@@ -13,6 +13,8 @@ class App;
 
 namespace trellis::app {
 
+struct Call;
+
 struct LinksOptions {
   std::string node = "http://localhost:8080";
   std::string key;  // of the API
@@ -45,7 +47,20 @@ struct LinksOptions {
   std::string on_conflict = "fail";
   std::string report;
   bool dry_run = false;
+
+  std::string from;
+  std::string to;
+  std::string step;
+  std::string by;
+  std::string bots;
+  int values = 0;  // of each dimension; 0: as many as the node gives
+  int count = 0;   // clicks; 0: all that come
 };
+
+// What all of them share: a request of the links API, "page" out of "https://go.example.com/page" too, and its path.
+Call links_call(const LinksOptions& options, std::string method, const std::string& path);
+std::string code_in(const std::string& text);
+std::string links_path(const std::string& code);
 
 // Prints, and gives the process's exit code: 0 good, 1 failed, 2 wrong use.
 class LinksCommands {

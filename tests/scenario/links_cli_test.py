@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from node import until  # noqa: E402
 
 URL = "https://example.com/"
 COMMANDS = ("run", "check", "ctl", "ctl status", "ctl reload", "ctl loglevel", "links", "links add", "links ls", "links show",
-            "links edit", "links rm", "links import", "links export", "key", "key add", "key ls", "key rm",
+            "links edit", "links rm", "links stats", "links tail", "links import", "links export", "key", "key add", "key ls", "key rm",
             "reference", "version")
 
 
@@ -75,6 +76,67 @@ class Links(Cli):
         for _ in range(3):
             self.node.follow(code)
         until(lambda: re.search(r"clicks +3\n", self.good(self.node.cli("show", code))), "three clicks")
+
+    def test_stats_shows_clicks_by_day_and_by_dimension(self):
+        code = self.good(self.node.cli("add", URL)).strip().rsplit("/", 1)[1]
+        for referrer in ("https://news.example/a", "https://news.example/b", "https://blog.example/"):
+            self.node.api("GET", f"/{code}", headers={"Referer": referrer})
+        until(lambda: "clicks 3 " in self.good(self.node.cli("stats", code)), "three clicks")
+        shown = self.good(self.node.cli("stats", code, "--by", "referrer,device", "--step", "hour"))
+        self.assertRegex(shown, rf"^{code}, \d{{4}}-\d\d-\d\d \d\d:\d\d to ")
+        self.assertRegex(shown, r"\n +\d{4}-\d\d-\d\d \d\d:00 +3  #{40}\n")
+        self.assertRegex(shown, r"\nreferrer\n +news\.example +2\n +blog\.example +1\n")
+        self.assertNotIn("\ncountry\n", shown)
+        self.assertEqual(shown, self.good(self.node.cli("stats", f"http://go.test/{code}", "--by", "referrer,device", "--step", "hour")))
+        answer = json.loads(self.good(self.node.cli("stats", code, "--json", "--limit", "1")))
+        self.assertEqual((answer["clicks"], len(answer["by"]["referrer"]["values"])), (3, 1))
+        self.assertTrue(self.good(self.node.cli("stats")).startswith("all links, "))
+        self.bad(self.node.cli("stats", "never-made"), says="no such link")
+        self.bad(self.node.cli("stats", code, "--by", "weather"), says="The dimensions are.*by")
+        self.bad(self.node.cli("stats", code, "--from", "soon"), says="from")
+
+    def test_tail_shows_clicks_as_they_come_without_what_a_terminal_obeys(self):
+        code = self.good(self.node.cli("add", URL)).strip().rsplit("/", 1)[1]
+        self.node.cli("add", URL, "--alias", "other")
+
+        def tail(*words):
+            process = subprocess.Popen([str(nodes.BINARY), "links", "tail", *words, "--node", "http://%s:%d" % self.node.address()],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+            def ended():
+                self.node.follow("other")
+                self.node.api("GET", f"/{code}", headers={"Referer": "https://news.example/", "Accept-Language": "d\u009be"})
+                return process.poll() is not None
+
+            until(ended, "the clicks that were wanted")
+            out, errors = process.communicate()
+            self.assertEqual((process.returncode, errors), (0, b""))
+            return out.decode().splitlines()
+
+        lines = tail(code, "--count", "2")
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            self.assertRegex(line, rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d  {code} .* news\.example$")
+            self.assertFalse([c for c in line if ord(c) < 32 or 127 <= ord(c) < 160], line)
+        clicks = [json.loads(line) for line in tail("--count", "3", "--json")]
+        self.assertEqual(len(clicks), 3)
+        self.assertLessEqual({click["code"] for click in clicks}, {code, "other"})
+
+    def test_tail_says_that_the_node_stopped(self):
+        with LinksNode() as node:
+            tail = subprocess.Popen([str(nodes.BINARY), "links", "tail", "--node", "http://%s:%d" % node.address()],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            node.make(URL, alias="seen")
+
+            def followed():
+                node.follow("seen")
+                return select.select([tail.stdout], [], [], 0)[0]
+
+            until(followed, "a click that is shown")
+            node.stop()
+            _, errors = tail.communicate(timeout=nodes.PATIENCE)
+            self.assertEqual(tail.returncode, 1)
+            self.assertRegex(errors.decode(), "^trellis: the node ended the stream")
 
     def test_ls_goes_through_the_pages_to_its_limit(self):
         with self.node.client() as client:

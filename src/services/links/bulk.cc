@@ -1,5 +1,6 @@
 #include "services/links/bulk.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -55,10 +56,11 @@ Result<BulkOutcome> conflict(store::SqliteConnection& db, const Link& wanted, co
   return outcome_of(Kind::taken, wanted);
 }
 
+// Under a code of its number.
 Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbers, const Codes& codes) {
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     link.code = codes.code_of(static_cast<uint64_t>(link.id));
-    TRY(const bool inserted, insert_link(db, link, std::nullopt));
+    TRY(const bool inserted, insert_unindexed_link(db, link));
     if (inserted) return true;
     TRY(const uint64_t next, numbers.next());
     link.id = static_cast<int64_t>(next);
@@ -71,10 +73,13 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
   Numbers numbers(db, links.size());
   TRY(const std::vector<Webhook> webhooks, all_webhooks(db));
   bool taken = false;
+  std::vector<UrlEntry> urls;  // of those that were put in, for the index
   done.outcomes.reserve(links.size());
   for (BulkLink& each : links) {
     Link& link = each.link;
     if (each.find_existing) {
+      // It may be one of those before it.
+      TRY_VOID(index_urls(db, std::exchange(urls, {})));
       TRY(const std::optional<Link> other, find_same(db, link, each.title_too, now));
       if (other) {
         done.outcomes.push_back(outcome_of(Kind::exists, *other));
@@ -85,8 +90,9 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     link.id = static_cast<int64_t>(number);
     // A code that was brought keeps no number free: who makes one that is taken goes on to the next number.
     TRY(const bool inserted,
-        link.code.empty() ? insert_made(db, link, numbers, codes) : insert_link(db, link, std::nullopt));
+        link.code.empty() ? insert_made(db, link, numbers, codes) : insert_unindexed_link(db, link));
     if (inserted) {
+      urls.push_back(url_entry(link));
       TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
       if (!webhooks.empty()) {
         TRY_VOID(enqueue_webhooks(db, LinkEvent::created, {&link, 1}, base, now));
@@ -98,6 +104,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     taken = taken || outcome.kind == Kind::taken;
     done.outcomes.push_back(std::move(outcome));
   }
+  TRY_VOID(index_urls(db, std::move(urls)));
   if (options.atomic && taken) done.kind = BulkDone::Kind::refused;
   return {};
 }
@@ -145,6 +152,11 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
   Result<void> written = co_await writing;
   const bool refused = !written && written.error().code() == Code::aborted && done->kind == BulkDone::Kind::refused;
   if (!written && !refused) co_return fail(std::move(written).error());
+  // Lists go by number: what is made from now on is newer.
+  int64_t highest = 0;
+  for (const BulkOutcome& outcome : done->outcomes)
+    if (outcome.kind == Kind::made) highest = std::max(highest, outcome.id);
+  if (!refused && highest > 0) book.ids().skip_to(static_cast<uint64_t>(highest) + 1);
   co_return BulkResult(done);
 }
 

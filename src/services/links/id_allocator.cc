@@ -27,9 +27,12 @@ IdAllocator::Block IdAllocator::block_of(Lease lease) {
 
 std::optional<uint64_t> IdAllocator::next_value() noexcept {
   while (true) {
+    current_.next = std::max(current_.next, std::min(current_.end, floor_));
     while (current_.next < current_.end) {
       const uint64_t value = current_.next++;
-      if (!std::binary_search(current_.burned.begin(), current_.burned.end(), value)) return value;
+      if (std::binary_search(current_.burned.begin(), current_.burned.end(), value)) continue;
+      ++given_;
+      return value;
     }
     if (!upcoming_) return std::nullopt;
     current_ = *std::move(upcoming_);
@@ -69,6 +72,11 @@ Task<Result<uint64_t>> IdAllocator::take(Deadline deadline) {
   }
 }
 
+void IdAllocator::skip_to(uint64_t value) {
+  const std::lock_guard lock(lock_);
+  floor_ = std::max(floor_, value);
+}
+
 // The lease belongs to nobody's request: it runs on the home loop, whoever found that it is due.
 void IdAllocator::begin_lease(std::shared_ptr<Leasing> leasing) {
   home_.post([this, leasing = std::move(leasing), alive = std::weak_ptr<bool>(alive_)] {
@@ -83,7 +91,12 @@ Task<> IdAllocator::lease(std::shared_ptr<Leasing> leasing) {
   const Time now = clock_.now();
   const Duration used_in = std::max<Duration>(now - last_lease_, std::chrono::milliseconds(1));
   last_lease_ = now;
-  const double wanted = static_cast<double>(block_size_) * (seconds(kBlockLasts) / seconds(used_in));
+  uint64_t given = 0;
+  {
+    const std::lock_guard lock(lock_);
+    given = std::exchange(given_, 0);
+  }
+  const double wanted = static_cast<double>(given) * (seconds(kBlockLasts) / seconds(used_in));
   const double bounded = std::min({wanted, static_cast<double>(block_size_ * 16), static_cast<double>(kMaxBlock)});
   block_size_ = std::max(kMinBlock, static_cast<uint64_t>(bounded));
   auto task = store_.write([count = block_size_](store::SqliteConnection& db) { return lease_ids(db, count); });

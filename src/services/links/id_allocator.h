@@ -34,6 +34,9 @@ class IdAllocator {
   Task<Result<void>> start();
   // A value that nobody else has or had. Waits only when a block was used up before the next one came.
   Task<Result<uint64_t>> take(Deadline deadline);
+  // Values from here on only, on any core: what was leased below is wasted. For whoever leased numbers of his own, so
+  // that links made after his have higher ones.
+  void skip_to(uint64_t value);
   // After the last take(): waits for a lease under way.
   Task<> stop(Deadline deadline);
 
@@ -65,6 +68,8 @@ class IdAllocator {
   Block current_;
   std::optional<Block> upcoming_;
   std::shared_ptr<Leasing> leasing_;  // null: none under way
+  uint64_t given_ = 0;                // since the last lease began
+  uint64_t floor_ = 0;
   uint64_t block_size_ = kMinBlock;   // of the home loop, as all below
   Time last_lease_;
   TaskGroup group_;

@@ -38,8 +38,8 @@ class ImportBody final : public http::BodyReader {
   std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
 
  private:
-  static constexpr size_t kRows = 8192;            // a piece
-  static constexpr size_t kBytes = 4ULL << 20;     // likewise, about
+  static constexpr size_t kRows = 16'384;          // a piece
+  static constexpr size_t kBytes = 8ULL << 20;     // likewise, about
   static constexpr size_t kTold = 64ULL << 10;     // of the answer, before more is read
   static constexpr size_t kReadBeforeYield = 256;  // rows
   static constexpr Duration kProgressEvery = std::chrono::milliseconds(250);

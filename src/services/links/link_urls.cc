@@ -33,6 +33,10 @@ bool is_live(const Link& link, int64_t now) noexcept {
   return !link.max_visits || link.visits < *link.max_visits;
 }
 
+Result<void> put(SqliteConnection& db, UrlEntry entry) {
+  return db.execute("INSERT INTO link_urls(hash, link) VALUES(?1, ?2) ON CONFLICT DO NOTHING", entry.hash, entry.link);
+}
+
 Result<int64_t> indexed_up_to(SqliteConnection& db) {
   TRY(Query row, db.query("SELECT value FROM link_settings WHERE name = 'urls_indexed'"));
   TRY(const bool found, row.next());
@@ -45,7 +49,17 @@ Result<int64_t> indexed_up_to(SqliteConnection& db) {
 std::span<const store::Migration> url_migrations() noexcept { return kMigrations; }
 
 Result<void> index_url(SqliteConnection& db, int64_t link, std::string_view url) {
-  return db.execute("INSERT INTO link_urls(hash, link) VALUES(?1, ?2) ON CONFLICT DO NOTHING", hash_of(url), link);
+  return put(db, {hash_of(url), link});
+}
+
+UrlEntry url_entry(const Link& link) noexcept { return {hash_of(link.url), link.id}; }
+
+Result<void> index_urls(SqliteConnection& db, std::vector<UrlEntry> entries) {
+  std::sort(entries.begin(), entries.end());
+  for (const UrlEntry entry : entries) {
+    TRY_VOID(put(db, entry));
+  }
+  return {};
 }
 
 Result<void> unindex_url(SqliteConnection& db, int64_t link, std::string_view url) {

@@ -4,11 +4,13 @@
 // of the store.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "services/links/rows.h"
@@ -19,6 +21,14 @@ namespace trellis::services::links {
 std::span<const store::Migration> url_migrations() noexcept;  // after migrations()
 
 Result<void> index_url(store::SqliteConnection& db, int64_t link, std::string_view url);
+// Many links that were made: in the order of the index, which is several times faster than in theirs.
+struct UrlEntry {
+  int64_t hash = 0;
+  int64_t link = 0;
+  auto operator<=>(const UrlEntry&) const = default;
+};
+UrlEntry url_entry(const Link& link) noexcept;
+Result<void> index_urls(store::SqliteConnection& db, std::vector<UrlEntry> entries);
 Result<void> unindex_url(store::SqliteConnection& db, int64_t link, std::string_view url);
 // Up to `count` links that are older than the index. True: all are in.
 Result<bool> index_more(store::SqliteConnection& db, size_t count);

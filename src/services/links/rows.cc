@@ -135,12 +135,16 @@ std::string lines_of(const std::vector<std::string>& tags) {
   return out;
 }
 
-Result<void> add_to_indexes(SqliteConnection& db, const Link& link) {
-  TRY_VOID(index_url(db, link.id, link.url));
+Result<void> add_tags(SqliteConnection& db, const Link& link) {
   for (const std::string& tag : link.tags) {
     TRY_VOID(db.execute("INSERT INTO link_tags(tag, link) VALUES(?1, ?2) ON CONFLICT DO NOTHING", tag, link.id));
   }
   return {};
+}
+
+Result<void> add_to_indexes(SqliteConnection& db, const Link& link) {
+  TRY_VOID(index_url(db, link.id, link.url));
+  return add_tags(db, link);
 }
 
 // Takes the link out of the indexes by what it has: there is none the other way round.
@@ -255,6 +259,14 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
     if (*counter < static_cast<uint64_t>(next)) return false;
     TRY_VOID(db.execute("INSERT INTO burned_codes(counter) VALUES(?1) ON CONFLICT DO NOTHING", *counter));
   }
+  TRY(const bool inserted, insert_unindexed_link(db, link));
+  if (inserted) {
+    TRY_VOID(index_url(db, link.id, link.url));
+  }
+  return inserted;
+}
+
+Result<bool> insert_unindexed_link(SqliteConnection& db, const Link& link) {
   TRY_VOID(db.execute(
       "INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version, "
       "not_before, max_visits, forward_query, tags, rules, password) "
@@ -263,7 +275,7 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
       link.version, link.not_before, link.max_visits, link.forward_query ? 1 : 0, lines_of(link.tags), link.rules,
       link.password));
   if (db.changes() != 1) return false;
-  TRY_VOID(add_to_indexes(db, link));
+  TRY_VOID(add_tags(db, link));
   return true;
 }
 

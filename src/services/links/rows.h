@@ -75,6 +75,8 @@ Result<int64_t> drop_replays(store::SqliteConnection& db, int64_t before);
 
 // `counter`: the value an alias of the form of a generated code stands for. False: the code is taken.
 Result<bool> insert_link(store::SqliteConnection& db, const Link& link, std::optional<uint64_t> counter);
+// Likewise, for one of many: whoever calls it puts them into the index of URLs afterwards, all at once (link_urls.h).
+Result<bool> insert_unindexed_link(store::SqliteConnection& db, const Link& link);
 // Everything but id, code, created_at and clicks.
 Result<void> update_link(store::SqliteConnection& db, const Link& link);
 Result<void> bury_link(store::SqliteConnection& db, int64_t id, int64_t now);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "services/links/codes.h"
 #include "store/sqlite.h"
@@ -51,6 +52,15 @@ TEST_F(Bulk, ABatchMakesEachLinkInItsOrder) {
   }
   EXPECT_EQ(codes.size(), 3u);
   EXPECT_EQ(request("GET", "/bee").status, 302);
+}
+
+TEST_F(Bulk, LinksMadeAfterABatchAreNewer) {
+  create("https://before.example/", {{"alias", "before"}});
+  batch({link("https://a.example/", "first"), link("https://b.example/", "second")});
+  create("https://after.example/", {{"alias", "after"}});
+  std::vector<std::string> codes;
+  for (const json& each : request("GET", "/v1/links").json()["items"]) codes.push_back(each["code"]);
+  EXPECT_EQ(codes, (std::vector<std::string>{"after", "second", "first", "before"}));
 }
 
 TEST_F(Bulk, AnAtomicBatchWithOneBadLinkMakesNone) {

@@ -64,6 +64,16 @@ TEST_F(IdAllocatorTest, LeavesOutWhatAliasesBurned) {
   stop(*ids);
 }
 
+TEST_F(IdAllocatorTest, GivesNoValueBelowOneThatItWasToldToSkipTo) {
+  auto ids = make();
+  take(*ids);
+  const auto leased = store_->write_now([](store::SqliteConnection& db) { return lease_ids(db, 500); });
+  ASSERT_TRUE(leased);
+  ids->skip_to(leased->end);
+  EXPECT_GE(take(*ids), leased->end);
+  stop(*ids);
+}
+
 TEST_F(IdAllocatorTest, SaysSoWhenAllAreGiven) {
   const auto near_the_end = store_->write_now([](store::SqliteConnection& db) -> Result<void> {
     return db.execute("UPDATE link_settings SET value = ?1 WHERE name = 'next'", kCodeCount - 3);
