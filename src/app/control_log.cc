@@ -8,6 +8,8 @@
 #include "config/values.h"
 #include "queue/event_log.h"
 #include "runtime/loop.h"
+#include "services/links/click.h"
+#include "services/links/clicks.h"
 
 namespace trellis::app {
 
@@ -20,6 +22,29 @@ using http::Response;
 using queue::EventLog;
 
 constexpr int64_t kMaxPeeked = 100;
+constexpr size_t kMaxClicksShown = 20;  // of a batch
+constexpr size_t kMaxHexShown = 256;    // bytes of a value that is no text
+
+// UTF-8 without control characters but tabs and ends of lines.
+bool is_text(std::string_view bytes) noexcept {
+  for (size_t i = 0; i < bytes.size();) {
+    const auto first = static_cast<uint8_t>(bytes[i]);
+    if ((first < 0x20 && first != '\t' && first != '\n' && first != '\r') || first == 0x7F) return false;
+    size_t more = 0;
+    if (first >= 0x80) {
+      more = first >= 0xC2 && first < 0xE0   ? 1
+             : first >= 0xE0 && first < 0xF0 ? 2
+             : first >= 0xF0 && first < 0xF5 ? 3
+                                             : 0;
+      if (more == 0 || bytes.size() - i <= more) return false;
+    }
+    for (size_t k = 1; k <= more; ++k) {
+      if ((static_cast<uint8_t>(bytes[i + k]) & 0xC0) != 0x80) return false;
+    }
+    i += more + 1;
+  }
+  return true;
+}
 
 // The log that the parameter `log` names; it may be left out where there is one only.
 Result<std::shared_ptr<EventLog>> log_parameter(Node& node, Request& request, RequestContext& context) {
@@ -99,6 +124,49 @@ Task<Result<Response>> groups(Node& node, Request& request, RequestContext& cont
   co_return json_answer(context, 200, std::move(text));
 }
 
+void write_click(JsonWriter& json, const services::links::Click& click) {
+  json.begin_object()
+      .member("link", click.link)
+      .member("at", time_text(WallTime(std::chrono::milliseconds(click.at))))
+      .member("country", click.country_code())
+      .member("referrer", click.referrer)
+      .member("device", services::links::to_string(click.agent.device))
+      .member("os", services::links::to_string(click.agent.os))
+      .member("browser", services::links::to_string(click.agent.browser))
+      .member("language", click.language)
+      .member("bot", click.agent.is_bot())
+      .member("source", click.scan ? "qr" : "link")
+      .member("rule", click.rule)
+      .end_object();
+}
+
+std::string hex_of(std::string_view bytes) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string hex;
+  for (const char c : bytes) {
+    hex += kDigits[static_cast<uint8_t>(c) >> 4];
+    hex += kDigits[static_cast<uint8_t>(c) & 15];
+  }
+  return hex;
+}
+
+// Text as it is, batches of clicks as the first of them, other bytes in hexadecimal.
+void write_value(JsonWriter& json, std::string_view topic, const std::string& value) {
+  if (topic == services::links::kClicksTopic) {
+    if (const auto clicks = services::links::read_clicks(value)) {
+      json.member("count", clicks->size()).key("clicks").begin_array();
+      for (size_t i = 0; i < std::min(clicks->size(), kMaxClicksShown); ++i) write_click(json, (*clicks)[i]);
+      json.end_array();
+      return;
+    }
+  }
+  if (is_text(value)) {
+    json.member("value", value);
+  } else {
+    json.member("bytes", value.size()).member("hex", hex_of(std::string_view(value).substr(0, kMaxHexShown)));
+  }
+}
+
 Task<Result<Response>> peek(Node& node, Request& request, RequestContext& context) {
   CO_TRY(const std::shared_ptr<EventLog> log, log_parameter(node, request, context));
   CO_TRY(const std::string topic, topic_parameter(*log, request, context));
@@ -122,11 +190,10 @@ Task<Result<Response>> peek(Node& node, Request& request, RequestContext& contex
         .member("offset", event.offset)
         .member("at", time_text(WallTime(std::chrono::milliseconds(event.at_ms))))
         .member("key", event.key);
-    json.key("value");
     if (event.value) {
-      json.value(*event.value);
+      write_value(json, topic, *event.value);
     } else {
-      json.null();
+      json.key("value").null();
     }
     json.end_object();
   }

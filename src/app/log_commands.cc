@@ -88,6 +88,17 @@ int groups(const Options& options) {
   return 0;
 }
 
+std::string value_of(const json& event) {
+  if (event.contains("value") && event["value"].is_null()) return "(tombstone)";
+  if (event.contains("clicks")) {
+    const json& clicks = event["clicks"];
+    const std::string first = clicks.is_array() && !clicks.empty() ? " " + clicks.front().dump() : std::string();
+    return count_of(event, "count") + " clicks" + first;
+  }
+  if (event.contains("hex")) return count_of(event, "bytes") + " bytes 0x" + text_of(event, "hex");
+  return text_of(event, "value");
+}
+
 int peek(const Options& options) {
   const auto answer = ask(options, "GET", "/v1/log/peek",
                           {{"log", options.log},
@@ -99,9 +110,7 @@ int peek(const Options& options) {
   if (options.json) return print_json(*answer);
   std::vector<std::vector<std::string>> rows;
   for (const json& event : list_of(*answer, "events")) {
-    const bool gone = event.contains("value") && event["value"].is_null();
-    rows.push_back({count_of(event, "offset"), text_of(event, "at"), text_of(event, "key"),
-                    gone ? "(tombstone)" : text_of(event, "value")});
+    rows.push_back({count_of(event, "offset"), text_of(event, "at"), text_of(event, "key"), value_of(event)});
   }
   if (rows.empty()) {
     std::printf("no events there\n");

@@ -64,6 +64,7 @@ using Appended = Result<std::vector<EventPosition>>;
 struct Operation {
   Topic* topic = nullptr;
   std::vector<Event> events;
+  std::optional<uint64_t> head;               // the only place where they may stand
   std::optional<GroupOffsets::Entry> commit;  // instead of events
   Deadline deadline = kNever;
   Time queued;
@@ -388,6 +389,20 @@ Task<Result<std::vector<EventPosition>>> EventLog::append(std::string topic, std
   co_return std::move(operation->result);
 }
 
+Task<Result<std::vector<EventPosition>>> EventLog::append_at(std::string topic, uint64_t head,
+                                                             std::vector<Event> events, Deadline deadline) {
+  CO_TRY(const OperationRef operation, impl_->make_append(std::move(topic), std::move(events)));
+  if (operation->topic->partitions.size() != 1)
+    co_return fail(Code::invalid_argument, "a topic of several partitions has no one head");
+  operation->head = head;
+  operation->deadline = deadline;
+  operation->home = &Loop::current();
+  CO_TRY_VOID(impl_->enqueue(operation));
+  OperationAwaiter awaiter(*operation);
+  co_await awaiter;
+  co_return std::move(operation->result);
+}
+
 Task<Result<void>> EventLog::commit(std::string group, std::string topic, uint32_t partition, uint64_t next,
                                     Deadline deadline) {
   CO_TRY(const OperationRef operation, impl_->make_commit(std::move(group), std::move(topic), partition, next));
@@ -490,6 +505,10 @@ void EventLog::Impl::run_batch(std::vector<OperationRef>& batch) {
       if (std::find(used[i].begin(), used[i].end(), participant) == used[i].end()) used[i].push_back(participant);
     }
     if (!ready) continue;
+    if (operation.head && topic.partitions.front()->next_offset() != *operation.head) {
+      operation.result = fail(refused(Code::aborted, "somebody else has appended to " + topic.name));
+      continue;
+    }
     for (size_t e = 0; e < positions.size(); ++e) {
       const Event& event = operation.events[e];
       positions[e].offset = topic.partitions[positions[e].partition]->stage(event.key, event.value, at_ms);

@@ -90,6 +90,11 @@ class EventLog {
   // fails. A waiter that is destroyed does not stop it. At most kMaxKey and kMaxValue bytes an event.
   Task<Result<std::vector<EventPosition>>> append(std::string topic, std::vector<Event> events,
                                                   Deadline deadline = kNever);
+  // The same to a topic of one partition, but only if its head is `head` when it is written; otherwise aborted, and
+  // nothing is written. Who reads on to the head and appends there knows all that is before his events, whatever
+  // others do and however an earlier append of his ended.
+  Task<Result<std::vector<EventPosition>>> append_at(std::string topic, uint64_t head, std::vector<Event> events,
+                                                     Deadline deadline = kNever);
 
   // Events from an offset on, or from the first that is kept; at least one if there is any, up to `max` and about
   // `max_bytes`. Empty at the head. data_loss at a damaged place: next_whole() leads past it.

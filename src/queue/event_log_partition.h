@@ -58,6 +58,7 @@ class Partition {
   // After a prepare() that succeeded. The offset it will have; times never go back within a partition.
   uint64_t stage(std::string_view key, std::optional<std::string_view> value, int64_t at_ms);
   Result<void> commit();
+  uint64_t next_offset() const noexcept { return next_offset_; }  // of the next event that is staged
 
   // --- Any thread; these block ---
   // Events from `from` on, or from the first one kept; at least one if there is any, then up to `max` and about

@@ -4,8 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "services/links/link_events.h"
 #include "services/links/link_urls.h"
-#include "services/links/webhook_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -69,9 +69,9 @@ Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbe
 }
 
 Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, const BulkOptions& options,
-                     const Codes& codes, std::string_view base, int64_t now, BulkDone& done) {
+                     const Codes& codes, const LinkEvents& events, int64_t now, BulkDone& done) {
   Numbers numbers(db, links.size());
-  TRY(const std::vector<Webhook> webhooks, all_webhooks(db));
+  std::vector<const Link*> made;
   bool taken = false;
   std::vector<UrlEntry> urls;  // of those that were put in, for the index
   done.outcomes.reserve(links.size());
@@ -94,9 +94,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     if (inserted) {
       urls.push_back(url_entry(link));
       TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
-      if (!webhooks.empty()) {
-        TRY_VOID(enqueue_webhooks(db, LinkEvent::created, {&link, 1}, base, now));
-      }
+      made.push_back(&link);
       done.outcomes.push_back(outcome_of(Kind::made, link));
       continue;
     }
@@ -105,8 +103,11 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     done.outcomes.push_back(std::move(outcome));
   }
   TRY_VOID(index_urls(db, std::move(urls)));
-  if (options.atomic && taken) done.kind = BulkDone::Kind::refused;
-  return {};
+  if (options.atomic && taken) {
+    done.kind = BulkDone::Kind::refused;
+    return {};
+  }
+  return events.tell(db, LinkEvent::created, made, now);
 }
 
 size_t size_of(const std::vector<BulkLink>& links) noexcept {
@@ -127,7 +128,7 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
     for (const BulkOutcome& outcome : done->outcomes)
       if (outcome.kind == Kind::made) targets->invalidate(outcome.code);
   };
-  auto put = [links, options = std::move(options), codes = book.codes(), base = book.base_url(), now,
+  auto put = [links, options = std::move(options), codes = book.codes(), events = book.shared_events(), now,
               done](store::SqliteConnection& db) -> Result<void> {
     const std::string& key = options.key.key;
     if (!key.empty()) {
@@ -139,7 +140,7 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
         return {};
       }
     }
-    TRY_VOID(put_all(db, *links, options, codes, base, now, *done));
+    TRY_VOID(put_all(db, *links, options, codes, *events, now, *done));
     if (done->kind == BulkDone::Kind::refused) return fail(Code::aborted, "some codes are taken");
     if (!key.empty()) {
       done->answer = {

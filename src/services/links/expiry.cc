@@ -10,8 +10,8 @@
 #include "queue/service_jobs.h"
 #include "runtime/loop.h"
 #include "services/links/link_book.h"
+#include "services/links/link_events.h"
 #include "services/links/rows.h"
-#include "services/links/webhook_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -29,7 +29,7 @@ CREATE INDEX links_by_expiry ON links(expires_at) WHERE expires_at IS NOT NULL;
 constexpr size_t kPiece = 200;  // links of one write: some milliseconds of the writer
 constexpr Duration kSpare = std::chrono::seconds(5);
 
-Result<std::vector<Link>> bury_piece(SqliteConnection& db, const std::string& base, int64_t before, int64_t now) {
+Result<std::vector<Link>> bury_piece(SqliteConnection& db, const LinkEvents& events, int64_t before, int64_t now) {
   std::vector<Link> links;
   {
     TRY(Query rows, db.query("SELECT id, code FROM links WHERE expires_at IS NOT NULL AND expires_at < ?1 "
@@ -44,10 +44,12 @@ Result<std::vector<Link>> bury_piece(SqliteConnection& db, const std::string& ba
       links.push_back(std::move(link));
     }
   }
+  std::vector<const Link*> gone;
   for (const Link& link : links) {
     TRY_VOID(bury_link(db, link.id, now));
+    gone.push_back(&link);
   }
-  TRY_VOID(enqueue_webhooks(db, LinkEvent::expired, links, base, now));
+  TRY_VOID(events.tell(db, LinkEvent::expired, gone, now));
   return links;
 }
 
@@ -82,8 +84,9 @@ Task<Result<void>> start_expiry(queue::ServiceJobs& jobs, LinkBook& book, Clock&
 Task<Result<size_t>> remove_expired(LinkBook& book, int64_t before, int64_t now, Deadline deadline) {
   size_t removed = 0;
   while (Loop::current().now() < deadline) {
-    auto burying = book.store().write(
-        [base = book.base_url(), before, now](SqliteConnection& db) { return bury_piece(db, base, before, now); });
+    auto burying = book.store().write([events = book.shared_events(), before, now](SqliteConnection& db) {
+      return bury_piece(db, *events, before, now);
+    });
     const Result<std::vector<Link>> buried = co_await burying;
     if (!buried) co_return fail(buried.error().clone());
     // The cache knows the time of their end, too, and has answered 410 since.

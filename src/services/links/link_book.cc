@@ -8,6 +8,7 @@
 #include "runtime/loop.h"
 #include "services/links/figures_rows.h"
 #include "services/links/key_rows.h"
+#include "services/links/link_events.h"
 #include "services/links/link_urls.h"
 #include "services/links/webhook_rows.h"
 #include "store/sqlite.h"
@@ -40,7 +41,9 @@ LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<c
       targets_(std::move(targets)),
       own_(host_of(options_.base_url)),
       passwords_(random_seed()),
-      blocklist_(options_.blocklist, store_) {}
+      blocklist_(options_.blocklist, store_),
+
+      events_(std::make_shared<const LinkEvents>(options_.base_url, options_.outbox)) {}
 
 Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   auto migrating = blocking([store = &store_]() -> Result<void> {
@@ -123,7 +126,7 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
       targets->put(code, std::move(target), Loop::current().now(), stamp);
   };
   auto insert = [link = std::move(link), custom, burns, find, title_too, codes = *codes_, key = std::move(key.key),
-                 answer = std::move(answer), base = options_.base_url,
+                 answer = std::move(answer), base = options_.base_url, events = events_,
                  now](store::SqliteConnection& db) mutable -> Result<Created> {
     if (!key.empty()) {
       TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
@@ -152,7 +155,7 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
         TRY(inserted, insert_link(db, link, std::nullopt));
       }
       if (!inserted) return Created{Created::Kind::taken, {}, {}};
-      TRY_VOID(enqueue_webhooks(db, LinkEvent::created, {&link, 1}, base, now));
+      TRY_VOID(events->tell(db, LinkEvent::created, link, now));
     }
     if (kind == Created::Kind::exists || link.code != answer.code) {
       answer.status = kind == Created::Kind::exists ? 200 : 201;
@@ -184,8 +187,8 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
   }
   const size_t bytes = 512 + (patch.url ? patch.url->size() : 0) + (patch.title ? patch.title->size() : 0);
   auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
-  auto update = [patch = std::move(patch), code = std::move(code), condition = std::move(condition),
-                 base = options_.base_url, now](store::SqliteConnection& db) -> Result<Changed> {
+  auto update = [patch = std::move(patch), code = std::move(code), condition = std::move(condition), events = events_,
+                 now](store::SqliteConnection& db) -> Result<Changed> {
     TRY(std::optional<Link> link, find_link(db, code));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
@@ -198,7 +201,7 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
       ++link->version;
       link->updated_at = std::max(now, link->updated_at);
       TRY_VOID(update_link(db, *link));
-      TRY_VOID(enqueue_webhooks(db, LinkEvent::changed, {&*link, 1}, base, now));
+      TRY_VOID(events->tell(db, LinkEvent::changed, *link, now));
     }
     return Changed{Changed::Kind::changed, *std::move(link)};
   };
@@ -210,14 +213,14 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
 Task<Result<Changed>> LinkBook::remove(std::string code, std::optional<std::string> condition, int64_t now,
                                        Deadline deadline) {
   auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
-  auto bury = [code = std::move(code), condition = std::move(condition), base = options_.base_url,
+  auto bury = [code = std::move(code), condition = std::move(condition), events = events_,
                now](store::SqliteConnection& db) -> Result<Changed> {
     TRY(std::optional<Link> link, find_link(db, code));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
     if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
     TRY_VOID(bury_link(db, link->id, now));
-    TRY_VOID(enqueue_webhooks(db, LinkEvent::deleted, {&*link, 1}, base, now));
+    TRY_VOID(events->tell(db, LinkEvent::deleted, *link, now));
     return Changed{Changed::Kind::changed, {}};
   };
   auto writing = store_.write(std::move(bury), deadline, 512, std::move(forget));

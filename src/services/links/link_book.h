@@ -25,8 +25,13 @@
 namespace trellis::store {
 class SqliteStore;
 }
+namespace trellis::queue {
+class Outbox;
+}
 
 namespace trellis::services::links {
+
+class LinkEvents;
 
 // A promise to give the same answer to the same request for a day.
 struct IdempotencyKey {
@@ -51,9 +56,10 @@ struct Changed {
 class LinkBook {
  public:
   struct Options {
-    std::string base_url;   // without a slash at its end
-    int status = 302;       // of links that do not say
-    std::string blocklist;  // a file of destinations; "": none
+    std::string base_url;                                   // without a slash at its end
+    int status = 302;                                       // of links that do not say
+    std::string blocklist;                                  // a file of destinations; "": none
+    std::shared_ptr<const queue::Outbox> outbox = nullptr;  // of the events of links; null: there is no log
   };
   // Borrows the store and the cache, which outlive it.
   LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<cache::CacheSpace<Target>> targets);
@@ -81,6 +87,8 @@ class LinkBook {
   cache::CacheSpace<Target>& targets() noexcept { return *targets_; }
   // For operations that end after those who asked for them.
   std::shared_ptr<cache::CacheSpace<Target>> shared_targets() const { return targets_; }
+  const LinkEvents& events() const noexcept { return *events_; }
+  std::shared_ptr<const LinkEvents> shared_events() const { return events_; }
   const UrlHost& own_host() const noexcept { return own_; }
   const std::string& base_url() const noexcept { return options_.base_url; }
   Passwords& passwords() noexcept { return passwords_; }
@@ -98,6 +106,7 @@ class LinkBook {
   UrlHost own_;
   Passwords passwords_;
   Blocklist blocklist_;
+  std::shared_ptr<const LinkEvents> events_;  // likewise
   std::optional<Codes> codes_;
   std::unique_ptr<IdAllocator> ids_;
 };

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "http/problem.h"
+#include "queue/outbox_relay.h"
 #include "queue/service_jobs.h"
 #include "services/links/access.h"
 #include "services/links/answers.h"
@@ -16,6 +17,7 @@
 #include "services/links/figures_rows.h"
 #include "services/links/guesses.h"
 #include "services/links/key_api.h"
+#include "services/links/link_events.h"
 #include "services/links/link_json.h"
 #include "services/links/qr.h"
 #include "services/links/report_api.h"
@@ -39,6 +41,8 @@ using http::Response;
 namespace {
 
 constexpr Duration kForgetEvery = std::chrono::minutes(10);
+constexpr uint64_t kChangesKeptBytes = uint64_t{1} << 30;  // of what happens to links, in the log
+constexpr Duration kChangesKept = std::chrono::hours(24 * 30);
 
 std::string without_slash(std::string url) {
   while (url.ends_with('/')) url.pop_back();
@@ -82,7 +86,9 @@ config::Fields<LinksConfig> LinksConfig::fields() {
   return {
       {"store", "the store that keeps the links", &LinksConfig::store, config::kRequired},
       {"cache", "the cache in front of it", &LinksConfig::cache, config::kRequired},
-      {"log", "the log that keeps clicks until they are counted; none: they wait in memory", &LinksConfig::log},
+      {"log",
+       "the log that keeps clicks until they are counted, and what happens to links; none: clicks wait in memory",
+       &LinksConfig::log},
       {"base_url", "what short URLs begin with, such as https://go.example.com", &LinksConfig::base_url,
        config::kRequired},
       {"status", "status of links that do not name one: 301, 302, 307 or 308", &LinksConfig::status,
@@ -128,9 +134,11 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
                                                     .negative_ttl = config_.cache_unknown_for,
                                                     .bytes_of = memory_of})) {
   config_.base_url = without_slash(std::move(config_.base_url));
+  if (log_) outbox_ = std::make_shared<const queue::Outbox>(kChangesTopic, queue::kMaxOutboxWaiting);
   book_ = std::make_unique<LinkBook>(
-      LinkBook::Options{.base_url = config_.base_url, .status = config_.status, .blocklist = config_.blocklist}, store_,
-      targets_);
+      LinkBook::Options{
+          .base_url = config_.base_url, .status = config_.status, .blocklist = config_.blocklist, .outbox = outbox_},
+      store_, targets_);
   bulk_ = std::make_unique<BulkApi>(*book_);
   blocklist_api_ = std::make_unique<BlocklistApi>(book_->blocklist());
   access_ = std::make_unique<Access>(config_.keys == LinksConfig::Keys::required, store_);
@@ -157,6 +165,12 @@ Task<Result<void>> LinksService::start(Env& env) {
   }
   Result<void> opened = co_await book_->start(env.loop, env.clock);
   if (!opened) co_return fail(std::move(opened).error());
+  if (outbox_) {
+    const queue::OutboxRelayOptions how{.keep = {.retain_bytes = kChangesKeptBytes, .retain_for = kChangesKept}};
+    relay_ = std::make_unique<queue::OutboxRelay>(outbox_, store_, *log_, env.metrics, how);
+    Result<void> related = co_await relay_->start();
+    if (!related) co_return fail(Error(related.error().code(), "outbox").because(std::move(related).error()));
+  }
   if (env.jobs) {
     Result<void> expiring = co_await start_expiry(*env.jobs, *book_, env.clock, config_.remove_expired_after);
     if (!expiring) co_return fail(std::move(expiring).error());
@@ -186,6 +200,7 @@ Task<Result<void>> LinksService::stop(Deadline deadline) {
   background_.close();
   Result<void> closed = co_await book_->stop(deadline);
   Result<void> noted = co_await access_->stop(deadline);
+  if (relay_) (void)co_await relay_->stop(deadline);
   Result<void> written;
   if (clicks_) written = co_await clicks_->stop(deadline);
   const bool ended = co_await background_.join(deadline);

@@ -31,7 +31,9 @@ class SqliteStore;
 
 namespace trellis::queue {
 class EventLog;
-}
+class Outbox;
+class OutboxRelay;
+}  // namespace trellis::queue
 
 namespace trellis::services::links {
 
@@ -50,7 +52,7 @@ class YourlsApi;
 struct LinksConfig {
   std::string store;  // names, resolved by the app
   std::string cache;
-  std::string log;       // likewise; "": clicks go straight to the store
+  std::string log;       // likewise; "": clicks go straight to the store, and changes are not told
   std::string base_url;  // short URLs begin with it
   int status = 302;      // of links that do not say
   Duration cache_for = std::chrono::minutes(10);
@@ -114,6 +116,8 @@ class LinksService final : public Service {
   store::SqliteStore& store_;
   queue::EventLog* log_;
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
+  std::shared_ptr<const queue::Outbox> outbox_;  // null: there is no log
+  std::unique_ptr<queue::OutboxRelay> relay_;
   std::unique_ptr<LinkBook> book_;
   std::unique_ptr<BulkApi> bulk_;
   std::unique_ptr<BlocklistApi> blocklist_api_;

@@ -13,6 +13,7 @@
 #include "services/links/access.h"
 #include "services/links/answers.h"
 #include "services/links/link_book.h"
+#include "services/links/link_events.h"
 #include "services/links/link_search.h"
 #include "services/links/shlink_json.h"
 #include "store/sqlite.h"
@@ -570,7 +571,14 @@ Task<Result<Response>> ShlinkApi::rename(Request& request, RequestContext& conte
   if (!is_tag(to)) co_return invalid(context, "newName", "Provided data is not valid");
   const int64_t now = unix_millis(context.loop.wall());
   auto writing = book_.store().write(
-      [from, to, now](store::SqliteConnection& db) { return rename_tag(db, from, to, now); }, context.deadline);
+      [from, to, events = book_.shared_events(), now](store::SqliteConnection& db) -> Result<Renamed> {
+        TRY(const Renamed renamed, rename_tag(db, from, to, now));
+        if (renamed == Renamed::yes && from != to) {
+          TRY_VOID(events->tell_tag(db, from, to, now));
+        }
+        return renamed;
+      },
+      context.deadline);
   const Result<Renamed> renamed = co_await writing;
   if (!renamed) co_return failed(context, renamed.error());
   if (*renamed == Renamed::not_found) {
@@ -589,9 +597,10 @@ Task<Result<Response>> ShlinkApi::remove_tags(Request& request, RequestContext& 
   std::vector<std::string> names = query_of(request, context.arena).list("tags");
   const int64_t now = unix_millis(context.loop.wall());
   auto writing = book_.store().write(
-      [names = std::move(names), now](store::SqliteConnection& db) -> Result<bool> {
+      [names = std::move(names), events = book_.shared_events(), now](store::SqliteConnection& db) -> Result<bool> {
         for (const std::string& name : names) {
           TRY_VOID(remove_tag(db, name, now));
+          TRY_VOID(events->tell_tag(db, name, {}, now));
         }
         return true;
       },

@@ -43,17 +43,8 @@ Webhook webhook_from(const Query& row) {
 }
 
 std::string payload_of(int64_t webhook, LinkEvent event, const Link& link, std::string_view base, int64_t now) {
-  std::string out = "{\"webhook\":" + std::to_string(webhook) + ",\"event\":";
-  append_json(out, to_string(event));
-  out += ",\"at\":";
-  append_json(out, format_time(now));
-  out += ",\"link\":";
-  if (event == LinkEvent::deleted || event == LinkEvent::expired) {
-    JsonWriter json(out);
-    json.begin_object().member("id", link.id).member("code", link.code).end_object();
-  } else {
-    append_link(out, link, base);
-  }
+  std::string out = "{\"webhook\":" + std::to_string(webhook) + ",";
+  append_link_event(out, event, link, base, now);
   out += '}';
   return out;
 }
@@ -72,6 +63,20 @@ std::optional<LinkEvent> link_event(std::string_view name) noexcept {
     if (each == name) return event;
   }
   return std::nullopt;
+}
+
+void append_link_event(std::string& out, LinkEvent event, const Link& link, std::string_view base, int64_t now) {
+  out += "\"event\":";
+  append_json(out, to_string(event));
+  out += ",\"at\":";
+  append_json(out, format_time(now));
+  out += ",\"link\":";
+  if (event == LinkEvent::deleted || event == LinkEvent::expired) {
+    JsonWriter json(out);
+    json.begin_object().member("id", link.id).member("code", link.code).end_object();
+  } else {
+    append_link(out, link, base);
+  }
 }
 
 std::span<const store::Migration> webhook_migrations() noexcept { return kMigrations; }
@@ -115,12 +120,13 @@ Result<bool> remove_webhook(SqliteConnection& db, int64_t id) {
   return db.changes() == 1;
 }
 
-Result<void> enqueue_webhooks(SqliteConnection& db, LinkEvent event, std::span<const Link> links, std::string_view base,
-                              int64_t now) {
+Result<void> enqueue_webhooks(SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
+                              std::string_view base, int64_t now) {
   TRY(const std::vector<Webhook> webhooks, all_webhooks(db));
   for (const Webhook& webhook : webhooks) {
     if ((webhook.events & static_cast<uint32_t>(event)) == 0) continue;
-    for (const Link& link : links) {
+    for (const Link* const each : links) {
+      const Link& link = *each;
       queue::NewJob job;
       job.queue = kWebhooksQueue;
       job.kind = kDeliverWebhook;

@@ -1,5 +1,6 @@
 // Webhooks in the store, and what is enqueued for them: plain functions over a connection, as in rows.h. A change of a
-// link calls enqueue_webhooks() in its own write, so that each change that is on disk will be told, and no other.
+// link calls enqueue_webhooks() in its own write (LinkEvents::tell), so that each change that is on disk will be told,
+// and no other.
 #pragma once
 
 #include <cstddef>
@@ -44,7 +45,10 @@ Result<bool> update_webhook(store::SqliteConnection& db, const Webhook& webhook)
 Result<bool> remove_webhook(store::SqliteConnection& db, int64_t id);
 
 // A job for each webhook that wants the event, and each link. `base`: what short URLs begin with.
-Result<void> enqueue_webhooks(store::SqliteConnection& db, LinkEvent event, std::span<const Link> links,
+Result<void> enqueue_webhooks(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
                               std::string_view base, int64_t now);
+
+// An event without its braces: "event":"link.created","at":"...","link":{...}; of a link that is gone, its id and code.
+void append_link_event(std::string& out, LinkEvent event, const Link& link, std::string_view base, int64_t now);
 
 }  // namespace trellis::services::links

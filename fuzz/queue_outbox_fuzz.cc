@@ -1,0 +1,26 @@
+// Events as they lie in a row of the outbox, and their form in the log: whatever is read writes back to what reads to
+// the same, and an event's number is found again.
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "queue/outbox_rows.h"
+
+using namespace trellis;
+using namespace trellis::queue;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  if (const auto number = outbox_number(0x5f3a9c12, bytes)) TRELLIS_ASSERT(*number > 0);
+  const auto events = read_outbox_events(bytes);
+  if (!events) return 0;
+  const auto again = read_outbox_events(write_outbox_events(*events));
+  TRELLIS_ASSERT(again && again->size() == events->size());
+  for (size_t i = 0; i < events->size(); ++i) {
+    const OutboxEvent& event = (*events)[i];
+    TRELLIS_ASSERT((*again)[i].key == event.key && (*again)[i].payload == event.payload);
+    TRELLIS_ASSERT(outbox_number(0x5f3a9c12, outbox_record(0x5f3a9c12, 4711, event.payload)) == 4711);
+  }
+  return 0;
+}

@@ -1,0 +1,66 @@
+#include "services/links/link_events.h"
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+#include "queue/outbox_relay.h"
+#include "services/links/link_json.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+WallTime wall_of(int64_t now) { return WallTime(std::chrono::milliseconds(now)); }
+
+std::string payload_of(LinkEvent event, const Link& link, std::string_view base, int64_t now) {
+  std::string payload = "{";
+  append_link_event(payload, event, link, base, now);
+  payload += '}';
+  return payload;
+}
+
+}  // namespace
+
+LinkEvents::LinkEvents(std::string base, std::shared_ptr<const queue::Outbox> outbox)
+    : base_(std::move(base)), outbox_(std::move(outbox)) {}
+
+Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
+                              int64_t now) const {
+  if (links.empty()) return {};
+  TRY_VOID(enqueue_webhooks(db, event, links, base_, now));
+  if (!outbox_) return {};
+  std::vector<queue::OutboxEvent> events;
+  events.reserve(links.size());
+  for (const Link* const link : links) {
+    queue::OutboxEvent& one = events.emplace_back();
+    one.key = link->code;
+    one.payload = payload_of(event, *link, base_, now);
+    if (one.payload.size() > queue::kMaxOutboxPayload) {
+      Link short_link = *link;
+      short_link.rules.clear();
+      one.payload = payload_of(event, short_link, base_, now);
+    }
+  }
+  return outbox_->put(db, events, wall_of(now));
+}
+
+Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, const Link& link, int64_t now) const {
+  const Link* const one = &link;
+  return tell(db, event, {&one, 1}, now);
+}
+
+Result<void> LinkEvents::tell_tag(store::SqliteConnection& db, std::string_view from, std::string_view to,
+                                  int64_t now) const {
+  if (!outbox_) return {};
+  queue::OutboxEvent event;
+  JsonWriter json(event.payload);
+  json.begin_object().member("event", to.empty() ? "tag.deleted" : "tag.renamed").member("at", format_time(now));
+  json.member("tag", from);
+  if (!to.empty()) json.member("to", to);
+  json.end_object();
+  return outbox_->put(db, {&event, 1}, wall_of(now));
+}
+
+}  // namespace trellis::services::links
