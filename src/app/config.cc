@@ -2,6 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
 #include <set>
 
 #include "config/load.h"
@@ -83,7 +87,12 @@ Result<StoreConfig> StoreConfig::from_text(std::string_view text) {
 
 config::Fields<WorkersConfig> WorkersConfig::fields() {
   return {
-      {"store", "whose jobs they do", &WorkersConfig::store, config::kRequired},
+      {"store", "whose jobs they do; with `from`, its name there, which may be absent if there is one only",
+       &WorkersConfig::store},
+      {"from", "do jobs that another node keeps: its control address, such as http://10.0.0.5:9900",
+       &WorkersConfig::from},
+      {"token_file", "with `from`: the token of that node's control.token_file; not needed on the same machine",
+       &WorkersConfig::token_file},
       {"queues", "the queues they take jobs from; absent: all of this node's services that no other entry names",
        &WorkersConfig::queues},
       {"concurrency", "jobs at once of each queue; 0: none, the jobs wait", &WorkersConfig::concurrency,
@@ -98,6 +107,49 @@ void WorkersConfig::check(config::Checker& at) const {
     if (!queue::is_job_name(queues[i]))
       at.problem("queues[" + std::to_string(i) + "]", "a queue's name is 1 to 64 of A-Z a-z 0-9 - _ .");
   }
+  if (!from && store.empty()) at.problem("", "say whose jobs they do: store, or from for another node's");
+  if (!from && !token_file.empty()) at.problem("token_file", "is for the jobs of another node: from");
+  if (from && queues.empty()) at.problem("", "name the queues of the other node that they do", "queues: [mail]");
+  if (from && !store.empty() && !queue::is_job_name(store))
+    at.problem("store", "a store there is named with 1 to 64 of A-Z a-z 0-9 - _ .");
+}
+
+config::Fields<JobsConfig> JobsConfig::fields() {
+  return {{"max_waiting", "ready and delayed jobs of a queue; more are refused until some are done",
+           &JobsConfig::max_waiting, config::range(1, 1'000'000'000)}};
+}
+
+Result<NodeAddress> NodeAddress::from_text(std::string_view text) {
+  constexpr std::string_view kScheme = "http://";
+  if (!text.starts_with(kScheme)) return fail(Code::invalid_argument, "a node's address is http://HOST:PORT");
+  TRY(config::HostPort at, config::HostPort::from_text(text.substr(kScheme.size())));
+  return NodeAddress{std::move(at)};
+}
+
+Result<ControlConfig> ControlConfig::from_text(std::string_view text) {
+  ControlConfig control;
+  TRY(control.bind, config::HostPort::from_text(text));
+  return control;
+}
+
+config::Fields<ControlConfig> ControlConfig::fields() {
+  return {{"bind", "address and port", &ControlConfig::bind},
+          {"token_file", "a file with the secret that lets worker nodes on other machines in; needed beyond loopback",
+           &ControlConfig::token_file}};
+}
+
+Result<std::string> read_token(const std::string& path) {
+  constexpr size_t kLeast = 16;
+  constexpr size_t kMost = 1024;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), &std::fclose);
+  if (!file) return fail(errno_error(path, errno));
+  std::string token(kMost + 2, '\0');
+  token.resize(std::fread(token.data(), 1, token.size(), file.get()));
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
+  const auto printable = [](char c) { return c > 0x20 && c < 0x7F; };
+  if (token.size() < kLeast || token.size() > kMost || !std::ranges::all_of(token, printable))
+    return fail(Code::invalid_argument, path + ": a token is one line of 16 to 1,024 characters without spaces");
+  return token;
 }
 
 Result<LogConfig> LogConfig::from_text(std::string_view text) {
@@ -143,11 +195,12 @@ config::Fields<RuntimeConfig> RuntimeConfig::fields() {
 config::Fields<NodeConfig> NodeConfig::fields() {
   return {
       {"node", "the node's name in logs, metrics and Via", &NodeConfig::node, config::default_is("the host's name")},
-      {"control", "where /metrics, the control API and its health answers listen; loopback only", &NodeConfig::control},
+      {"control", "where /metrics, the control API and its health answers listen", &NodeConfig::control},
       {"listeners", "where clients come in, by name", &NodeConfig::listeners},
       {"upstreams", "groups of servers that requests are forwarded to, by name", &NodeConfig::upstreams},
       {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
       {"stores", "databases, by name", &NodeConfig::stores},
+      {"jobs", "limits of the jobs of the stores; a change needs a restart", &NodeConfig::jobs},
       {"workers", "who does the jobs of the stores, by name; absent: 4 at once of each queue", &NodeConfig::workers},
       {"logs", "event logs, by name: what happened, kept in order and read by workers", &NodeConfig::logs},
       {"services", "what this node answers itself", &NodeConfig::services, config::keyed([] {
@@ -172,7 +225,9 @@ std::vector<std::string_view> names_of(const Map& map) {
 }  // namespace
 
 void NodeConfig::check(config::Checker& at) const {
-  if (listeners.empty())
+  const bool works_for_others =
+      std::ranges::any_of(workers, [](const auto& one) { return one.second.from.has_value(); });
+  if (listeners.empty() && !works_for_others)
     at.problem("", "there are no listeners: nothing could reach this node",
                "listeners: { web: { bind: \"127.0.0.1:8080\" } }");
   proxy::check_routes(routes, "routes", at);
@@ -199,11 +254,11 @@ void NodeConfig::check(config::Checker& at) const {
       at.must_be_known("services." + entry.name + ".store", "store", mail->store, names_of(stores));
   }
   for (const auto& [name, worker] : workers) {
-    at.must_be_known("workers." + name + ".store", "store", worker.store, names_of(stores));
+    if (!worker.from) at.must_be_known("workers." + name + ".store", "store", worker.store, names_of(stores));
   }
   // SO_REUSEPORT would let them share it, and each connection would reach one of them by chance.
   std::map<std::string, std::string> binds;
-  if (control.port != 0) binds.emplace(control.to_text(), "control");
+  if (control.bind.port != 0) binds.emplace(control.bind.to_text(), "control");
   for (const auto& [name, listener] : listeners) {
     if (listener.bind.port == 0) continue;
     const auto [taken, added] = binds.emplace(listener.bind.to_text(), "listeners." + name);
@@ -219,17 +274,19 @@ void NodeConfig::check(config::Checker& at) const {
     if (!paths.insert(log.path).second)
       at.problem("logs." + name, "a store or another log has the same path", "one folder, one log");
   }
-  const std::string& host = control.host;
-  if (host != "127.0.0.1" && host != "::1" && host != "localhost") {
-    at.problem("control", "the control API has no authentication and may listen on loopback only",
-               "use 127.0.0.1 or [::1], and a tunnel to reach it from elsewhere");
+  const std::string& host = control.bind.host;
+  if (host != "127.0.0.1" && host != "::1" && host != "localhost" && control.token_file.empty()) {
+    at.problem("control", "without a token the control API may listen on loopback only",
+               "use 127.0.0.1 or [::1], or let worker nodes in: control: { bind: ..., token_file: ... }");
   }
 }
 
 std::vector<queue::WorkerPlan> NodeConfig::worker_plans(const std::string& store) const {
   std::vector<queue::WorkerPlan> plans;
   for (const auto& [name, worker] : workers) {
-    if (worker.store == store) plans.push_back({worker.queues, worker.concurrency, worker.timeout});
+    if (!worker.from && worker.store == store)
+      plans.push_back(
+          {.queues = worker.queues, .remote = nullptr, .concurrency = worker.concurrency, .timeout = worker.timeout});
   }
   if (plans.empty()) plans.emplace_back();
   return plans;

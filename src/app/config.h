@@ -54,13 +54,28 @@ struct StoreConfig {
   static constexpr std::string_view kText = "sqlite:PATH such as sqlite:./data/trellis.db";
 };
 
+// http://HOST:PORT
+struct NodeAddress {
+  config::HostPort at;
+  static Result<NodeAddress> from_text(std::string_view text);
+  std::string to_text() const { return "http://" + at.to_text(); }
+  static constexpr std::string_view kText = "http://HOST:PORT, another node's control address";
+};
+
 struct WorkersConfig {
   std::string store;
+  std::optional<NodeAddress> from;  // another node, whose jobs they do
+  std::string token_file;
   std::vector<std::string> queues;
   uint32_t concurrency = 4;
   Duration timeout = std::chrono::minutes(5);
   static config::Fields<WorkersConfig> fields();
   void check(config::Checker& at) const;
+};
+
+struct JobsConfig {
+  uint64_t max_waiting = queue::kMaxWaitingJobs;
+  static config::Fields<JobsConfig> fields();
 };
 
 // dir:PATH
@@ -94,13 +109,26 @@ struct RuntimeConfig {
   static config::Fields<RuntimeConfig> fields();
 };
 
+// HOST:PORT, or with what lets other machines in.
+struct ControlConfig {
+  config::HostPort bind{.host = "127.0.0.1", .port = 9900, .form = config::HostPort::Form::ipv4};
+  std::string token_file;
+  static Result<ControlConfig> from_text(std::string_view text);
+  std::string to_text() const { return bind.to_text(); }
+  static constexpr std::string_view kText = config::HostPort::kText;
+  static config::Fields<ControlConfig> fields();
+};
+// A secret of 16 to 1,024 bytes, alone in a file.
+Result<std::string> read_token(const std::string& path);
+
 struct NodeConfig {
   std::string node;
-  config::HostPort control{.host = "127.0.0.1", .port = 9900, .form = config::HostPort::Form::ipv4};
+  ControlConfig control;
   std::map<std::string, ListenerConfig> listeners;
   std::map<std::string, upstream::UpstreamConfig> upstreams;
   std::map<std::string, CacheConfig> caches;
   std::map<std::string, StoreConfig> stores;
+  JobsConfig jobs;
   std::map<std::string, WorkersConfig> workers;
   std::map<std::string, LogConfig> logs;
   std::vector<config::Entry> services;
@@ -109,7 +137,7 @@ struct NodeConfig {
   RuntimeConfig runtime;
   static config::Fields<NodeConfig> fields();
   void check(config::Checker& at) const;
-  // Of this store; four workers for every queue when `workers` does not name it.
+  // Of this store's own jobs; four workers for every queue when `workers` does not name it.
   std::vector<queue::WorkerPlan> worker_plans(const std::string& store) const;
 };
 

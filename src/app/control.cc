@@ -1,6 +1,9 @@
 #include "app/control.h"
 
+#include <algorithm>
+
 #include "app/control_area.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "http/problem.h"
@@ -22,6 +25,10 @@ bool names_this_machine(std::string_view authority) noexcept {
   return host.empty() || host == "127.0.0.1" || host == "localhost";
 }
 
+bool is_loopback(std::string_view address) noexcept {
+  return address.starts_with("127.") || address == "::1" || address.starts_with("::ffff:127.");
+}
+
 // Those of the areas have a handler.
 constexpr ControlEndpoint kEndpoints[] = {
     {"/metrics", Method::get, nullptr},    {"/healthz", Method::get, nullptr},
@@ -29,8 +36,8 @@ constexpr ControlEndpoint kEndpoints[] = {
     {"/v1/reload", Method::post, nullptr}, {"/v1/loglevel", Method::put, nullptr}};
 
 const ControlEndpoint* find_endpoint(std::string_view path) noexcept {
-  for (const std::span<const ControlEndpoint> area :
-       {std::span<const ControlEndpoint>(kEndpoints), job_endpoints(), log_endpoints(), store_endpoints()}) {
+  for (const std::span<const ControlEndpoint> area : {std::span<const ControlEndpoint>(kEndpoints), job_endpoints(),
+                                                      log_endpoints(), store_endpoints(), worker_endpoints()}) {
     for (const ControlEndpoint& one : area) {
       if (one.path == path) return &one;
     }
@@ -38,7 +45,18 @@ const ControlEndpoint* find_endpoint(std::string_view path) noexcept {
   return nullptr;
 }
 
+bool is_for_workers(std::string_view path) noexcept {
+  return path == "/healthz" || path == "/readyz" ||
+         std::ranges::any_of(worker_endpoints(), [path](const ControlEndpoint& one) { return one.path == path; });
+}
+
 }  // namespace
+
+bool Control::knows(const http::Request& request) const noexcept {
+  constexpr std::string_view kBearer = "Bearer ";
+  const std::string_view shown = request.fields.value(FieldId::authorization);
+  return !token_.empty() && shown.starts_with(kBearer) && constant_time_equal(shown.substr(kBearer.size()), token_);
+}
 
 Task<Result<http::Response>> Control::handle(http::Request& request, http::RequestContext& context) {
   // A page in somebody's browser must not steer the node: browsers say where a request comes from.
@@ -46,7 +64,15 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
     co_return http::problem(context.arena, 403, "cross_origin", "The control API takes no requests of web pages.",
                             false, {});
   }
-  if (!names_this_machine(request.authority)) {
+  if (!is_loopback(context.client_address)) {
+    if (!knows(request)) {
+      co_return http::problem(context.arena, 401, "unauthenticated", "A token is needed.", false, {});
+    }
+    if (!is_for_workers(request.path)) {
+      co_return http::problem(context.arena, 403, "permission_denied",
+                              "From another machine there are /v1/jobs/claim and /v1/jobs/settle only.", false, {});
+    }
+  } else if (!names_this_machine(request.authority) && !knows(request)) {
     co_return http::problem(context.arena, 403, "wrong_host", "The control API answers to localhost only.", false, {});
   }
   const ControlEndpoint* endpoint = find_endpoint(request.path);

@@ -1,5 +1,6 @@
 // The control listener: /metrics, /healthz, /readyz, and the control API as JSON (status, reload, log level). Runs on
-// core 0 and listens on loopback only. `trellis ctl` speaks to it.
+// core 0. `trellis ctl` speaks to it. Only this machine may steer the node; worker nodes on others may claim and settle
+// jobs, with a token.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@ namespace trellis::app {
 
 class Control final : public http::Application {
  public:
-  explicit Control(Node& node) noexcept : node_(node) {}
+  // `token`: of worker nodes on other machines; "": nobody elsewhere is answered.
+  Control(Node& node, std::string token) noexcept : node_(node), token_(std::move(token)) {}
   void on_reload(Node::ReloadRequest request) { reload_ = std::move(request); }
 
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
@@ -23,7 +25,10 @@ class Control final : public http::Application {
   Task<Result<http::Response>> reload(http::RequestContext& context);
   Task<Result<http::Response>> log_level(http::Request& request, http::RequestContext& context);
 
+  bool knows(const http::Request& request) const noexcept;
+
   Node& node_;
+  std::string token_;
   Node::ReloadRequest reload_;
 };
 

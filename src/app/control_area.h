@@ -31,6 +31,8 @@ struct ControlEndpoint {
 std::span<const ControlEndpoint> job_endpoints() noexcept;
 std::span<const ControlEndpoint> log_endpoints() noexcept;
 std::span<const ControlEndpoint> store_endpoints() noexcept;
+// What a node elsewhere may ask for, with the token.
+std::span<const ControlEndpoint> worker_endpoints() noexcept;
 
 // An answer that is not to be kept.
 http::Response control_answer(http::RequestContext& context, int status, std::string_view type, std::string text);

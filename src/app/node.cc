@@ -14,6 +14,7 @@
 #include "app/control.h"
 #include "app/open_store.h"
 #include "app/page_target.h"
+#include "app/remote_jobs.h"
 #include "app/status.h"
 #include "app/tiers.h"
 #include "base/log.h"
@@ -77,6 +78,7 @@ struct Generation {
   std::map<std::string, std::shared_ptr<OpenCache>> caches;
   std::map<std::string, std::shared_ptr<OpenEventLog>> logs;
   std::map<std::string, std::shared_ptr<RunningService>> services;
+  std::vector<queue::WorkerPlan> remote_plans;  // jobs of other nodes
   std::map<std::string, ResolvedUpstream> upstreams;
   std::shared_ptr<OpenLog> access_log;
   std::shared_ptr<const proxy::Router> router;
@@ -255,7 +257,7 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
       }
     }
     TRY_VOID(make_parent(config.path));
-    TRY(next.stores[name], open_store(name, config, metrics, *cores));
+    TRY(next.stores[name], open_store(name, config, values.jobs, metrics, *cores));
   }
   for (const auto& [name, config] : values.caches) {
     if (before) {
@@ -285,6 +287,8 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
     if (!opened) return fail(Error(opened.error().code(), "logs." + name).because(std::move(opened).error()));
     next.logs[name] = std::make_shared<OpenEventLog>(OpenEventLog{config, *std::move(opened)});
   }
+  TRY(next.remote_plans,
+      plans_of_other_nodes(values, before ? before->remote_plans : std::vector<queue::WorkerPlan>{}));
   if (const auto& settings = values.observe.access_log) {
     if (before && before->access_log && before->access_log->settings == *settings) {
       next.access_log = before->access_log;
@@ -430,13 +434,18 @@ Result<> Node::Impl::put_schedules(const Generation& next, const Generation* bef
 void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
   const NodeConfig& values = next.config.values;
   std::set<std::pair<std::string, std::string>> served;  // stores and queues
+  std::set<std::string> movable;                         // queues whose jobs of other nodes can be done
   for (const auto& [name, service] : next.services) {
     for (const std::string& queue : service->jobs->queues()) served.emplace(service->store, queue);
-    cores->run_on(0, [&] { service->jobs->work(values.worker_plans(service->store), values.runtime.drain); });
+    std::vector<queue::WorkerPlan> plans;
+    if (!service->store.empty()) plans = values.worker_plans(service->store);
+    plans.insert(plans.end(), next.remote_plans.begin(), next.remote_plans.end());
+    cores->run_on(0, [&] { service->jobs->work(plans, values.runtime.drain); });
+    for (const std::string& queue : service->jobs->movable_queues()) movable.insert(queue);
   }
   for (const auto& [name, worker] : values.workers) {
     for (const std::string& queue : worker.queues) {
-      if (!served.contains({worker.store, queue}))
+      if (worker.from ? !movable.contains(queue) : !served.contains({worker.store, queue}))
         log_warn("no service of this node does the jobs of this queue", {{"workers", name}, {"queue", queue}});
     }
   }
@@ -449,6 +458,7 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
     for (const auto& [name, service] : before->services) {
       if (next.services.contains(name) && next.services.at(name) == service) continue;
       cores->run_on(0, [&] { service->jobs->work({}, values.runtime.drain); });
+      if (service->store.empty()) continue;  // and so without schedules
       queue::ScheduleRunner* runner = before->stores.at(service->store)->schedules.get();
       for (const queue::Schedule& schedule : service->jobs->schedules()) {
         if (wanted.contains({runner, schedule.name})) continue;
@@ -727,6 +737,13 @@ void Node::Impl::set_tiers() {
 Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { impl_->self = this; }
 
 Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
+  const ControlConfig control = config.values.control;
+  std::string token;
+  if (!control.token_file.empty()) {
+    auto read = read_token(control.token_file);
+    if (!read) return fail(Error(read.error().code(), "control.token_file").because(std::move(read).error()));
+    token = *std::move(read);
+  }
   auto impl = std::make_unique<Impl>();
   Impl& n = *impl;
   const RuntimeConfig& runtime = config.values.runtime;
@@ -737,7 +754,6 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
   n.status = std::make_unique<Status>(
       config.values.node, n.cores->size(),
       std::string(n.cores->run_on(0, [] { return std::string(Loop::current().io().name()); })), n.started);
-  const config::HostPort control_bind = config.values.control;
   std::unique_ptr<Node> node(new Node(std::move(impl)));
 
   auto first = node->reload(std::move(config));
@@ -745,7 +761,7 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
     node->stop();
     return fail(std::move(first).error());
   }
-  auto address = net::parse_address(control_bind.to_text());
+  auto address = net::parse_address(control.bind.to_text());
   Result<int> fd = 0;
   if (!address) {
     fd = fail(std::move(address).error());
@@ -761,7 +777,7 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
   }
   n.control_fd = *fd;
   n.control_address = net::local_of(*fd);
-  n.control = std::make_shared<Control>(*node);
+  n.control = std::make_shared<Control>(*node, std::move(token));
   n.cores->run_on(0, [&] {
     n.sampling_ends = std::make_unique<Event>();
     n.background->spawn(sample_status(*n.status, *n.sampling_ends));
@@ -787,7 +803,7 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
     for (const config::Change& change : config::diff<NodeConfig>(before->config.tree, next->config.tree)) {
       report.changes.push_back(change.to_string());
       if (change.path.starts_with("runtime.") || change.path == "runtime" || change.path == "control" ||
-          change.path == "node") {
+          change.path.starts_with("control.") || change.path == "node" || change.path.starts_with("jobs")) {
         report.warnings.push_back(change.path + " takes effect at the next start");
       }
     }

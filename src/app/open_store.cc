@@ -19,12 +19,12 @@ constexpr Duration kLastLook = std::chrono::seconds(5);  // of the schedules, wh
 OpenStore::OpenStore() = default;
 OpenStore::~OpenStore() = default;
 
-Result<std::shared_ptr<OpenStore>> open_store(const std::string& name, const StoreConfig& config, Metrics& metrics,
-                                              Cores& cores) {
+Result<std::shared_ptr<OpenStore>> open_store(const std::string& name, const StoreConfig& config,
+                                              const JobsConfig& limits, Metrics& metrics, Cores& cores) {
   auto opened = std::make_shared<OpenStore>();
   opened->config = config;
   TRY(opened->store, store::SqliteStore::open({.name = name, .path = config.path}, metrics));
-  auto jobs = queue::SqliteJobQueue::open(*opened->store, metrics);
+  auto jobs = queue::SqliteJobQueue::open(*opened->store, metrics, {.max_waiting = limits.max_waiting});
   if (!jobs) return fail(Error(jobs.error().code(), "stores." + name + ": its jobs").because(std::move(jobs).error()));
   opened->jobs = *std::move(jobs);
   cores.run_on(0, [&] {

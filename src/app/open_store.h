@@ -43,8 +43,8 @@ struct OpenStore {
   bool schedules_run = false;
 };
 
-Result<std::shared_ptr<OpenStore>> open_store(const std::string& name, const StoreConfig& config, Metrics& metrics,
-                                              Cores& cores);
+Result<std::shared_ptr<OpenStore>> open_store(const std::string& name, const StoreConfig& config,
+                                              const JobsConfig& jobs, Metrics& metrics, Cores& cores);
 // Its schedules make jobs from now on.
 void run_schedules(OpenStore& store, Cores& cores);
 // When nobody uses it any more: the end of its schedules and its jobs. The file closes with the last owner.

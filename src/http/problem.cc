@@ -83,6 +83,8 @@ Answer answer_for(const Error& error) noexcept {
   }
 }
 
+constexpr std::string_view kRetryAfter = "5";  // seconds: of what is full
+
 bool is_temporary(int status) noexcept {
   return status == 408 || status == 429 || status == 502 || status == 503 || status == 504;
 }
@@ -155,7 +157,12 @@ Response response_for(const Error& error, RequestContext& context) {
       if (detail.starts_with(": ")) detail.remove_prefix(2);
     }
   }
-  return problem(context.arena, answer.status, answer.code, detail, is_temporary(answer.status), context.request_id);
+  Response response =
+      problem(context.arena, answer.status, answer.code, detail, is_temporary(answer.status), context.request_id);
+  if (error.code() == Code::resource_exhausted && is_temporary(answer.status)) {
+    response.fields.add(FieldId::retry_after, kRetryAfter);
+  }
+  return response;
 }
 
 }  // namespace trellis::http

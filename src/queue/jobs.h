@@ -26,8 +26,9 @@ class Event;
 namespace trellis::queue {
 
 inline constexpr size_t kMaxPayload = size_t{256} << 10;
-inline constexpr size_t kMaxBatch = 1000;  // jobs in a call of JobQueue
-inline constexpr size_t kMaxName = 64;     // of queues, kinds, workers and schedules
+inline constexpr size_t kMaxBatch = 1000;               // jobs in a call of JobQueue
+inline constexpr size_t kMaxName = 64;                  // of queues, kinds, workers and schedules
+inline constexpr uint64_t kMaxWaitingJobs = 1'000'000;  // of a queue, ready and delayed, where nothing else is said
 inline constexpr size_t kMaxDedupeKey = 200;
 inline constexpr int kMaxPriority = 9;
 inline constexpr int kMaxAttempts = 100;
@@ -141,7 +142,8 @@ class JobQueue {
  public:
   virtual ~JobQueue() = default;
 
-  // All of them or none, durable when it returns; answers in the same order. 1..kMaxBatch jobs. A service that writes
+  // All of them or none, durable when it returns; answers in the same order. 1..kMaxBatch jobs. resource_exhausted: too
+  // many wait in a queue already. A service that writes
   // rows of its own enqueues in the same transaction with the driver's own function and calls announce() afterwards.
   virtual Task<Result<std::vector<Enqueued>>> enqueue(std::vector<NewJob> jobs, Deadline deadline) = 0;
   // At most `max` jobs, in the order in which they should be done; none when none is ready.

@@ -21,7 +21,7 @@ using store::SqliteConnection;
 //   until: delayed: when it becomes ready; leased: when the lease runs out; done and dead: since when
 //   last_attempt: the attempt after which it is dead
 // Each state has an index of its own, so that a claim costs the same however many jobs wait.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "jobs", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {{{1, "jobs", R"sql(
 CREATE TABLE jobs(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   queue TEXT NOT NULL,
@@ -68,6 +68,23 @@ CREATE TABLE job_schedules(
   payload BLOB NOT NULL,
   fired_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+)sql"},
+                                                          {2, "a limit of waiting jobs", R"sql(
+CREATE TABLE job_counts(queue TEXT PRIMARY KEY, waiting INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE job_limits(id INTEGER PRIMARY KEY CHECK(id = 1), max_waiting INTEGER NOT NULL) STRICT;
+INSERT INTO job_counts SELECT queue, count(*) FROM jobs WHERE state < 2 GROUP BY queue;
+CREATE TRIGGER jobs_come AFTER INSERT ON jobs WHEN NEW.state < 2 BEGIN
+  INSERT INTO job_counts VALUES(NEW.queue, 1) ON CONFLICT(queue) DO UPDATE SET waiting = waiting + 1;
+END;
+CREATE TRIGGER jobs_begin AFTER UPDATE OF state ON jobs WHEN OLD.state < 2 AND NEW.state >= 2 BEGIN
+  UPDATE job_counts SET waiting = waiting - 1 WHERE queue = NEW.queue;
+END;
+CREATE TRIGGER jobs_return AFTER UPDATE OF state ON jobs WHEN OLD.state >= 2 AND NEW.state < 2 BEGIN
+  UPDATE job_counts SET waiting = waiting + 1 WHERE queue = NEW.queue;
+END;
+CREATE TRIGGER jobs_go AFTER DELETE ON jobs WHEN OLD.state < 2 BEGIN
+  UPDATE job_counts SET waiting = waiting - 1 WHERE queue = OLD.queue;
+END;
 )sql"}}};
 
 constexpr int64_t kClockStep = 50;    // milliseconds; the queue's time is written down no more often
@@ -245,6 +262,12 @@ Result<int64_t> job_time(SqliteConnection& db, WallTime wall) {
 
 // --- Enqueue and claim ---
 
+Result<void> limit_jobs(SqliteConnection& db, uint64_t max_waiting) {
+  return db.execute(
+      "INSERT INTO job_limits(id, max_waiting) VALUES(1, ?1) ON CONFLICT(id) DO UPDATE SET max_waiting = ?1",
+      max_waiting);
+}
+
 Result<Enqueued> enqueue_job(SqliteConnection& db, const NewJob& job, WallTime wall) {
   TRY_VOID(check(job));
   TRY(const int64_t now, job_time(db, wall));
@@ -253,6 +276,16 @@ Result<Enqueued> enqueue_job(SqliteConnection& db, const NewJob& job, WallTime w
                             job.dedupe_key, now));
     TRY(const bool found, row.next());
     if (found) return Enqueued{row.integer(0), true};
+  }
+  {
+    TRY(Query row,
+        db.query("SELECT waiting FROM job_counts, job_limits WHERE queue = ?1 AND waiting >= max_waiting", job.queue));
+    TRY(const bool full, row.next());
+    if (full) {
+      return fail(Error(Code::resource_exhausted,
+                        "the queue " + job.queue + " is full: " + std::to_string(row.integer(0)) + " jobs wait")
+                      .from(Side::self));
+    }
   }
   // A point of the wall clock becomes a span from now: the queue's time may differ from the wall clock's.
   const int64_t delay = job.not_before ? millis(*job.not_before - wall) : 0;

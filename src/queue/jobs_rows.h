@@ -34,7 +34,10 @@ std::span<const store::Migration> job_migrations() noexcept;
 Result<int64_t> read_job_time(store::SqliteConnection& db, WallTime wall);
 Result<int64_t> job_time(store::SqliteConnection& db, WallTime wall);
 
-// invalid_argument: a name, a size or a number out of its limits.
+// How many jobs of a queue may be ready or delayed; kept.
+Result<void> limit_jobs(store::SqliteConnection& db, uint64_t max_waiting);
+
+// invalid_argument: a name, a size or a number out of its limits; resource_exhausted: too many of the queue wait.
 Result<Enqueued> enqueue_job(store::SqliteConnection& db, const NewJob& job, WallTime wall);
 
 struct Claim {

@@ -46,6 +46,7 @@ struct SqliteJobQueue::Bells {
 Result<std::unique_ptr<SqliteJobQueue>> SqliteJobQueue::open(store::SqliteStore& store, Metrics& metrics,
                                                              SqliteJobOptions options) {
   TRY_VOID(store.migrate("jobs", job_migrations()));
+  TRY_VOID(store.write_now([&](SqliteConnection& db) { return limit_jobs(db, options.max_waiting); }));
   return std::unique_ptr<SqliteJobQueue>(new SqliteJobQueue(store, metrics, options));
 }
 
@@ -77,7 +78,12 @@ Task<Result<std::vector<Enqueued>>> SqliteJobQueue::enqueue(std::vector<NewJob> 
       },
       deadline, bytes);
   Result<std::vector<Enqueued>> enqueued = co_await task;
-  if (!enqueued) co_return fail(std::move(enqueued).error());
+  if (!enqueued) {
+    if (enqueued.error().code() == Code::resource_exhausted) {
+      for (const std::string& queue : names) count(queue, "refused", 1);
+    }
+    co_return fail(std::move(enqueued).error());
+  }
   for (size_t i = 0; i < names.size(); ++i) {
     if (!(*enqueued)[i].duplicate) ++queues[names[i]];
   }

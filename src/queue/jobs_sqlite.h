@@ -34,6 +34,7 @@ struct SqliteJobOptions {
   Backoff backoff;
   Duration keep_done = std::chrono::hours(1);  // zero: a job that is done is removed at once
   Duration keep_dead = std::chrono::hours(24 * 30);
+  uint64_t max_waiting = kMaxWaitingJobs;  // of a queue; kept in the store, for whoever enqueues in a write
   Clock* clock = &system_clock();
 };
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,32 +26,45 @@ namespace trellis::queue {
 
 class ScheduleRunner;
 
-// How many workers this node has for which queues of a store: an entry of `workers`.
+// How many workers this node has for which queues: an entry of `workers`.
 struct WorkerPlan {
-  std::vector<std::string> queues;  // empty: all that no other plan names
-  size_t concurrency = 4;           // handlers at once in each queue; 0: none, the jobs wait
+  std::vector<std::string> queues;   // empty: all that no other plan names
+  std::shared_ptr<JobQueue> remote;  // of another node; null: of the store
+  size_t concurrency = 4;            // handlers at once in each queue; 0: none, the jobs wait
   Duration timeout = std::chrono::minutes(5);
+};
+
+// What a handler has to have at hand.
+enum class Needs : uint8_t {
+  store,    // the rows beside the job: it runs on the node that keeps them
+  nothing,  // but the job itself: it runs on a worker node, too
 };
 
 class ServiceJobs {
  public:
   // `node`: who has a job, in its row. Borrows the queue and the schedules, which are of one store.
   ServiceJobs(JobQueue& queue, ScheduleRunner& schedules, std::string node);
+  // Without a store: only jobs of other nodes are done, and nothing is repeated.
+  explicit ServiceJobs(std::string node);
   ~ServiceJobs();
   ServiceJobs(const ServiceJobs&) = delete;
   ServiceJobs& operator=(const ServiceJobs&) = delete;
 
   // --- For the service, in start() ---
 
-  JobQueue& queue() noexcept { return queue_; }
+  // Precondition: there is a store.
+  JobQueue& queue() noexcept { return *queue_; }
   // Jobs of this kind in this queue are done by this handler. A queue belongs to one service.
-  void handle(const std::string& queue, const std::string& kind, Handler handler);
+  // A handler that needs the store ends the job there, if it likes (end_job); one that needs nothing must not.
+  void handle(const std::string& queue, const std::string& kind, Handler handler, Needs needs = Needs::store);
   // Named with the service's name in front, such as links.expire. It begins when the whole node has started.
   void repeat(Schedule schedule) { schedules_.push_back(std::move(schedule)); }
 
   // --- For the app ---
 
   std::vector<std::string> queues() const;
+  // Those all of whose handlers need nothing.
+  std::vector<std::string> movable_queues() const;
   const std::vector<Schedule>& schedules() const noexcept { return schedules_; }
   Task<Result<void>> put_schedules(Deadline deadline);
   // Workers as planned, from now on: those that there are and are wanted stay, the others claim nothing more and have
@@ -63,17 +77,21 @@ class ServiceJobs {
 
  private:
   struct Place {
+    std::shared_ptr<JobQueue> remote;  // null: the store's
     std::string queue;
     size_t concurrency;
     Duration timeout;
     auto operator<=>(const Place&) const = default;
   };
-  static Task<> leave(std::unique_ptr<Worker> worker, Deadline deadline, bool& all_in_time);
+  std::vector<Place> places(const std::vector<WorkerPlan>& plans) const;
+  static Task<> leave(std::shared_ptr<JobQueue> remote, std::unique_ptr<Worker> worker, Deadline deadline,
+                      bool& all_in_time);
 
-  JobQueue& queue_;
-  ScheduleRunner& runner_;
+  JobQueue* queue_ = nullptr;
+  ScheduleRunner* runner_ = nullptr;
   std::string node_;
   std::map<std::string, std::map<std::string, Handler>> handlers_;  // by queue and kind
+  std::set<std::string> bound_;                                     // queues with a handler that needs the store
   std::vector<Schedule> schedules_;
   std::multimap<Place, std::unique_ptr<Worker>> workers_;
   Time left_by_;

@@ -166,3 +166,17 @@ def test_the_control_api_refuses_what_it_does_not_know(node):
 def test_every_command_explains_itself_with_an_example(node, verb):
     text = subprocess.run([node.command[0], "jobs", verb, "--help"], capture_output=True, text=True).stdout
     assert f"trellis jobs {verb}" in text and "--json" in text
+
+
+def test_a_queue_that_is_full_refuses_and_says_when_to_come_again():
+    with LinksNode(IDLE + "jobs: { max_waiting: 3 }\n") as node:
+        for _ in range(3):
+            jobs(node, "enqueue", "links", "remove-expired", "--delay", "1h")
+        jobs(node, "enqueue", "links", "remove-expired", code=1)
+        with Client(node.control) as client:
+            client.send(b"POST /v1/jobs/enqueue?queue=links&kind=remove-expired HTTP/1.1\r\nHost: localhost\r\n"
+                        b"Content-Length: 0\r\n\r\n")
+            answer = client.answer(b"POST")
+        assert answer.status == 503 and int(answer.get(b"retry-after")) > 0
+        assert node.metric("trellis_queue_messages_total", topic="links", event="refused") == 2
+        assert queue(node)["delayed"] == 3

@@ -44,7 +44,7 @@ def test_each_change_is_told_once_and_in_order():
         assert status == 200
         status, _, _ = node.api("DELETE", f"/v1/links/{code}")
         assert status == 204
-        status, _, batch = node.api("POST", "/v1/links/batch",
+        status, _, batch = node.api("POST", "/v1/links:batch",
                                     {"links": [{"url": f"https://example.com/{i}"} for i in range(20)]})
         assert status == 200, batch
         status, _, refused = node.api("PATCH", f"/v1/links/{code}", {"title": "third"})

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -447,6 +448,63 @@ TEST_F(JobRows, EndExactlyOnceWhateverTheWorkersDo) {
     }
     EXPECT_EQ(ended.size(), sent.size()) << "seed " << seed;
     for (const auto& [payload, times] : ended) EXPECT_EQ(times, 1) << "seed " << seed << ", job " << payload;
+  }
+}
+
+TEST_F(JobRows, RefusesBeyondTheLimitOfWaitingJobs) {
+  ASSERT_TRUE(limit_jobs(*db_, 3));
+  NewJob later = job();
+  later.not_before = clock_.wall() + 1h;
+  enqueue(job());
+  enqueue(job());
+  enqueue(later);
+  const auto refused = enqueue_job(*db_, job(), clock_.wall());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::resource_exhausted);
+  NewJob other = job();
+  other.queue = "reports";
+  enqueue(other);
+  const Claim claimed = claim(1);
+  enqueue(job());  // what is leased does not wait
+  EXPECT_FALSE(enqueue_job(*db_, job(), clock_.wall()));
+  EXPECT_EQ(settle(claimed.jobs[0].lease, Verdict::release), Settled::yes);
+  EXPECT_FALSE(enqueue_job(*db_, job(), clock_.wall())) << "what comes back waits again, beyond the limit";
+  for (const ClaimedJob& one : claim(2).jobs) EXPECT_EQ(settle(one.lease, Verdict::ack), Settled::yes);
+  enqueue(job());
+}
+
+TEST_F(JobRows, CountsWaitingJobsThroughEverythingThatHappensToThem) {
+  Rng rng(7);
+  std::vector<Lease> leases;
+  for (int step = 0; step < 2000; ++step) {
+    switch (rng.below(8)) {
+      case 0:
+      case 1: {
+        NewJob one = job("p", static_cast<int>(rng.below(10)));
+        one.max_attempts = 2;
+        if (rng.below(3) == 0) one.not_before = clock_.wall() + 10s;
+        enqueue(one);
+        break;
+      }
+      case 2:
+        for (const ClaimedJob& one : claim(rng.below(5) + 1, 5s).jobs) leases.push_back(one.lease);
+        break;
+      case 3:
+      case 4:
+        if (!leases.empty()) {
+          constexpr std::array kVerdicts = {Verdict::ack, Verdict::retry, Verdict::bury, Verdict::release};
+          settle(leases.back(), kVerdicts[rng.below(4)], "e");
+          leases.pop_back();
+        }
+        break;
+      case 5: (void)cancel_job(*db_, static_cast<int64_t>(rng.below(1000)) + 1); break;
+      case 6: (void)redrive_jobs(*db_, "mail", {}, 3, clock_.wall()); break;
+      default: clock_.advance(1s);
+    }
+    const QueueStats now = stats();
+    Query row = *db_->query("SELECT waiting FROM job_counts WHERE queue = 'mail'");
+    const bool there = *row.next();
+    ASSERT_EQ(there ? row.integer(0) : 0, now.ready + now.delayed) << "step " << step;
   }
 }
 

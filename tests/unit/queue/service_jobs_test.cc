@@ -229,5 +229,24 @@ TEST_F(ServiceJobsTest, RepeatsWhatTheServiceAskedForOnceTheNodeStands) {
   EXPECT_EQ(run(schedules_->list(kNever))->front().name, "links.expire");
 }
 
+TEST_F(ServiceJobsTest, DoesJobsOfAnotherNodeWithHandlersThatNeedNothing) {
+  Seen mail;
+  Seen reports;
+  ServiceJobs elsewhere("node-2");  // without a store
+  elsewhere.handle("mail", "send", [&](const JobRun& job) { return note(mail, job.payload); }, Needs::nothing);
+  elsewhere.handle("reports", "send", [&](const JobRun& job) { return note(reports, job.payload); });
+  EXPECT_EQ(elsewhere.movable_queues(), (std::vector<std::string>{"mail"}));
+  ASSERT_TRUE(run(elsewhere.put_schedules(kNever)));
+  enqueue("mail", "m");
+  enqueue("reports", "r");
+  // The queue stands for one of another node; whose it is, it does not tell.
+  const std::shared_ptr<JobQueue> remote(queue_.get(), [](JobQueue*) {});
+  elsewhere.work({{.queues = {"mail", "reports"}, .remote = remote}, {.queues = {}}}, 1s);
+  EXPECT_TRUE(turn_until([&] { return count("mail", &QueueStats::done) == 1; }));
+  EXPECT_EQ(mail.payloads, (std::vector<std::string>{"m"}));
+  EXPECT_EQ(count("reports", &QueueStats::ready), 1) << "its handler needs the store";
+  (void)run(elsewhere.stop(kNever));
+}
+
 }  // namespace
 }  // namespace trellis::queue
