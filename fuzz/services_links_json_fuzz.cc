@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "services/links/domains.h"
 #include "services/links/link_json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -20,7 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   link.code = wanted->alias.empty() ? "abcdefg" : wanted->alias;
   wanted->set.apply_to(link);
   std::string out;
-  append_link(out, link, "https://go.example.com");
+  static const DomainTable kDomains("https://go.example.com");
+  append_link(out, link, kDomains);
   const auto json = nlohmann::json::parse(out);
   TRELLIS_ASSERT(json["url"] == wanted->set.url && json["title"] == link.title && json["code"] == link.code);
   TRELLIS_ASSERT(json["tags"].size() == link.tags.size());

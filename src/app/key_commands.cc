@@ -18,9 +18,11 @@
 #include "app/http_call.h"
 #include "base/metrics.h"
 #include "base/time.h"
+#include "services/links/domain_rows.h"
 #include "services/links/key_api.h"
 #include "services/links/key_rows.h"
 #include "services/links/link_json.h"
+#include "services/links/links.h"
 #include "services/links/rows.h"
 #include "store/sqlite.h"
 
@@ -38,6 +40,7 @@ struct KeyOptions {
   std::string key;  // for the API
   std::string name;
   std::string scope = "write";
+  std::string domain;
   std::string expires_at;
   std::string id;
   bool json = false;
@@ -57,9 +60,11 @@ void print_key(const json& key) {
   const auto id = key.is_object() ? key.find("id") : key.end();
   const std::string end = text_of(key, "expires_at");
   const std::string used = text_of(key, "last_used_at");
-  std::printf("%6s  %-5s  %-8s…  last used %-24s  ends %-24s  %s\n", id != key.end() ? id->dump().c_str() : "",
+  const std::string domain = text_of(key, "domain");
+  std::printf("%6s  %-5s  %-8s…  last used %-24s  ends %-24s  %s%s\n", id != key.end() ? id->dump().c_str() : "",
               text_of(key, "scope").c_str(), text_of(key, "begins").c_str(), used.empty() ? "never" : used.c_str(),
-              end.empty() ? "never" : end.c_str(), text_of(key, "name").c_str());
+              end.empty() ? "never" : end.c_str(), text_of(key, "name").c_str(),
+              domain.empty() ? "" : (" (" + domain + " only)").c_str());
 }
 
 // The key alone on its line, for scripts.
@@ -77,19 +82,30 @@ int print_all(const json& keys, bool as_json) {
   return 0;
 }
 
-json json_of(const ApiKey& key, std::string_view text = {}) {
+json json_of(const ApiKey& key, std::string_view default_host, std::string_view text = {}) {
   std::string out;
-  services::links::append_key(out, key, text);
+  services::links::append_key(out, key, text, default_host);
   return json::parse(out, nullptr, false);
 }
 
 // --- In the store of a node that is stopped ---
 
-Result<std::string> path_of(const KeyOptions& options) {
+struct StoppedNode {
+  std::string path;      // of the store
+  std::string base_url;  // of the links service on it; "": there is none
+};
+
+Result<StoppedNode> stopped_node(const KeyOptions& options) {
   TRY(const LoadedConfig config, load_config(options.config, {}));
   const auto& stores = config.values.stores;
-  if (const auto found = stores.find(options.store); found != stores.end()) return found->second.path;
-  return fail(Code::not_found, "no store \"" + options.store + "\" in " + config.source);
+  const auto found = stores.find(options.store);
+  if (found == stores.end()) return fail(Code::not_found, "no store \"" + options.store + "\" in " + config.source);
+  StoppedNode node{found->second.path, {}};
+  for (const auto& entry : config.values.services) {
+    const auto* links = entry.as<services::links::LinksConfig>();
+    if (links && links->store == options.store) node.base_url = links->base_url;
+  }
+  return node;
 }
 
 // With the tables of the links service, which make it when the node has never run.
@@ -102,30 +118,38 @@ Result<std::unique_ptr<store::SqliteStore>> open_store(const std::string& path, 
   TRY(auto store, store::SqliteStore::open({.name = "main", .path = path}, metrics));
   TRY_VOID(store->migrate("links", services::links::migrations()));
   TRY_VOID(store->migrate("links_access", services::links::access_migrations()));
+  TRY_VOID(store->migrate("links_domains", services::links::domain_migrations()));
   return store;
 }
 
 int in_store(std::string_view verb, const KeyOptions& options, std::optional<int64_t> expires_at) {
-  const Result<std::string> path = path_of(options);
-  if (!path) return failed(path.error().to_string());
+  const Result<StoppedNode> node = stopped_node(options);
+  if (!node) return failed(node.error().to_string());
   Metrics metrics;
-  const auto store = open_store(*path, metrics);
+  const auto store = open_store(node->path, metrics);
   if (!store) {
     std::string text = store.error().to_string();
     if (text.find("another process uses this store") != std::string::npos)
       text += "; stop that node first, or leave out --store and ask it by its API";
     return failed(text);
   }
+  const auto rows = (*store)->write_now([](store::SqliteConnection& db) { return services::links::all_domains(db); });
+  if (!rows) return failed(rows.error().to_string());
+  const services::links::DomainTable domains(node->base_url, rows->all, rows->revision);
+  const std::string& default_host = domains.default_domain().host;
   if (verb == "add") {
+    const services::links::Domain* domain = options.domain.empty() ? nullptr : domains.find(options.domain);
+    if (!options.domain.empty() && !domain) return failed("There is no such domain here.");
     const std::string text = services::links::make_key_text();
     ApiKey key = services::links::key_of(text, options.name, *services::links::key_scope(options.scope), expires_at,
                                          unix_millis(system_clock().wall()));
+    if (domain) key.domain = domain->name_host();
     const auto id =
         (*store)->write_now([&key](store::SqliteConnection& db) { return services::links::insert_key(db, key); });
     if (!id) return failed(id.error().to_string());
     if (!*id) return failed("there are 10,000 keys already; remove some");
     key.id = **id;
-    return print_added(json_of(key, text), options.json);
+    return print_added(json_of(key, default_host, text), options.json);
   }
   if (verb == "rm") {
     int64_t id = 0;
@@ -138,7 +162,7 @@ int in_store(std::string_view verb, const KeyOptions& options, std::optional<int
   const auto keys = (*store)->write_now([](store::SqliteConnection& db) { return services::links::all_keys(db); });
   if (!keys) return failed(keys.error().to_string());
   json all = json::array();
-  for (const ApiKey& key : *keys) all.push_back(json_of(key));
+  for (const ApiKey& key : *keys) all.push_back(json_of(key, default_host));
   return print_all(all, options.json);
 }
 
@@ -165,6 +189,7 @@ int over_api(std::string_view verb, const KeyOptions& options) {
   if (verb == "add") {
     json wanted{{"name", options.name}, {"scope", options.scope}};
     if (!options.expires_at.empty()) wanted["expires_at"] = options.expires_at;
+    if (!options.domain.empty()) wanted["domain"] = options.domain;
     const auto made = ask({.method = "POST",
                            .url = keys,
                            .body = wanted.dump(-1, ' ', false, json::error_handler_t::replace),
@@ -232,6 +257,7 @@ void add_key_commands(CLI::App& app, ChosenCommand& run) {
   add->add_option("NAME", options->name, "what it is for")->required();
   add->add_option("--scope", options->scope, "read, write or admin")->capture_default_str();
   add->add_option("--expires-at", options->expires_at, "such as 2027-01-01T00:00:00Z");
+  add->add_option("--domain", options->domain, "for links on this domain only, such as go.example.com");
   add_verb("ls", "list keys", "trellis key ls --node http://localhost:8080");
   CLI::App* revoke = add_verb("rm", "revoke a key", "trellis key rm 3");
   revoke->add_option("ID", options->id, "its number in the list")->required()->check(CLI::PositiveNumber);

@@ -124,6 +124,7 @@ void print_click(const json& click) {
 
 int stats_of_links(const LinksOptions& options) {
   std::string path = options.code.empty() ? "/v1/stats" : links_path(options.code) + "/stats";
+  add_parameter(path, "domain", domain_in(options.code, options));
   add_parameter(path, "from", options.from);
   add_parameter(path, "to", options.to);
   add_parameter(path, "step", options.step);
@@ -150,6 +151,7 @@ int stats_of_links(const LinksOptions& options) {
 int tail_links(const LinksOptions& options) {
   std::string path = "/v1/stream";
   if (!options.code.empty()) add_parameter(path, "code", code_in(options.code));
+  add_parameter(path, "domain", domain_in(options.code, options));
   Events events;
   int left = options.count;
   const auto see = [&](const std::string& name, const std::string& data) -> Result<void> {

@@ -29,7 +29,18 @@ std::string code_in(const std::string& text) {
 
 std::string links_path(const std::string& code) { return "/v1/links/" + percent_encoded(code_in(code)); }
 
+std::string domain_in(const std::string& text, const LinksOptions& options) {
+  const size_t host = text.find("://");
+  if (!options.domain.empty() || host == std::string::npos) return options.domain;
+  return text.substr(host + 3, text.find('/', host + 3) - host - 3);
+}
+
 namespace {
+
+std::string path_of(const std::string& code, const LinksOptions& options) {
+  const std::string domain = domain_in(code, options);
+  return links_path(code) + (domain.empty() ? "" : "?domain=" + percent_encoded(domain));
+}
 
 std::string text_of_json(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
@@ -94,6 +105,7 @@ bool take_password(json& wanted, const LinksOptions& options) {
 int add(const LinksOptions& options) {
   json wanted{{"url", options.url}};
   if (!options.alias.empty()) wanted["alias"] = options.alias;
+  if (!options.domain.empty()) wanted["domain"] = options.domain;
   if (options.find_existing) wanted["find_existing"] = true;
   take_settings(wanted, options);
   if (!take_password(wanted, options)) return 2;
@@ -118,7 +130,7 @@ int edit(const LinksOptions& options) {
     failed("nothing is said that should change; see trellis links edit --help");
     return 2;
   }
-  Call request = links_call(options, "PATCH", links_path(options.code));
+  Call request = links_call(options, "PATCH", path_of(options.code, options));
   request.body = text_of_json(wanted);
   if (!options.condition.empty()) request.fields.emplace_back("if-match", options.condition);
   bool good = false;
@@ -136,7 +148,7 @@ int rm(const LinksOptions& options) {
   int code = 0;
   json removed = json::array();
   for (const std::string& each : options.codes) {
-    if (!is_good(call(links_call(options, "DELETE", links_path(each))))) {
+    if (!is_good(call(links_call(options, "DELETE", path_of(each, options))))) {
       code = 1;
       continue;
     }
@@ -149,7 +161,7 @@ int rm(const LinksOptions& options) {
 
 int show(const LinksOptions& options) {
   bool good = false;
-  const json link = answer_of(call(links_call(options, "GET", links_path(options.code))), good);
+  const json link = answer_of(call(links_call(options, "GET", path_of(options.code, options))), good);
   if (!good) return 1;
   if (options.json) {
     std::printf("%s\n", link.dump(2).c_str());
@@ -167,6 +179,7 @@ int ls(const LinksOptions& options) {
     std::string path = "/v1/links?limit=" + std::to_string(std::min(left, 100));
     if (!options.search.empty()) path += "&q=" + percent_encoded(options.search);
     if (!options.tag.empty()) path += "&tag=" + percent_encoded(options.tag);
+    if (!options.domain.empty()) path += "&domain=" + percent_encoded(options.domain);
     if (!cursor.empty()) path += "&cursor=" + percent_encoded(cursor);
     bool good = false;
     const json page = answer_of(call(links_call(options, "GET", path)), good);
@@ -195,6 +208,7 @@ LinksCommands::LinksCommands(CLI::App& app) {
     one->add_option("--node", options_.node, "where the links API is")->envname("TRELLIS_NODE")->capture_default_str();
     one->add_option("--key", options_.key, "API key, for a node that wants one")->envname("TRELLIS_KEY");
     one->add_flag("--json", options_.json, "print JSON");
+    one->add_option("--domain", options_.domain, "the domain of the links, such as go.example.com");
     one->footer(std::string("Example:\n  ") + example);
     commands_.push_back({one, does});
     return one;

@@ -20,6 +20,7 @@ struct LinksOptions {
   std::string key;  // of the API
   bool json = false;
 
+  std::string domain;  // its host; "": the default one, or that of a short address
   std::string code;
   std::vector<std::string> codes;
   std::string url;
@@ -61,6 +62,8 @@ struct LinksOptions {
 Call links_call(const LinksOptions& options, std::string method, const std::string& path);
 std::string code_in(const std::string& text);
 std::string links_path(const std::string& code);
+// The host of the domain that is meant: what was said, or that of a short address; "": the default one.
+std::string domain_in(const std::string& text, const LinksOptions& options);
 
 // Prints, and gives the process's exit code: 0 good, 1 failed, 2 wrong use.
 class LinksCommands {

@@ -164,6 +164,7 @@ int import_links(const LinksOptions& options) {
 
   Call request{.method = "POST", .url = options.node + "/v1/imports?on_conflict=" + options.on_conflict};
   request.url += "&format=" + (options.format.empty() ? std::string("auto") : options.format);
+  if (!options.domain.empty()) request.url += "&domain=" + percent_encoded(options.domain);
   request.url += has_report ? "&report=all" : "&report=problems";
   if (options.dry_run) request.url += "&dry_run=true";
   if (options.find_existing) request.url += "&find_existing=true";
@@ -206,6 +207,7 @@ int export_links(const LinksOptions& options) {
                  !standard);
   if (out.fd() < 0) return cannot("write", part);
   Call request{.url = options.node + "/v1/exports?format=" + format};
+  if (!options.domain.empty()) request.url += "&domain=" + percent_encoded(options.domain);
   add_key(request, options);
   uint64_t lines = 0;
   const Streams streams{.source = -1, .sent = {}, .take = [&](std::string_view piece) {

@@ -139,7 +139,8 @@ Task<Result<Response>> Routes::handle(Request& request, RequestContext& context)
       if (!entry.any && entry.method != request.method && !head) continue;
       if (guard_ && entry.doc.scope != Scope::open) {
         const Scope scope = entry.doc.scope == Scope::unset ? Scope::admin : entry.doc.scope;
-        if (std::optional<Response> refused = guard_(request, context, scope)) return ready(*std::move(refused));
+        if (std::optional<Response> refused = guard_(request, context, scope, entry.doc))
+          return ready(*std::move(refused));
       }
       return entry.function(request, context, parameters);
     }

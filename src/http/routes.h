@@ -63,8 +63,10 @@ struct RouteDoc {
 
 // Returns the task of a coroutine; must not be one with captures itself.
 using RouteFunction = std::move_only_function<Task<Result<Response>>(Request&, RequestContext&, PathParameters) const>;
-// Before the function of a route that is not open: a refusal, or nothing when the request may go on. Does not wait.
-using GuardFunction = std::move_only_function<std::optional<Response>(Request&, RequestContext&, Scope) const>;
+// Before the function of a route that is not open: a refusal, or nothing when the request, which it may have changed,
+// may go on. Does not wait.
+using GuardFunction =
+    std::move_only_function<std::optional<Response>(Request&, RequestContext&, Scope, const RouteDoc&) const>;
 
 class Routes final : public Handler {
  public:

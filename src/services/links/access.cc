@@ -8,8 +8,10 @@
 
 #include "base/log.h"
 #include "http/problem.h"
+#include "http/target.h"
 #include "runtime/loop.h"
 #include "services/links/answers.h"
+#include "services/links/domains.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -36,6 +38,34 @@ std::string_view key_text_of(const Request& request) {
   std::string_view key = credentials.substr(space);
   key.remove_prefix(std::min(key.find_first_not_of(' '), key.size()));
   return key;
+}
+
+// Makes the request one about this domain, or refuses it.
+std::optional<Response> confine(Request& request, RequestContext& context, const http::RouteDoc& route,
+                                const Domain* domain, const DomainTable& domains) {
+  const bool heeds = std::any_of(route.parameters.begin(), route.parameters.end(), [](const http::ParameterDoc& each) {
+    return each.in == "query" && each.name == "domain";
+  });
+  if (!heeds || !domain)
+    return refuse(context, 403, "permission_denied", "The key is limited to a domain and does not allow this.");
+  bool said = false;
+  std::string_view query = request.query;
+  while (const auto parameter = http::next_parameter(query)) {
+    const auto name = http::decode_component(parameter->key, context.arena, true);
+    const auto value = http::decode_component(parameter->value, context.arena, true);
+    if (!name || !value)
+      return refuse(context, 400, "invalid_argument", "The query is not percent-encoded as it should be.");
+    if (*name != "domain") continue;
+    if (domains.find(*value) != domain)
+      return refuse(context, 403, "permission_denied",
+                    context.arena.concat({"The key is limited to the domain ", domain->host, "."}));
+    said = true;
+  }
+  if (!said) {
+    const std::string_view rest = request.query;
+    request.query = context.arena.concat({"domain=", domain->host, rest.empty() ? "" : "&", rest});
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -147,7 +177,7 @@ Task<Result<void>> Access::write_uses_once() {
 
 // --- What is asked of it ---
 
-Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now) {
+Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now, std::optional<std::string>* domain) {
   if (!required_ || wanted == Scope::open) return Verdict::allowed;
   if (key.empty()) return Verdict::missing;
   if (key.size() > kMaxKeyText) return Verdict::unknown;
@@ -159,13 +189,20 @@ Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now) {
   if (!held || !equal_secrets(text(held->key.digest), text(digest))) return Verdict::unknown;
   if (held->key.expires_at && *held->key.expires_at <= now) return Verdict::unknown;
   if (now - held->used.load(std::memory_order_relaxed) >= kUseGrain) held->used.store(now, std::memory_order_relaxed);
+  if (held->key.domain && !domain) return Verdict::too_little;
+  if (domain) *domain = held->key.domain;
   return held->key.scope >= wanted ? Verdict::allowed : Verdict::too_little;
 }
 
-std::optional<Response> Access::check(const Request& request, RequestContext& context, Scope wanted) {
+std::optional<Response> Access::check(Request& request, RequestContext& context, Scope wanted,
+                                      const http::RouteDoc& route, const DomainTable& domains) {
   if (!required_) return std::nullopt;
-  switch (judge(key_text_of(request), wanted, unix_millis(context.loop.wall()))) {
-    case Verdict::allowed: return std::nullopt;
+  std::optional<std::string> domain;
+  switch (judge(key_text_of(request), wanted, unix_millis(context.loop.wall()), &domain)) {
+    case Verdict::allowed:
+      if (!domain) return std::nullopt;
+      return confine(request, context, route, domain->empty() ? &domains.default_domain() : domains.find(*domain),
+                     domains);
     case Verdict::too_little: {
       const std::string_view detail =
           context.arena.concat({"The key does not have the scope ", http::to_string(wanted), "."});
@@ -203,10 +240,12 @@ std::optional<ApiKey> Access::find(int64_t id) const {
   return at == keys_->by_id.end() ? std::nullopt : std::optional(told(*at->second));
 }
 
-Task<Result<std::optional<Access::Added>>> Access::add(std::string name, Scope scope, std::optional<int64_t> expires_at,
-                                                       int64_t now, Deadline deadline) {
+Task<Result<std::optional<Access::Added>>> Access::add(std::string name, Scope scope, std::optional<std::string> domain,
+                                                       std::optional<int64_t> expires_at, int64_t now,
+                                                       Deadline deadline) {
   std::string text = make_key_text();
   ApiKey key = key_of(text, std::move(name), scope, expires_at, now);
+  key.domain = std::move(domain);
   auto insert = [key](store::SqliteConnection& db) -> Result<std::optional<ApiKey>> {
     TRY(const std::optional<int64_t> id, insert_key(db, key));
     if (!id) return std::optional<ApiKey>();

@@ -29,6 +29,8 @@ class SqliteStore;
 
 namespace trellis::services::links {
 
+class DomainTable;
+
 class Access {
  public:
   // missing: no key came. unknown: nobody has it, or it was revoked, or has expired. too_little: its scope.
@@ -43,10 +45,14 @@ class Access {
 
   bool required() const noexcept { return required_; }
 
-  // By X-Api-Key or Authorization: Bearer. A refusal (401, 403), or nothing when the request may go on.
-  std::optional<http::Response> check(const http::Request& request, http::RequestContext& context, http::Scope wanted);
-  // Of a key's text, "" for none. `now` in milliseconds since 1970, here and below.
-  Verdict judge(std::string_view key, http::Scope wanted, int64_t now);
+  // By X-Api-Key or Authorization: Bearer. A refusal (401, 403), or nothing when the request may go on. Of a key that
+  // is limited to a domain the request is made one about this domain (?domain=), which the routes heed whoever asks; a
+  // route that does not know this parameter takes no such key.
+  std::optional<http::Response> check(http::Request& request, http::RequestContext& context, http::Scope wanted,
+                                      const http::RouteDoc& route, const DomainTable& domains);
+  // Of a key's text, "" for none. `now` in milliseconds since 1970, here and below. `domain`: what the key is limited
+  // to goes there; who does not ask cannot heed it, and is told too_little of such a key.
+  Verdict judge(std::string_view key, http::Scope wanted, int64_t now, std::optional<std::string>* domain = nullptr);
 
   // Those after this id, by id.
   std::vector<ApiKey> list(int64_t after, size_t limit) const;
@@ -57,8 +63,9 @@ class Access {
     std::string text;  // told once
   };
   // Nothing: there are as many as there may be.
-  Task<Result<std::optional<Added>>> add(std::string name, http::Scope scope, std::optional<int64_t> expires_at,
-                                         int64_t now, Deadline deadline);
+  // `domain`: as ApiKey has it.
+  Task<Result<std::optional<Added>>> add(std::string name, http::Scope scope, std::optional<std::string> domain,
+                                         std::optional<int64_t> expires_at, int64_t now, Deadline deadline);
   // Nothing: there is no such key.
   Task<Result<std::optional<ApiKey>>> change(int64_t id, std::optional<std::string> name,
                                              std::optional<http::Scope> scope,

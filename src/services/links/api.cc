@@ -9,6 +9,7 @@
 #include "http/problem.h"
 #include "http/target.h"
 #include "services/links/answers.h"
+#include "services/links/domain_json.h"
 #include "services/links/idempotency.h"
 #include "services/links/link_json.h"
 #include "services/links/links.h"
@@ -48,7 +49,7 @@ Response changed_answer(RequestContext& context, Changed::Kind kind) {
 
 Response LinksService::link_answer(RequestContext& context, int status, const Link& link) const {
   std::string body;
-  append_link(body, link, config_.base_url);
+  append_link(body, link, *book_->domain_table());
   Response response = json_answer(context, status, std::move(body));
   response.fields.add_copy(FieldId::etag, etag_of(link));
   return response;
@@ -61,8 +62,12 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   Result<std::string> body = co_await reading;
   if (!body) co_return body_failed(body.error(), context);
   const int64_t now = unix_millis(context.loop.wall());
-  auto wanted = read_new_link(*body, book_->own_host(), now);
+  const DomainTablePointer domains = book_->domain_table();
+  const auto asked = domain_of_query(request.query, *domains, context.arena);
+  if (!asked) co_return refuse(context, asked.error());
+  auto wanted = read_new_link(*body, domains->own(), now);
   if (!wanted) co_return refuse(context, wanted.error());
+  if (const std::optional<Fault> wrong = settle_domain(*wanted, *domains, *asked)) co_return refuse(context, *wrong);
   if (const auto blocked = book_->refuse_blocked(wanted->set)) co_return refuse(context, *blocked);
 
   auto keying =
@@ -82,7 +87,7 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   }
   Replay& answer = created->answer;
   Response response = json_answer(context, answer.status, std::move(answer.body));
-  response.fields.add(FieldId::location, context.arena.concat({"/v1/links/", answer.code}));
+  response.fields.add(FieldId::location, context.arena.copy(path_of_link(answer.code)));
   response.fields.add_copy(FieldId::etag, answer.etag);
   co_return response;
 }
@@ -91,8 +96,8 @@ Task<Result<Response>> LinksService::list(Request& request, RequestContext& cont
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
   size_t limit = 20;
   int64_t before = INT64_MAX;
-  std::string search;
-  std::string tag;
+  LinkFilter filter;
+  const DomainTablePointer domains = book_->domain_table();
   std::string_view query = request.query;
   while (const auto parameter = http::next_parameter(query)) {
     const auto name = http::decode_component(parameter->key, context.arena, true);
@@ -113,22 +118,26 @@ Task<Result<Response>> LinksService::list(Request& request, RequestContext& cont
     } else if (*name == "q") {
       if (value->size() > kMaxSearch)
         co_return http::field_problem(context, 400, "invalid_argument", "q", "The search is too long.");
-      search = *value;
+      filter.search = *value;
     } else if (*name == "tag") {
       if (!is_tag(*value)) co_return http::field_problem(context, 400, "invalid_argument", "tag", "This is no tag.");
-      tag = *value;
+      filter.tag = *value;
+    } else if (*name == "domain") {
+      const auto named = named_domain(*value, *domains);
+      if (!named) co_return refuse(context, named.error());
+      filter.domain = (*named)->name_host();
     } else {
       co_return http::field_problem(context, 400, "unknown_parameter", name->substr(0, 64),
-                                    "There is limit, cursor, q and tag.");
+                                    "There is limit, cursor, q, tag and domain.");
     }
   }
-  auto reading = book_->list(before, limit, std::move(search), std::move(tag), context.deadline);
+  auto reading = book_->list(std::move(filter), before, limit, context.deadline);
   const Result<Page> page = co_await reading;
   if (!page) co_return http::response_for(page.error(), context);
   std::string body = "{\"items\":[";
   for (const Link& link : page->links) {
     if (body.back() != '[') body += ',';
-    append_link(body, link, config_.base_url);
+    append_link(body, link, *domains);
   }
   body += "],\"next\":";
   if (page->next) {
@@ -143,7 +152,9 @@ Task<Result<Response>> LinksService::list(Request& request, RequestContext& cont
 Task<Result<Response>> LinksService::show(Request& request, RequestContext& context, std::string_view code) {
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
   if (!is_code_text(code)) co_return not_found(context);
-  auto reading = book_->find(std::string(code), context.deadline);
+  auto name = name_of_request(code, request.query, *book_->domain_table(), context.arena);
+  if (!name) co_return refuse(context, name.error());
+  auto reading = book_->find(*std::move(name), context.deadline);
   const Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return http::response_for(link.error(), context);
   if (!*link) co_return not_found(context);
@@ -154,15 +165,17 @@ Task<Result<Response>> LinksService::show(Request& request, RequestContext& cont
 Task<Result<Response>> LinksService::change(Request& request, RequestContext& context, std::string_view code) {
   if (std::optional<Response> refused = refuse_media(request, context, true, true)) co_return *std::move(refused);
   if (!is_code_text(code)) co_return not_found(context);
+  auto name = name_of_request(code, request.query, *book_->domain_table(), context.arena);
+  if (!name) co_return refuse(context, name.error());
   auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
   Result<std::string> body = co_await reading;
   if (!body) co_return body_failed(body.error(), context);
   const int64_t now = unix_millis(context.loop.wall());
-  auto wanted = read_link_patch(*body, book_->own_host(), now);
+  auto wanted = read_link_patch(*body, book_->domain_table()->own(), now);
   if (!wanted) co_return refuse(context, wanted.error());
   if (const auto blocked = book_->refuse_blocked(*wanted)) co_return refuse(context, *blocked);
 
-  auto changing = book_->change(std::string(code), *std::move(wanted), condition_of(request), now, context.deadline);
+  auto changing = book_->change(*std::move(name), *std::move(wanted), condition_of(request), now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return http::response_for(changed.error(), context);
   if (changed->kind != Changed::Kind::changed) co_return changed_answer(context, changed->kind);
@@ -171,8 +184,10 @@ Task<Result<Response>> LinksService::change(Request& request, RequestContext& co
 
 Task<Result<Response>> LinksService::remove(Request& request, RequestContext& context, std::string_view code) {
   if (!is_code_text(code)) co_return not_found(context);
+  auto name = name_of_request(code, request.query, *book_->domain_table(), context.arena);
+  if (!name) co_return refuse(context, name.error());
   const int64_t now = unix_millis(context.loop.wall());
-  auto removing = book_->remove(std::string(code), condition_of(request), now, context.deadline);
+  auto removing = book_->remove(*std::move(name), condition_of(request), now, context.deadline);
   const Result<Changed> removed = co_await removing;
   if (!removed) co_return http::response_for(removed.error(), context);
   co_return changed_answer(context, removed->kind);

@@ -125,7 +125,7 @@ std::optional<std::string> Blocklist::find(std::string_view url) const {
   return made ? made->find(url) : std::nullopt;
 }
 
-std::optional<std::string> Blocklist::find_in_rules(std::string_view rules, const UrlHost& own) const {
+std::optional<std::string> Blocklist::find_in_rules(std::string_view rules, const OwnHosts& own) const {
   if (rules.empty()) return std::nullopt;
   const auto read = Rules::read(rules, own);
   if (!read) return std::nullopt;
@@ -135,7 +135,7 @@ std::optional<std::string> Blocklist::find_in_rules(std::string_view rules, cons
   return std::nullopt;
 }
 
-std::optional<Fault> Blocklist::refuse(const LinkPatch& set, const UrlHost& own) const {
+std::optional<Fault> Blocklist::refuse(const LinkPatch& set, const OwnHosts& own) const {
   if (set.url) {
     if (const auto entry = find(*set.url)) return fault_of("url", *entry);
   }
@@ -145,7 +145,7 @@ std::optional<Fault> Blocklist::refuse(const LinkPatch& set, const UrlHost& own)
   return std::nullopt;
 }
 
-bool Blocklist::blocks(const Link& link, const UrlHost& own) const {
+bool Blocklist::blocks(const Link& link, const OwnHosts& own) const {
   return find(link.url).has_value() || find_in_rules(link.rules, own).has_value();
 }
 

@@ -44,9 +44,9 @@ class Blocklist {
   // The entry that the URL falls under. Precondition: check_url() accepted it.
   std::optional<std::string> find(std::string_view url) const;
   // Why these settings may not be a link's; `own` as for Rules::read().
-  std::optional<Fault> refuse(const LinkPatch& set, const UrlHost& own) const;
+  std::optional<Fault> refuse(const LinkPatch& set, const OwnHosts& own) const;
   // Whether the link or one of its rules leads to a destination on it.
-  bool blocks(const Link& link, const UrlHost& own) const;
+  bool blocks(const Link& link, const OwnHosts& own) const;
   // Another one after each change.
   uint32_t version() const noexcept { return state_->version.load(std::memory_order_acquire); }
 
@@ -96,7 +96,7 @@ class Blocklist {
   static FileStamp stamp_of(const struct ::stat& status) noexcept;
   static Result<FileRead> read_file(const std::string& path, uint64_t seed);
 
-  std::optional<std::string> find_in_rules(std::string_view rules, const UrlHost& own) const;
+  std::optional<std::string> find_in_rules(std::string_view rules, const OwnHosts& own) const;
 
   std::string file_;
   store::SqliteStore& store_;

@@ -59,7 +59,7 @@ Result<BulkOutcome> conflict(store::SqliteConnection& db, const Link& wanted, co
 // Under a code of its number.
 Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbers, const Codes& codes) {
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-    link.code = codes.code_of(static_cast<uint64_t>(link.id));
+    link.code = link_name(split_name(link.code).host, codes.code_of(static_cast<uint64_t>(link.id)));
     TRY(const bool inserted, insert_unindexed_link(db, link));
     if (inserted) return true;
     TRY(const uint64_t next, numbers.next());
@@ -69,7 +69,8 @@ Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbe
 }
 
 Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, const BulkOptions& options,
-                     const Codes& codes, const LinkEvents& events, int64_t now, BulkDone& done) {
+                     const Codes& codes, const LinkEvents& events, const DomainTable& domains, int64_t now,
+                     BulkDone& done) {
   Numbers numbers(db, links.size());
   std::vector<const Link*> made;
   bool taken = false;
@@ -90,7 +91,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     link.id = static_cast<int64_t>(number);
     // A code that was brought keeps no number free: who makes one that is taken goes on to the next number.
     TRY(const bool inserted,
-        link.code.empty() ? insert_made(db, link, numbers, codes) : insert_unindexed_link(db, link));
+        lacks_code(link.code) ? insert_made(db, link, numbers, codes) : insert_unindexed_link(db, link));
     if (inserted) {
       urls.push_back(url_entry(link));
       TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
@@ -107,7 +108,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     done.kind = BulkDone::Kind::refused;
     return {};
   }
-  return events.tell(db, LinkEvent::created, made, now);
+  return events.tell(db, LinkEvent::created, made, domains, now);
 }
 
 size_t size_of(const std::vector<BulkLink>& links) noexcept {
@@ -128,8 +129,8 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
     for (const BulkOutcome& outcome : done->outcomes)
       if (outcome.kind == Kind::made) targets->invalidate(outcome.code);
   };
-  auto put = [links, options = std::move(options), codes = book.codes(), events = book.shared_events(), now,
-              done](store::SqliteConnection& db) -> Result<void> {
+  auto put = [links, options = std::move(options), codes = book.codes(), events = book.shared_events(),
+              domains = book.domain_table(), now, done](store::SqliteConnection& db) -> Result<void> {
     const std::string& key = options.key.key;
     if (!key.empty()) {
       TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
@@ -140,7 +141,7 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
         return {};
       }
     }
-    TRY_VOID(put_all(db, *links, options, codes, *events, now, *done));
+    TRY_VOID(put_all(db, *links, options, codes, *events, *domains, now, *done));
     if (done->kind == BulkDone::Kind::refused) return fail(Code::aborted, "some codes are taken");
     if (!key.empty()) {
       done->answer = {
@@ -176,7 +177,7 @@ Task<Result<BulkResult>> try_links(LinkBook& book, BulkLinks links, BulkOptions 
         continue;
       }
       bool taken = false;
-      if (!each.link.code.empty()) {
+      if (!lacks_code(each.link.code)) {
         TRY(const std::optional<Link> holder, find_link(db, std::string_view(each.link.code)));
         taken = holder.has_value();
       }

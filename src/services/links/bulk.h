@@ -20,7 +20,7 @@ namespace trellis::services::links {
 
 // With clicks and visits, if it brings some; the id is given when it is made.
 struct BulkLink {
-  Link link;  // without a code: one is made
+  Link link;  // whose name lacks a code (link_name.h): one is made
   bool find_existing = false;
   bool title_too = true;  // an existing one has the same title, too
 };

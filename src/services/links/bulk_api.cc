@@ -12,6 +12,7 @@
 #include "services/links/answers.h"
 #include "services/links/batch_json.h"
 #include "services/links/bulk.h"
+#include "services/links/domain_json.h"
 #include "services/links/export.h"
 #include "services/links/idempotency.h"
 #include "services/links/import.h"
@@ -46,7 +47,7 @@ ItemFault taken(size_t index) { return {index, 409, {"alias", "This alias is tak
 
 // {"made":..,"exists":..,"failed":..,"results":[...]}. `places[i]`: where the ith link stood in the batch.
 std::string batch_body(const BulkDone& done, const std::vector<size_t>& places, const std::vector<ItemFault>& faults,
-                       const std::string& base_url) {
+                       const DomainTable& domains) {
   size_t made = 0;
   size_t exists = 0;
   for (const BulkOutcome& outcome : done.outcomes) {
@@ -76,7 +77,8 @@ std::string batch_body(const BulkDone& done, const std::vector<size_t>& places, 
     link.id = outcome.id;
     link.version = outcome.version;
     json.begin_object().member("status", outcome.kind == BulkOutcome::Kind::made ? 201 : 200);
-    json.member("id", outcome.id).member("code", outcome.code).member("short_url", base_url + "/" + outcome.code);
+    json.member("id", outcome.id).member("code", split_name(outcome.code).code);
+    json.member("domain", domains.of_link(outcome.code).host).member("short_url", domains.short_url(outcome.code));
     json.member("etag", etag_of(link)).end_object();
   }
   while (next_fault < faults.size()) fault(faults[next_fault++]);
@@ -141,6 +143,11 @@ constexpr Parameter kImportParameters[] = {
      }},
     {"find_existing",
      [](std::string_view value, ImportOptions& options) { return take_flag(value, options.find_existing); }},
+    {"domain",
+     [](std::string_view value, ImportOptions& options) -> std::string {
+       options.domain = value;  // whether it is one of ours is looked at when all are read
+       return value.empty() ? "The domain is a host such as go.example.com." : "";
+     }},
     {"report",
      [](std::string_view value, ImportOptions& options) -> std::string {
        options.only_problems = value == "problems";
@@ -159,7 +166,7 @@ std::optional<Response> read_parameters(const Request& request, RequestContext& 
                                      [&](const Parameter& each) { return each.name == *name; });
     if (known == std::end(kImportParameters)) {
       return http::field_problem(context, 400, "unknown_parameter", name->substr(0, 64),
-                                 "There is format, dry_run, on_conflict, find_existing and report.");
+                                 "There is format, dry_run, on_conflict, find_existing, domain and report.");
     }
     const std::string wrong = known->take(*value, options);
     if (!wrong.empty()) return http::field_problem(context, 400, "invalid_argument", *name, wrong);
@@ -189,6 +196,9 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
   auto batch = read_batch(*body);
   if (!batch) co_return refuse(context, batch.error());
 
+  const DomainTablePointer domains = book_.domain_table();
+  const auto asked = domain_of_query(request.query, *domains, context.arena);
+  if (!asked) co_return refuse(context, asked.error());
   auto links = std::make_shared<std::vector<BulkLink>>();
   links->reserve(batch->links.size());
   std::vector<size_t> places;
@@ -198,7 +208,11 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
   const size_t total = batch->links.size();
   for (size_t i = 0; i < total; ++i) {
     if (i % kReadBeforeYield == kReadBeforeYield - 1) co_await yield();
-    auto wanted = read_new_link(batch->links[i], book_.own_host(), now);
+    auto wanted = read_new_link(batch->links[i], domains->own(), now);
+    if (wanted) {
+      if (std::optional<Fault> wrong = settle_domain(*wanted, *domains, *asked))
+        wanted = std::unexpected(*std::move(wrong));
+    }
     if (!wanted) {
       if (wanted.error().code == "invalid_json") {
         wanted.error().detail = "links[" + std::to_string(i) + "] is not valid JSON, or nested too deeply.";
@@ -238,8 +252,8 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
     (*links)[place].link.password = *std::move(hashed);
   }
   if (!options.key.key.empty()) {
-    options.answer = [places, faults, base = book_.base_url()](const BulkDone& done) {
-      return batch_body(done, places, faults, base);
+    options.answer = [places, faults, domains](const BulkDone& done) {
+      return batch_body(done, places, faults, *domains);
     };
   }
   auto putting = put_links(book_, std::move(links), std::move(options), now, context.deadline);
@@ -255,30 +269,45 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
       co_return refuse_batch(context, total, faults);
     case BulkDone::Kind::done: break;
   }
-  co_return json_answer(
-      context, 200, done.answer.body.empty() ? batch_body(done, places, faults, book_.base_url()) : done.answer.body);
+  co_return json_answer(context, 200,
+                        done.answer.body.empty() ? batch_body(done, places, faults, *domains) : done.answer.body);
 }
 
 Task<Result<Response>> BulkApi::take_in(Request& request, RequestContext& context) {
   ImportOptions options;
   if (std::optional<Response> refused = read_parameters(request, context, options)) co_return *std::move(refused);
+  if (!options.domain.empty()) {
+    const auto named = named_domain(options.domain, *book_.domain_table());
+    if (!named) co_return refuse(context, named.error());
+    options.domain = (*named)->host;
+  }
   auto body = std::make_unique<ImportBody>(book_, context.loop, std::move(request.body), options);
   co_return streamed(context, kNdjson, std::move(body));
 }
 
 Task<Result<Response>> BulkApi::write_out(Request& request, RequestContext& context) {
   ExportFormat format = ExportFormat::csv;
+  std::optional<std::string> only;
+  const DomainTablePointer domains = book_.domain_table();
   std::string_view query = request.query;
   while (const auto parameter = http::next_parameter(query)) {
-    const std::optional<ExportFormat> named = export_format_of(parameter->value);
-    if (parameter->key != "format" || !named)
+    const auto name = http::decode_component(parameter->key, context.arena, true);
+    const auto value = http::decode_component(parameter->value, context.arena, true);
+    if (name == "domain" && value) {
+      const auto named = named_domain(*value, *domains);
+      if (!named) co_return refuse(context, named.error());
+      only = (*named)->name_host();
+      continue;
+    }
+    const std::optional<ExportFormat> asked = export_format_of(value.value_or(""));
+    if (name != "format" || !asked)
       co_return http::field_problem(context, 400, "invalid_argument", "format",
-                                    "There is format=csv, ndjson or shlink.");
-    format = *named;
+                                    "There is format=csv, ndjson or shlink, and domain.");
+    format = *asked;
   }
   const bool csv = format != ExportFormat::ndjson;
-  Response response =
-      streamed(context, csv ? "text/csv; charset=utf-8" : kNdjson, std::make_unique<ExportBody>(book_, format));
+  Response response = streamed(context, csv ? "text/csv; charset=utf-8" : kNdjson,
+                               std::make_unique<ExportBody>(book_, format, std::move(only)));
   response.fields.add("content-disposition",
                       csv ? "attachment; filename=\"links.csv\"" : "attachment; filename=\"links.ndjson\"");
   co_return response;

@@ -24,7 +24,7 @@ constexpr const char* kBatchDone =
 "results":{"type":"array","description":"One for each link of the request, in its order.","items":{"type":"object",
 "required":["status"],"properties":{
 "status":{"type":"integer","description":"201 made, 200 there was one that is the same, 400 not valid, 409 the alias is taken, 422 the destination is blocked."},
-"id":{"type":"integer"},"code":{"type":"string"},"short_url":{"type":"string","format":"uri"},"etag":{"type":"string"},
+"id":{"type":"integer"},"code":{"type":"string"},"domain":{"type":"string"},"short_url":{"type":"string","format":"uri"},"etag":{"type":"string"},
 "problem":{"type":"object","required":["code","detail"],"properties":{
 "code":{"type":"string"},"field":{"type":"string"},"detail":{"type":"string"}}}}}}}})json";
 
@@ -45,7 +45,8 @@ RouteDoc batch_doc() {
   doc.parameters = {
       {"Idempotency-Key", "header",
        "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
-       R"({"type":"string","maxLength":255})"}};
+       R"({"type":"string","maxLength":255})"},
+      {"domain", "query", "The host of the domain for links that do not name one; they must name no other."}};
   doc.body = "NewBatch";
   doc.answers = {
       answer(200, "What became of each.", "BatchDone"),
@@ -82,6 +83,7 @@ RouteDoc import_doc() {
        R"({"type":"string","enum":["fail","skip"],"default":"fail"})"},
       {"find_existing", "query", "A row whose URL and settings a link has already makes none.",
        R"({"type":"boolean","default":false})"},
+      {"domain", "query", "All rows go to the domain with this host; one that says another is a problem."},
       {"report", "query", "problems: tells no rows that went well.",
        R"({"type":"string","enum":["all","problems"],"default":"all"})"}};
   doc.answers = {{200, "What becomes of each row.", ""}, trouble(400, "A parameter is not valid.")};
@@ -98,7 +100,8 @@ RouteDoc export_doc() {
       "is "
       "kept of passwords (password_hash); shlink is CSV for Shlink's importer, without links that have a password.";
   doc.parameters = {
-      {"format", "query", "The form.", R"({"type":"string","enum":["csv","ndjson","shlink"],"default":"csv"})"}};
+      {"format", "query", "The form.", R"({"type":"string","enum":["csv","ndjson","shlink"],"default":"csv"})"},
+      {"domain", "query", "Only links on the domain with this host."}};
   doc.answers = {{200, "The file.", ""}, trouble(400, "There is no such format.")};
   return doc;
 }

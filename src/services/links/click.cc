@@ -14,6 +14,7 @@ constexpr size_t kMaxAgents = 4096;
 constexpr size_t kMaxText = 1024;
 constexpr uint8_t kScan = 1;
 constexpr uint8_t kUtm = 2;
+constexpr uint8_t kDomain = 4;
 constexpr int64_t kLatest = 9'000'000'000'000;  // milliseconds since 1970
 
 Error damaged() { return Error(Code::data_loss, "a batch of clicks is damaged").from(Side::self); }
@@ -61,6 +62,7 @@ Click ClickReader::read(const RawClick& raw) {
   click.at = std::clamp<int64_t>(raw.at, 0, kLatest);
   click.rule = raw.rule;
   click.scan = raw.scan;
+  click.domain = raw.domain;
   auto agent = agents_.find(raw.agent);
   if (agent == agents_.end()) {
     if (agents_.size() >= kMaxAgents) agents_.clear();
@@ -89,11 +91,12 @@ std::string write_clicks(std::span<const Click> clicks) {
     link = click.link;
     at = click.at;
     const bool utm = !click.utm.empty();
-    body += static_cast<char>((click.scan ? kScan : 0) | (utm ? kUtm : 0));
+    body += static_cast<char>((click.scan ? kScan : 0) | (utm ? kUtm : 0) | (click.domain != 0 ? kDomain : 0));
     body += static_cast<char>(click.agent.device);
     body += static_cast<char>(click.agent.os);
     body += static_cast<char>(click.agent.browser);
     append_varint(body, click.rule);
+    if (click.domain != 0) append_varint(body, click.domain);
     append_varint(body, texts.number_of(click.country_code()));
     append_varint(body, texts.number_of(click.language));
     append_varint(body, texts.number_of(click.referrer));
@@ -151,12 +154,16 @@ Result<std::vector<Click>> read_clicks(std::string_view bytes) {
     const uint8_t os = in.octet();
     const uint8_t browser = in.octet();
     const uint64_t rule = in.varint();
-    bad = bad || flags > (kScan | kUtm) || device >= kDevices || os >= kSystems || browser >= kBrowsers ||
-          rule > UINT16_MAX || click.at < 0 || click.at > kLatest;
+    const bool has_domain = (flags & kDomain) != 0;
+    const uint64_t domain = has_domain ? in.varint() : 0;
+    bad = bad || flags > (kScan | kUtm | kDomain) || domain > UINT32_MAX || (has_domain && domain == 0) ||
+          device >= kDevices || os >= kSystems || browser >= kBrowsers || rule > UINT16_MAX || click.at < 0 ||
+          click.at > kLatest;
     if (bad) break;
     click.scan = (flags & kScan) != 0;
     click.agent = {static_cast<Device>(device), static_cast<Os>(os), static_cast<Browser>(browser)};
     click.rule = static_cast<uint16_t>(rule);
+    click.domain = static_cast<uint32_t>(domain);
     const std::string_view country = text();
     bad = bad || (!country.empty() && country.size() != click.country.size());
     if (!bad && !country.empty()) click.country = {country[0], country[1]};

@@ -34,6 +34,7 @@ struct Click {
   std::string referrer;           // a host; "": none
   Utm utm;
   uint64_t visitor = 0;  // a keyed hash whose salt is forgotten after a day
+  uint32_t domain = 0;   // its id and one; 0: there was but the default one
 
   std::string_view country_code() const noexcept { return {country.data(), country[0] ? country.size() : 0}; }
   friend bool operator==(const Click&, const Click&) = default;

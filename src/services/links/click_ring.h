@@ -27,6 +27,7 @@ struct RawClick {
   std::string_view referrer;  // Referer
   std::string_view language;  // Accept-Language
   std::string_view query;     // encoded, without the question mark
+  uint32_t domain = 0;        // its id and one; 0: there is but the default one
 };
 
 class ClickRing {
@@ -37,7 +38,7 @@ class ClickRing {
   bool push(const RawClick& click) noexcept {
     const std::string_view texts[kTexts] = {cut(click.code),     cut(click.address),  cut(click.agent),
                                             cut(click.referrer), cut(click.language), cut(click.query)};
-    Header header{.rule = click.rule, .scan = click.scan, .link = click.link, .at = click.at};
+    Header header{.rule = click.rule, .scan = click.scan, .domain = click.domain, .link = click.link, .at = click.at};
     size_t size = sizeof(Header);
     for (size_t i = 0; i < kTexts; ++i) {
       header.lengths[i] = static_cast<uint16_t>(texts[i].size());
@@ -90,7 +91,7 @@ class ClickRing {
         text += header.lengths[i];
       }
       each(RawClick{header.link, header.at, header.rule, header.scan, texts[0], texts[1], texts[2], texts[3], texts[4],
-                    texts[5]});
+                    texts[5], header.domain});
       head += size;
       ++count;
     }
@@ -123,6 +124,7 @@ class ClickRing {
     uint16_t rule = 0;
     bool scan = false;
     uint16_t lengths[kTexts] = {};
+    uint32_t domain = 0;
     int64_t link = 0;
     int64_t at = 0;
   };

@@ -7,6 +7,7 @@
 #include "runtime/loop.h"
 #include "runtime/sync.h"
 #include "services/links/link_json.h"
+#include "services/links/link_name.h"
 
 namespace trellis::services::links {
 
@@ -16,11 +17,13 @@ constexpr size_t kMostWaiting = size_t{256} << 10;  // bytes that a watcher may 
 // A silent connection looks like a dead one to what stands in between.
 constexpr Duration kHeartbeat = std::chrono::seconds(15);
 
-void append_event(std::string& out, const LiveClick& live) {
+void append_event(std::string& out, const LiveClick& live, const std::string& default_host) {
   const Click& click = live.click;
+  const LinkName name = split_name(live.name);
   out += "event: click\ndata: ";
   JsonWriter json(out);
-  json.begin_object().member("at", format_time(click.at)).member("code", live.code);
+  json.begin_object().member("at", format_time(click.at)).member("code", name.code);
+  json.member("domain", name.host.empty() ? std::string_view(default_host) : name.host);
   json.member("country", click.country_code()).member("referrer", click.referrer);
   json.member("device", to_string(click.agent.device)).member("os", to_string(click.agent.os));
   json.member("browser", to_string(click.agent.browser)).member("language", click.language);
@@ -32,9 +35,11 @@ void append_event(std::string& out, const LiveClick& live) {
 }  // namespace
 
 struct ClickStream::Watcher {
-  explicit Watcher(std::string only) : code(std::move(only)), home(Loop::current()) {}
+  Watcher(Wish wanted, std::string host)
+      : wish(std::move(wanted)), default_host(std::move(host)), home(Loop::current()) {}
 
-  const std::string code;
+  const Wish wish;
+  const std::string default_host;
   Loop& home;
   Event wake;  // of its loop
   // WHY a lock: the worker's thread writes what the connection's core sends; each for some microseconds.
@@ -116,15 +121,15 @@ void ClickStream::publish(const std::vector<LiveClick>& clicks, size_t left_out)
     {
       const std::lock_guard own(watcher->mutex);
       for (const LiveClick& live : clicks) {
-        if (!watcher->code.empty() && live.code != watcher->code) continue;
+        if (!watcher->wish.fits(live.name)) continue;
         news = true;
         if (watcher->waiting.size() >= kMostWaiting) {
           ++watcher->left_out;
         } else {
-          append_event(watcher->waiting, live);
+          append_event(watcher->waiting, live, watcher->default_host);
         }
       }
-      if (watcher->code.empty() && left_out > 0) {
+      if (watcher->wish.all() && left_out > 0) {
         watcher->left_out += left_out;
         news = true;
       }
@@ -136,8 +141,13 @@ void ClickStream::publish(const std::vector<LiveClick>& clicks, size_t left_out)
   }
 }
 
-std::unique_ptr<http::BodyReader> ClickStream::watch(std::string code) {
-  auto watcher = std::make_shared<Watcher>(std::move(code));
+bool ClickStream::Wish::fits(std::string_view name) const noexcept {
+  const LinkName parts = split_name(name);
+  return (!domain || parts.host == *domain) && (code.empty() || parts.code == code);
+}
+
+std::unique_ptr<http::BodyReader> ClickStream::watch(Wish wish, std::string default_host) {
+  auto watcher = std::make_shared<Watcher>(std::move(wish), std::move(default_host));
   const std::lock_guard lock(shared_->mutex);
   if (!shared_->stream || shared_->watchers.size() >= kMostWatchers) return nullptr;
   shared_->watchers.push_back(watcher);

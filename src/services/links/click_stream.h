@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,7 @@
 namespace trellis::services::links {
 
 struct LiveClick {
-  std::string code;
+  std::string name;  // of the link (link_name.h)
   Click click;
 };
 
@@ -37,9 +38,16 @@ class ClickStream {
   // Ends all watching; who comes later is refused. Any core.
   void end();
 
-  // The body of an answer to who wants to see the clicks of one link, or of all (""). Null: there are too many, or
-  // it has ended.
-  std::unique_ptr<http::BodyReader> watch(std::string code);
+  // What somebody wants to see: all that is not said.
+  struct Wish {
+    std::optional<std::string> domain;  // as split_name() gives it
+    std::string code;                   // on this domain
+
+    bool all() const noexcept { return !domain && code.empty(); }
+    bool fits(std::string_view name) const noexcept;
+  };
+  // The body of an answer. `default_host`: of links whose names have none. Null: there are too many, or it has ended.
+  std::unique_ptr<http::BodyReader> watch(Wish wish, std::string default_host);
 
  private:
   struct Watcher;

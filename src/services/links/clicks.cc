@@ -161,6 +161,7 @@ struct ClickCounter::ByTime final : Fold {
     const int64_t minute = click.at / millis_of(Span::minute);
     minutes_[{click.link, minute}].add(click);
     minutes_[{kAllLinks, minute}].add(click);
+    if (click.domain != 0) minutes_[{links_of_domain(int64_t{click.domain} - 1), minute}].add(click);
   }
   size_t size() const override { return minutes_.size(); }
   std::shared_ptr<const CountRows> take() override {

@@ -2,6 +2,7 @@
 #include "services/links/access.h"
 #include "services/links/blocklist_api.h"
 #include "services/links/bulk_api.h"
+#include "services/links/domain_api.h"
 #include "services/links/key_api.h"
 #include "services/links/links.h"
 #include "services/links/preview.h"
@@ -28,11 +29,12 @@ namespace {
 constexpr std::string_view kVersion = "1.0.0";
 
 constexpr const char* kLink = R"json({"type":"object","description":"A short link.",
-"required":["id","code","short_url","url","title","status","created_at","updated_at","not_before","expires_at",
+"required":["id","code","domain","short_url","url","title","status","created_at","updated_at","not_before","expires_at",
 "max_visits","visits_left","forward_query","tags","rules","has_password","clicks","etag"],
 "properties":{
 "id":{"type":"integer","description":"Its number; later links have higher ones."},
 "code":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"},
+"domain":{"type":"string","description":"The host it stands on; a code is one link on each."},
 "short_url":{"type":"string","format":"uri","description":"What to give to people."},
 "url":{"type":"string","description":"Where it leads, byte for byte as it was given."},
 "title":{"type":"string"},
@@ -51,7 +53,8 @@ constexpr const char* kLink = R"json({"type":"object","description":"A short lin
 "etag":{"type":"string","description":"The version, for If-Match. Clicks do not change it."}}})json";
 
 constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"additionalProperties":false,"properties":{
-"url":{"type":"string","minLength":1,"maxLength":8192,"description":"http or https; not on this service's own host."},
+"url":{"type":"string","minLength":1,"maxLength":8192,"description":"http or https; not on a domain of this service."},
+"domain":{"type":["string","null"],"description":"The host of one of /v1/domains; without it the default one."},
 "alias":{"type":["string","null"],"pattern":"^[A-Za-z0-9_-]{1,128}$","description":"A code of your own; without it one is made."},
 "title":{"type":["string","null"],"maxLength":512},
 "status":{"type":"integer","enum":[301,302,307,308],"default":302},
@@ -105,6 +108,9 @@ ParameterDoc code_parameter() {
   return {"code", "path", "The code of the link: its alias, or the seven characters that were made.",
           R"({"type":"string","pattern":"^[A-Za-z0-9_-]{1,128}$"})"};
 }
+ParameterDoc domain_parameter() {
+  return {"domain", "query", "The host of the domain that the link is on; without it the default one."};
+}
 ParameterDoc if_match() { return {"If-Match", "header", "The ETag that was read; another version answers 412."}; }
 
 AnswerDoc answer(int status, std::string description, std::string schema = {}) {
@@ -121,7 +127,8 @@ RouteDoc create_doc() {
   doc.parameters = {
       {"Idempotency-Key", "header",
        "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
-       R"({"type":"string","maxLength":255})"}};
+       R"({"type":"string","maxLength":255})"},
+      {"domain", "query", "The host of the domain for a link that does not name one; it must name no other."}};
   doc.body = "NewLink";
   doc.answers = {answer(200, "There was one that is the same, and find_existing.", "Link"),
                  answer(201, "Made.", "Link"),
@@ -147,7 +154,8 @@ RouteDoc list_doc() {
       {"limit", "query", "Links a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
       {"cursor", "query", "next of the page before."},
       {"q", "query", "Only links with this in code, URL or title.", R"({"type":"string","maxLength":200})"},
-      {"tag", "query", "Only links that carry this tag.", R"({"type":"string","maxLength":64})"}};
+      {"tag", "query", "Only links that carry this tag.", R"({"type":"string","maxLength":64})"},
+      {"domain", "query", "Only links on the domain with this host."}};
   doc.answers = {answer(200, "A page.", "LinkPage"), trouble(400, "A parameter is not valid."),
                  trouble(503, "The store cannot be read now.")};
   return doc;
@@ -159,8 +167,9 @@ RouteDoc show_doc() {
   doc.scope = Scope::read;
   doc.summary = "Read a link";
   doc.description = "With its clicks as far as they are counted.";
-  doc.parameters = {code_parameter()};
-  doc.answers = {answer(200, "The link.", "Link"), trouble(404, "No such link."), trouble(410, "It was deleted.")};
+  doc.parameters = {code_parameter(), domain_parameter()};
+  doc.answers = {answer(200, "The link.", "Link"), trouble(400, "There is no such domain."),
+                 trouble(404, "No such link."), trouble(410, "It was deleted.")};
   return doc;
 }
 
@@ -170,7 +179,7 @@ RouteDoc change_doc() {
   doc.scope = Scope::write;
   doc.summary = "Change a link";
   doc.description = "Takes effect at once on this node. Members that are absent stay as they are.";
-  doc.parameters = {code_parameter(), if_match()};
+  doc.parameters = {code_parameter(), domain_parameter(), if_match()};
   doc.body = "LinkPatch";
   doc.answers = {answer(200, "The link as it is now.", "Link"),
                  trouble(400, "The body or a member of it is not valid; field names the member."),
@@ -189,9 +198,9 @@ RouteDoc remove_doc() {
   doc.scope = Scope::write;
   doc.summary = "Delete a link";
   doc.description = "Its code answers 410 from then on and is never given again.";
-  doc.parameters = {code_parameter(), if_match()};
-  doc.answers = {answer(204, "Deleted."), trouble(404, "No such link."), trouble(410, "It was deleted before."),
-                 trouble(412, "The link was changed meanwhile.")};
+  doc.parameters = {code_parameter(), domain_parameter(), if_match()};
+  doc.answers = {answer(204, "Deleted."), trouble(400, "There is no such domain."), trouble(404, "No such link."),
+                 trouble(410, "It was deleted before."), trouble(412, "The link was changed meanwhile.")};
   return doc;
 }
 
@@ -202,7 +211,8 @@ RouteDoc redirect_doc() {
   doc.summary = "Follow a link";
   doc.description =
       "Redirects with the link's status and counts a click, but for HEAD. Links with 307 or 308 redirect every method. "
-      "A link with a password answers with a page whose form is a POST to the same place, or takes Basic credentials.";
+      "A link with a password answers with a page whose form is a POST to the same place, or takes Basic credentials. "
+      "The domain is that of the Host field; where it has fallbacks, they take the place of 404 and 410.";
   doc.parameters = {code_parameter()};
   doc.answers.push_back(answer(200, "The link has a password: a page that asks for it."));
   doc.answers.push_back(answer(303, "The password was right; Location is where the link leads."));
@@ -216,6 +226,16 @@ RouteDoc redirect_doc() {
   doc.answers.push_back(
       trouble(429, "Too many unknown codes, or wrong passwords (the page again), from there; see Retry-After."));
   doc.answers.push_back(trouble(503, "Too many passwords are being checked."));
+  return doc;
+}
+
+RouteDoc root_doc() {
+  RouteDoc doc;
+  doc.id = "follow_root";
+  doc.scope = Scope::open;
+  doc.summary = "Where a domain itself leads";
+  doc.description = "The domain is that of the Host field.";
+  doc.answers = {answer(302, "Location is root_url of the domain."), trouble(404, "It has none.")};
   return doc;
 }
 
@@ -262,8 +282,8 @@ RouteDoc openapi_doc() {
 }  // namespace
 
 void LinksService::mount(Routes& routes) {
-  routes.guard([this](Request& request, RequestContext& context, Scope wanted) {
-    return access_->check(request, context, wanted);
+  routes.guard([this](Request& request, RequestContext& context, Scope wanted, const RouteDoc& route) {
+    return access_->check(request, context, wanted, route, *book_->domain_table());
   });
   routes.schema("Link", kLink);
   routes.schema("NewLink", kNewLink);
@@ -303,6 +323,9 @@ void LinksService::mount(Routes& routes) {
                  [this](Request& request, RequestContext& context, PathParameters path) {
                    return redirect(request, context, path[0]);
                  });
+  routes.add(Method::get, "/", root_doc(),
+             [this](Request& request, RequestContext& context, PathParameters) { return root(request, context); });
+  domain_api_->mount(routes);
   key_api_->mount(routes);
   yourls_->mount(routes);
   webhook_api_->mount(routes);

@@ -50,6 +50,7 @@ void LinksService::mount_stats(http::Routes& routes) {
   of_link.description = "Usually less than a second behind, under heavy load up to a quarter of a minute.";
   of_link.parameters = stats_parameters();
   of_link.parameters.insert(of_link.parameters.begin(), {"code", "path", "The code of the link."});
+  of_link.parameters.push_back({"domain", "query", "The host of its domain; without it the default one."});
   of_link.answers = {AnswerDoc{200, "The figures.", "Stats"}, AnswerDoc{400, "A parameter is not valid.", "Problem"},
                      AnswerDoc{404, "No such link.", "Problem"}, AnswerDoc{410, "It was deleted.", "Problem"}};
   routes.add(Method::get, "/v1/links/{code}/stats", std::move(of_link),
@@ -62,6 +63,8 @@ void LinksService::mount_stats(http::Routes& routes) {
   of_all.summary = "The clicks of all links together";
   of_all.description = "Those of links that were deleted since are among them.";
   of_all.parameters = stats_parameters();
+  of_all.parameters.push_back(
+      {"domain", "query", "Those on the domain with this host; they are counted since the node has more than one."});
   of_all.answers = {AnswerDoc{200, "The figures.", "Stats"}, AnswerDoc{400, "A parameter is not valid.", "Problem"}};
   routes.add(Method::get, "/v1/stats", std::move(of_all),
              [this](Request& request, RequestContext& context, PathParameters) { return stats(request, context, {}); });
@@ -71,7 +74,8 @@ void LinksService::mount_stats(http::Routes& routes) {
   live.summary = "Clicks as they come";
   live.description =
       "Server-sent events: click, with a JSON object; left_out, with the number of clicks that were too many to show.";
-  live.parameters = {{"code", "query", "Only clicks of this link."}};
+  live.parameters = {{"code", "query", "Only clicks of this link."},
+                     {"domain", "query", "Only clicks on the domain with this host; with a code, where the link is."}};
   live.answers = {AnswerDoc{200, "text/event-stream, without an end.", {}},
                   AnswerDoc{503, "As many are watching as the node allows.", "Problem"}};
   routes.add(Method::get, "/v1/stream", std::move(live),

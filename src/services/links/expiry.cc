@@ -29,7 +29,8 @@ CREATE INDEX links_by_expiry ON links(expires_at) WHERE expires_at IS NOT NULL;
 constexpr size_t kPiece = 200;  // links of one write: some milliseconds of the writer
 constexpr Duration kSpare = std::chrono::seconds(5);
 
-Result<std::vector<Link>> bury_piece(SqliteConnection& db, const LinkEvents& events, int64_t before, int64_t now) {
+Result<std::vector<Link>> bury_piece(SqliteConnection& db, const LinkEvents& events, const DomainTable& domains,
+                                     int64_t before, int64_t now) {
   std::vector<Link> links;
   {
     TRY(Query rows, db.query("SELECT id, code FROM links WHERE expires_at IS NOT NULL AND expires_at < ?1 "
@@ -49,7 +50,7 @@ Result<std::vector<Link>> bury_piece(SqliteConnection& db, const LinkEvents& eve
     TRY_VOID(bury_link(db, link.id, now));
     gone.push_back(&link);
   }
-  TRY_VOID(events.tell(db, LinkEvent::expired, gone, now));
+  TRY_VOID(events.tell(db, LinkEvent::expired, gone, domains, now));
   return links;
 }
 
@@ -84,9 +85,9 @@ Task<Result<void>> start_expiry(queue::ServiceJobs& jobs, LinkBook& book, Clock&
 Task<Result<size_t>> remove_expired(LinkBook& book, int64_t before, int64_t now, Deadline deadline) {
   size_t removed = 0;
   while (Loop::current().now() < deadline) {
-    auto burying = book.store().write([events = book.shared_events(), before, now](SqliteConnection& db) {
-      return bury_piece(db, *events, before, now);
-    });
+    auto burying =
+        book.store().write([events = book.shared_events(), domains = book.domain_table(), before,
+                            now](SqliteConnection& db) { return bury_piece(db, *events, *domains, before, now); });
     const Result<std::vector<Link>> buried = co_await burying;
     if (!buried) co_return fail(buried.error().clone());
     // The cache knows the time of their end, too, and has answered 410 since.

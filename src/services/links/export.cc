@@ -10,6 +10,7 @@
 #include "services/links/csv.h"
 #include "services/links/import_formats.h"
 #include "services/links/link_json.h"
+#include "services/links/link_name.h"
 #include "services/links/rows.h"
 #include "store/sqlite.h"
 
@@ -26,7 +27,9 @@ struct PageText {
 
 LinkImport import_of(const Link& link) {
   LinkImport out;
-  out.code = link.code;
+  const LinkName name = split_name(link.code);
+  out.code = name.code;
+  out.domain = name.host;
   out.url = link.url;
   out.title = link.title;
   out.tags = link.tags;
@@ -46,8 +49,9 @@ LinkImport import_of(const Link& link) {
 }
 
 void append_shlink_header(std::string& csv) {
-  static constexpr std::array<std::string_view, 9> kColumns = {
-      "longUrl", "shortCode", "title", "tags", "createdAt", "validSince", "validUntil", "maxVisits", "visitsCount"};
+  static constexpr std::array<std::string_view, 10> kColumns = {"longUrl",   "shortCode",  "domain",     "title",
+                                                                "tags",      "createdAt",  "validSince", "validUntil",
+                                                                "maxVisits", "visitsCount"};
   append_csv_row(csv, kColumns);
 }
 
@@ -63,14 +67,16 @@ void append_shlink(std::string& csv, const Link& link) {
   const std::string until = time(link.expires_at);
   const std::string visits = link.max_visits ? std::to_string(*link.max_visits) : "";
   const std::string clicks = std::to_string(link.clicks);
-  const std::array<std::string_view, 9> fields = {link.url, link.code, link.title, tags,  created,
-                                                  since,    until,     visits,     clicks};
+  const LinkName name = split_name(link.code);
+  const std::array<std::string_view, 10> fields = {link.url, name.code, name.host, link.title, tags,
+                                                   created,  since,     until,     visits,     clicks};
   append_csv_row(csv, fields);
 }
 
 using PagePointer = std::unique_ptr<PageText>;
 
-Result<PagePointer> read_page(store::SqliteConnection& db, ExportFormat format, int64_t after, size_t limit) {
+Result<PagePointer> read_page(store::SqliteConnection& db, ExportFormat format, int64_t after, size_t limit,
+                              const std::optional<std::string>& domain) {
   auto made = std::make_unique<PageText>();
   PageText& page = *made;
   page.last = std::max<int64_t>(after, 0);
@@ -78,6 +84,7 @@ Result<PagePointer> read_page(store::SqliteConnection& db, ExportFormat format, 
   if (after < 0 && format == ExportFormat::shlink) append_shlink_header(page.text);
   TRY(const std::vector<Link> links, links_after(db, page.last, limit));
   for (const Link& link : links) {
+    if (domain && split_name(link.code).host != *domain) continue;
     switch (format) {
       case ExportFormat::csv: append_import_csv(page.text, import_of(link)); break;
       case ExportFormat::ndjson: append_import_ndjson(page.text, import_of(link)); break;
@@ -106,8 +113,8 @@ Task<Result<Chunk>> ExportBody::read(Deadline) {
   // A page may have nothing to write; an empty chunk is the end.
   while (!ended_) {
     const Deadline deadline = after(Loop::current().now(), kPageTimeout);
-    auto look = [format = format_, after = last_](store::SqliteConnection& db) {
-      return read_page(db, format, after, kPage);
+    auto look = [format = format_, after = last_, domain = domain_](store::SqliteConnection& db) {
+      return read_page(db, format, after, kPage, domain);
     };
     auto reading = book_.store().read(std::move(look), deadline);
     Result<PagePointer> read = co_await reading;

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "http/message.h"
 #include "services/links/link_book.h"
@@ -20,8 +22,9 @@ std::optional<ExportFormat> export_format_of(std::string_view name) noexcept;
 
 class ExportBody final : public http::BodyReader {
  public:
-  // Borrows the book, which outlives it.
-  ExportBody(LinkBook& book, ExportFormat format) noexcept : book_(book), format_(format) {}
+  // Borrows the book, which outlives it. `domain`: only links of it, as split_name() gives it.
+  ExportBody(LinkBook& book, ExportFormat format, std::optional<std::string> domain) noexcept
+      : book_(book), format_(format), domain_(std::move(domain)) {}
 
   Task<Result<Chunk>> read(Deadline deadline) override;
   std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
@@ -31,6 +34,7 @@ class ExportBody final : public http::BodyReader {
 
   LinkBook& book_;
   ExportFormat format_;
+  std::optional<std::string> domain_;
   int64_t last_ = -1;  // -1: not begun
   bool ended_ = false;
 };

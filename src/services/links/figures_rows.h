@@ -33,6 +33,8 @@ constexpr int64_t millis_of(Span span) noexcept {
 inline constexpr int64_t kMinutesKept = int64_t{48} * 3'600'000;      // milliseconds
 inline constexpr int64_t kHoursKept = int64_t{400} * 24 * 3'600'000;  // likewise
 inline constexpr int64_t kAllLinks = 0;                               // the link under which all of them are counted
+// Under which those of a domain are counted, from the time when the node has a second one.
+inline int64_t links_of_domain(int64_t domain) noexcept { return -1 - domain; }
 
 // `number`: of the span since 1970.
 struct FiguresRow {

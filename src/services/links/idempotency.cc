@@ -44,6 +44,8 @@ Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, bo
   if (!request.fields.has(FieldId::idempotency_key)) co_return IdempotencyKey();
   IdempotencyKey key;
   key.key = request.fields.value(FieldId::idempotency_key);
+  // What the query says, such as the domain, is asked, too.
+  if (!request.query.empty()) body.insert(0, std::string(request.query) + "\n");
   if (!secret) {
     key.request = digest_of(body);
     co_return key;

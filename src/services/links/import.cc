@@ -129,7 +129,8 @@ void ImportBody::take_problem(ImportProblem problem) {
 
 void ImportBody::take_row(const LinkImport& row, uint64_t line) {
   const auto wrong = [&](const char* field, const char* reason) { take_problem({line, 1, field, reason}); };
-  if (const Result<UrlHost> host = check_url(row.url); host && same_host(*host, book_.own_host()))
+  const DomainTablePointer domains = book_.domain_table();
+  if (const Result<UrlHost> host = check_url(row.url); host && domains->own().has(*host))
     return wrong("url", "the URL leads to this service itself; such a link could run in a circle");
   if (!row.rules.empty() || book_.blocklist().find(row.url)) {
     LinkPatch leads;
@@ -138,11 +139,23 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
     if (auto blocked = book_.refuse_blocked(leads))
       return take_problem({line, 1, std::move(blocked->field), std::move(blocked->detail), std::move(blocked->code)});
   }
+  const Domain* domain = options_.domain.empty() ? &domains->default_domain() : domains->find(options_.domain);
+  if (!domain) return wrong("domain", "the domain of the import was removed");
+  if (!row.domain.empty()) {
+    const Domain* named = domains->find(row.domain);
+    if (reader_->says_domain()) {
+      if (!named) return wrong("domain", "there is no such domain here");
+      if (!options_.domain.empty() && named != domain) return wrong("domain", "the import is into another domain");
+      domain = named;
+    } else if (named && options_.domain.empty()) {
+      domain = named;
+    }
+  }
   if (row.max_visits && *row.max_visits > static_cast<uint64_t>(kMostVisits))
     return wrong("max_visits", "the number of visits is from 1 to 1,000,000,000");
   std::string rules;
   if (!row.rules.empty()) {
-    const auto read = Rules::read(row.rules, book_.own_host());
+    const auto read = Rules::read(row.rules, domains->own());
     if (!read) return wrong("rules", read.error().front().detail.c_str());
     if (!read->empty()) read->append_json(rules);
   }
@@ -150,11 +163,11 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
   BulkLink& made = piece_.links->emplace_back();
   made.find_existing = options_.find_existing;
   Link& link = made.link;
-  link.code = row.code;
+  link.code = domain->name_of(row.code);
   link.url = row.url;
   link.title = row.title;
   link.tags = row.tags;
-  link.status = row.status.value_or(book_.default_status());
+  link.status = row.status.value_or(book_.status_of(*domain));
   link.created_at = link.updated_at = row.created_at.value_or(now);
   link.not_before = row.not_before;
   link.expires_at = row.expires_at;
@@ -216,17 +229,20 @@ void ImportBody::tell_rows(const Piece& piece, const BulkDone* done) {
     const BulkOutcome& outcome = done->outcomes[next++];
     bool taken = outcome.kind == BulkOutcome::Kind::taken;
     const bool made = outcome.kind == BulkOutcome::Kind::made;
-    if (options_.dry_run && made && !outcome.code.empty()) taken = !seen_.add(outcome.code);
+    if (options_.dry_run && made && !lacks_code(outcome.code)) taken = !seen_.add(outcome.code);
     if (taken && !options_.skip_conflicts) {
       ++failed_;
-      tell_problem(row.line, 1, "already_exists", "code", "the code " + outcome.code + " is taken");
+      tell_problem(row.line, 1, "already_exists", "code",
+                   "the code " + std::string(split_name(outcome.code).code) + " is taken");
       continue;
     }
     ++(taken ? skipped_ : made ? made_ : exists_);
     if (options_.only_problems) continue;
     JsonWriter json(out_);
     json.begin_object().member("line", row.line).member("result", taken ? "skipped" : made ? "made" : "exists");
-    if (!outcome.code.empty()) json.member("code", outcome.code);
+    const LinkName name = split_name(outcome.code);
+    if (!name.code.empty()) json.member("code", name.code);
+    if (!name.host.empty()) json.member("domain", name.host);
     json.end_object();
     out_ += '\n';
   }

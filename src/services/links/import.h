@@ -26,6 +26,7 @@ struct ImportOptions {
   bool skip_conflicts = false;  // a code that somebody has is skipped and no failure
   bool find_existing = false;   // a row whose URL and settings a link has already makes none
   bool only_problems = false;   // rows that went well are counted and not told
+  std::string domain;           // host: all go there, and rows that say another are problems; "": any of ours
 };
 
 class ImportBody final : public http::BodyReader {

@@ -368,6 +368,7 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
 
 // The rules over several fields, when all are read.
 LinkReader::Outcome LinkReader::complete() {
+  says_domain_ = !link_.domain.empty();
   if (!short_url_.empty() && (link_.code.empty() || link_.domain.empty())) {
     const std::string_view short_url = short_url_;
     const auto [host, path] = split_short_url(short_url);

@@ -111,6 +111,8 @@ class LinkReader {
 
   const LinkImport& link() const noexcept { return link_; }  // valid until the next call
   uint64_t line() const noexcept { return line_; }           // where the link stands
+  // Whether the file has a word of the domain; else it is that of a short URL, of wherever the link was before.
+  bool says_domain() const noexcept { return says_domain_; }
   // nullopt before the header or the first object.
   std::optional<ImportFormat> format() const noexcept { return format_; }
   // Nobody knows the header: nothing more will come.
@@ -142,6 +144,7 @@ class LinkReader {
   bool failed_ = false;
   LinkImport link_;
   std::string short_url_;
+  bool says_domain_ = false;
   uint64_t line_ = 0;
 };
 

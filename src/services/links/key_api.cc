@@ -11,6 +11,7 @@
 #include "http/target.h"
 #include "services/links/access.h"
 #include "services/links/answers.h"
+#include "services/links/domain_json.h"
 #include "services/links/json_object.h"
 
 namespace trellis::services::links {
@@ -48,11 +49,12 @@ std::optional<int64_t> number_of(std::string_view text) noexcept {
 struct KeyPatch {
   std::optional<std::string> name;
   std::optional<Scope> scope;
+  std::string domain;  // as it was written; "": none was said
   std::optional<std::optional<int64_t>> expires_at;
 };
 
 std::expected<KeyPatch, Fault> read_key(std::string_view body, int64_t now) {
-  static constexpr std::array<std::string_view, 3> kMembers = {"name", "scope", "expires_at"};
+  static constexpr std::array<std::string_view, 4> kMembers = {"name", "scope", "domain", "expires_at"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   KeyPatch out;
@@ -65,6 +67,11 @@ std::expected<KeyPatch, Fault> read_key(std::string_view body, int64_t now) {
     if (scope->is_string()) out.scope = key_scope(scope->get_ref<const std::string&>());
     if (!out.scope) return std::unexpected(Fault{"scope", "A scope is read, write or admin."});
   }
+  if (const auto domain = json->find("domain"); domain != json->end() && !domain->is_null()) {
+    if (!domain->is_string() || domain->get_ref<const std::string&>().empty())
+      return std::unexpected(Fault{"domain", "The domain is a host such as go.example.com."});
+    out.domain = domain->get<std::string>();
+  }
   if (const auto end = json->find("expires_at"); end != json->end()) {
     std::optional<int64_t> time;
     if (end->is_string()) time = parse_time(end->get_ref<const std::string&>());
@@ -76,19 +83,14 @@ std::expected<KeyPatch, Fault> read_key(std::string_view body, int64_t now) {
   return out;
 }
 
-Response key_answer(RequestContext& context, int status, const ApiKey& key, std::string_view text = {}) {
-  std::string body;
-  append_key(body, key, text);
-  return json_answer(context, status, std::move(body));
-}
-
 constexpr const char* kKey = R"json({"type":"object","description":"An API key.",
-"required":["id","name","begins","scope","created_at","expires_at","last_used_at"],"properties":{
+"required":["id","name","begins","scope","domain","created_at","expires_at","last_used_at"],"properties":{
 "id":{"type":"integer"},
 "name":{"type":"string"},
 "key":{"type":"string","description":"The key itself; only in the answer to its making."},
 "begins":{"type":"string","description":"The first characters of the key, to know it again."},
 "scope":{"type":"string","enum":["read","write","admin"]},
+"domain":{"type":["string","null"],"description":"The host of the only domain whose links it sees and changes; null: all."},
 "created_at":{"type":"string","format":"date-time"},
 "expires_at":{"type":["string","null"],"format":"date-time"},
 "last_used_at":{"type":["string","null"],"format":"date-time","description":"To about a second; half a minute may be lost in a crash."}}})json";
@@ -97,6 +99,7 @@ constexpr const char* kNewKey =
     R"json({"type":"object","required":["name","scope"],"additionalProperties":false,"properties":{
 "name":{"type":"string","minLength":1,"maxLength":128,"description":"For people."},
 "scope":{"type":"string","enum":["read","write","admin"],"description":"Each contains the ones before it."},
+"domain":{"type":["string","null"],"description":"The host of the only domain that it is for; it cannot be changed later."},
 "expires_at":{"type":["string","null"],"format":"date-time"}}})json";
 
 constexpr const char* kKeyPatch = R"json({"type":"object","additionalProperties":false,"properties":{
@@ -122,11 +125,17 @@ http::ParameterDoc id_parameter() {
 
 }  // namespace
 
-void append_key(std::string& out, const ApiKey& key, std::string_view text) {
+void append_key(std::string& out, const ApiKey& key, std::string_view text, std::string_view default_host) {
   JsonWriter json(out);
   json.begin_object().member("id", key.id).member("name", key.name);
   if (!text.empty()) json.member("key", text);
   json.member("begins", key.begins).member("scope", http::to_string(key.scope));
+  json.key("domain");
+  if (key.domain) {
+    json.value(key.domain->empty() ? default_host : std::string_view(*key.domain));
+  } else {
+    json.null();
+  }
   json.member("created_at", format_time(key.created_at));
   const auto when = [&json](const char* name, const std::optional<int64_t>& time) {
     json.key(name);
@@ -139,6 +148,12 @@ void append_key(std::string& out, const ApiKey& key, std::string_view text) {
   when("expires_at", key.expires_at);
   when("last_used_at", key.last_used_at);
   json.end_object();
+}
+
+Response KeyApi::key_answer(RequestContext& context, int status, const ApiKey& key, std::string_view text) {
+  std::string body;
+  append_key(body, key, text, domains_.table()->default_domain().host);
+  return json_answer(context, status, std::move(body));
 }
 
 void KeyApi::mount(http::Routes& routes) {
@@ -202,8 +217,15 @@ Task<Result<Response>> KeyApi::create(Request& request, RequestContext& context)
   if (!wanted) co_return refuse(context, wanted.error());
   if (!wanted->name) co_return refuse(context, Fault{"name", "The name is missing."});
   if (!wanted->scope) co_return refuse(context, Fault{"scope", "The scope is missing: read, write or admin."});
-  auto adding = access_.add(*std::move(wanted->name), *wanted->scope, wanted->expires_at.value_or(std::nullopt), now,
-                            context.deadline);
+  std::optional<std::string> domain;
+  if (!wanted->domain.empty()) {
+    const DomainTablePointer domains = domains_.table();
+    const auto named = named_domain(wanted->domain, *domains);
+    if (!named) co_return refuse(context, named.error());
+    domain = (*named)->name_host();
+  }
+  auto adding = access_.add(*std::move(wanted->name), *wanted->scope, std::move(domain),
+                            wanted->expires_at.value_or(std::nullopt), now, context.deadline);
   const Result<std::optional<Access::Added>> added = co_await adding;
   if (!added) co_return http::response_for(added.error(), context);
   if (!*added) co_return refuse(context, 409, "too_many_keys", "There are 10,000 keys already; delete some.");
@@ -232,11 +254,12 @@ Task<Result<Response>> KeyApi::list(Request& request, RequestContext& context) {
           context, Fault{std::string(parameter->key.substr(0, 64)), "There is limit and cursor.", "unknown_parameter"});
     }
   }
+  const std::string default_host = domains_.table()->default_domain().host;
   const std::vector<ApiKey> keys = access_.list(after, static_cast<size_t>(limit));
   std::string body = "{\"items\":[";
   for (const ApiKey& key : keys) {
     if (body.back() != '[') body += ',';
-    append_key(body, key, {});
+    append_key(body, key, {}, default_host);
   }
   body += "],\"next\":";
   const bool more = keys.size() == static_cast<size_t>(limit) && !access_.list(keys.back().id, 1).empty();
@@ -261,6 +284,7 @@ Task<Result<Response>> KeyApi::change(Request& request, RequestContext& context,
   if (!body) co_return body_failed(body.error(), context);
   auto wanted = read_key(*body, unix_millis(context.loop.wall()));
   if (!wanted) co_return refuse(context, wanted.error());
+  if (!wanted->domain.empty()) co_return refuse(context, Fault{"domain", "The domain of a key stays."});
   auto changing = access_.change(number_of(id).value_or(0), std::move(wanted->name), wanted->scope, wanted->expires_at,
                                  context.deadline);
   const Result<std::optional<ApiKey>> changed = co_await changing;

@@ -13,11 +13,13 @@
 namespace trellis::services::links {
 
 class Access;
+class Domains;
 struct ApiKey;
 
 class KeyApi {
  public:
-  explicit KeyApi(Access& access) noexcept : access_(access) {}
+  // Borrows both.
+  KeyApi(Access& access, const Domains& domains) noexcept : access_(access), domains_(domains) {}
   void mount(http::Routes& routes);
 
  private:
@@ -27,10 +29,13 @@ class KeyApi {
   Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string_view id);
   Task<Result<http::Response>> remove(http::RequestContext& context, std::string_view id);
 
+  http::Response key_answer(http::RequestContext& context, int status, const ApiKey& key, std::string_view text = {});
+
   Access& access_;
+  const Domains& domains_;
 };
 
-// {"id":1,"name":...}; `text` "" when it is not to be told.
-void append_key(std::string& out, const ApiKey& key, std::string_view text);
+// {"id":1,"name":...}; `text` "" when it is not to be told. `default_host`: of the default domain.
+void append_key(std::string& out, const ApiKey& key, std::string_view text, std::string_view default_host);
 
 }  // namespace trellis::services::links

@@ -17,7 +17,7 @@ using store::SqliteConnection;
 namespace {
 
 // AUTOINCREMENT: the id of a revoked key is never another's.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "keys", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {{{1, "keys", R"sql(
 CREATE TABLE link_keys(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL,
@@ -29,13 +29,18 @@ CREATE TABLE link_keys(
   last_used_at INTEGER,
   version INTEGER NOT NULL
 ) STRICT;
+)sql"},
+                                                          // Null: all of them. "": the default one.
+                                                          {2, "keys of a domain", R"sql(
+ALTER TABLE link_keys ADD COLUMN domain TEXT;
 )sql"}}};
 
 constexpr std::string_view kPrefix = "trl_";
 constexpr size_t kBegins = 8;  // of the text: enough to tell keys apart, 112 bits stay secret
 
 constexpr std::string_view kSelect =
-    "SELECT id, name, begins, digest, scope, created_at, expires_at, last_used_at, version FROM link_keys";
+    "SELECT id, name, begins, digest, scope, created_at, expires_at, last_used_at, version, domain IS NOT NULL, domain "
+    "FROM link_keys";
 
 Result<ApiKey> key_from(const Query& row) {
   ApiKey key;
@@ -52,6 +57,7 @@ Result<ApiKey> key_from(const Query& row) {
   key.expires_at = row.integer_or_null(6);
   key.last_used_at = row.integer_or_null(7);
   key.version = row.integer(8);
+  if (row.integer(9) != 0) key.domain = row.text(10);
   return key;
 }
 
@@ -106,10 +112,10 @@ Result<std::optional<int64_t>> insert_key(SqliteConnection& db, const ApiKey& ke
     TRY_VOID(count.next());
     if (count.integer(0) >= static_cast<int64_t>(kMaxKeys)) return std::optional<int64_t>();
   }
-  TRY(Query row, db.query("INSERT INTO link_keys(name, begins, digest, scope, created_at, expires_at, version) "
-                          "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
+  TRY(Query row, db.query("INSERT INTO link_keys(name, begins, digest, scope, created_at, expires_at, version, domain) "
+                          "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
                           key.name, key.begins, blob_of(key.digest), http::to_string(key.scope), key.created_at,
-                          key.expires_at, key.version));
+                          key.expires_at, key.version, key.domain));
   TRY_VOID(row.next());
   const int64_t id = row.integer(0);
   TRY_VOID(row.run());

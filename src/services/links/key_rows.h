@@ -30,6 +30,7 @@ struct ApiKey {
   std::string begins;  // of the key's text, to know it again
   Digest digest{};
   http::Scope scope = http::Scope::read;
+  std::optional<std::string> domain;  // the only one it is for, as split_name() gives it; none: all
   int64_t created_at = 0;
   std::optional<int64_t> expires_at;
   std::optional<int64_t> last_used_at;

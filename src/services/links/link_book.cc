@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "http/fields.h"
 #include "runtime/loop.h"
+#include "services/links/domain_rows.h"
 #include "services/links/figures_rows.h"
 #include "services/links/key_rows.h"
 #include "services/links/link_events.h"
@@ -19,11 +20,6 @@ namespace {
 
 constexpr size_t kIndexedAtOnce = 10'000;
 constexpr int kMaxAttempts = 16;  // to find a number whose code is free
-
-UrlHost host_of(const std::string& base_url) {
-  Result<UrlHost> host = check_url(base_url);
-  return host ? *std::move(host) : UrlHost{};
-}
 
 // The list of an If-Match field: "*" or the tag itself, compared strongly (RFC 9110 §13.1.1).
 bool etag_listed(std::string_view list, std::string_view etag) {
@@ -39,11 +35,10 @@ LinkBook::LinkBook(Options options, store::SqliteStore& store, std::shared_ptr<c
     : options_(std::move(options)),
       store_(store),
       targets_(std::move(targets)),
-      own_(host_of(options_.base_url)),
+      domains_(options_.base_url, store),
       passwords_(random_seed()),
       blocklist_(options_.blocklist, store_),
-
-      events_(std::make_shared<const LinkEvents>(options_.base_url, options_.outbox)) {}
+      events_(std::make_shared<const LinkEvents>(options_.outbox)) {}
 
 Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   auto migrating = blocking([store = &store_]() -> Result<void> {
@@ -53,6 +48,7 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
     TRY_VOID(store->migrate("links_access", access_migrations()));
     TRY_VOID(store->migrate("links_passwords", password_migrations()));
     TRY_VOID(store->migrate("links_blocklist", blocklist_migrations()));
+    TRY_VOID(store->migrate("links_domains", domain_migrations()));
     return store->migrate("links_webhooks", webhook_migrations());
   });
   Result<void> migrated = co_await migrating;
@@ -72,6 +68,8 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
   Result<CodeKey> key = co_await keying;
   if (!key) co_return fail(std::move(key).error());
   codes_.emplace(*key);
+  Result<void> known = co_await domains_.start();
+  if (!known) co_return known;
   ids_ = std::make_unique<IdAllocator>(store_, home, clock);
   Result<void> leased = co_await ids_->start();
   co_return leased;
@@ -83,9 +81,12 @@ Task<Result<void>> LinkBook::stop(Deadline deadline) {
 }
 
 Link LinkBook::link_of(const NewLink& wanted, int64_t now) const {
+  const DomainTablePointer domains = domains_.table();
+  const Domain* named = wanted.domain.empty() ? nullptr : domains->find(wanted.domain);
+  const Domain& domain = named ? *named : domains->default_domain();
   Link link;
-  link.code = wanted.alias;
-  link.status = options_.status;
+  link.code = domain.name_of(wanted.alias);
+  link.status = status_of(domain);
   link.created_at = link.updated_at = now;
   wanted.set.apply_to(link);
   return link;
@@ -105,9 +106,11 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   Link link = link_of(wanted, now);
   link.password = std::move(password);
   link.id = static_cast<int64_t>(*id);
-  if (link.code.empty()) link.code = codes_->code_of(*id);
-  const bool custom = codes_->counter_of(link.code) != *id;
-  const std::optional<uint64_t> burns = custom ? codes_->counter_of(link.code) : std::nullopt;
+  const DomainTablePointer domains = domains_.table();
+  if (lacks_code(link.code)) link.code += codes_->code_of(*id);
+  const std::optional<uint64_t> stands_for = codes_->counter_of(split_name(link.code).code);
+  const bool custom = stands_for != *id;
+  const std::optional<uint64_t> burns = custom ? stands_for : std::nullopt;
   const bool find = wanted.find_existing;
   const bool title_too = wanted.set.title.has_value();
 
@@ -116,17 +119,17 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   answer.status = 201;
   answer.code = link.code;
   answer.etag = etag_of(link);
-  append_link(answer.body, link, options_.base_url);
+  append_link(answer.body, link, *domains);
   const size_t bytes = 512 + link.url.size() + link.title.size() + (key.key.empty() ? 0 : answer.body.size());
 
   // Somebody may have asked for the code before it was a link.
-  auto remember = [targets = targets_, code = link.code, target = target_of(link, own_, blocklist_),
+  auto remember = [targets = targets_, code = link.code, target = target_of(link, blocklist_),
                    stamp = targets_->stamp(link.code)](const Result<Created>& done) mutable {
     if (done && done->kind == Created::Kind::created && done->link.code == code)
       targets->put(code, std::move(target), Loop::current().now(), stamp);
   };
   auto insert = [link = std::move(link), custom, burns, find, title_too, codes = *codes_, key = std::move(key.key),
-                 answer = std::move(answer), base = options_.base_url, events = events_,
+                 answer = std::move(answer), events = events_, domains,
                  now](store::SqliteConnection& db) mutable -> Result<Created> {
     if (!key.empty()) {
       TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
@@ -136,7 +139,8 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
     auto kind = Created::Kind::created;
     std::optional<Link> same;
     if (find) {
-      std::string code = custom ? link.code : std::string();
+      const std::string_view host = split_name(link.code).host;
+      std::string code = custom ? link.code : link_name(host, {});
       std::swap(code, link.code);
       TRY(same, find_same(db, link, title_too, now));
       std::swap(code, link.code);
@@ -151,18 +155,18 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
         TRY(const Lease next, lease_ids(db, 1));
         if (!next.burned.empty()) continue;
         link.id = static_cast<int64_t>(next.begin);
-        link.code = codes.code_of(next.begin);
+        link.code = link_name(split_name(link.code).host, codes.code_of(next.begin));
         TRY(inserted, insert_link(db, link, std::nullopt));
       }
       if (!inserted) return Created{Created::Kind::taken, {}, {}};
-      TRY_VOID(events->tell(db, LinkEvent::created, link, now));
+      TRY_VOID(events->tell(db, LinkEvent::created, link, *domains, now));
     }
     if (kind == Created::Kind::exists || link.code != answer.code) {
       answer.status = kind == Created::Kind::exists ? 200 : 201;
       answer.code = link.code;
       answer.etag = etag_of(link);
       answer.body.clear();
-      append_link(answer.body, link, base);
+      append_link(answer.body, link, *domains);
     }
     if (!key.empty()) {
       TRY_VOID(keep_replay(db, key, answer, now));
@@ -177,7 +181,7 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   co_return written;
 }
 
-Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::optional<std::string> condition,
+Task<Result<Changed>> LinkBook::change(std::string name, LinkPatch patch, std::optional<std::string> condition,
                                        int64_t now, Deadline deadline) {
   if (patch.password && !patch.password->empty()) {
     auto hashing = passwords_.hash(*std::move(patch.password), deadline);
@@ -186,10 +190,10 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
     patch.password = *std::move(password);
   }
   const size_t bytes = 512 + (patch.url ? patch.url->size() : 0) + (patch.title ? patch.title->size() : 0);
-  auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
-  auto update = [patch = std::move(patch), code = std::move(code), condition = std::move(condition), events = events_,
-                 now](store::SqliteConnection& db) -> Result<Changed> {
-    TRY(std::optional<Link> link, find_link(db, code));
+  auto forget = [targets = targets_, name](const Result<Changed>&) { targets->invalidate(name); };
+  auto update = [patch = std::move(patch), name = std::move(name), condition = std::move(condition), events = events_,
+                 domains = domains_.table(), now](store::SqliteConnection& db) -> Result<Changed> {
+    TRY(std::optional<Link> link, find_link(db, name));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
     if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
@@ -201,7 +205,7 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
       ++link->version;
       link->updated_at = std::max(now, link->updated_at);
       TRY_VOID(update_link(db, *link));
-      TRY_VOID(events->tell(db, LinkEvent::changed, *link, now));
+      TRY_VOID(events->tell(db, LinkEvent::changed, *link, *domains, now));
     }
     return Changed{Changed::Kind::changed, *std::move(link)};
   };
@@ -210,17 +214,17 @@ Task<Result<Changed>> LinkBook::change(std::string code, LinkPatch patch, std::o
   co_return changed;
 }
 
-Task<Result<Changed>> LinkBook::remove(std::string code, std::optional<std::string> condition, int64_t now,
+Task<Result<Changed>> LinkBook::remove(std::string name, std::optional<std::string> condition, int64_t now,
                                        Deadline deadline) {
-  auto forget = [targets = targets_, code](const Result<Changed>&) { targets->invalidate(code); };
-  auto bury = [code = std::move(code), condition = std::move(condition), events = events_,
+  auto forget = [targets = targets_, name](const Result<Changed>&) { targets->invalidate(name); };
+  auto bury = [name = std::move(name), condition = std::move(condition), events = events_, domains = domains_.table(),
                now](store::SqliteConnection& db) -> Result<Changed> {
-    TRY(std::optional<Link> link, find_link(db, code));
+    TRY(std::optional<Link> link, find_link(db, name));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
     if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
     TRY_VOID(bury_link(db, link->id, now));
-    TRY_VOID(events->tell(db, LinkEvent::deleted, *link, now));
+    TRY_VOID(events->tell(db, LinkEvent::deleted, *link, *domains, now));
     return Changed{Changed::Kind::changed, {}};
   };
   auto writing = store_.write(std::move(bury), deadline, 512, std::move(forget));
@@ -228,17 +232,16 @@ Task<Result<Changed>> LinkBook::remove(std::string code, std::optional<std::stri
   co_return changed;
 }
 
-Task<Result<std::optional<Link>>> LinkBook::find(std::string code, Deadline deadline) {
+Task<Result<std::optional<Link>>> LinkBook::find(std::string name, Deadline deadline) {
   auto reading =
-      store_.read([code = std::move(code)](store::SqliteConnection& db) { return find_link(db, code); }, deadline);
+      store_.read([name = std::move(name)](store::SqliteConnection& db) { return find_link(db, name); }, deadline);
   Result<std::optional<Link>> link = co_await reading;
   co_return link;
 }
 
-Task<Result<Page>> LinkBook::list(int64_t before, size_t limit, std::string search, std::string tag,
-                                  Deadline deadline) {
-  auto reading = store_.read([before, limit, search = std::move(search), tag = std::move(tag)](
-                                 store::SqliteConnection& db) { return list_links(db, before, limit, search, tag); },
+Task<Result<Page>> LinkBook::list(LinkFilter filter, int64_t before, size_t limit, Deadline deadline) {
+  auto reading = store_.read([filter = std::move(filter), before,
+                              limit](store::SqliteConnection& db) { return list_links(db, filter, before, limit); },
                              deadline);
   Result<Page> page = co_await reading;
   co_return page;

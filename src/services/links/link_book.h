@@ -1,7 +1,7 @@
-// What is done with links, without HTTP: made, changed, removed, found and listed. Every change leaves the cache before
-// it is answered, and stays done when the one who asked has gone. The API, the imports and the interfaces of other
-// shorteners are words around it. Owned by the service; called on every core; arguments are taken by value, for they
-// live longer than a caller who leaves.
+// What is done with links, without HTTP: made, changed, removed, found and listed, by their names (link_name.h). Every
+// change leaves the cache before it is answered, and stays done when the one who asked has gone. The API, the imports
+// and the interfaces of other shorteners are words around it. Owned by the service; called on every core; arguments are
+// taken by value, for they live longer than a caller who leaves.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,12 @@
 #include "runtime/task.h"
 #include "services/links/blocklist.h"
 #include "services/links/codes.h"
+#include "services/links/domains.h"
 #include "services/links/id_allocator.h"
 #include "services/links/link_json.h"
 #include "services/links/passwords.h"
 #include "services/links/rows.h"
 #include "services/links/target.h"
-#include "services/links/url.h"
 
 namespace trellis::store {
 class SqliteStore;
@@ -71,14 +71,15 @@ class LinkBook {
   // `now` is milliseconds since 1970, in all of these.
   Task<Result<Created>> create(NewLink wanted, IdempotencyKey key, int64_t now, Deadline deadline);
   // `condition`: the value of an If-Match field; none: whatever the version.
-  Task<Result<Changed>> change(std::string code, LinkPatch patch, std::optional<std::string> condition, int64_t now,
+  Task<Result<Changed>> change(std::string name, LinkPatch patch, std::optional<std::string> condition, int64_t now,
                                Deadline deadline);
-  Task<Result<Changed>> remove(std::string code, std::optional<std::string> condition, int64_t now, Deadline deadline);
+  Task<Result<Changed>> remove(std::string name, std::optional<std::string> condition, int64_t now, Deadline deadline);
   // A removed one too, as a tombstone.
-  Task<Result<std::optional<Link>>> find(std::string code, Deadline deadline);
-  Task<Result<Page>> list(int64_t before, size_t limit, std::string search, std::string tag, Deadline deadline);
+  Task<Result<std::optional<Link>>> find(std::string name, Deadline deadline);
+  Task<Result<Page>> list(LinkFilter filter, int64_t before, size_t limit, Deadline deadline);
 
-  // What a new link is before it has a number and, if it is to have one, a password.
+  // What a new link is before it has a number and, if it is to have one, a password; on the domain whose host it names,
+  // which is one of ours.
   Link link_of(const NewLink& wanted, int64_t now) const;
 
   const Codes& codes() const noexcept { return *codes_; }
@@ -89,21 +90,23 @@ class LinkBook {
   std::shared_ptr<cache::CacheSpace<Target>> shared_targets() const { return targets_; }
   const LinkEvents& events() const noexcept { return *events_; }
   std::shared_ptr<const LinkEvents> shared_events() const { return events_; }
-  const UrlHost& own_host() const noexcept { return own_; }
-  const std::string& base_url() const noexcept { return options_.base_url; }
+  Domains& domains() noexcept { return domains_; }
+  DomainTablePointer domain_table() const { return domains_.table(); }
   Passwords& passwords() noexcept { return passwords_; }
   Blocklist& blocklist() noexcept { return blocklist_; }
   const Blocklist& blocklist() const noexcept { return blocklist_; }
   // Why these settings may not be a link's; whoever makes or changes a link in any way asks.
-  std::optional<Fault> refuse_blocked(const LinkPatch& set) const { return blocklist_.refuse(set, own_); }
-  int default_status() const noexcept { return options_.status; }
+  std::optional<Fault> refuse_blocked(const LinkPatch& set) const {
+    return blocklist_.refuse(set, domain_table()->own());
+  }
+  int status_of(const Domain& domain) const noexcept { return domain.status.value_or(options_.status); }
 
  private:
   Options options_;
   store::SqliteStore& store_;
   // Shared with writes under way: what they changed leaves the cache even when the one who asked for it has gone.
   std::shared_ptr<cache::CacheSpace<Target>> targets_;
-  UrlHost own_;
+  Domains domains_;
   Passwords passwords_;
   Blocklist blocklist_;
   std::shared_ptr<const LinkEvents> events_;  // likewise

@@ -14,41 +14,41 @@ namespace {
 
 WallTime wall_of(int64_t now) { return WallTime(std::chrono::milliseconds(now)); }
 
-std::string payload_of(LinkEvent event, const Link& link, std::string_view base, int64_t now) {
+std::string payload_of(LinkEvent event, const Link& link, const DomainTable& domains, int64_t now) {
   std::string payload = "{";
-  append_link_event(payload, event, link, base, now);
+  append_link_event(payload, event, link, domains, now);
   payload += '}';
   return payload;
 }
 
 }  // namespace
 
-LinkEvents::LinkEvents(std::string base, std::shared_ptr<const queue::Outbox> outbox)
-    : base_(std::move(base)), outbox_(std::move(outbox)) {}
+LinkEvents::LinkEvents(std::shared_ptr<const queue::Outbox> outbox) : outbox_(std::move(outbox)) {}
 
 Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
-                              int64_t now) const {
+                              const DomainTable& domains, int64_t now) const {
   if (links.empty()) return {};
-  TRY_VOID(enqueue_webhooks(db, event, links, base_, now));
+  TRY_VOID(enqueue_webhooks(db, event, links, domains, now));
   if (!outbox_) return {};
   std::vector<queue::OutboxEvent> events;
   events.reserve(links.size());
   for (const Link* const link : links) {
     queue::OutboxEvent& one = events.emplace_back();
     one.key = link->code;
-    one.payload = payload_of(event, *link, base_, now);
+    one.payload = payload_of(event, *link, domains, now);
     if (one.payload.size() > queue::kMaxOutboxPayload) {
       Link short_link = *link;
       short_link.rules.clear();
-      one.payload = payload_of(event, short_link, base_, now);
+      one.payload = payload_of(event, short_link, domains, now);
     }
   }
   return outbox_->put(db, events, wall_of(now));
 }
 
-Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, const Link& link, int64_t now) const {
+Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, const Link& link,
+                              const DomainTable& domains, int64_t now) const {
   const Link* const one = &link;
-  return tell(db, event, {&one, 1}, now);
+  return tell(db, event, {&one, 1}, domains, now);
 }
 
 Result<void> LinkEvents::tell_tag(store::SqliteConnection& db, std::string_view from, std::string_view to,

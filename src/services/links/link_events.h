@@ -22,17 +22,17 @@ inline constexpr const char* kChangesTopic = "links.changes";
 
 class LinkEvents {
  public:
-  // `base`: what short URLs begin with. `outbox` null: there is no log.
-  LinkEvents(std::string base, std::shared_ptr<const queue::Outbox> outbox);
+  // `outbox` null: there is no log.
+  explicit LinkEvents(std::shared_ptr<const queue::Outbox> outbox);
 
   Result<void> tell(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
+                    const DomainTable& domains, int64_t now) const;
+  Result<void> tell(store::SqliteConnection& db, LinkEvent event, const Link& link, const DomainTable& domains,
                     int64_t now) const;
-  Result<void> tell(store::SqliteConnection& db, LinkEvent event, const Link& link, int64_t now) const;
   // All links that had the tag have the other one now, or none (""). One event, however many they are.
   Result<void> tell_tag(store::SqliteConnection& db, std::string_view from, std::string_view to, int64_t now) const;
 
  private:
-  std::string base_;
   std::shared_ptr<const queue::Outbox> outbox_;
 };
 

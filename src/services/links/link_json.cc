@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "services/links/domains.h"
 #include "services/links/json_object.h"
 #include "services/links/passwords.h"
 #include "services/links/rules.h"
@@ -27,13 +28,12 @@ std::unexpected<Fault> fault(std::string field, std::string detail) {
   return std::unexpected(Fault{std::move(field), std::move(detail)});
 }
 
-std::expected<std::string, Fault> read_url(const Json& value, const UrlHost& own) {
+std::expected<std::string, Fault> read_url(const Json& value, const OwnHosts& own) {
   if (!value.is_string()) return fault("url", "The URL must be a string.");
   const auto& url = value.get_ref<const std::string&>();
   Result<UrlHost> host = check_url(url);
   if (!host) return fault("url", host.error().what());
-  if (same_host(*host, own))
-    return fault("url", "The URL leads to this service itself; such a link could run in a circle.");
+  if (own.has(*host)) return fault("url", "The URL leads to this service itself; such a link could run in a circle.");
   return url;
 }
 
@@ -92,7 +92,7 @@ std::expected<std::vector<std::string>, Fault> read_tags(const Json& value) {
 }
 
 // In the form in which rules are kept; an empty list is none.
-std::expected<std::string, Fault> read_rules(const Json& value, const UrlHost& own) {
+std::expected<std::string, Fault> read_rules(const Json& value, const OwnHosts& own) {
   if (value.is_null()) return std::string();
   const auto rules = Rules::read(value.dump(-1, ' ', false, Json::error_handler_t::replace), own);
   if (!rules) return fault("rules" + rules.error().front().path, rules.error().front().detail);
@@ -123,7 +123,7 @@ bool take(const Json& json, const char* member, std::optional<T>& out, std::opti
   return !fault_of;
 }
 
-std::expected<LinkPatch, Fault> read_settings(const Json& json, const UrlHost& own, int64_t now) {
+std::expected<LinkPatch, Fault> read_settings(const Json& json, const OwnHosts& own, int64_t now) {
   LinkPatch out;
   std::optional<Fault> wrong;
   take(json, "url", out.url, wrong, [&](const Json& value) { return read_url(value, own); });
@@ -179,16 +179,21 @@ void LinkPatch::apply_to(Link& link) const {
   if (rules) link.rules = *rules;
 }
 
-std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now) {
-  static constexpr std::array<std::string_view, 12> kMembers = {
-      "url",        "alias",         "title", "status", "not_before", "expires_at",
-      "max_visits", "forward_query", "tags",  "rules",  "password",   "find_existing"};
+std::expected<NewLink, Fault> read_new_link(std::string_view body, const OwnHosts& own, int64_t now) {
+  static constexpr std::array<std::string_view, 13> kMembers = {
+      "url",        "domain",        "alias", "title", "status",   "not_before",   "expires_at",
+      "max_visits", "forward_query", "tags",  "rules", "password", "find_existing"};
   auto json = read_object(body, kMembers);
   if (!json) return std::unexpected(std::move(json).error());
   if (!json->contains("url")) return fault("url", "The URL is missing.");
   auto set = read_settings(*json, own, now);
   if (!set) return std::unexpected(std::move(set).error());
-  NewLink link{.alias = {}, .set = *std::move(set), .find_existing = false};
+  NewLink link{.domain = {}, .alias = {}, .set = *std::move(set), .find_existing = false};
+  if (const auto domain = json->find("domain"); domain != json->end() && !domain->is_null()) {
+    if (!domain->is_string() || domain->get_ref<const std::string&>().empty())
+      return fault("domain", "The domain is a host such as go.example.com.");
+    link.domain = domain->get<std::string>();
+  }
   if (const auto existing = json->find("find_existing"); existing != json->end()) {
     if (!existing->is_boolean()) return fault("find_existing", "Finding an existing link is true or false.");
     link.find_existing = existing->get<bool>();
@@ -203,7 +208,7 @@ std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost
   return link;
 }
 
-std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now) {
+std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const OwnHosts& own, int64_t now) {
   static constexpr std::array<std::string_view, 10> kMembers = {
       "url", "title", "status", "not_before", "expires_at", "max_visits", "forward_query", "tags", "rules", "password"};
   auto json = read_object(body, kMembers);
@@ -215,10 +220,11 @@ std::string etag_of(const Link& link) {
   return "\"" + std::to_string(link.id) + "-" + std::to_string(link.version) + "\"";
 }
 
-void append_link(std::string& out, const Link& link, std::string_view base) {
+void append_link(std::string& out, const Link& link, const DomainTable& domains) {
   JsonWriter json(out);
-  json.begin_object().member("id", link.id).member("code", link.code);
-  json.member("short_url", std::string(base) + "/" + link.code).member("url", link.url).member("title", link.title);
+  json.begin_object().member("id", link.id).member("code", split_name(link.code).code);
+  json.member("domain", domains.of_link(link.code).host).member("short_url", domains.short_url(link.code));
+  json.member("url", link.url).member("title", link.title);
   json.member("status", link.status).member("created_at", format_time(link.created_at));
   json.member("updated_at", format_time(link.updated_at));
   const auto when = [&json](const char* name, const std::optional<int64_t>& time) {

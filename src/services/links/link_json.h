@@ -16,6 +16,8 @@
 
 namespace trellis::services::links {
 
+class DomainTable;
+
 inline constexpr size_t kMaxTitle = 512;
 inline constexpr size_t kMaxTags = 20;
 inline constexpr size_t kMaxTag = 64;
@@ -51,17 +53,18 @@ struct LinkPatch {
 };
 
 struct NewLink {
+  std::string domain;          // as it was written; "": none was said
   std::string alias;           // "": a code is made
   LinkPatch set;               // with a URL
   bool find_existing = false;  // a link that is the same will do
 };
 
-// `own`: where the service itself answers; a link to it is refused. `now` in milliseconds since 1970.
-std::expected<NewLink, Fault> read_new_link(std::string_view body, const UrlHost& own, int64_t now);
-std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const UrlHost& own, int64_t now);
+// `own`: where the service itself answers; a link there is refused. `now` in milliseconds since 1970.
+std::expected<NewLink, Fault> read_new_link(std::string_view body, const OwnHosts& own, int64_t now);
+std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const OwnHosts& own, int64_t now);
 
-// {"id":1,"code":...}; `base` without a slash at its end.
-void append_link(std::string& out, const Link& link, std::string_view base);
+// {"id":1,"code":...}
+void append_link(std::string& out, const Link& link, const DomainTable& domains);
 std::string etag_of(const Link& link);
 
 bool is_tag(std::string_view text) noexcept;  // 1 to kMaxTag bytes, no control characters, no comma, no blank ends

@@ -27,19 +27,21 @@ std::string list_of(const std::vector<std::string>& texts) {
 
 constexpr std::string_view kWhere =
     " FROM links l LEFT JOIN link_totals t ON t.link = l.id WHERE l.deleted_at IS NULL "
-    "AND (?1 = '' OR instr(lower(l.code), lower(?1)) OR instr(lower(l.url), lower(?1)) OR instr(lower(l.title), "
+    "AND (?1 = '' OR instr(lower(substr(l.code, instr(l.code, '/') + 1)), lower(?1)) OR instr(lower(l.url), lower(?1)) "
+    "OR instr(lower(l.title), "
     "lower(?1)) OR instr(lower(l.tags), lower(?1))) "
     "AND (?2 IS NULL OR l.created_at >= ?2) AND (?3 IS NULL OR l.created_at <= ?3) "
     "AND (?4 = 0 OR l.max_visits IS NULL OR l.visits < l.max_visits) "
     "AND (?5 IS NULL OR l.expires_at IS NULL OR l.expires_at > ?5) "
     "AND (?7 = 0 OR (SELECT count(*) FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM "
     "json_each(?6))) >= ?7) "
-    "AND NOT EXISTS (SELECT 1 FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM json_each(?8))) ";
+    "AND NOT EXISTS (SELECT 1 FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM json_each(?8))) "
+    "AND (?9 IS NULL OR substr(l.code, 1, max(instr(l.code, '/') - 1, 0)) = ?9) ";
 
 std::string_view column_of(LinkOrder order) noexcept {
   switch (order) {
     case LinkOrder::created: return "l.created_at";
-    case LinkOrder::code: return "l.code COLLATE NOCASE";
+    case LinkOrder::code: return "substr(l.code, instr(l.code, '/') + 1) COLLATE NOCASE";
     case LinkOrder::url: return "l.url COLLATE NOCASE";
     case LinkOrder::title: return "l.title COLLATE NOCASE";
     case LinkOrder::clicks: return "coalesce(t.clicks, 0)";
@@ -63,7 +65,7 @@ Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) 
   {
     static const std::string kCount = "SELECT count(*)" + std::string(kWhere);
     TRY(Query row, db.query(kCount, search.text, search.from, search.until, search.with_visits_left ? 1 : 0,
-                            search.alive_at, tags, least, without));
+                            search.alive_at, tags, least, without, search.domain));
     TRY(const bool there, row.next());
     if (there) found.total = row.integer(0);
   }
@@ -72,9 +74,9 @@ Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) 
     std::string sql = "SELECT l.code" + std::string(kWhere) + "ORDER BY ";
     sql += column_of(search.order);
     sql += search.descending ? " DESC, l.id DESC" : " ASC, l.id ASC";
-    sql += " LIMIT ?9 OFFSET ?10";
+    sql += " LIMIT ?10 OFFSET ?11";
     TRY(Query rows, db.query(sql, search.text, search.from, search.until, search.with_visits_left ? 1 : 0,
-                             search.alive_at, tags, least, without, search.limit, search.offset));
+                             search.alive_at, tags, least, without, search.domain, search.limit, search.offset));
     while (true) {
       TRY(const bool row, rows.next());
       if (!row) break;
@@ -88,13 +90,12 @@ Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) 
   return found;
 }
 
-Result<std::optional<Link>> newest_with_url(SqliteConnection& db, std::string_view url) {
+Result<std::optional<Link>> newest_with_url(SqliteConnection& db, std::string_view url, std::string_view domain) {
   std::string code;
   {
-    TRY(Query row,
-        db.query(
-            "SELECT code FROM links WHERE url = ?1 AND deleted_at IS NULL AND password = '' ORDER BY id DESC LIMIT 1",
-            url));
+    TRY(Query row, db.query("SELECT code FROM links WHERE url = ?1 AND deleted_at IS NULL AND password = '' "
+                            "AND substr(code, 1, max(instr(code, '/') - 1, 0)) = ?2 ORDER BY id DESC LIMIT 1",
+                            url, domain));
     TRY(const bool there, row.next());
     if (!there) return std::optional<Link>();
     code = row.text(0);

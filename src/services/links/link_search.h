@@ -25,7 +25,8 @@ struct LinkSearch {
   std::optional<int64_t> from;            // made at this time or later
   std::optional<int64_t> until;           // made at this time or before
   bool with_visits_left = false;
-  std::optional<int64_t> alive_at;  // not expired then
+  std::optional<int64_t> alive_at;    // not expired then
+  std::optional<std::string> domain;  // of it: as split_name() gives it, "" for the default one
   LinkOrder order = LinkOrder::created;
   bool descending = true;
   size_t offset = 0;
@@ -37,7 +38,7 @@ struct LinksFound {
 };
 Result<LinksFound> search_links(store::SqliteConnection& db, const LinkSearch& search);
 // Links with a password are passed over.
-Result<std::optional<Link>> newest_with_url(store::SqliteConnection& db, std::string_view url);
+Result<std::optional<Link>> newest_with_url(store::SqliteConnection& db, std::string_view url, std::string_view domain);
 
 struct TagCount {
   std::string tag;

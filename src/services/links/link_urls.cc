@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "services/links/link_name.h"
 #include "store/sqlite_connection.h"
 
 namespace trellis::services::links {
@@ -112,7 +113,9 @@ Result<std::optional<Link>> find_same(SqliteConnection& db, const Link& wanted, 
     TRY(std::optional<Link> link, find_link(db, id));
     if (!link || !is_live(*link, now) || !same_settings(*link, wanted)) continue;
     if (title_too && link->title != wanted.title) continue;
-    if (!wanted.code.empty() && link->code != wanted.code) continue;
+    const LinkName name = split_name(link->code);
+    const LinkName asked = split_name(wanted.code);
+    if (name.host != asked.host || (!asked.code.empty() && name.code != asked.code)) continue;
     return link;
   }
   return std::optional<Link>();

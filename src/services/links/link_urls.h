@@ -39,7 +39,8 @@ bool same_settings(const Link& a, const Link& b);
 
 // Of how many links with the same hash find_same() looks at, oldest first.
 inline constexpr size_t kMaxSame = 100;
-// A link that can be followed at `now` or later and has the settings of `wanted`; if `wanted` has a code, this one.
+// A link that can be followed at `now` or later, on the domain of `wanted` and with its settings; if `wanted` has a
+// code, this one.
 // `title_too`: and its title. Links with a password are never the same as another.
 Result<std::optional<Link>> find_same(store::SqliteConnection& db, const Link& wanted, bool title_too, int64_t now);
 

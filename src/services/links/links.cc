@@ -13,6 +13,7 @@
 #include "services/links/answers.h"
 #include "services/links/blocklist_api.h"
 #include "services/links/bulk_api.h"
+#include "services/links/domain_api.h"
 #include "services/links/expiry.h"
 #include "services/links/figures_rows.h"
 #include "services/links/guesses.h"
@@ -71,6 +72,16 @@ Response too_many_guesses(RequestContext& context, Duration wait) {
   const auto left = std::chrono::ceil<std::chrono::seconds>(wait).count();
   response.fields.add_copy(FieldId::retry_after, std::to_string(left));
   response.fields.add(FieldId::cache_control, "no-store");
+  return response;
+}
+
+// A domain's own answer to what it has no link for; `instead`: without one.
+Response fall_back(RequestContext& context, const Request& request, std::string_view url, Response instead) {
+  if (url.empty() || (request.method != Method::get && request.method != Method::head)) return instead;
+  Response response(context.arena, 302);
+  response.fields.add_copy(FieldId::location, location_of(url));
+  response.fields.add(FieldId::cache_control, "private, max-age=0");
+  context.outcome = {};
   return response;
 }
 
@@ -142,7 +153,8 @@ LinksService::LinksService(LinksConfig config, store::SqliteStore& store, cache:
   bulk_ = std::make_unique<BulkApi>(*book_);
   blocklist_api_ = std::make_unique<BlocklistApi>(book_->blocklist());
   access_ = std::make_unique<Access>(config_.keys == LinksConfig::Keys::required, store_);
-  key_api_ = std::make_unique<KeyApi>(*access_);
+  key_api_ = std::make_unique<KeyApi>(*access_, book_->domains());
+  domain_api_ = std::make_unique<DomainApi>(book_->domains());
   shlink_ = std::make_unique<ShlinkApi>(*book_, *access_);
   yourls_ = std::make_unique<YourlsApi>(*book_, *access_);
   report_api_ = std::make_unique<ReportApi>(*book_, config_.reports);
@@ -280,7 +292,7 @@ Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadlin
   Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return fail(std::move(link).error());
   if (!*link) co_return std::optional<Target>();
-  co_return std::optional<Target>(target_of(**link, book_->own_host(), book_->blocklist()));
+  co_return std::optional<Target>(target_of(**link, book_->blocklist()));
 }
 
 Task<Result<Response>> LinksService::slowed(Task<Result<Response>> answering, RequestContext& context) {
@@ -296,14 +308,14 @@ Task<Result<Response>> LinksService::slowed(Task<Result<Response>> answering, Re
 
 // Nothing: the visitor has the password.
 Task<Result<std::optional<Response>>> LinksService::unlock(Request& request, RequestContext& context,
-                                                           std::string code) {
+                                                           std::string name) {
   if (request.method != Method::get && request.method != Method::head && request.method != Method::post) {
     Response response = refuse(context, 405, "method_not_allowed", "A link with a password takes GET, HEAD and POST.");
     response.fields.add(FieldId::allow, "GET, HEAD, POST");
     co_return std::optional(std::move(response));
   }
   if (!brings_password(request)) co_return std::optional(ask_for_password(context));
-  auto reading = book_->find(std::move(code), context.deadline);
+  auto reading = book_->find(std::move(name), context.deadline);
   Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return fail(std::move(link).error());
   if (!*link || (*link)->password.empty())
@@ -320,19 +332,24 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     const auto wait = guesses_->shut(context.client_address, context.loop.now());
     if (wait) co_return too_many_guesses(context, *wait);
   }
+  // Null, as most often: there is but the default domain, and it has no fallbacks.
+  const DomainTablePointer domains = book_->domains().table_for_redirect();
+  const Domain* const domain = domains ? &domains->of_authority(request.authority) : nullptr;
+  const std::string_view name =
+      domain && !domain->is_default() ? context.arena.concat({domain->host, "/", code}) : code;
   if (is_code_text(code)) {
     cache::CacheOutcome outcome =
-        targets_->look(code, context.loop.now(), [&](const Target& target) { found.copy(target, context.arena); });
+        targets_->look(name, context.loop.now(), [&](const Target& target) { found.copy(target, context.arena); });
     if (outcome == cache::CacheOutcome::hit && found.blocklist != book_->blocklist().version()) [[unlikely]] {
-      targets_->invalidate(code);
+      targets_->invalidate(name);
       outcome = cache::CacheOutcome::miss;
     }
     known = outcome == cache::CacheOutcome::hit;
     context.cache_status = known ? "hit" : outcome == cache::CacheOutcome::negative ? "negative" : "miss";
     if (outcome == cache::CacheOutcome::miss) {
       const Deadline deadline = context.deadline;
-      auto loader = [this, name = std::string(code), deadline] { return load(name, deadline); };
-      auto loading = targets_->get_or_load(std::string(code), std::move(loader), deadline);
+      auto loader = [this, name = std::string(name), deadline] { return load(name, deadline); };
+      auto loading = targets_->get_or_load(std::string(name), std::move(loader), deadline);
       auto handle = co_await loading;
       if (!handle) co_return http::response_for(handle.error(), context);
       known = static_cast<bool>(*handle);
@@ -345,16 +362,21 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     const auto wait = guesses_->unknown(context.client_address, context.loop.now());
     if (wait) co_return too_many_guesses(context, *wait);
     context.outcome = "not_found";
-    co_return http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id);
+    co_return fall_back(
+        context, request, domain ? std::string_view(domain->unknown_url) : std::string_view(),
+        http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id));
   }
-  if (found.ending == Target::Ending::deleted) co_return gone(context, "This link was deleted.");
-  if (found.ending == Target::Ending::blocked)
-    co_return gone(context, "Where this link leads may not be linked.", "blocked");
-  if (found.expires_at <= now) co_return gone(context, "This link has expired.");
-  if (found.ending == Target::Ending::used_up) co_return gone(context, "This link has had all its visits.");
+  const auto ended = [&](std::string_view detail, std::string_view outcome = "gone") {
+    const std::string_view url = domain ? std::string_view(domain->gone_url) : std::string_view();
+    return fall_back(context, request, url, gone(context, detail, outcome));
+  };
+  if (found.ending == Target::Ending::deleted) co_return ended("This link was deleted.");
+  if (found.ending == Target::Ending::blocked) co_return ended("Where this link leads may not be linked.", "blocked");
+  if (found.expires_at <= now) co_return ended("This link has expired.");
+  if (found.ending == Target::Ending::used_up) co_return ended("This link has had all its visits.");
   const bool head = request.method == Method::head;
   if (found.locked) {
-    auto unlocking = unlock(request, context, std::string(code));
+    auto unlocking = unlock(request, context, std::string(name));
     Result<std::optional<Response>> refused = co_await unlocking;
     if (!refused) co_return http::response_for(refused.error(), context);
     if (*refused) co_return **std::move(refused);
@@ -374,8 +396,8 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     const Result<bool> granted = co_await visiting;
     if (!granted) co_return http::response_for(granted.error(), context);
     if (!*granted) {
-      targets_->invalidate(code);  // read again, it says so without a write
-      co_return gone(context, "This link has had all its visits.");
+      targets_->invalidate(name);  // read again, it says so without a write
+      co_return ended("This link has had all its visits.");
     }
   }
   uint16_t rule = 0;
@@ -388,12 +410,13 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
                                            .at = now,
                                            .rule = rule,
                                            .scan = scan,
-                                           .code = code,
+                                           .code = name,
                                            .address = context.client_address,
                                            .agent = request.fields.value(FieldId::user_agent),
                                            .referrer = request.fields.value(FieldId::referer),
                                            .language = request.fields.value(FieldId::accept_language),
-                                           .query = query});
+                                           .query = query,
+                                           .domain = domain ? static_cast<uint32_t>(domain->id + 1) : 0});
   }
   if (found.forward_query && !query.empty()) {
     found.location = with_query(found.location, query, context.arena);
@@ -404,6 +427,15 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
                                               : is_permanent(found.status)  ? "private, max-age=90"
                                                                             : "private, max-age=0");
   co_return response;
+}
+
+Task<Result<Response>> LinksService::root(Request& request, RequestContext& context) {
+  const DomainTablePointer domains = book_->domains().table_for_redirect();
+  const Domain* const domain = domains ? &domains->of_authority(request.authority) : nullptr;
+  context.outcome = "not_found";
+  co_return fall_back(
+      context, request, domain ? std::string_view(domain->root_url) : std::string_view(),
+      http::problem(context.arena, 404, "not_found", "There is nothing here.", false, context.request_id));
 }
 
 }  // namespace trellis::services::links

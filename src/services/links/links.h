@@ -40,6 +40,7 @@ namespace trellis::services::links {
 class Access;
 class BlocklistApi;
 class BulkApi;
+class DomainApi;
 class Guesses;
 class KeyApi;
 class ReportApi;
@@ -103,10 +104,11 @@ class LinksService final : public Service {
 
   // The redirect, in links.cc.
   Task<Result<http::Response>> redirect(http::Request& request, http::RequestContext& context, std::string_view code);
+  Task<Result<http::Response>> root(http::Request& request, http::RequestContext& context);
   // 0: none held, else its number from 1; then `found` leads where the rule says.
   uint16_t apply_rules(Found& found, const http::Request& request, http::RequestContext& context, int64_t now) const;
   Task<Result<std::optional<http::Response>>> unlock(http::Request& request, http::RequestContext& context,
-                                                     std::string code);
+                                                     std::string name);
   Task<Result<std::optional<Target>>> load(std::string code, Deadline deadline);
   Task<> forget_old_rows();
   // The same answer, or 429 when it tells that a code is unknown and too many were.
@@ -126,6 +128,7 @@ class LinksService final : public Service {
   std::unique_ptr<Access> access_;
   std::unique_ptr<KeyApi> key_api_;
   std::unique_ptr<Guesses> guesses_;
+  std::unique_ptr<DomainApi> domain_api_;
   std::unique_ptr<ShlinkApi> shlink_;
   std::unique_ptr<YourlsApi> yourls_;
   std::unique_ptr<WebhookApi> webhook_api_;

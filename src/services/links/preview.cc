@@ -104,8 +104,8 @@ UrlParts parts_of(std::string_view url) noexcept {
 
 Preview preview_of(const Link& link, const LinkBook& book) {
   Preview preview;
-  preview.code = link.code;
-  preview.short_url = book.base_url() + "/" + link.code;
+  preview.code = split_name(link.code).code;
+  preview.short_url = book.domain_table()->short_url(link.code);
   if (link.password.empty()) {
     preview.url = location_of(link.url);
     preview.title = link.title;
@@ -244,7 +244,7 @@ Task<Result<Response>> answer_preview(LinkBook& book, Request& request, RequestC
   const bool json = prefers_json(request.fields.joined(FieldId::accept));
   std::optional<Link> link;
   if (is_code_text(code)) {
-    auto reading = book.find(code, context.deadline);
+    auto reading = book.find(book.domain_table()->of_authority(request.authority).name_of(code), context.deadline);
     Result<std::optional<Link>> found = co_await reading;
     if (!found) co_return http::response_for(found.error(), context);
     link = *std::move(found);
@@ -268,7 +268,7 @@ Task<Result<Response>> answer_preview(LinkBook& book, Request& request, RequestC
     response = refuse_with(404, "not_found", "No such link", "There is no such link.");
   } else if (link->deleted) {
     response = refuse_with(410, "gone", "This link is gone", "This link was deleted.");
-  } else if (book.blocklist().blocks(*link, book.own_host())) {
+  } else if (book.blocklist().blocks(*link, OwnHosts())) {
     response = refuse_with(410, "blocked", "This link is blocked", "Where this link leads may not be linked.");
   } else if (expired) {
     response = refuse_with(410, "gone", "This link has ended", "This link has expired.");

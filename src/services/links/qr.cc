@@ -210,14 +210,16 @@ Task<Result<Response>> answer_qr(LinkBook& book, Request& request, RequestContex
   const auto options = read_qr_options(request.query, context.arena);
   if (!options) co_return refuse(context, options.error());
   if (!is_code_text(code)) co_return not_found(context);
-  auto reading = book.find(code, context.deadline);
+  const DomainTablePointer domains = book.domain_table();
+  const std::string name = domains->of_authority(request.authority).name_of(code);
+  auto reading = book.find(name, context.deadline);
   const Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return http::response_for(link.error(), context);
   const int64_t now = unix_millis(context.loop.wall());
   if (!*link || (*link)->not_before.value_or(INT64_MIN) > now) co_return not_found(context);
   if ((*link)->deleted) co_return gone(context);
 
-  const std::string url = fmt::format("{}/{}?{}", book.base_url(), code, kQrMark);
+  const std::string url = fmt::format("{}?{}", domains->short_url(name), kQrMark);
   const bool png = options->format == QrOptions::Format::png;
   const std::string etag = fmt::format(
       "\"{:016x}\"", hash64(fmt::format("1 {} {} {} {} {}", url, png, options->size, options->margin, options->ecc)));

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "services/links/domain_rows.h"
 #include "services/links/figures_rows.h"
 #include "services/links/link_urls.h"
 #include "store/sqlite_connection.h"
@@ -208,9 +209,9 @@ Result<Lease> lease_ids(SqliteConnection& db, uint64_t count) {
   return lease;
 }
 
-Result<std::optional<Link>> find_link(SqliteConnection& db, std::string_view code) {
+Result<std::optional<Link>> find_link(SqliteConnection& db, std::string_view name) {
   static const std::string kSql = "SELECT " + std::string(kColumns) + " FROM links WHERE code = ?1";
-  TRY(Query row, db.query(kSql, code));
+  TRY(Query row, db.query(kSql, name));
   TRY(const bool found, row.next());
   if (!found) return std::optional<Link>();
   return std::optional<Link>(link_of(row));
@@ -254,10 +255,12 @@ Result<int64_t> drop_replays(SqliteConnection& db, int64_t before) {
 
 Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<uint64_t> counter) {
   if (counter) {
-    // Below the mark it may have been given to a link already, or may be at any moment.
+    // Below the mark it was given to a link already, perhaps of another domain, or will be at any moment: whoever comes
+    // second finds the name taken, and a link whose code is made goes on to the next number.
     TRY(const int64_t next, next_counter(db));
-    if (*counter < static_cast<uint64_t>(next)) return false;
-    TRY_VOID(db.execute("INSERT INTO burned_codes(counter) VALUES(?1) ON CONFLICT DO NOTHING", *counter));
+    if (*counter >= static_cast<uint64_t>(next)) {
+      TRY_VOID(db.execute("INSERT INTO burned_codes(counter) VALUES(?1) ON CONFLICT DO NOTHING", *counter));
+    }
   }
   TRY(const bool inserted, insert_unindexed_link(db, link));
   if (inserted) {
@@ -267,6 +270,10 @@ Result<bool> insert_link(SqliteConnection& db, const Link& link, std::optional<u
 }
 
 Result<bool> insert_unindexed_link(SqliteConnection& db, const Link& link) {
+  if (const std::string_view host = split_name(link.code).host; !host.empty()) {
+    TRY(const bool there, has_domain(db, host));
+    if (!there) return fail(Error(Code::not_found, "the domain of the link was removed").from(Side::client));
+  }
   TRY_VOID(db.execute(
       "INSERT INTO links(id, code, url, title, status, created_at, updated_at, expires_at, version, "
       "not_before, max_visits, forward_query, tags, rules, password) "
@@ -308,8 +315,9 @@ Result<bool> count_visit(SqliteConnection& db, int64_t id) {
   return db.changes() == 1;
 }
 
-Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std::string_view search,
-                        std::string_view tag) {
+Result<Page> list_links(SqliteConnection& db, const LinkFilter& filter, int64_t before, size_t limit) {
+  const std::string_view search = filter.search;
+  const std::string_view tag = filter.tag;
   static const std::string kAll = "SELECT " + std::string(kColumns) + " FROM links WHERE id < ?1 ORDER BY id DESC";
   static const std::string kTagged = "SELECT " + std::string(kColumns) +
                                      " FROM link_tags JOIN links ON links.id = link_tags.link "
@@ -322,8 +330,10 @@ Result<Page> list_links(SqliteConnection& db, int64_t before, size_t limit, std:
     if (!row) return page;
     // One more than the page was found: there is a next one.
     const bool deleted = rows.integer(8) != 0;
-    const bool fits = !deleted && (search.empty() || contains(rows.text(1), search) || contains(rows.text(2), search) ||
-                                   contains(rows.text(3), search));
+    const LinkName name = split_name(rows.text(1));
+    const bool fits = !deleted && (!filter.domain || name.host == *filter.domain) &&
+                      (search.empty() || contains(name.code, search) || contains(rows.text(2), search) ||
+                       contains(rows.text(3), search));
     if (fits && page.links.size() == limit) break;
     last = rows.integer(0);
     if (fits) page.links.push_back(link_of(rows));

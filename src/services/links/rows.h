@@ -25,8 +25,8 @@ std::span<const store::Migration> password_migrations() noexcept;
 
 // Times are milliseconds since 1970.
 struct Link {
-  int64_t id = 0;  // the counter value
-  std::string code;
+  int64_t id = 0;    // the counter value
+  std::string code;  // its name (link_name.h): with the host before it, but on the default domain
   std::string url;
   std::string title;
   int status = 302;
@@ -57,7 +57,7 @@ struct Lease {
 };
 Result<Lease> lease_ids(store::SqliteConnection& db, uint64_t count);
 
-Result<std::optional<Link>> find_link(store::SqliteConnection& db, std::string_view code);
+Result<std::optional<Link>> find_link(store::SqliteConnection& db, std::string_view name);
 Result<std::optional<Link>> find_link(store::SqliteConnection& db, int64_t id);
 
 // The first answer to an Idempotency-Key.
@@ -73,7 +73,8 @@ Result<void> keep_replay(store::SqliteConnection& db, std::string_view key, cons
 // A bounded number of those made before this; gives how many.
 Result<int64_t> drop_replays(store::SqliteConnection& db, int64_t before);
 
-// `counter`: the value an alias of the form of a generated code stands for. False: the code is taken.
+// `counter`: the value an alias of the form of a generated code stands for. False: the name is taken. not_found (side
+// client): the domain is gone.
 Result<bool> insert_link(store::SqliteConnection& db, const Link& link, std::optional<uint64_t> counter);
 // Likewise, for one of many: whoever calls it puts them into the index of URLs afterwards, all at once (link_urls.h).
 Result<bool> insert_unindexed_link(store::SqliteConnection& db, const Link& link);
@@ -87,12 +88,14 @@ struct Page {
   std::vector<Link> links;
   std::optional<int64_t> next;  // links below this id follow
 };
-// Newest first, below `before`; with `search`, those that have it in code, URL or title (ASCII letters in any case);
-// with `tag`, those that carry it.
-// Looks at no more than kMaxScanned rows, so a page may be short with a next one.
+struct LinkFilter {
+  std::string search;                 // in code, URL or title (ASCII letters in any case)
+  std::string tag;                    // they carry it
+  std::optional<std::string> domain;  // they are of it: as split_name() gives it, "" for the default one
+};
+// Newest first, below `before`. Looks at no more than kMaxScanned rows, so a page may be short with a next one.
 inline constexpr int kMaxScanned = 20'000;
-Result<Page> list_links(store::SqliteConnection& db, int64_t before, size_t limit, std::string_view search,
-                        std::string_view tag = {});
+Result<Page> list_links(store::SqliteConnection& db, const LinkFilter& filter, int64_t before, size_t limit);
 
 // Oldest first, above `after`, without the removed ones.
 Result<std::vector<Link>> links_after(store::SqliteConnection& db, int64_t after, size_t limit);

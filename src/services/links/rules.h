@@ -117,7 +117,7 @@ class Rules {
   };
 
   // All problems that there are, at most 100. `own`: where the service answers; a target there is refused.
-  static std::expected<Rules, std::vector<RuleProblem>> read(std::string_view json, const UrlHost& own);
+  static std::expected<Rules, std::vector<RuleProblem>> read(std::string_view json, const OwnHosts& own);
 
   // nullopt: no rule holds, the link's own URL it is.
   std::optional<Match> find(const Visit& visit) const noexcept;

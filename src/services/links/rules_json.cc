@@ -131,7 +131,7 @@ bool is_language(std::string_view text) noexcept {
 
 class Rules::Reader {
  public:
-  explicit Reader(const UrlHost& own) : own_(own) {}
+  explicit Reader(const OwnHosts& own) : own_(own) {}
 
   std::vector<RuleProblem> problems;
   Rules rules;
@@ -192,7 +192,7 @@ class Rules::Reader {
     const auto host = check_url(url);
     if (!host) {
       wrong(path, host.error().what());
-    } else if (same_host(*host, own_)) {
+    } else if (own_.has(*host)) {
       wrong(path, "The URL leads to this service itself; such a link could run in a circle.");
     }
     return url;
@@ -350,10 +350,10 @@ class Rules::Reader {
     return in;
   }
 
-  const UrlHost& own_;
+  const OwnHosts& own_;
 };
 
-std::expected<Rules, std::vector<RuleProblem>> Rules::read(std::string_view text, const UrlHost& own) {
+std::expected<Rules, std::vector<RuleProblem>> Rules::read(std::string_view text, const OwnHosts& own) {
   if (text.size() > kMaxRulesText)
     return std::unexpected(std::vector<RuleProblem>{{"", "The rules are longer than 256 KiB."}});
   std::string reason;

@@ -12,6 +12,7 @@
 #include "runtime/loop.h"
 #include "services/links/access.h"
 #include "services/links/answers.h"
+#include "services/links/figures_rows.h"
 #include "services/links/link_book.h"
 #include "services/links/link_events.h"
 #include "services/links/link_search.h"
@@ -176,12 +177,34 @@ std::string_view host_of(std::string_view base) noexcept {
   return at == std::string_view::npos ? base : base.substr(at + 2);
 }
 
-constexpr std::string_view kNoRedirects =
-    R"({"baseUrlRedirect":null,"regular404Redirect":null,"invalidShortUrlRedirect":null})";
+void append_redirects(std::string& out, const Domain& domain) {
+  const auto append = [&out](std::string_view name, const std::string& url) {
+    out += name;
+    if (url.empty()) {
+      out += "null";
+    } else {
+      append_json(out, url);
+    }
+  };
+  append("{\"baseUrlRedirect\":", domain.root_url);
+  append(",\"regular404Redirect\":", {});
+  append(",\"invalidShortUrlRedirect\":", domain.unknown_url);
+  out += '}';
+}
 
 }  // namespace
 
-ShlinkApi::ShlinkApi(LinkBook& book, Access& access) : book_(book), access_(access), host_(host_of(book.base_url())) {}
+ShlinkApi::ShlinkApi(LinkBook& book, Access& access) : book_(book), access_(access) {}
+
+const Domain* ShlinkApi::domain_of(std::string_view domain, const DomainTable& domains) {
+  return domain.empty() || domain == "DEFAULT" ? &domains.default_domain() : domains.find(domain);
+}
+
+std::string ShlinkApi::name_of(std::string_view code, const Request& request, RequestContext& context) const {
+  const DomainTablePointer domains = book_.domain_table();
+  const Domain* domain = domain_of(query_of(request, context.arena).get("domain"), *domains);
+  return domain && is_code_text(code) ? domain->name_of(code) : std::string();
+}
 
 bool ShlinkApi::Way::is(std::initializer_list<std::string_view> pattern) const noexcept {
   if (pattern.size() != count) return false;
@@ -276,18 +299,19 @@ Task<Result<Response>> ShlinkApi::answer(Request& request, RequestContext& conte
     if (way.is({"domains"})) co_return domains(context);
     Task<Result<Response>> task;
     if (way.is({"short-urls"})) task = list(request, context);
-    if (way.is({"short-urls", "*"})) task = show(context, name);
+    if (way.is({"short-urls", "*"})) task = show(request, context, name);
     if (way.is({"short-urls", "*", "visits"})) task = visits(request, context, name, {});
-    if (way.is({"short-urls", "*", "redirect-rules"})) task = rules(context, name);
+    if (way.is({"short-urls", "*", "redirect-rules"})) task = rules(request, context, name);
     if (way.is({"tags"})) task = tags(request, context, false);
     if (way.is({"tags", "stats"})) task = tags(request, context, true);
     if (way.is({"tags", "*", "visits"})) task = visits(request, context, {}, name);
     if (way.is({"visits"})) task = overview(context);
     if (way.is({"visits", "non-orphan"})) task = visits(request, context, {}, {});
     if (way.is({"domains", "*", "visits"})) {
-      if (name != "DEFAULT" && name != host_)
-        co_return problem(context, 404, "domain-not-found", "Domain not found", "There is no such domain.");
-      task = visits(request, context, {}, {});
+      const DomainTablePointer domains = book_.domain_table();
+      const Domain* domain = domain_of(name, *domains);
+      if (!domain) co_return problem(context, 404, "domain-not-found", "Domain not found", "There is no such domain.");
+      task = visits(request, context, {}, {}, domains->all().size() > 1 ? links_of_domain(domain->id) : kAllLinks);
     }
     if (way.is({"visits", "orphan"})) {
       std::string body = "{\"visits\":{\"data\":[],\"pagination\":";
@@ -306,7 +330,7 @@ Task<Result<Response>> ShlinkApi::answer(Request& request, RequestContext& conte
   Task<Result<Response>> task;
   if (method == Method::post && way.is({"short-urls"})) task = create(request, context);
   if (method == Method::patch && way.is({"short-urls", "*"})) task = change(request, context, name);
-  if (method == Method::delete_ && way.is({"short-urls", "*"})) task = remove(context, name);
+  if (method == Method::delete_ && way.is({"short-urls", "*"})) task = remove(request, context, name);
   if (method == Method::post && way.is({"short-urls", "*", "redirect-rules"})) task = set_rules(request, context, name);
   if (method == Method::put && way.is({"tags"})) task = rename(request, context);
   if (method == Method::delete_ && way.is({"tags"})) task = remove_tags(request, context);
@@ -346,9 +370,11 @@ Task<Result<Response>> ShlinkApi::list(Request& request, RequestContext& context
   if (order == "visits" || order == "nonBotVisits") search.order = LinkOrder::clicks;
   search.offset = paging.offset();
   search.limit = paging.items;
-  const std::string domain = query.get("domain");
-  if (!domain.empty() && domain != "DEFAULT" && domain != host_) search.limit = search.offset = 0;
-  const bool none = search.limit == 0;
+  const DomainTablePointer domains = book_.domain_table();
+  const std::string asked = query.get("domain");
+  const Domain* domain = domain_of(asked, *domains);
+  if (!asked.empty() && domain) search.domain = domain->name_host();
+  const bool none = !domain;
 
   LinksFound found;
   if (!none) {
@@ -362,7 +388,7 @@ Task<Result<Response>> ShlinkApi::list(Request& request, RequestContext& context
   std::string body = "{\"shortUrls\":{\"data\":[";
   for (const Link& link : found.links) {
     if (body.back() != '[') body += ',';
-    append_shlink_link(body, link, book_.base_url());
+    append_shlink_link(body, link, *domains);
   }
   body += "],\"pagination\":";
   append_paging(body, paging, found.links.size(), found.total);
@@ -376,22 +402,25 @@ Task<Result<Response>> ShlinkApi::create(Request& request, RequestContext& conte
   if (!body) co_return failed(context, body.error());
   auto asked = read_shlink_new(*body);
   if (!asked) co_return invalid(context, asked.error());
-  if (!asked->domain.empty() && asked->domain != host_)
-    co_return invalid(context, "domain", "There is no such domain here.");
+  const DomainTablePointer domains = book_.domain_table();
+  const Domain* domain = domain_of(asked->domain, *domains);
+  if (!domain) co_return invalid(context, "domain", "There is no such domain here.");
   const int64_t now = unix_millis(context.loop.wall());
-  auto wanted = read_new_link(asked->ours, book_.own_host(), now);
+  auto wanted = read_new_link(asked->ours, domains->own(), now);
   if (!wanted) co_return invalid(context, wanted.error());
   if (const auto blocked = book_.refuse_blocked(wanted->set)) co_return refuse_blocked(context, *blocked);
+  wanted->domain = domain->host;
   const std::string alias = wanted->alias;
 
   Link link;
   bool found = false;
   if (asked->find_if_exists) {
-    auto finding = book_.store().read(
-        [url = *wanted->set.url](store::SqliteConnection& db) { return newest_with_url(db, url); }, context.deadline);
+    auto finding = book_.store().read([url = *wanted->set.url, host = std::string(domain->name_host())](
+                                          store::SqliteConnection& db) { return newest_with_url(db, url, host); },
+                                      context.deadline);
     Result<std::optional<Link>> same = co_await finding;
     if (!same) co_return failed(context, same.error());
-    found = *same && (alias.empty() || (*same)->code == alias);
+    found = *same && (alias.empty() || (*same)->code == domain->name_of(alias));
     if (found) link = **std::move(same);
   }
   if (!found) {
@@ -406,17 +435,17 @@ Task<Result<Response>> ShlinkApi::create(Request& request, RequestContext& conte
     link = std::move(created->link);
   }
   std::string out;
-  append_shlink_link(out, link, book_.base_url());
+  append_shlink_link(out, link, *domains);
   co_return json_answer(context, 200, std::move(out));
 }
 
-Task<Result<Response>> ShlinkApi::show(RequestContext& context, std::string code) {
-  auto reading = book_.find(code, context.deadline);
+Task<Result<Response>> ShlinkApi::show(Request& request, RequestContext& context, std::string code) {
+  auto reading = book_.find(name_of(code, request, context), context.deadline);
   const Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return failed(context, link.error());
   if (!*link || (*link)->deleted) co_return no_link(context, code);
   std::string out;
-  append_shlink_link(out, **link, book_.base_url());
+  append_shlink_link(out, **link, *book_.domain_table());
   co_return json_answer(context, 200, std::move(out));
 }
 
@@ -427,22 +456,23 @@ Task<Result<Response>> ShlinkApi::change(Request& request, RequestContext& conte
   auto asked = read_shlink_patch(*body);
   if (!asked) co_return invalid(context, asked.error());
   const int64_t now = unix_millis(context.loop.wall());
-  auto patch = read_link_patch(*asked, book_.own_host(), now);
+  auto patch = read_link_patch(*asked, book_.domain_table()->own(), now);
   if (!patch) co_return invalid(context, patch.error());
   if (const auto blocked = book_.refuse_blocked(*patch)) co_return refuse_blocked(context, *blocked);
-  auto changing = book_.change(code, *std::move(patch), std::nullopt, now, context.deadline);
+  auto changing = book_.change(name_of(code, request, context), *std::move(patch), std::nullopt, now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return failed(context, changed.error());
   if (changed->kind == Changed::Kind::upside_down)
     co_return invalid(context, "validSince", "The link would end before it begins.");
   if (changed->kind != Changed::Kind::changed) co_return no_link(context, code);
   std::string out;
-  append_shlink_link(out, changed->link, book_.base_url());
+  append_shlink_link(out, changed->link, *book_.domain_table());
   co_return json_answer(context, 200, std::move(out));
 }
 
-Task<Result<Response>> ShlinkApi::remove(RequestContext& context, std::string code) {
-  auto removing = book_.remove(code, std::nullopt, unix_millis(context.loop.wall()), context.deadline);
+Task<Result<Response>> ShlinkApi::remove(Request& request, RequestContext& context, std::string code) {
+  auto removing =
+      book_.remove(name_of(code, request, context), std::nullopt, unix_millis(context.loop.wall()), context.deadline);
   const Result<Changed> removed = co_await removing;
   if (!removed) co_return failed(context, removed.error());
   if (removed->kind != Changed::Kind::changed) co_return no_link(context, code);
@@ -462,8 +492,8 @@ std::string rules_body(const Link& link) {
 }
 }  // namespace
 
-Task<Result<Response>> ShlinkApi::rules(RequestContext& context, std::string code) {
-  auto reading = book_.find(code, context.deadline);
+Task<Result<Response>> ShlinkApi::rules(Request& request, RequestContext& context, std::string code) {
+  auto reading = book_.find(name_of(code, request, context), context.deadline);
   const Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return failed(context, link.error());
   if (!*link || (*link)->deleted) co_return no_link(context, code);
@@ -476,7 +506,8 @@ Task<Result<Response>> ShlinkApi::set_rules(Request& request, RequestContext& co
   if (!body) co_return failed(context, body.error());
   auto rules = read_shlink_rules(*body);
   if (!rules) co_return invalid(context, rules.error());
-  auto finding = book_.find(code, context.deadline);
+  const std::string name = name_of(code, request, context);
+  auto finding = book_.find(name, context.deadline);
   const Result<std::optional<Link>> link = co_await finding;
   if (!link) co_return failed(context, link.error());
   if (!*link || (*link)->deleted) co_return no_link(context, code);
@@ -489,11 +520,11 @@ Task<Result<Response>> ShlinkApi::set_rules(Request& request, RequestContext& co
   // Our own reader judges them.
   const std::string ours = "{\"rules\":" + (rules->empty() ? std::string("null") : *rules) + "}";
   const int64_t now = unix_millis(context.loop.wall());
-  auto patch = read_link_patch(ours, book_.own_host(), now);
+  auto patch = read_link_patch(ours, book_.domain_table()->own(), now);
   if (!patch) co_return invalid(context, "redirectRules", patch.error().detail);
   if (const auto blocked = book_.refuse_blocked(*patch)) co_return refuse_blocked(context, *blocked);
   const std::string etag = etag_of(**link);
-  auto changing = book_.change(code, *std::move(patch), etag, now, context.deadline);
+  auto changing = book_.change(name, *std::move(patch), etag, now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return failed(context, changed.error());
   if (changed->kind == Changed::Kind::precondition)
@@ -626,7 +657,8 @@ Task<Result<Response>> ShlinkApi::overview(RequestContext& context) {
 
 // Visits are not kept one by one: each stands here with the hour in which it was counted, and with nothing of who it
 // was.
-Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& context, std::string code, std::string tag) {
+Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& context, std::string code, std::string tag,
+                                         std::optional<int64_t> all) {
   const Query query = query_of(request, context.arena);
   const Paging paging = paging_of(query, kMostItems);
   const auto from = date_of(query, "startDate", false);
@@ -636,10 +668,11 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
   constexpr int64_t kHour = 3'600'000;
   HourSearch search;
   search.tag = tag;
+  search.link = all;
   if (*from) search.from = (**from + kHour - 1) / kHour;
   if (*until) search.until = **until / kHour;
   if (!code.empty()) {
-    auto finding = book_.find(code, context.deadline);
+    auto finding = book_.find(name_of(code, request, context), context.deadline);
     const Result<std::optional<Link>> link = co_await finding;
     if (!link) co_return failed(context, link.error());
     if (!*link || (*link)->deleted) co_return no_link(context, code);
@@ -678,12 +711,19 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
 }
 
 Response ShlinkApi::domains(RequestContext& context) const {
-  std::string body = "{\"domains\":{\"data\":[{\"domain\":";
-  append_json(body, host_);
-  body += ",\"isDefault\":true,\"redirects\":";
-  body += kNoRedirects;
-  body += "}],\"defaultRedirects\":";
-  body += kNoRedirects;
+  const DomainTablePointer domains = book_.domain_table();
+  std::string body = "{\"domains\":{\"data\":[";
+  for (const Domain& domain : domains->all()) {
+    if (body.back() != '[') body += ',';
+    body += "{\"domain\":";
+    append_json(body, domain.host);
+    body += domain.is_default() ? ",\"isDefault\":true" : ",\"isDefault\":false";
+    body += ",\"redirects\":";
+    append_redirects(body, domain);
+    body += '}';
+  }
+  body += "],\"defaultRedirects\":";
+  append_redirects(body, domains->default_domain());
   body += "}}";
   return json_answer(context, 200, std::move(body));
 }

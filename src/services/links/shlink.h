@@ -15,7 +15,9 @@
 namespace trellis::services::links {
 
 class Access;
+class DomainTable;
 class LinkBook;
+struct Domain;
 struct Link;
 
 class ShlinkApi final : public http::Handler {
@@ -39,22 +41,25 @@ class ShlinkApi final : public http::Handler {
 
   Task<Result<http::Response>> list(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
-  Task<Result<http::Response>> show(http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> show(http::Request& request, http::RequestContext& context, std::string code);
   Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string code);
-  Task<Result<http::Response>> remove(http::RequestContext& context, std::string code);
-  Task<Result<http::Response>> rules(http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> remove(http::Request& request, http::RequestContext& context, std::string code);
+  Task<Result<http::Response>> rules(http::Request& request, http::RequestContext& context, std::string code);
   Task<Result<http::Response>> set_rules(http::Request& request, http::RequestContext& context, std::string code);
   Task<Result<http::Response>> tags(http::Request& request, http::RequestContext& context, bool stats);
   Task<Result<http::Response>> rename(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> remove_tags(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> overview(http::RequestContext& context);
   Task<Result<http::Response>> visits(http::Request& request, http::RequestContext& context, std::string code,
-                                      std::string tag);
+                                      std::string tag, std::optional<int64_t> all = std::nullopt);
   http::Response domains(http::RequestContext& context) const;
+  // The domain that a client means; null: there is no such.
+  static const Domain* domain_of(std::string_view domain, const DomainTable& domains);
+  // The name of the link with this code on the domain of the query; "", which no link has: there is no such domain.
+  std::string name_of(std::string_view code, const http::Request& request, http::RequestContext& context) const;
 
   LinkBook& book_;
   Access& access_;
-  std::string host_;  // of the base URL, with the port
 };
 
 }  // namespace trellis::services::links

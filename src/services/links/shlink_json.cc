@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "services/links/domains.h"
 #include "services/links/rules.h"
 
 namespace trellis::services::links {
@@ -121,9 +122,10 @@ std::string string_of(const Json& object, const char* name) {
 
 std::string shlink_time(int64_t millis) { return format_time(millis).substr(0, 19) + "+00:00"; }
 
-void append_shlink_link(std::string& out, const Link& link, std::string_view base) {
+void append_shlink_link(std::string& out, const Link& link, const DomainTable& domains) {
+  const LinkName name = split_name(link.code);
   JsonWriter json(out);
-  json.begin_object().member("shortUrl", std::string(base) + "/" + link.code).member("shortCode", link.code);
+  json.begin_object().member("shortUrl", domains.short_url(link.code)).member("shortCode", name.code);
   json.member("longUrl", link.url).member("dateCreated", shlink_time(link.created_at));
   json.key("tags").begin_array();
   for (const std::string& tag : link.tags) json.value(tag);
@@ -145,7 +147,13 @@ void append_shlink_link(std::string& out, const Link& link, std::string_view bas
   } else {
     json.null();
   }
-  json.end_object().key("domain").null().key("title");
+  json.end_object().key("domain");
+  if (name.host.empty()) {
+    json.null();
+  } else {
+    json.value(name.host);
+  }
+  json.key("title");
   if (link.title.empty()) {
     json.null();
   } else {

@@ -13,7 +13,9 @@
 
 namespace trellis::services::links {
 
-void append_shlink_link(std::string& out, const Link& link, std::string_view base);
+class DomainTable;
+
+void append_shlink_link(std::string& out, const Link& link, const DomainTable& domains);
 
 // "2026-03-01T12:34:56+00:00"
 std::string shlink_time(int64_t millis);

@@ -5,6 +5,7 @@
 #include "http/target.h"
 #include "services/links/answers.h"
 #include "services/links/click_stream.h"
+#include "services/links/domain_json.h"
 #include "services/links/figures_rows.h"
 #include "services/links/links.h"
 #include "services/links/stats_json.h"
@@ -33,10 +34,17 @@ Task<Result<Response>> LinksService::stats(Request& request, RequestContext& con
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
   auto question = read_stats_question(request.query, unix_millis(context.loop.wall()), context.arena);
   if (!question) co_return refuse(context, question.error());
-  int64_t link = kAllLinks;
+  const DomainTablePointer domains = book_->domain_table();
+  const Domain* domain = nullptr;
+  if (!question->domain.empty()) {
+    const auto named = named_domain(question->domain, *domains);
+    if (!named) co_return refuse(context, named.error());
+    domain = *named;
+  }
+  int64_t link = domain && domains->all().size() > 1 ? links_of_domain(domain->id) : kAllLinks;
   if (!code.empty()) {
     if (!is_code_text(code)) co_return not_found(context);
-    auto finding = book_->find(std::string(code), context.deadline);
+    auto finding = book_->find((domain ? *domain : domains->default_domain()).name_of(code), context.deadline);
     const Result<std::optional<Link>> found = co_await finding;
     if (!found) co_return http::response_for(found.error(), context);
     if (!*found) co_return not_found(context);
@@ -53,15 +61,26 @@ Task<Result<Response>> LinksService::stats(Request& request, RequestContext& con
 }
 
 Task<Result<Response>> LinksService::stream(Request& request, RequestContext& context) {
-  std::string code;
+  ClickStream::Wish wish;
+  const DomainTablePointer domains = book_->domain_table();
   std::string_view query = request.query;
   while (const auto parameter = http::next_parameter(query)) {
-    if (parameter->key != "code" || !is_code_text(parameter->value)) {
-      co_return http::field_problem(context, 400, "invalid_argument", "code", "There is code, that of a link.");
+    const auto name = http::decode_component(parameter->key, context.arena, true);
+    const auto value = http::decode_component(parameter->value, context.arena, true);
+    if (name == "domain" && value) {
+      const auto named = named_domain(*value, *domains);
+      if (!named) co_return refuse(context, named.error());
+      wish.domain = (*named)->name_host();
+      continue;
     }
-    code = parameter->value;
+    if (name != "code" || !is_code_text(value.value_or(""))) {
+      co_return http::field_problem(context, 400, "invalid_argument", "code",
+                                    "There is code, that of a link, and domain.");
+    }
+    wish.code = *value;
   }
-  auto body = stream_.watch(std::move(code));
+  if (!wish.code.empty() && !wish.domain) wish.domain = "";
+  auto body = stream_.watch(std::move(wish), domains->default_domain().host);
   if (!body) co_return refuse(context, 503, "too_many_watchers", "As many are watching as this node allows.");
   Response response(context.arena, 200);
   response.fields.add(FieldId::content_type, "text/event-stream");

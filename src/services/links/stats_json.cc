@@ -63,6 +63,9 @@ std::expected<StatsQuestion, Fault> read_stats_question(std::string_view query, 
       } else {
         return fault("bots", "Bots are exclude, only or all.");
       }
+    } else if (*name == "domain") {
+      if (value->empty()) return fault("domain", "The domain is a host such as go.example.com.");
+      question.domain = *value;
     } else if (*name == "limit") {
       const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), question.limit);
       if (error != std::errc() || end != value->data() + value->size() || question.limit < 1 ||
@@ -70,8 +73,8 @@ std::expected<StatsQuestion, Fault> read_stats_question(std::string_view query, 
         return fault("limit", "The limit is a number from 1 to 500.");
       }
     } else {
-      return std::unexpected(
-          Fault{std::string(name->substr(0, 64)), "There is from, to, step, by, bots and limit.", "unknown_parameter"});
+      return std::unexpected(Fault{std::string(name->substr(0, 64)),
+                                   "There is from, to, step, by, bots, limit and domain.", "unknown_parameter"});
     }
   }
   const int64_t step = millis_of(question.step);

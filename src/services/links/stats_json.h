@@ -27,11 +27,12 @@ struct StatsQuestion {
   int64_t to = 0;
   std::vector<Dimension> by;  // none said: all
   Bots bots = Bots::exclude;
-  size_t limit = 20;  // values of a dimension
+  size_t limit = 20;   // values of a dimension
+  std::string domain;  // as it was written; "": none was said
 };
 
-// from, to, step, by, bots and limit of a query; `now` in milliseconds since 1970. Without from and to: the last 30
-// days, 48 hours or 60 minutes, the one under way included.
+// from, to, step, by, bots, limit and domain of a query; `now` in milliseconds since 1970. Without from and to: the
+// last 30 days, 48 hours or 60 minutes, the one under way included.
 std::expected<StatsQuestion, Fault> read_stats_question(std::string_view query, int64_t now, Arena& arena);
 
 // Clicks by the values of a dimension, the most frequent first.

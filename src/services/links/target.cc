@@ -8,7 +8,7 @@
 
 namespace trellis::services::links {
 
-Target target_of(const Link& link, const UrlHost& own, const Blocklist& blocklist) {
+Target target_of(const Link& link, const Blocklist& blocklist) {
   Target target;
   target.id = link.id;
   target.status = static_cast<int16_t>(link.status);
@@ -17,7 +17,7 @@ Target target_of(const Link& link, const UrlHost& own, const Blocklist& blocklis
     target.ending = Target::Ending::deleted;
     return target;
   }
-  if (blocklist.blocks(link, own)) {
+  if (blocklist.blocks(link, OwnHosts())) {
     target.ending = Target::Ending::blocked;
     return target;
   }
@@ -29,7 +29,8 @@ Target target_of(const Link& link, const UrlHost& own, const Blocklist& blocklis
   target.forward_query = link.forward_query;
   target.location = cache::EntryText(location_of(link.url));
   if (!link.rules.empty()) {
-    if (auto rules = Rules::read(link.rules, own)) {
+    // They were checked when they came: hosts that have become ours since do not take them away.
+    if (auto rules = Rules::read(link.rules, OwnHosts())) {
       target.rules = std::make_shared<const Rules>(*std::move(rules));
     } else {
       log_warn("the rules of a link cannot be read", {{"link", link.id}});

@@ -32,9 +32,8 @@ struct Target {
   cache::EntryText& text() noexcept { return location; }
 };
 
-// `own`: where the service itself answers. Rules that cannot be read, which no version of this program wrote, lead
-// nowhere: the link's own URL it is.
-Target target_of(const Link& link, const UrlHost& own, const Blocklist& blocklist);
+// Rules that cannot be read, which no version of this program wrote, lead nowhere: the link's own URL it is.
+Target target_of(const Link& link, const Blocklist& blocklist);
 // Memory of a target beside itself and its text.
 size_t memory_of(const Target& target) noexcept;
 

@@ -92,6 +92,21 @@ bool same_host(const UrlHost& url, const UrlHost& own) noexcept {
   return url.host == own.host && (url.port == own.port || (url.default_port && own.default_port));
 }
 
+OwnHosts::OwnHosts(UrlHost only) { hosts_.push_back(std::move(only)); }
+
+OwnHosts::OwnHosts(std::vector<UrlHost> all) : hosts_(std::move(all)) {
+  std::sort(hosts_.begin(), hosts_.end(), [](const UrlHost& a, const UrlHost& b) { return a.host < b.host; });
+}
+
+bool OwnHosts::has(const UrlHost& url) const noexcept {
+  auto at = std::lower_bound(hosts_.begin(), hosts_.end(), url.host,
+                             [](const UrlHost& each, const std::string& host) { return each.host < host; });
+  for (; at != hosts_.end() && at->host == url.host; ++at) {
+    if (same_host(url, *at)) return true;
+  }
+  return false;
+}
+
 std::string location_of(std::string_view url) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   std::string out;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 
@@ -28,6 +29,20 @@ Result<UrlHost> check_url(std::string_view url);
 
 // Whether `url` leads to `own`: the same host, and the same port or both on a default one.
 bool same_host(const UrlHost& url, const UrlHost& own) noexcept;
+
+// Where the service itself answers: the hosts of all its domains.
+class OwnHosts {
+ public:
+  OwnHosts() = default;
+  OwnHosts(UrlHost only);  // NOLINT(google-explicit-constructor): one host is a set of hosts
+  explicit OwnHosts(std::vector<UrlHost> all);
+
+  // Whether `url` leads to one of them.
+  bool has(const UrlHost& url) const noexcept;
+
+ private:
+  std::vector<UrlHost> hosts_;  // by host
+};
 
 // The value of the Location field. Precondition: check_url() accepted the URL.
 std::string location_of(std::string_view url);

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "queue/jobs_rows.h"
+#include "services/links/domains.h"
 #include "services/links/link_json.h"
 #include "store/sqlite_connection.h"
 
@@ -42,9 +43,9 @@ Webhook webhook_from(const Query& row) {
   return webhook;
 }
 
-std::string payload_of(int64_t webhook, LinkEvent event, const Link& link, std::string_view base, int64_t now) {
+std::string payload_of(int64_t webhook, LinkEvent event, const Link& link, const DomainTable& domains, int64_t now) {
   std::string out = "{\"webhook\":" + std::to_string(webhook) + ",";
-  append_link_event(out, event, link, base, now);
+  append_link_event(out, event, link, domains, now);
   out += '}';
   return out;
 }
@@ -65,7 +66,7 @@ std::optional<LinkEvent> link_event(std::string_view name) noexcept {
   return std::nullopt;
 }
 
-void append_link_event(std::string& out, LinkEvent event, const Link& link, std::string_view base, int64_t now) {
+void append_link_event(std::string& out, LinkEvent event, const Link& link, const DomainTable& domains, int64_t now) {
   out += "\"event\":";
   append_json(out, to_string(event));
   out += ",\"at\":";
@@ -73,9 +74,10 @@ void append_link_event(std::string& out, LinkEvent event, const Link& link, std:
   out += ",\"link\":";
   if (event == LinkEvent::deleted || event == LinkEvent::expired) {
     JsonWriter json(out);
-    json.begin_object().member("id", link.id).member("code", link.code).end_object();
+    json.begin_object().member("id", link.id).member("code", split_name(link.code).code);
+    json.member("domain", domains.of_link(link.code).host).end_object();
   } else {
-    append_link(out, link, base);
+    append_link(out, link, domains);
   }
 }
 
@@ -121,7 +123,7 @@ Result<bool> remove_webhook(SqliteConnection& db, int64_t id) {
 }
 
 Result<void> enqueue_webhooks(SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
-                              std::string_view base, int64_t now) {
+                              const DomainTable& domains, int64_t now) {
   TRY(const std::vector<Webhook> webhooks, all_webhooks(db));
   for (const Webhook& webhook : webhooks) {
     if ((webhook.events & static_cast<uint32_t>(event)) == 0) continue;
@@ -131,11 +133,11 @@ Result<void> enqueue_webhooks(SqliteConnection& db, LinkEvent event, std::span<c
       job.queue = kWebhooksQueue;
       job.kind = kDeliverWebhook;
       job.max_attempts = kWebhookAttempts;
-      job.payload = payload_of(webhook.id, event, link, base, now);
+      job.payload = payload_of(webhook.id, event, link, domains, now);
       if (job.payload.size() > queue::kMaxPayload) {
         Link short_link = link;
         short_link.rules.clear();
-        job.payload = payload_of(webhook.id, event, short_link, base, now);
+        job.payload = payload_of(webhook.id, event, short_link, domains, now);
       }
       TRY_VOID(queue::enqueue_job(db, job, WallTime(std::chrono::milliseconds(now))));
     }

@@ -16,6 +16,8 @@
 
 namespace trellis::services::links {
 
+class DomainTable;
+
 inline constexpr const char* kWebhooksQueue = "webhooks";
 inline constexpr const char* kDeliverWebhook = "deliver";
 inline constexpr int64_t kMaxWebhooks = 100;
@@ -44,11 +46,12 @@ Result<int64_t> insert_webhook(store::SqliteConnection& db, const Webhook& webho
 Result<bool> update_webhook(store::SqliteConnection& db, const Webhook& webhook);
 Result<bool> remove_webhook(store::SqliteConnection& db, int64_t id);
 
-// A job for each webhook that wants the event, and each link. `base`: what short URLs begin with.
+// A job for each webhook that wants the event, and each link.
 Result<void> enqueue_webhooks(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
-                              std::string_view base, int64_t now);
+                              const DomainTable& domains, int64_t now);
 
-// An event without its braces: "event":"link.created","at":"...","link":{...}; of a link that is gone, its id and code.
-void append_link_event(std::string& out, LinkEvent event, const Link& link, std::string_view base, int64_t now);
+// An event without its braces: "event":"link.created","at":"...","link":{...}; of a link that is gone, its id, code and
+// domain.
+void append_link_event(std::string& out, LinkEvent event, const Link& link, const DomainTable& domains, int64_t now);
 
 }  // namespace trellis::services::links

@@ -43,8 +43,8 @@ std::string date_of(int64_t millis) {
   return time;
 }
 
-YourlsValue link_value(std::string name, const Link& link, const std::string& base) {
-  return object(std::move(name), {text("shorturl", base + "/" + link.code), text("url", link.url),
+YourlsValue link_value(std::string name, const Link& link, const DomainTable& domains) {
+  return object(std::move(name), {text("shorturl", domains.short_url(link.code)), text("url", link.url),
                                   text("title", link.title), text("timestamp", date_of(link.created_at)),
                                   text("ip", ""), text("clicks", std::to_string(link.clicks))});
 }
@@ -271,8 +271,8 @@ Task<Result<Response>> YourlsApi::answer(Request& request, RequestContext& conte
 Task<Result<YourlsApi::Reply>> YourlsApi::act(RequestContext& context, YourlsForm form) {
   const std::string action = form.get("action");
   Task<Result<Reply>> task;
-  if (action == "expand") task = expand(context, code_of(form.get("shorturl")), false);
-  if (action == "url-stats") task = expand(context, code_of(form.get("shorturl")), true);
+  if (action == "expand") task = expand(context, name_of(form.get("shorturl")), false);
+  if (action == "url-stats") task = expand(context, name_of(form.get("shorturl")), true);
   if (action == "shorturl") task = shorten(context, std::move(form));
   if (action == "stats" || action == "db-stats") task = stats(context, std::move(form));
   if (task) {
@@ -303,14 +303,14 @@ Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, Yourl
   if (url.find("://") == std::string::npos && !url.empty()) url = "http://" + url;
   const Result<UrlHost> host = check_url(url);
   if (!host) co_return failed("error:nourl", "Missing or malformed URL");
-  if (same_host(*host, book_.own_host())) co_return failed("error:noloop", "URL is a short URL");
+  const DomainTablePointer domains = book_.domain_table();
+  if (domains->own().has(*host)) co_return failed("error:noloop", "URL is a short URL");
   const std::string keyword = form.get("keyword");
   nlohmann::json body = {{"url", url}};
   if (!keyword.empty()) body["alias"] = keyword;
   if (const std::string title = form.get("title"); !title.empty()) body["title"] = title;
   const int64_t now = unix_millis(context.loop.wall());
-  auto wanted =
-      read_new_link(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), book_.own_host(), now);
+  auto wanted = read_new_link(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), domains->own(), now);
   const std::string taken = "Short URL " + keyword + " already exists in database or is reserved";
   if (!wanted && wanted.error().field == "alias") co_return failed("error:keyword", taken);
   if (!wanted) co_return failed("error:nourl", wanted.error().detail);
@@ -321,7 +321,7 @@ Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, Yourl
   if (created->kind == Created::Kind::taken) co_return failed("error:keyword", taken);
   const Link& link = created->link;
   Reply reply;
-  reply.simple = book_.base_url() + "/" + link.code;
+  reply.simple = domains->short_url(link.code);
   reply.members = {text("status", "success"),
                    text("code", ""),
                    text("message", link.url + " added to database"),
@@ -334,8 +334,10 @@ Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, Yourl
   co_return reply;
 }
 
-Task<Result<YourlsApi::Reply>> YourlsApi::expand(RequestContext& context, std::string code, bool stats) {
-  auto finding = book_.find(code, context.deadline);
+Task<Result<YourlsApi::Reply>> YourlsApi::expand(RequestContext& context, std::string name, bool stats) {
+  const std::string code(split_name(name).code);
+  const DomainTablePointer domains = book_.domain_table();
+  auto finding = book_.find(name, context.deadline);
   const Result<std::optional<Link>> found = co_await finding;
   if (!found) co_return fail(found.error().clone());
   Reply reply;
@@ -353,11 +355,11 @@ Task<Result<YourlsApi::Reply>> YourlsApi::expand(RequestContext& context, std::s
   }
   const Link& link = **found;
   if (stats) {
-    reply.members = {text("statusCode", "200"), text("message", "success"), link_value("link", link, book_.base_url())};
+    reply.members = {text("statusCode", "200"), text("message", "success"), link_value("link", link, *domains)};
     co_return reply;
   }
   reply.simple = link.url;
-  reply.members = {text("keyword", link.code), text("shorturl", book_.base_url() + "/" + link.code),
+  reply.members = {text("keyword", code),      text("shorturl", domains->short_url(link.code)),
                    text("longurl", link.url),  text("title", link.title),
                    text("message", "success"), text("statusCode", "200")};
   co_return reply;
@@ -401,9 +403,10 @@ Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsF
     reply.members = {totals_value("db-stats", both->totals), text("statusCode", "200"), text("message", "success")};
     co_return reply;
   }
+  const DomainTablePointer domains = book_.domain_table();
   std::vector<YourlsValue> links;
   for (const Link& link : both->found.links)
-    links.push_back(link_value("link_" + std::to_string(links.size() + 1), link, book_.base_url()));
+    links.push_back(link_value("link_" + std::to_string(links.size() + 1), link, *domains));
   if (!links.empty()) reply.members.push_back(object("links", std::move(links)));
   reply.members.push_back(totals_value("stats", both->totals));
   reply.members.push_back(text("statusCode", "200"));
@@ -411,11 +414,11 @@ Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsF
   co_return reply;
 }
 
-// "https://go.example.com/abc" or "abc".
-std::string YourlsApi::code_of(std::string_view short_url) const {
-  if (short_url.starts_with(book_.base_url())) short_url.remove_prefix(book_.base_url().size());
+// Of "https://go.example.com/abc", of any of our domains, or "abc", which is of the default one.
+std::string YourlsApi::name_of(std::string_view short_url) const {
+  if (std::string name = book_.domain_table()->name_of_url(short_url); !name.empty()) return name;
   while (short_url.starts_with('/')) short_url.remove_prefix(1);
-  return std::string(short_url.substr(0, kMaxAlias + 1));
+  return is_code_text(short_url) ? std::string(short_url) : std::string();
 }
 
 }  // namespace trellis::services::links

@@ -57,9 +57,9 @@ class YourlsApi {
                               bool writes) const;
   Task<Result<Reply>> act(http::RequestContext& context, YourlsForm form);
   Task<Result<Reply>> shorten(http::RequestContext& context, YourlsForm form);
-  Task<Result<Reply>> expand(http::RequestContext& context, std::string code, bool stats);
+  Task<Result<Reply>> expand(http::RequestContext& context, std::string name, bool stats);
   Task<Result<Reply>> stats(http::RequestContext& context, YourlsForm form);
-  std::string code_of(std::string_view short_url) const;
+  std::string name_of(std::string_view short_url) const;
 
   LinkBook& book_;
   Access& access_;

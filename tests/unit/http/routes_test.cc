@@ -141,7 +141,7 @@ TEST_F(RoutesTest, AProblemCanNameItsField) {
 
 TEST_F(RoutesTest, AsksTheGuardBeforeEveryRouteThatIsNotOpen) {
   std::vector<Scope> asked;
-  routes_.guard([&asked](Request&, RequestContext& context, Scope scope) -> std::optional<Response> {
+  routes_.guard([&asked](Request&, RequestContext& context, Scope scope, const RouteDoc&) -> std::optional<Response> {
     asked.push_back(scope);
     if (scope == Scope::read) return std::nullopt;
     return Response(context.arena, 403);

@@ -22,7 +22,7 @@ class AccessTest : public ServiceTest {
     admin_ = make_key("the first", Scope::admin);
   }
   std::string make_key(std::string name, Scope scope, std::optional<int64_t> expires_at = {}) {
-    auto task = service_->access().add(std::move(name), scope, expires_at, 1'000, kNever);
+    auto task = service_->access().add(std::move(name), scope, std::nullopt, expires_at, 1'000, kNever);
     const Result<std::optional<Access::Added>> added = fakes::run_task(*loop_, std::move(task));
     EXPECT_TRUE(added && *added);
     return (*added)->text;

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "services/links/domains.h"
+
 namespace trellis::services::links {
 namespace {
 
@@ -122,7 +124,7 @@ TEST(LinkJson, WritesWhatIsPromised) {
   link.visits = 2;
   link.tags = {"one", "two"};
   std::string out;
-  append_link(out, link, "https://go.example.com");
+  append_link(out, link, DomainTable("https://go.example.com"));
   const auto json = nlohmann::json::parse(out);
   EXPECT_EQ(json["id"], 7);
   EXPECT_EQ(json["short_url"], "https://go.example.com/abc");

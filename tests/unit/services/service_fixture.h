@@ -72,7 +72,10 @@ inline Answer send(http::Routes& routes, Loop& loop, std::string_view method, st
     if (!typed) request.fields.add("Content-Type", "application/json");
     request.body = std::make_unique<TextBody>(std::move(body));
   }
-  for (const auto& [name, value] : headers) request.fields.add_copy(name, value);
+  for (const auto& [name, value] : headers) {
+    request.fields.add_copy(name, value);
+    if (name == "Host") request.authority = arena.copy(value);
+  }
   http::RequestContext context{.arena = arena, .loop = loop, .started = loop.now()};
   context.request_id = "test-request";
   context.client_address = client_address;

@@ -1,0 +1,481 @@
+#include "services/links/domains.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "services/links/access.h"
+#include "services/links/domain_json.h"
+#include "tests/unit/services/service_fixture.h"
+
+namespace trellis::services::links {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kUrl = "https://example.com/";
+
+Domain other_domain() {
+  Domain domain;
+  domain.id = 7;
+  domain.host = "other.test";
+  domain.base_url = "https://other.test";
+  return domain;
+}
+
+// --- The table ---
+
+TEST(DomainTable, FindsADomainHoweverItsHostIsWritten) {
+  const DomainTable domains("https://go.test", {Domain(), other_domain()}, 1);
+  for (const char* host : {"other.test", "OTHER.test", "other.test:443", "other.test:80", "other.test."}) {
+    ASSERT_NE(domains.find(host), nullptr) << host;
+    EXPECT_EQ(domains.find(host)->id, 7) << host;
+  }
+  for (const char* host : {"", "other.tes", "x.other.test", "other.test:8080", "other.test/a"})
+    EXPECT_EQ(domains.find(host), nullptr) << host;
+  EXPECT_EQ(domains.of_authority("other.test").id, 7);
+  EXPECT_EQ(domains.of_authority("localhost:8080").id, 0);
+  EXPECT_EQ(domains.of_authority("").id, 0);
+}
+
+TEST(DomainTable, GivesNamesAndShortUrlsAndTakesThemApart) {
+  const DomainTable domains("http://go.test:8080", {Domain(), other_domain()}, 1);
+  EXPECT_EQ(domains.default_domain().host, "go.test:8080");
+  EXPECT_EQ(domains.find(7)->name_of("page"), "other.test/page");
+  EXPECT_EQ(domains.short_url("other.test/page"), "https://other.test/page");
+  EXPECT_EQ(domains.short_url("page"), "http://go.test:8080/page");
+  EXPECT_EQ(domains.name_of_url("http://other.test/page"), "other.test/page");
+  EXPECT_EQ(domains.name_of_url("http://go.test:8080/page"), "page");
+  for (const char* url : {"http://go.test/page", "https://other.test/", "https://other.test/a?b", "page", ""})
+    EXPECT_EQ(domains.name_of_url(url), "") << url;
+}
+
+TEST(DomainTable, IsPlainUntilARedirectHasToKnow) {
+  EXPECT_TRUE(DomainTable("https://go.test").is_plain());
+  EXPECT_FALSE(DomainTable("https://go.test", {Domain(), other_domain()}, 1).is_plain());
+  Domain first;
+  first.gone_url = kUrl;
+  EXPECT_FALSE(DomainTable("https://go.test", {first}, 1).is_plain());
+}
+
+// --- JSON ---
+
+TEST(DomainJson, TakesSchemeAndHostAlone) {
+  const DomainTable domains("https://go.test");
+  const auto base_of = [&](const std::string& url) {
+    const auto read = read_new_domain(json{{"base_url", url}}.dump(), domains);
+    return read ? read->base_url + " " + read->host : read.error().field;
+  };
+  EXPECT_EQ(base_of("https://Other.Test/"), "https://other.test other.test");
+  EXPECT_EQ(base_of("HTTP://other.test:80"), "http://other.test other.test");
+  EXPECT_EQ(base_of("https://other.test.:8443"), "https://other.test:8443 other.test:8443");
+  EXPECT_EQ(base_of("https://[::1]:8443"), "https://[::1]:8443 [::1]:8443");
+  for (const char* url : {"other.test", "ftp://other.test", "https://other.test/a", "https://other.test?a", "https://",
+                          "https://me@other.test",
+                          "https://b\xc3\xbc"
+                          "cher.example",
+                          "https://other.test/#"}) {
+    EXPECT_EQ(base_of(url), "base_url") << url;
+  }
+}
+
+TEST(DomainJson, RefusesFallbacksThatCouldRunInACircle) {
+  const DomainTable domains("https://go.test", {Domain(), other_domain()}, 1);
+  const auto field_of = [&](const std::string& member, const json& value) {
+    const auto read = read_new_domain(json{{"base_url", "https://new.test"}, {member, value}}.dump(), domains);
+    return read ? "" : read.error().field;
+  };
+  for (const char* member : {"unknown_url", "gone_url", "root_url"}) {
+    EXPECT_EQ(field_of(member, kUrl), "");
+    EXPECT_EQ(field_of(member, nullptr), "");
+    for (const char* url : {"https://go.test/x", "http://other.test/x", "https://new.test/x", "/x", "javascript:1", ""})
+      EXPECT_EQ(field_of(member, url), member) << url;
+  }
+  EXPECT_EQ(field_of("status", 200), "status");
+  EXPECT_EQ(field_of("unknwon_url", kUrl), "unknwon_url");
+}
+
+TEST(DomainJson, LeavesHostAndWhatTheConfigurationSaysAsTheyAre) {
+  const DomainTable domains("https://go.test", {Domain(), other_domain()}, 1);
+  const auto field_of = [&](int64_t id, const json& body) {
+    const auto read = read_domain_patch(body.dump(), *domains.find(id), domains);
+    return read ? "" : read.error().field;
+  };
+  EXPECT_EQ(field_of(7, {{"base_url", "http://other.test"}, {"status", 301}}), "");
+  EXPECT_EQ(field_of(7, {{"base_url", "https://another.test"}}), "base_url");
+  EXPECT_EQ(field_of(0, {{"root_url", kUrl}}), "");
+  EXPECT_EQ(field_of(0, {{"base_url", "http://go.test"}}), "base_url");
+  EXPECT_EQ(field_of(0, {{"status", 301}}), "status");
+}
+
+// --- The service ---
+
+class DomainsTest : public ServiceTest {
+ protected:
+  void SetUp() override { start(); }
+
+  int64_t add(const std::string& base_url, json more = json::object()) {
+    more["base_url"] = base_url;
+    const Answer made = request("POST", "/v1/domains", more.dump());
+    EXPECT_EQ(made.status, 201) << made.body;
+    return made.status == 201 ? made.json()["id"].get<int64_t>() : -1;
+  }
+  Answer at(const std::string& host, const std::string& path, const std::string& method = "GET") {
+    return request(method, path, {}, {{"Host", host}});
+  }
+  std::string led(const std::string& host, const std::string& path) {
+    const Answer answer = at(host, path);
+    return std::to_string(answer.status) + " " + answer.field("location");
+  }
+};
+
+TEST_F(DomainsTest, ACodeIsOneLinkOnEachDomain) {
+  add("https://other.test");
+  EXPECT_EQ(create("https://example.com/1", {{"alias", "page"}}).status, 201);
+  const Answer second = create("https://example.com/2", {{"alias", "page"}, {"domain", "OTHER.test"}});
+  EXPECT_EQ(second.status, 201) << second.body;
+  EXPECT_EQ(second.json()["code"], "page");
+  EXPECT_EQ(second.json()["domain"], "other.test");
+  EXPECT_EQ(second.json()["short_url"], "https://other.test/page");
+  EXPECT_EQ(second.field("location"), "/v1/links/page?domain=other.test");
+  EXPECT_EQ(create("https://example.com/3", {{"alias", "page"}, {"domain", "other.test"}}).status, 409);
+
+  EXPECT_EQ(led("go.example.com", "/page"), "302 https://example.com/1");
+  EXPECT_EQ(led("other.test", "/page"), "302 https://example.com/2");
+  EXPECT_EQ(led("other.test:443", "/page"), "302 https://example.com/2");
+  EXPECT_EQ(led("unknown.test", "/page"), "302 https://example.com/1");
+
+  EXPECT_EQ(request("GET", "/v1/links/page").json()["url"], "https://example.com/1");
+  EXPECT_EQ(request("GET", "/v1/links/page?domain=go.example.com").json()["url"], "https://example.com/1");
+  EXPECT_EQ(request("GET", "/v1/links/page?domain=other.test").json()["url"], "https://example.com/2");
+  EXPECT_EQ(request("GET", "/v1/links/page?domain=unknown.test").status, 400);
+  EXPECT_EQ(request("GET", "/v1/links/page?domian=other.test").status, 400);
+  EXPECT_EQ(request("DELETE", "/v1/links/page?domian=other.test").status, 400);
+
+  EXPECT_EQ(request("PATCH", "/v1/links/page?domain=other.test", R"({"url":"https://example.com/4"})").status, 200);
+  EXPECT_EQ(led("other.test", "/page"), "302 https://example.com/4");
+  EXPECT_EQ(request("DELETE", "/v1/links/page?domain=other.test").status, 204);
+  EXPECT_EQ(at("other.test", "/page").status, 410);
+  EXPECT_EQ(led("go.example.com", "/page"), "302 https://example.com/1");
+}
+
+TEST_F(DomainsTest, AnAliasOfTheFormOfACodeThatWasMadeIsFreeOnOtherDomains) {
+  add("https://other.test");
+  const std::string here = code_of("https://example.com/1");
+  const json there = create("https://example.com/2", {{"domain", "other.test"}}).json();
+  EXPECT_EQ(there["code"].get<std::string>().size(), kCodeSize);
+  // Below the mark of the counter, on either side.
+  EXPECT_EQ(create(kUrl, {{"alias", here}, {"domain", "other.test"}}).status, 201);
+  EXPECT_EQ(create(kUrl, {{"alias", there["code"]}}).status, 201);
+  EXPECT_EQ(create(kUrl, {{"alias", here}}).status, 409);
+  EXPECT_EQ(create(kUrl, {{"alias", there["code"]}, {"domain", "other.test"}}).status, 409);
+  // Above it: burned once, and no code that is made takes it.
+  EXPECT_EQ(create(kUrl, {{"alias", "AAAAAAA"}}).status, 201);
+  EXPECT_EQ(create(kUrl, {{"alias", "AAAAAAA"}, {"domain", "other.test"}}).status, 201);
+  EXPECT_EQ(create(kUrl, {{"alias", "AAAAAAA"}, {"domain", "other.test"}}).status, 409);
+}
+
+TEST_F(DomainsTest, FallbacksTakeThePlaceOf404And410AndEndAtOnce) {
+  const int64_t id = add("https://other.test", {{"unknown_url", "https://example.com/unknown"},
+                                                {"gone_url", "https://example.com/gone"},
+                                                {"root_url", "https://example.com/root"}});
+  create(kUrl, {{"alias", "old"}, {"domain", "other.test"}});
+  EXPECT_EQ(request("DELETE", "/v1/links/old?domain=other.test").status, 204);
+  EXPECT_EQ(led("other.test", "/nothing"), "302 https://example.com/unknown");
+  EXPECT_EQ(led("other.test", "/old"), "302 https://example.com/gone");
+  EXPECT_EQ(led("other.test", "/"), "302 https://example.com/root");
+  EXPECT_EQ(at("other.test", "/nothing").field("cache-control"), "private, max-age=0");
+  EXPECT_EQ(at("other.test", "/nothing", "POST").status, 404);
+  EXPECT_EQ(at("go.example.com", "/nothing").status, 404);
+  EXPECT_EQ(at("go.example.com", "/").status, 404);
+
+  const std::string path = "/v1/domains/" + std::to_string(id);
+  EXPECT_EQ(request("PATCH", path, R"({"unknown_url":null,"gone_url":null})").status, 200);
+  EXPECT_EQ(at("other.test", "/nothing").status, 404);
+  EXPECT_EQ(at("other.test", "/old").status, 410);
+  EXPECT_EQ(led("other.test", "/"), "302 https://example.com/root");
+}
+
+TEST_F(DomainsTest, TheDefaultDomainCanHaveFallbacksToo) {
+  EXPECT_EQ(request("PATCH", "/v1/domains/0", R"({"unknown_url":"https://example.com/unknown"})").status, 200);
+  EXPECT_EQ(led("go.example.com", "/nothing"), "302 https://example.com/unknown");
+  EXPECT_EQ(led("whoever.test", "/nothing"), "302 https://example.com/unknown");
+  EXPECT_EQ(request("DELETE", "/v1/domains/0").status, 409);
+  stop();
+  start();
+  EXPECT_EQ(led("go.example.com", "/nothing"), "302 https://example.com/unknown");
+}
+
+TEST_F(DomainsTest, ADomainIsListedAndKeptAndGoesWhenNoLinkIsOnIt) {
+  const int64_t id = add("https://other.test", {{"status", 308}});
+  EXPECT_EQ(request("POST", "/v1/domains", R"({"base_url":"http://other.test"})").status, 409);
+  EXPECT_EQ(request("POST", "/v1/domains", R"({"base_url":"http://go.example.com"})").status, 409);
+  EXPECT_EQ(create(kUrl, {{"alias", "page"}, {"domain", "other.test"}}).json()["status"], 308);
+  stop();
+  start();
+  const json all = request("GET", "/v1/domains").json();
+  ASSERT_EQ(all["items"].size(), 2);
+  EXPECT_EQ(all["items"][0]["host"], "go.example.com");
+  EXPECT_EQ(all["items"][0]["default"], true);
+  EXPECT_EQ(all["items"][1]["host"], "other.test");
+  EXPECT_EQ(all["next"], nullptr);
+  EXPECT_EQ(request("GET", "/v1/domains?limit=1").json()["next"], "0");
+  EXPECT_EQ(request("GET", "/v1/domains?limit=1&cursor=0").json()["items"][0]["id"], id);
+
+  const std::string path = "/v1/domains/" + std::to_string(id);
+  EXPECT_EQ(request("DELETE", path).json()["code"], "domain_in_use");
+  EXPECT_EQ(request("DELETE", "/v1/links/page?domain=other.test").status, 204);
+  EXPECT_EQ(request("DELETE", path).status, 204);
+  EXPECT_EQ(request("DELETE", path).status, 404);
+  EXPECT_EQ(request("GET", path).status, 404);
+  EXPECT_EQ(create(kUrl, {{"domain", "other.test"}}).json()["field"], "domain");
+  EXPECT_EQ(at("other.test", "/page").status, 404);
+  // It comes back with another number, and what was deleted on it stays so.
+  EXPECT_GT(add("https://other.test"), id);
+  EXPECT_EQ(at("other.test", "/page").status, 410);
+}
+
+TEST_F(DomainsTest, NoLinkLeadsToADomainOfTheService) {
+  add("https://other.test");
+  EXPECT_EQ(create("https://other.test/x").json()["field"], "url");
+  EXPECT_EQ(create("http://other.test/x", {{"domain", "other.test"}}).json()["field"], "url");
+  EXPECT_EQ(create("https://go.example.com/x", {{"domain", "other.test"}}).json()["field"], "url");
+  const json rules = json::parse(R"([{"url":"https://other.test/x"}])");
+  EXPECT_EQ(create(kUrl, {{"rules", rules}}).json()["field"], "rules[0].url");
+}
+
+TEST_F(DomainsTest, ListsSearchesAndExistingLinksKeepToTheirDomain) {
+  add("https://other.test");
+  create("https://example.com/1", {{"alias", "one"}});
+  create("https://example.com/1", {{"alias", "two"}, {"domain", "other.test"}});
+  const auto codes = [this](const std::string& query) {
+    std::string out;
+    for (const json& link : request("GET", "/v1/links" + query).json()["items"])
+      out += link["code"].get<std::string>() + " ";
+    return out;
+  };
+  EXPECT_EQ(codes(""), "two one ");
+  EXPECT_EQ(codes("?domain=other.test"), "two ");
+  EXPECT_EQ(codes("?domain=go.example.com"), "one ");
+  EXPECT_EQ(codes("?q=other"), "");
+  EXPECT_EQ(codes("?q=two"), "two ");
+  EXPECT_EQ(request("GET", "/v1/links?domain=unknown.test").status, 400);
+
+  const json found = create("https://example.com/1", {{"domain", "other.test"}, {"find_existing", true}}).json();
+  EXPECT_EQ(found["code"], "two");
+  EXPECT_EQ(create("https://example.com/1", {{"find_existing", true}}).json()["code"], "one");
+}
+
+TEST_F(DomainsTest, BatchesImportsAndExportsCarryTheDomain) {
+  add("https://other.test");
+  const json batch = request("POST", "/v1/links:batch",
+                             R"({"atomic":false,"links":[{"url":"https://example.com/1","alias":"a"},
+                                {"url":"https://example.com/2","alias":"a","domain":"other.test"},
+                                {"url":"https://example.com/3","domain":"other.test"},
+                                {"url":"https://example.com/4","domain":"unknown.test"}]})")
+                         .json();
+  EXPECT_EQ(batch["made"], 3) << batch.dump();
+  EXPECT_EQ(batch["results"][1]["short_url"], "https://other.test/a");
+  EXPECT_EQ(batch["results"][2]["domain"], "other.test");
+  EXPECT_EQ(batch["results"][2]["code"].get<std::string>().size(), kCodeSize);
+  EXPECT_EQ(batch["results"][3]["problem"]["field"], "domain");
+
+  for (const char* format : {"csv", "ndjson"}) {
+    const std::string file = request("GET", std::string("/v1/exports?format=") + format).body;
+    const std::string of_other = request("GET", std::string("/v1/exports?domain=other.test&format=") + format).body;
+    EXPECT_EQ(of_other.find("example.com/1"), std::string::npos);
+    EXPECT_NE(of_other.find("example.com/3"), std::string::npos);
+    // All of them are there as they were.
+    const Answer again = request("POST", "/v1/imports?report=problems", file, {{"Content-Type", "text/plain"}});
+    EXPECT_NE(again.body.find("\"rows\":3,\"made\":0,\"exists\":3"), std::string::npos) << again.body;
+  }
+  const std::string rows =
+      "url,code,domain\nhttps://example.com/5,b,\nhttps://example.com/6,b,other.test\n"
+      "https://example.com/7,c,unknown.test\n";
+  const Answer some = request("POST", "/v1/imports", rows, {{"Content-Type", "text/csv"}});
+  EXPECT_NE(some.body.find("\"made\":2"), std::string::npos) << some.body;
+  EXPECT_NE(some.body.find("there is no such domain here"), std::string::npos) << some.body;
+  EXPECT_EQ(led("other.test", "/b"), "302 https://example.com/6");
+  const Answer into = request("POST", "/v1/imports?domain=other.test",
+                              "url,code,domain\nhttps://example.com/8,d,\nhttps://example.com/9,e,go.example.com\n",
+                              {{"Content-Type", "text/csv"}});
+  EXPECT_NE(into.body.find("\"made\":1"), std::string::npos) << into.body;
+  EXPECT_NE(into.body.find("the import is into another domain"), std::string::npos) << into.body;
+  EXPECT_EQ(led("other.test", "/d"), "302 https://example.com/8");
+}
+
+TEST_F(DomainsTest, PreviewsAndQrCodesAreOfTheHostThatWasAsked) {
+  add("https://other.test");
+  create("https://example.com/1", {{"alias", "page"}});
+  create("https://example.com/2", {{"alias", "page"}, {"domain", "other.test"}});
+  const auto url_at = [this](const char* host) {
+    return request("GET", "/page+", {}, {{"Host", host}, {"Accept", "application/json"}}).json();
+  };
+  EXPECT_EQ(url_at("go.example.com")["url"], "https://example.com/1");
+  EXPECT_EQ(url_at("other.test")["url"], "https://example.com/2");
+  EXPECT_EQ(url_at("other.test")["short_url"], "https://other.test/page");
+  EXPECT_EQ(url_at("other.test")["code"], "page");
+  EXPECT_NE(at("go.example.com", "/page.qr").field("etag"), at("other.test", "/page.qr").field("etag"));
+  EXPECT_EQ(at("other.test", "/page.qr").status, 200);
+}
+
+TEST_F(DomainsTest, ShlinksApiNamesALinkByCodeAndDomain) {
+  add("https://other.test");
+  const auto shlink = [this](const char* method, const std::string& path, std::string body = {}) {
+    return request(method, "/rest/v3" + path, std::move(body));
+  };
+  const json made =
+      shlink("POST", "/short-urls", R"({"longUrl":"https://example.com/2","customSlug":"page","domain":"other.test"})")
+          .json();
+  EXPECT_EQ(made["domain"], "other.test") << made.dump();
+  EXPECT_EQ(made["shortCode"], "page");
+  EXPECT_EQ(made["shortUrl"], "https://other.test/page");
+  EXPECT_EQ(shlink("GET", "/short-urls/page").status, 404);
+  EXPECT_EQ(shlink("GET", "/short-urls/page?domain=other.test").status, 200);
+  EXPECT_EQ(shlink("GET", "/short-urls/other.test%2Fpage").status, 404);
+  EXPECT_EQ(shlink("GET", "/short-urls?domain=other.test").json()["shortUrls"]["pagination"]["totalItems"], 1);
+  EXPECT_EQ(shlink("GET", "/short-urls?domain=DEFAULT").json()["shortUrls"]["pagination"]["totalItems"], 0);
+  EXPECT_EQ(shlink("GET", "/domains").json()["domains"]["data"].size(), 2);
+  EXPECT_EQ(shlink("PATCH", "/short-urls/page?domain=other.test", R"({"longUrl":"https://example.com/3"})").status,
+            200);
+  EXPECT_EQ(led("other.test", "/page"), "302 https://example.com/3");
+  EXPECT_EQ(shlink("DELETE", "/short-urls/page?domain=other.test").status, 204);
+  EXPECT_EQ(at("other.test", "/page").status, 410);
+}
+
+// --- Keys that are limited to a domain ---
+
+class DomainKeysTest : public ServiceTest {
+ protected:
+  void SetUp() override {
+    config_.keys = LinksConfig::Keys::required;
+    start();
+    auto task = service_->access().add("admin", http::Scope::admin, std::nullopt, std::nullopt, 1'000, kNever);
+    admin_ = (*fakes::run_task(*loop_, std::move(task)))->text;
+    EXPECT_EQ(as(admin_, "POST", "/v1/domains", R"({"base_url":"https://other.test"})").status, 201);
+    EXPECT_EQ(as(admin_, "POST", "/v1/domains", R"({"base_url":"https://third.test"})").status, 201);
+    const json wanted = {{"name", "limited"}, {"scope", "admin"}, {"domain", "Other.test"}};
+    const Answer made = as(admin_, "POST", "/v1/keys", wanted.dump());
+    EXPECT_EQ(made.status, 201) << made.body;
+    EXPECT_EQ(made.json()["domain"], "other.test");
+    key_ = made.json()["key"];
+    as(admin_, "POST", "/v1/links", R"({"url":"https://example.com/default","alias":"page"})");
+    as(admin_, "POST", "/v1/links", R"({"url":"https://example.com/other","alias":"page","domain":"other.test"})");
+    as(admin_, "POST", "/v1/links", R"({"url":"https://example.com/third","alias":"page","domain":"third.test"})");
+  }
+  Answer as(const std::string& key, std::string_view method, std::string_view target, std::string body = {},
+            Headers headers = {}) {
+    headers.emplace_back("X-Api-Key", key);
+    return request(method, target, std::move(body), std::move(headers));
+  }
+
+  std::string admin_;
+  std::string key_;
+};
+
+TEST_F(DomainKeysTest, SeesAndChangesLinksOfItsDomainOnly) {
+  EXPECT_EQ(as(key_, "GET", "/v1/links/page").json()["url"], "https://example.com/other");
+  EXPECT_EQ(as(key_, "GET", "/v1/links/page?domain=other.test").status, 200);
+  for (const char* query : {"?domain=third.test", "?domain=go.example.com", "?domain=unknown.test", "?domain=",
+                            "?domain=other.test&domain=third.test", "?dom%61in=third.test", "?domain=third%2etest"}) {
+    for (const char* method : {"GET", "PATCH", "DELETE"})
+      EXPECT_EQ(as(key_, method, std::string("/v1/links/page") + query, "{}").status, 403) << method << query;
+    EXPECT_EQ(as(key_, "GET", std::string("/v1/links") + query).status, 403) << query;
+  }
+  const json made = as(key_, "POST", "/v1/links", R"({"url":"https://example.com/new"})").json();
+  EXPECT_EQ(made["domain"], "other.test");
+  EXPECT_EQ(as(key_, "POST", "/v1/links", R"({"url":"https://example.com/new","domain":"third.test"})").status, 400);
+  EXPECT_EQ(as(key_, "POST", "/v1/links", R"({"url":"https://example.com/n","domain":"other.test"})").status, 201);
+
+  EXPECT_EQ(as(key_, "PATCH", "/v1/links/page", R"({"title":"mine"})").status, 200);
+  EXPECT_EQ(as(key_, "DELETE", "/v1/links/page").status, 204);
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page").json()["title"], "");
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page?domain=third.test").json()["title"], "");
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page?domain=other.test").status, 410);
+}
+
+TEST_F(DomainKeysTest, ListsFilesBatchesAndStatisticsAreOfItsDomainOnly) {
+  const std::string listed = as(key_, "GET", "/v1/links").body + as(key_, "GET", "/v1/exports").body +
+                             as(key_, "GET", "/v1/links?q=example").body + as(key_, "GET", "/v1/links?limit=100").body;
+  EXPECT_NE(listed.find("example.com/other"), std::string::npos);
+  EXPECT_EQ(listed.find("example.com/default"), std::string::npos);
+  EXPECT_EQ(listed.find("example.com/third"), std::string::npos);
+  EXPECT_EQ(as(key_, "GET", "/v1/exports?domain=third.test").status, 403);
+
+  const json batch = as(key_, "POST", "/v1/links:batch",
+                        R"({"atomic":false,"links":[{"url":"https://example.com/1"},
+                           {"url":"https://example.com/2","domain":"third.test"}]})")
+                         .json();
+  EXPECT_EQ(batch["results"][0]["domain"], "other.test");
+  EXPECT_EQ(batch["results"][1]["problem"]["field"], "domain");
+  const Answer imported = as(key_, "POST", "/v1/imports",
+                             "url,code,domain\nhttps://example.com/3,three,\nhttps://example.com/4,four,third.test\n",
+                             {{"Content-Type", "text/csv"}});
+  EXPECT_NE(imported.body.find("\"made\":1"), std::string::npos) << imported.body;
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/three?domain=other.test").status, 200);
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/three").status, 404);
+
+  EXPECT_EQ(as(key_, "GET", "/v1/links/page/stats").status, 200);
+  EXPECT_EQ(as(key_, "GET", "/v1/links/page/stats?domain=third.test").status, 403);
+  EXPECT_EQ(as(key_, "GET", "/v1/stats").status, 200);
+  EXPECT_EQ(as(key_, "GET", "/v1/stats?domain=third.test").status, 403);
+}
+
+// Whatever route comes later: those that do not take ?domain= take no such key.
+TEST_F(DomainKeysTest, RoutesThatDoNotKnowDomainsTakeNoSuchKey) {
+  const json document = request("GET", "/v1/openapi.json").json();
+  size_t refused = 0;
+  for (const auto& [path, methods] : document["paths"].items()) {
+    for (const auto& [method, route] : methods.items()) {
+      if (!route.contains("security") || route["security"].empty()) continue;
+      bool heeds = false;
+      for (const json& parameter : route.value("parameters", json::array()))
+        heeds = heeds || (parameter["in"] == "query" && parameter["name"] == "domain");
+      if (heeds) continue;
+      std::string target = path;
+      if (const size_t at = target.find('{'); at != std::string::npos)
+        target.replace(at, target.find('}') + 1 - at, "1");
+      std::string verb = method;
+      for (char& c : verb) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+      EXPECT_EQ(as(key_, verb, target).status, 403) << verb << " " << target;
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 10u);
+  EXPECT_EQ(as(key_, "GET", "/rest/v3/short-urls").status, 403);
+  EXPECT_EQ(request("GET", "/yourls-api.php?action=db-stats&signature=" + key_).status, 403);
+}
+
+TEST_F(DomainKeysTest, DoesNotGetAnswersThatWereGivenToOthers) {
+  const std::string body = R"({"url":"https://example.com/secret"})";
+  EXPECT_EQ(as(admin_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).status, 201);
+  EXPECT_EQ(as(key_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).status, 422);
+}
+
+TEST_F(DomainKeysTest, StaysLimitedOverARestartAndWithoutItsDomain) {
+  stop();
+  start();
+  EXPECT_EQ(as(key_, "GET", "/v1/links/page").json()["url"], "https://example.com/other");
+  EXPECT_EQ(as(key_, "DELETE", "/v1/links/page").status, 204);
+  EXPECT_EQ(as(admin_, "DELETE", "/v1/domains/1").status, 204);
+  EXPECT_EQ(as(key_, "GET", "/v1/links/page").status, 403);
+  EXPECT_EQ(as(key_, "GET", "/v1/links").status, 403);
+  const json keys = as(admin_, "GET", "/v1/keys").json();
+  const std::string place = "/v1/keys/" + keys["items"][1]["id"].dump();
+  EXPECT_EQ(as(admin_, "PATCH", place, R"({"domain":"third.test"})").json()["field"], "domain");
+  EXPECT_EQ(as(admin_, "PATCH", place, R"({"name":"still limited"})").json()["domain"], "other.test");
+}
+
+TEST_F(DomainKeysTest, TheDefaultDomainCanHaveKeysToo) {
+  const json wanted = {{"name", "default only"}, {"scope", "write"}, {"domain", "go.example.com"}};
+  const json made = as(admin_, "POST", "/v1/keys", wanted.dump()).json();
+  EXPECT_EQ(made["domain"], "go.example.com");
+  const std::string key = made["key"];
+  EXPECT_EQ(as(key, "GET", "/v1/links/page").json()["url"], "https://example.com/default");
+  EXPECT_EQ(as(key, "GET", "/v1/links/page?domain=other.test").status, 403);
+  EXPECT_EQ(as(key, "GET", "/v1/links").json()["items"].size(), 1);
+}
+
+}  // namespace
+}  // namespace trellis::services::links
