@@ -82,7 +82,16 @@ async function call(method, path, { body, headers = {}, timeout = kTimeout } = {
   }
 }
 
-const path_of = (code) => `/v1/links/${encodeURIComponent(code)}`;
+// A code is one link on each domain: only with its host it is a name.
+export const name_of = (link) => `${link.domain}/${link.code}`;
+export function parts_of(name) {
+  const slash = name.lastIndexOf('/');
+  return { domain: name.slice(0, slash), code: name.slice(slash + 1) };
+}
+function path_of(name, what = '', query = {}) {
+  const { domain, code } = parts_of(name);
+  return `/v1/links/${encodeURIComponent(code)}${what}?${new URLSearchParams({ domain, ...query })}`;
+}
 
 export async function list_links({ limit = 20, cursor = null, q = '', tag = '' } = {}) {
   const query = new URLSearchParams({ limit: String(limit) });
@@ -96,17 +105,17 @@ export async function list_links({ limit = 20, cursor = null, q = '', tag = '' }
 export const create_link = async (body, key) =>
   (await call('POST', '/v1/links', { body, headers: { 'idempotency-key': key } })).data;
 
-export const get_link = (code) => call('GET', path_of(code));
-export const change_link = async (code, body, etag) =>
-  (await call('PATCH', path_of(code), { body, headers: etag ? { 'if-match': etag } : {} })).data;
-export const delete_link = async (code) => { await call('DELETE', path_of(code)); };
+export const get_link = (name) => call('GET', path_of(name));
+export const change_link = async (name, body, etag) =>
+  (await call('PATCH', path_of(name), { body, headers: etag ? { 'if-match': etag } : {} })).data;
+export const delete_link = async (name) => { await call('DELETE', path_of(name)); };
 export const status = async () => (await call('GET', '/v1/status', { timeout: 4000 })).data;
 
 
-// Of one link, or of all with an empty code.
-export async function stats(code, query) {
-  const path = code ? `${path_of(code)}/stats` : '/v1/stats';
-  return (await call('GET', `${path}?${new URLSearchParams(query)}`, { timeout: 30000 })).data;
+// Of one link, or of all with an empty name.
+export async function stats(name, query) {
+  const path = name ? path_of(name, '/stats', query) : `/v1/stats?${new URLSearchParams(query)}`;
+  return (await call('GET', path, { timeout: 30000 })).data;
 }
 
 export const list_keys = async (cursor) =>

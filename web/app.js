@@ -1,6 +1,6 @@
 // The first page: shorten a link, see it listed, counted and told apart, see the tiers it passes.
 
-import { card_code, forget_card, start_create, update_card } from './create.js';
+import { card_name, forget_card, start_create, update_card } from './create.js';
 import { start_keys } from './keys.js';
 import { start_links } from './links.js';
 import { start_stats } from './stats.js';
@@ -8,8 +8,8 @@ import { start_tiers } from './tiers.js';
 import { start_transfer } from './transfer.js';
 
 const open_stats = start_stats();
-const links = start_links({ on_link: update_card, on_gone: forget_card, extra: card_code, open_stats });
+const links = start_links({ on_link: update_card, on_gone: forget_card, extra: card_name, open_stats });
 start_keys({ on_key: () => links.refresh() });
 start_transfer({ on_links: () => links.refresh() });
-start_create({ on_created: (link) => links.add(link), on_follow: (code) => links.follow(code) });
+start_create({ on_created: (link) => links.add(link), on_follow: (name) => links.follow(name) });
 start_tiers();

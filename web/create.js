@@ -17,8 +17,8 @@ function show_card(link, on_follow) {
     class: 'short mono', href: link.short_url, target: '_blank', rel: 'noopener', id: 'result-short',
   }, el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)), el('wbr'),
   el('span', { class: 'code' }, link.code), el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
-  anchor.addEventListener('click', () => on_follow(link.code));
-  anchor.addEventListener('auxclick', () => on_follow(link.code));
+  anchor.addEventListener('click', () => on_follow(api.name_of(link)));
+  anchor.addEventListener('auxclick', () => on_follow(api.name_of(link)));
   $('result-link').replaceChildren(
     el('h2', {}, 'Your short link'),
     el('p', { class: 'short-row' }, anchor, copy_button(link.short_url, { name: 'Copy the short link' })),
@@ -31,11 +31,11 @@ function show_card(link, on_follow) {
   update_card(link);
 }
 
-export const card_code = () => (shown ? shown.link.code : null);
+export const card_name = () => (shown ? api.name_of(shown.link) : null);
 
 // Called with every fresh copy of a link that the page receives.
 export function update_card(link) {
-  if (!shown || shown.link.code !== link.code) return;
+  if (!shown || api.name_of(shown.link) !== api.name_of(link)) return;
   if (link.clicks !== shown.link.clicks) {
     shown.clicks.classList.remove('bump');
     requestAnimationFrame(() => shown.clicks.classList.add('bump'));
@@ -59,15 +59,15 @@ export function update_card(link) {
   }
 }
 
-export function forget_card(code) {
-  if (!shown || shown.link.code !== code) return;
+export function forget_card(name) {
+  if (!shown || api.name_of(shown.link) !== name) return;
   shown = null;
   $('result-link').hidden = true;
   $('result-link').replaceChildren();
   $('result-empty').hidden = false;
 }
 
-// on_created(link) after the node has acknowledged it; on_follow(code) when its short link is opened from the card.
+// on_created(link) after the node has acknowledged it; on_follow(name) when its short link is opened from the card.
 export function start_create({ on_created, on_follow }) {
   const form = $('create');
   const fields = form.elements;

@@ -70,7 +70,7 @@ export function edit_dialog() {
       return;
     }
     try {
-      result = await api.change_link(link.code, change, etag);
+      result = await api.change_link(api.name_of(link), change, etag);
       announce(`Saved ${link.code}`);
       dialog.close();
     } catch (problem) {
@@ -110,7 +110,7 @@ export function edit_dialog() {
   async function take_newest() {
     const mine = fields.url.value;
     try {
-      ({ data: link, etag } = await api.get_link(link.code));
+      ({ data: link, etag } = await api.get_link(api.name_of(link)));
       show();
       show_problem(form, new api.Problem({
         detail: `This link was changed elsewhere meanwhile; its newest values are shown. You had entered ${mine}`,
@@ -120,8 +120,8 @@ export function edit_dialog() {
     }
   }
 
-  return async (code) => {
-    ({ data: link, etag } = await api.get_link(code));
+  return async (name) => {
+    ({ data: link, etag } = await api.get_link(name));
     result = null;
     clear_errors(form);
     show();
@@ -140,7 +140,7 @@ export function remove_dialog() {
 
   const form = prepare(dialog, async () => {
     try {
-      await api.delete_link(link.code);
+      await api.delete_link(api.name_of(link));
       gone = true;
     } catch (problem) {
       gone = problem.status === 404 || problem.status === 410;
@@ -173,14 +173,14 @@ export function qr_dialog() {
     $('qr-error').hidden = false;
   });
   return (link) => {
-    const path = `/${encodeURIComponent(link.code)}.qr`;
+    const path = `/${encodeURIComponent(link.code)}.qr?${new URLSearchParams({ domain: link.domain })}`;
     set_text($('qr-short'), without_scheme(link.short_url));
     $('qr-error').hidden = true;
     $('qr-image').alt = `QR code of ${link.short_url}`;
-    $('qr-image').src = `${path}?format=svg`;
+    $('qr-image').src = `${path}&format=svg`;
     for (const format of ['svg', 'png']) {
       const anchor = $(`qr-${format}`);
-      anchor.href = `${path}?format=${format}${format === 'png' ? '&size=1000' : ''}`;
+      anchor.href = `${path}&format=${format}${format === 'png' ? '&size=1000' : ''}`;
       anchor.download = `${link.code}.${format}`;
     }
     dialog.showModal();

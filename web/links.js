@@ -16,7 +16,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
   const ask_edit = edit_dialog();
   const ask_remove = remove_dialog();
   const show_qr = qr_dialog();
-  const rows = new Map();       // code -> {link, node, ...cells}; insertion order is not used, the DOM holds the order
+  const rows = new Map();       // name -> {link, node, ...cells}; insertion order is not used, the DOM holds the order
   let cursors = [null];         // where each loaded page begins
   let next = null;              // where the page after the last one begins
   let query = '';
@@ -33,7 +33,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
     }, el('span', { class: 'host' }, name.slice(0, name.length - link.code.length)),
       el('span', { class: 'code' }, link.code),
       el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
-    for (const how of ['click', 'auxclick']) row.anchor.addEventListener(how, () => follow(link.code));
+    for (const how of ['click', 'auxclick']) row.anchor.addEventListener(how, () => follow(api.name_of(link)));
     row.title = el('span', { class: 'title' });
     row.head = el('span', { class: 'm-head' });
     row.tail = el('span', { class: 'm-tail' });
@@ -53,7 +53,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
     edit.addEventListener('click', () => change(row, edit));
     remove.addEventListener('click', () => drop(row));
     row.edit = edit;
-    row.node = el('tr', { role: 'row', 'data-code': link.code },
+    row.node = el('tr', { role: 'row', 'data-code': link.code, 'data-name': api.name_of(link) },
       el('td', { role: 'cell', class: 'c-short' },
         el('div', { class: 'short-cell' }, row.anchor, copy_button(link.short_url, { name: `Copy ${name}` }))),
       el('td', { role: 'cell', class: 'c-target' }, row.title, row.target, row.tags),
@@ -61,7 +61,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
       el('td', { role: 'cell', class: 'c-created' }, row.created),
       el('td', { role: 'cell', class: 'c-expiry' }, row.expiry),
       el('td', { role: 'cell', class: 'c-actions' }, stats, qr, edit, remove));
-    rows.set(link.code, row);
+    rows.set(api.name_of(link), row);
     show_row(row, link);
     return row;
   }
@@ -111,7 +111,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
   }
 
   function forget(row) {
-    rows.delete(row.link.code);
+    rows.delete(api.name_of(row.link));
     row.node.remove();
   }
 
@@ -136,16 +136,16 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
   // Lays one page of the node's answer over the rows there are. The answer is a stretch of the whole order, so a row
   // of ours that lies inside that stretch and is not in it has been deleted.
   function merge(items, first_page, last_page) {
-    const codes = new Set(items.map((link) => link.code));
-    let at = first_page ? body.firstElementChild : rows.get(items[0]?.code)?.node ?? null;
+    const names = new Set(items.map(api.name_of));
+    let at = first_page ? body.firstElementChild : (items.length ? rows.get(api.name_of(items[0]))?.node : null) ?? null;
     for (const link of items) {
-      while (at && !codes.has(at.dataset.code)) {
+      while (at && !names.has(at.dataset.name)) {
         const gone = at;
         at = at.nextElementSibling;
-        if (rows.has(gone.dataset.code)) forget(rows.get(gone.dataset.code));
+        if (rows.has(gone.dataset.name)) forget(rows.get(gone.dataset.name));
         else gone.remove();
       }
-      const row = rows.get(link.code);
+      const row = rows.get(api.name_of(link));
       if (row && row.node === at) {
         show_row(row, link);
         at = at.nextElementSibling;
@@ -160,7 +160,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
       while (at) {
         const gone = at;
         at = at.nextElementSibling;
-        if (rows.has(gone.dataset.code)) forget(rows.get(gone.dataset.code));
+        if (rows.has(gone.dataset.name)) forget(rows.get(gone.dataset.name));
         else gone.remove();
       }
     }
@@ -222,8 +222,8 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
     }
   }
 
-  function follow(code) {
-    const row = rows.get(code);
+  function follow(name) {
+    const row = rows.get(name);
     if (row) {
       row.counting = Date.now() + kCountingFor;
       show_times(row);
@@ -233,7 +233,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
 
   async function change(row, button) {
     try {
-      const link = await ask_edit(row.link.code);
+      const link = await ask_edit(api.name_of(row.link));
       if (link) {
         generation += 1;
         show_row(row, link);
@@ -251,8 +251,8 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
     const neighbour = row.node.nextElementSibling ?? row.node.previousElementSibling;
     generation += 1;
     forget(row);
-    on_gone(row.link.code);
-    const beside = neighbour && rows.get(neighbour.dataset.code);
+    on_gone(api.name_of(row.link));
+    const beside = neighbour && rows.get(neighbour.dataset.name);
     (beside ? beside.edit : $('search')).focus();
     show_state();
     turn();
@@ -335,13 +335,13 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
         tag = '';
         $('tag-filter').hidden = true;
         start_again();
-      } else if (!rows.has(link.code)) {
+      } else if (!rows.has(api.name_of(link))) {
         if (!loaded) body.replaceChildren();
         loaded = true;
         body.prepend(make_row(link).node);
         show_state();
       }
-      const row = rows.get(link.code);
+      const row = rows.get(api.name_of(link));
       row?.node.classList.add('fresh');
       turn();
     },

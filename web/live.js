@@ -9,7 +9,7 @@ const kKept = 50;
 const kClock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const kAgain = 2000;
 
-// Gives back {watch(code), stop()}: code "" for the clicks of all links.
+// Gives back {watch(name), stop()}: name "" for the clicks of all links.
 export function live_clicks(place) {
   const toggle = el('button', { type: 'button', class: 'watch', 'aria-pressed': 'false' }, 'Watch');
   const said = el('p', { class: 'note', role: 'status' }, 'Clicks appear here as they come.');
@@ -17,7 +17,7 @@ export function live_clicks(place) {
   const list = el('ol', { class: 'live-list', 'aria-label': 'Last clicks, newest first', tabindex: '0', hidden: true });
   place.append(el('div', { class: 'live-head' }, toggle, said, count), list);
   let stop = null;   // an AbortController while watching
-  let code = '';
+  let name = '';
   let seen = 0;
 
   function show(click) {
@@ -34,7 +34,7 @@ export function live_clicks(place) {
   const say = () => set_text(count, seen ? `${whole(seen)} ${seen === 1 ? 'click' : 'clicks'}, the last ${kKept} kept` : '');
 
   async function read(mine) {
-    const response = await api.open(`/v1/stream${code ? `?code=${encodeURIComponent(code)}` : ''}`,
+    const response = await api.open(`/v1/stream${name ? `?${new URLSearchParams(api.parts_of(name))}` : ''}`,
       { headers: { accept: 'text/event-stream' }, signal: mine.signal });
     set_text(said, 'Watching. Open a short link to see it here.');
     let event = '';
@@ -95,7 +95,7 @@ export function live_clicks(place) {
 
   return {
     watch(which) {
-      code = which;
+      name = which;
       seen = 0;
       list.replaceChildren();
       list.hidden = true;

@@ -147,7 +147,7 @@ export function start_stats() {
   const fields = form.elements;
   const live = live_clicks($('live-one'));
   prepare_dialog(dialog);
-  let code = '';
+  let name = '';
   let asked = 0;    // answers to earlier questions are dropped
   let timer = 0;
   let last = '';
@@ -199,7 +199,7 @@ export function start_stats() {
     const mine = asked;
     $('stats-answer').setAttribute('aria-busy', 'true');
     try {
-      const answer = await api.stats(code, question());
+      const answer = await api.stats(name, question());
       if (mine !== asked) return;
       $('stats-error').hidden = true;
       show(answer);
@@ -225,7 +225,7 @@ export function start_stats() {
     load();
   });
   $('stats-live').addEventListener('toggle', () => {
-    if ($('stats-live').open) live.watch(code);
+    if ($('stats-live').open) live.watch(name);
     else live.stop();
   });
   dialog.addEventListener('close', () => {
@@ -236,7 +236,7 @@ export function start_stats() {
   });
 
   function open(link) {
-    code = link ? link.code : '';
+    name = link ? api.name_of(link) : '';
     last = '';
     set_text($('stats-title'), link ? `Statistics of ${link.title || link.code}` : 'Statistics of all links');
     set_text($('stats-short'), link ? without_scheme(link.short_url) : '');

@@ -263,7 +263,8 @@ RouteDoc qr_doc() {
       {"size", "query", "Pixels of a side.", R"({"type":"integer","minimum":32,"maximum":2048,"default":300})"},
       {"margin", "query", "Modules left white at each side.",
        R"({"type":"integer","minimum":0,"maximum":32,"default":4})"},
-      {"ecc", "query", "Error correction.", R"({"type":"string","enum":["L","M","Q","H"],"default":"M"})"}};
+      {"ecc", "query", "Error correction.", R"({"type":"string","enum":["L","M","Q","H"],"default":"M"})"},
+      {"domain", "query", "The host of the link's domain; without it that of the Host field."}};
   doc.answers = {answer(200, "image/svg+xml or image/png, with ETag."), trouble(400, "A parameter is not valid."),
                  trouble(404, "No such link, or not yet."), trouble(410, "The link was deleted.")};
   return doc;

@@ -82,11 +82,11 @@ Task<Result<void>> LinkBook::stop(Deadline deadline) {
 
 Link LinkBook::link_of(const NewLink& wanted, int64_t now) const {
   const DomainTablePointer domains = domains_.table();
-  const Domain* named = wanted.domain.empty() ? nullptr : domains->find(wanted.domain);
-  const Domain& domain = named ? *named : domains->default_domain();
+  const Domain* domain = wanted.domain.empty() ? &domains->default_domain() : domains->find(wanted.domain);
   Link link;
-  link.code = domain.name_of(wanted.alias);
-  link.status = status_of(domain);
+  // One that was removed meanwhile is not the default one: the store will refuse the link.
+  link.code = domain ? domain->name_of(wanted.alias) : link_name(wanted.domain, wanted.alias);
+  link.status = domain ? status_of(*domain) : options_.status;
   link.created_at = link.updated_at = now;
   wanted.set.apply_to(link);
   return link;

@@ -147,7 +147,7 @@ std::optional<int> number(std::string_view text, int least, int most) noexcept {
 
 std::expected<QrOptions, Fault> read_qr_options(std::string_view query, Arena& arena) {
   QrOptions options;
-  constexpr std::array<std::string_view, 4> kNames = {"format", "size", "margin", "ecc"};
+  constexpr std::array<std::string_view, 5> kNames = {"format", "size", "margin", "ecc", "domain"};
   std::array<bool, kNames.size()> seen{};
   while (const auto parameter = http::next_parameter(query)) {
     const auto name = http::decode_component(parameter->key, arena, true);
@@ -155,8 +155,8 @@ std::expected<QrOptions, Fault> read_qr_options(std::string_view query, Arena& a
     if (!name || !value) return std::unexpected(fault("", "The query is not percent-encoded as it should be."));
     const auto known = std::find(kNames.begin(), kNames.end(), *name);
     if (known == kNames.end()) {
-      return std::unexpected(
-          Fault{std::string(name->substr(0, 64)), "There is format, size, margin and ecc.", "unknown_parameter"});
+      return std::unexpected(Fault{std::string(name->substr(0, 64)), "There is format, size, margin, ecc and domain.",
+                                   "unknown_parameter"});
     }
     if (std::exchange(seen[static_cast<size_t>(known - kNames.begin())], true))
       return std::unexpected(fault(*name, "It is given twice."));
@@ -171,6 +171,8 @@ std::expected<QrOptions, Fault> read_qr_options(std::string_view query, Arena& a
       const std::optional<int> margin = number(*value, 0, kMaxQrMargin);
       if (!margin) return std::unexpected(fault(*name, "The margin is a number of modules from 0 to 32."));
       options.margin = *margin;
+    } else if (*name == "domain") {
+      options.domain = *value;
     } else {
       if (value->size() != 1 || std::string_view("LMQH").find(value->front()) == std::string_view::npos)
         return std::unexpected(fault(*name, "The error correction is L, M, Q or H."));
@@ -211,7 +213,10 @@ Task<Result<Response>> answer_qr(LinkBook& book, Request& request, RequestContex
   if (!options) co_return refuse(context, options.error());
   if (!is_code_text(code)) co_return not_found(context);
   const DomainTablePointer domains = book.domain_table();
-  const std::string name = domains->of_authority(request.authority).name_of(code);
+  const Domain* domain =
+      options->domain.empty() ? &domains->of_authority(request.authority) : domains->find(options->domain);
+  if (!domain) co_return not_found(context);
+  const std::string name = domain->name_of(code);
   auto reading = book.find(name, context.deadline);
   const Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return http::response_for(link.error(), context);

@@ -19,9 +19,10 @@ struct Fault;
 
 struct QrOptions {
   enum class Format : uint8_t { svg, png } format = Format::svg;
-  int size = 300;  // pixels of a side, with the margin
-  int margin = 4;  // modules of a side; 4 is what readers are promised
-  char ecc = 'M';  // L, M, Q or H: how much of the picture may be lost
+  int size = 300;      // pixels of a side, with the margin
+  int margin = 4;      // modules of a side; 4 is what readers are promised
+  char ecc = 'M';      // L, M, Q or H: how much of the picture may be lost
+  std::string domain;  // of the link, as it was written; "": that of the Host field
 };
 
 inline constexpr int kMinQrSize = 32;
@@ -29,7 +30,7 @@ inline constexpr int kMaxQrSize = 2048;
 inline constexpr int kMaxQrMargin = 32;
 inline constexpr std::string_view kQrMark = "qr";
 
-// format, size, margin and ecc, each at most once and nothing else.
+// format, size, margin, ecc and domain, each at most once and nothing else.
 std::expected<QrOptions, Fault> read_qr_options(std::string_view query, Arena& arena);
 
 // invalid_argument (side client) when the size is too small for one pixel a module.
