@@ -130,8 +130,8 @@ void append_shlink_link(std::string& out, const Link& link, const DomainTable& d
   json.key("tags").begin_array();
   for (const std::string& tag : link.tags) json.value(tag);
   json.end_array();
-  const auto time_or_null = [&json](const char* name, const std::optional<int64_t>& time) {
-    json.key(name);
+  const auto time_or_null = [&json](const char* member, const std::optional<int64_t>& time) {
+    json.key(member);
     if (time) {
       json.value(shlink_time(*time));
     } else {
