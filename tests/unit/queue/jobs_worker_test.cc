@@ -129,9 +129,29 @@ Task<Result<Done>> wait_for_go(Seen& seen) {
   --seen.now;
   co_return Done::yes;
 }
+Task<Result<Done>> not_begin(Seen& seen, std::string payload) {
+  seen.payloads.push_back(std::move(payload));
+  co_return seen.payloads.size() < 5 ? Done::not_begun : Done::yes;
+}
 Task<Result<Done>> answer_with(Seen& seen, Code code) {
   seen.payloads.emplace_back();
   co_return fail(Error(code, "the post office is closed").from(Side::upstream));
+}
+
+TEST_F(JobWorker, AnAttemptThatWasNotBegunDoesNotCount) {
+  Seen seen;
+  make_worker(options());
+  worker_->handle("send", [&](const JobRun& run) { return not_begin(seen, run.payload); });
+  worker_->start();
+  NewJob once = job("a");
+  once.max_attempts = 1;
+  enqueue(std::move(once));
+  // It comes back when the queue is looked at again.
+  for (int i = 0; i < 60 && stats().done == 0; ++i) pass(1s, 500ms);
+  EXPECT_EQ(stats().done, 1);
+  EXPECT_EQ(seen.payloads.size(), 5u);
+  EXPECT_EQ(stats().dead, 0);
+  EXPECT_TRUE(run(worker_->stop(kNever)));
 }
 
 TEST_F(JobWorker, DoesAJobAsSoonAsThisProcessEnqueuesIt) {
