@@ -218,7 +218,7 @@ RouteDoc redirect_doc() {
   doc.answers.push_back(answer(303, "The password was right; Location is where the link leads."));
   for (const int status : {301, 302, 307, 308})
     doc.answers.push_back(answer(status, "Location is where the link leads."));
-  doc.answers.push_back(answer(403, "The password is wrong: the page again."));
+  doc.answers.push_back(trouble(403, "The password is wrong: the page again."));
   doc.answers.push_back(trouble(404, "No such link, or not yet."));
   doc.answers.push_back(trouble(405, "This link redirects GET and HEAD only."));
   doc.answers.push_back(
