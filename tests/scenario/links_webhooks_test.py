@@ -68,7 +68,7 @@ class Webhooks(unittest.TestCase):
             events = [json.loads(body) for _, body in receiver.posts]
             self.assertEqual([event["event"] for event in events], ["link.created", "link.changed", "link.deleted"])
             self.assertEqual((events[0]["link"]["short_url"], events[1]["link"]["title"]), ("http://go.test/a", "U"))
-            self.assertEqual(events[2]["link"], {"id": events[0]["link"]["id"], "code": "a"})
+            self.assertEqual(events[2]["link"], {"id": events[0]["link"]["id"], "code": "a", "domain": "go.test"})
             for headers, body in receiver.posts:
                 time, _, signature = headers["Trellis-Signature"].partition(",v1=")
                 wanted = hmac.new(secret.encode(), time.removeprefix("t=").encode() + b"." + body, hashlib.sha256).hexdigest()
