@@ -59,7 +59,8 @@ TEST_F(Bulk, LinksMadeAfterABatchAreNewer) {
   batch({link("https://a.example/", "first"), link("https://b.example/", "second")});
   create("https://after.example/", {{"alias", "after"}});
   std::vector<std::string> codes;
-  for (const json& each : request("GET", "/v1/links").json()["items"]) codes.push_back(each["code"]);
+  const json listed = request("GET", "/v1/links").json();
+  for (const json& each : listed["items"]) codes.push_back(each["code"]);
   EXPECT_EQ(codes, (std::vector<std::string>{"after", "second", "first", "before"}));
 }
 
