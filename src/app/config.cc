@@ -13,6 +13,7 @@
 #include "queue/jobs_rows.h"
 #include "services/links/links.h"
 #include "services/mail/mail.h"
+#include "services/mail/message.h"
 
 namespace trellis::app {
 
@@ -250,11 +251,21 @@ void NodeConfig::check(config::Checker& at) const {
     }
   }
   for (const config::Entry& entry : services) {
-    if (const auto* mail = entry.as<services::mail::MailConfig>())
-      at.must_be_known("services." + entry.name + ".store", "store", mail->store, names_of(stores));
+    if (const auto* mail = entry.as<services::mail::MailConfig>()) {
+      const auto brings_mail = [](const auto& one) {
+        return one.second.from && std::ranges::count(one.second.queues, services::mail::kMailQueue) > 0;
+      };
+      if (!mail->store.empty()) {
+        at.must_be_known("services." + entry.name + ".store", "store", mail->store, names_of(stores));
+      } else if (std::ranges::none_of(workers, brings_mail)) {
+        at.problem("services." + entry.name, "nobody gives it mail to send",
+                   "store: for this node's jobs, or workers with from: and the queue mail for another's");
+      }
+    }
   }
   for (const auto& [name, worker] : workers) {
-    if (!worker.from) at.must_be_known("workers." + name + ".store", "store", worker.store, names_of(stores));
+    if (!worker.from && !worker.store.empty())
+      at.must_be_known("workers." + name + ".store", "store", worker.store, names_of(stores));
   }
   // SO_REUSEPORT would let them share it, and each connection would reach one of them by chance.
   std::map<std::string, std::string> binds;

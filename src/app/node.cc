@@ -361,11 +361,14 @@ Result<> Node::Impl::open_services(Generation& next, const Generation* before) {
 
 Result<> Node::Impl::open_mail(Generation& next, const Generation* before, const std::string& name,
                                const services::mail::MailConfig& mail) {
-  const auto& store = next.stores.at(mail.store);
+  const auto store_in = [&mail](const Generation& generation) -> std::shared_ptr<OpenStore> {
+    const auto found = generation.stores.find(mail.store);
+    return found == generation.stores.end() ? nullptr : found->second;
+  };
+  const std::shared_ptr<OpenStore> store = store_in(next);  // null: only jobs of other nodes
   if (before) {
     const auto old = before->services.find(name);
-    if (old != before->services.end() && before->stores.contains(mail.store) &&
-        before->stores.at(mail.store) == store &&
+    if (old != before->services.end() && store_in(*before) == store &&
         same<services::mail::MailConfig>(before->config.tree, next.config.tree, "services." + name)) {
       next.services[name] = old->second;
       return {};
@@ -376,9 +379,11 @@ Result<> Node::Impl::open_mail(Generation& next, const Generation* before, const
 
 Result<> Node::Impl::start_service(Generation& next, const std::string& name, const std::string& store,
                                    std::unique_ptr<services::Service> service, std::shared_ptr<void> keeps) {
-  const OpenStore& its_store = *next.stores.at(store);
   auto jobs = cores->run_on(0, [&] {
-    return std::make_unique<queue::ServiceJobs>(*its_store.jobs, *its_store.schedules, next.config.values.node);
+    const std::string& node = next.config.values.node;
+    if (store.empty()) return std::make_unique<queue::ServiceJobs>(node);
+    const OpenStore& its_store = *next.stores.at(store);
+    return std::make_unique<queue::ServiceJobs>(*its_store.jobs, *its_store.schedules, node);
   });
   queue::ServiceJobs* const its_jobs = jobs.get();
   auto running = std::make_shared<RunningService>(RunningService{.env = {.loop = cores->loop(0),

@@ -55,7 +55,7 @@ def test_each_change_is_told_once_and_in_order():
         assert names == ["link.created", "link.changed", "link.deleted"] + ["link.created"] * 20
         assert told[0][0] == code and told[0][1]["link"] == link
         assert told[1][1]["link"] == changed and changed["title"] == "second"
-        assert told[2][1]["link"] == {"id": link["id"], "code": code}
+        assert told[2][1]["link"] == {"id": link["id"], "code": code, "domain": "go.test"}
         ids = [event["id"] for _, event in told]
         outbox = ids[0].split("-")[0]
         assert ids == [f"{outbox}-{number}" for number in range(1, 24)]

@@ -43,7 +43,7 @@ Result<std::string> read_password(const std::string& path) {
 
 config::Fields<MailConfig> MailConfig::fields() {
   return {
-      {"store", "whose jobs it does", &MailConfig::store, config::kRequired},
+      {"store", "whose jobs it does; absent: only those of other nodes, which `workers` names", &MailConfig::store},
       {"server", "who takes the mail; smtps is TLS from the first byte", &MailConfig::server, config::kRequired},
       {"from", "the address that mail comes from", &MailConfig::from, config::kRequired},
       {"from_name", "the name shown with it", &MailConfig::from_name},
@@ -82,8 +82,10 @@ Task<Result<void>> MailService::start(Env& env) {
     password_ = *std::move(password);
   }
   if (env.jobs) {
-    env.jobs->handle(kMailQueue, kMailKind,
-                     [this](const queue::JobRun& job) { return send(job.lease.id, job.payload, job.deadline); });
+    env.jobs->handle(
+        kMailQueue, kMailKind,
+        [this](const queue::JobRun& job) { return send(job.lease.id, job.payload, job.deadline); },
+        queue::Needs::nothing);
   }
   co_return Result<void>();
 }
