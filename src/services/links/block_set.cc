@@ -115,9 +115,11 @@ std::expected<BlockEntry, std::string> read_block_entry(std::string_view text) {
     return wrong("An entry holds for all ports: leave it out.");
   entry.host = normal_host(checked->host);
   entry.path = normal_path(text.substr(host.size()));
-  // A letter that looks like a slash becomes one.
+  // A letter that looks like a slash, a dot or a star becomes one.
   const Result<UrlHost> again = check_url("http://" + entry.host);
-  if (!again || again->host != entry.host) return wrong("This is no host, or host and path.");
+  const bool plain = !entry.host.starts_with('.') && entry.host.find("..") == std::string::npos &&
+                     entry.host.find_first_of("=*") == std::string::npos;
+  if (!plain || !again || again->host != entry.host) return wrong("This is no host, or host and path.");
   if (static_cast<size_t>(std::count(entry.path.begin(), entry.path.end(), '/')) > kMaxSegments)
     return wrong("The path of an entry has 16 segments at most.");
   if (entry.text().size() > kMaxBlockEntry) return wrong("An entry has 512 bytes at most.");
