@@ -39,8 +39,9 @@ const with_key = (headers) => (own_key ? { ...headers, 'x-api-key': own_key } : 
 let on_key_wanted = () => {};
 export function when_key_is_wanted(run) { on_key_wanted = run; }
 
-// Of an answer that is none of the good ones. A key that is missing or opens too little is asked for, whatever it was for.
-export async function problem_of(response) {
+// Of an answer that is none of the good ones. A key that is missing or opens too little is asked for,
+// unless the page can do without the answer.
+export async function problem_of(response, ask = true) {
   let data = null;
   try {
     data = JSON.parse(await response.text());
@@ -48,11 +49,11 @@ export async function problem_of(response) {
     data = null;  // something between us and the node answered
   }
   const problem = new Problem({ detail: `The node answered ${response.status}.`, ...data, status: response.status });
-  if (problem.status === 401 || (problem.status === 403 && problem.code !== 'keys_off')) on_key_wanted(problem);
+  if (ask && (problem.status === 401 || (problem.status === 403 && problem.code !== 'keys_off'))) on_key_wanted(problem);
   return problem;
 }
 
-async function call(method, path, { body, headers = {}, timeout = kTimeout } = {}) {
+async function call(method, path, { body, headers = {}, timeout = kTimeout, ask = true } = {}) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), timeout);
   try {
@@ -64,7 +65,7 @@ async function call(method, path, { body, headers = {}, timeout = kTimeout } = {
       request.body = JSON.stringify(body);
     }
     const response = await fetch(path, request);
-    if (!response.ok) throw await problem_of(response);
+    if (!response.ok) throw await problem_of(response, ask);
     const text = await response.text();
     let data = null;
     try {
@@ -122,6 +123,29 @@ export const list_keys = async (cursor) =>
   (await call('GET', `/v1/keys?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`)).data;
 export const create_key = async (body) => (await call('POST', '/v1/keys', { body })).data;
 export const delete_key = async (id) => { await call('DELETE', `/v1/keys/${encodeURIComponent(id)}`); };
+
+// All of them: there are 1,000 at most. A key for one domain may not read them, and the page does without.
+const kMostDomainPages = 11;
+export async function list_domains() {
+  const domains = [];
+  let cursor = null;
+  for (let page = 0; page < kMostDomainPages; page += 1) {
+    const path = `/v1/domains?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`;
+    const { data } = await call('GET', path, { ask: false });
+    domains.push(...data.items);
+    cursor = data.next;
+    if (!cursor) break;
+  }
+  return domains;
+}
+export const add_domain = async (body) => (await call('POST', '/v1/domains', { body })).data;
+export const change_domain = async (id, body) => (await call('PATCH', `/v1/domains/${id}`, { body })).data;
+export const delete_domain = async (id) => { await call('DELETE', `/v1/domains/${id}`); };
+
+export const list_blocked = async (cursor) =>
+  (await call('GET', `/v1/blocklist?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`)).data;
+export const block = async (body) => (await call('POST', '/v1/blocklist', { body })).data;
+export const unblock = async (id) => { await call('DELETE', `/v1/blocklist/${id}`); };
 
 // An answer that goes on: its body is read as it comes, and it ends with the signal. Not EventSource, which can send no key.
 export async function open(path, { method = 'GET', body, headers = {}, signal } = {}) {

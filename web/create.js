@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { $, announce, copy_button, el, set_text } from './dom.js';
-import { clear_error, clear_errors, show_at, show_problem, while_busy, with_scheme } from './fields.js';
+import { prepare_form, show_at, show_problem, with_scheme } from './fields.js';
 import { absolute_time, from_local_input, middle, relative_time, whole, without_scheme } from './format.js';
 
 let shown = null;  // the link on the card: {link, clicks, when}
@@ -55,7 +55,7 @@ export function update_card(link) {
     set_text(shown.expiry, `${past ? 'expired' : 'expires'} ${relative_time(link.expires_at)}`);
     shown.expiry.title = absolute_time(link.expires_at);
   } else {
-    set_text(shown.expiry, link.clicks ? '' : 'Open it to see it counted.');
+    set_text(shown.expiry, link.clicks ? '' : link.has_password ? 'Asks for its password.' : 'Open it to see it counted.');
   }
 }
 
@@ -73,10 +73,7 @@ export function start_create({ on_created, on_follow }) {
   const fields = form.elements;
   let last = { text: '', key: '' };
 
-  form.addEventListener('input', (event) => clear_error(event.target));
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    clear_errors(form);
+  prepare_form(form, async () => {
     const url = with_scheme(fields.url.value);
     if (!url) {
       show_at(fields.url, 'Enter the address to shorten.');
@@ -88,22 +85,24 @@ export function start_create({ on_created, on_follow }) {
     if (fields.title.value.trim()) body.title = fields.title.value.trim();
     const expires_at = from_local_input(fields.expires_at.value);
     if (expires_at) body.expires_at = expires_at;
+    if (fields.password.value) body.password = fields.password.value;
+    if (fields.domain.value) body.domain = fields.domain.value;
     const text = JSON.stringify(body);
     if (text !== last.text) last = { text, key: api.fresh_key() };
-    while_busy(form, async () => {
-      try {
-        const link = await api.create_link(body, last.key);
-        last = { text: '', key: '' };
-        form.reset();
-        show_card(link, on_follow);
-        announce(`Short link ready: ${link.short_url}`);
-        $('result-short').focus({ preventScroll: true });
-        $('result').scrollIntoView({ block: 'nearest' });
-        on_created(link);
-      } catch (problem) {
-        if (problem.status) last = { text: '', key: '' };
-        show_problem(form, problem);
-      }
-    });
+    try {
+      const link = await api.create_link(body, last.key);
+      last = { text: '', key: '' };
+      const domain = fields.domain.value;
+      form.reset();
+      fields.domain.value = domain;  // who makes several makes them on the same one
+      show_card(link, on_follow);
+      announce(`Short link ready: ${link.short_url}`);
+      $('result-short').focus({ preventScroll: true });
+      $('result').scrollIntoView({ block: 'nearest' });
+      on_created(link);
+    } catch (problem) {
+      if (problem.status) last = { text: '', key: '' };
+      show_problem(form, problem);
+    }
   });
 }

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { $, announce, set_text } from './dom.js';
-import { clear_error, clear_errors, show_at, show_problem, while_busy, with_scheme } from './fields.js';
+import { clear_errors, prepare_form, show_at, show_problem, with_scheme } from './fields.js';
 import { from_local_input, to_local_input, without_scheme } from './format.js';
 import { parted, rules_editor } from './rules.js';
 
@@ -17,14 +17,7 @@ export function prepare_dialog(dialog) {
 
 function prepare(dialog, submit) {
   prepare_dialog(dialog);
-  const form = dialog.querySelector('form');
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    clear_errors(form);
-    while_busy(form, submit);
-  });
-  form.addEventListener('input', (event) => clear_error(event.target));
-  return form;
+  return prepare_form(dialog.querySelector('form'), submit);
 }
 
 // Gives back ask(link): a promise of the changed link, or null when nothing was changed.
@@ -55,6 +48,8 @@ export function edit_dialog() {
     const most = fields.max_visits.value === '' ? null : Number(fields.max_visits.value);
     if (most !== (link.max_visits ?? null)) change.max_visits = most;
     if (fields.forward_query.checked !== Boolean(link.forward_query)) change.forward_query = fields.forward_query.checked;
+    if (fields.open.checked) change.password = null;
+    else if (fields.password.value) change.password = fields.password.value;
     const tags = parted(fields.tags.value);
     if (tags.join() !== (link.tags ?? []).join()) change.tags = tags;
     try {
@@ -91,7 +86,17 @@ export function edit_dialog() {
     form.querySelector('.banner').scrollIntoView({ block: 'nearest' });
   }
 
+  // Whether there is a password is known, which one is not.
+  function show_password() {
+    set_text($('edit-password-hint'), !link.has_password ? 'empty is none' : fields.open.checked ? 'is removed' : 'empty keeps the one there is');
+    $('edit-open-row').hidden = !link.has_password;
+    fields.password.disabled = fields.open.checked;
+  }
+  fields.open.addEventListener('change', show_password);
+
   function show() {
+    form.reset();
+    show_password();
     set_text($('edit-short'), without_scheme(link.short_url));
     fields.url.value = link.url;
     fields.title.value = link.title ?? '';
@@ -119,6 +124,8 @@ export function edit_dialog() {
       show_problem(form, problem);
     }
   }
+
+  dialog.addEventListener('close', () => form.reset());  // a password stays no longer than it is needed
 
   return async (name) => {
     ({ data: link, etag } = await api.get_link(name));

@@ -76,3 +76,25 @@ export function copy_button(text, { label = 'Copy', name = '' } = {}) {
   });
   return button;
 }
+
+// A button for what cannot be taken back: it asks once more, and forgets the question when the focus leaves it.
+export function sure_button(label, name, run) {
+  const button = el('button', { type: 'button', class: 'quiet-danger' });
+  let sure = false;
+  const ask = (wanted) => {
+    sure = wanted;
+    set_text(button, sure ? `Really ${label.toLowerCase()}?` : label);
+    button.setAttribute('aria-label', sure ? `Really ${label.toLowerCase()} ${name}?` : `${label} ${name}`);
+  };
+  ask(false);
+  button.addEventListener('blur', () => ask(false));
+  button.addEventListener('click', () => {
+    if (sure) {
+      run();
+    } else {
+      ask(true);
+      announce(`Press again to ${label.toLowerCase()} ${name}`);
+    }
+  });
+  return button;
+}

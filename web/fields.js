@@ -31,14 +31,41 @@ export function show_at(input, text) {
 
 export function show_problem(form, problem) {
   const input = problem.field ? form.elements.namedItem(problem.field) : null;
+  const message = problem.code === 'blocked' ? `${problem.message} If that is wrong, ask whoever runs this node.` : problem.message;
   if (input && input.hasAttribute('aria-describedby')) {
-    show_at(input, problem.message);
+    show_at(input, message);
     return;
   }
   const banner = form.querySelector('.banner');
   const reference = problem.status >= 500 && problem.request_id ? ` (request ${problem.request_id})` : '';
-  banner.textContent = problem.message + reference;
+  banner.textContent = message + reference;
   banner.hidden = false;
+}
+
+// A form that checks itself and says what is wrong: submit(form) runs once at a time.
+export function prepare_form(form, submit) {
+  form.addEventListener('input', (event) => clear_error(event.target));
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    clear_errors(form);
+    while_busy(form, () => submit(form));
+  });
+  prepare_reveals(form);
+  return form;
+}
+
+// The buttons that show what is typed into a password field; a form that is reset hides it again.
+function prepare_reveals(form) {
+  for (const button of form.querySelectorAll('.reveal')) {
+    const input = document.getElementById(button.getAttribute('aria-controls'));
+    const show = (plain) => {
+      input.type = plain ? 'text' : 'password';
+      button.setAttribute('aria-pressed', String(plain));
+      set_text(button, plain ? 'Hide' : 'Show');
+    };
+    button.addEventListener('click', () => show(input.type === 'password'));
+    form.addEventListener('reset', () => show(false));
+  }
 }
 
 // Holds the submit button while the work runs, without taking the focus away from it.

@@ -2,24 +2,13 @@
 // them.
 
 import * as api from './api.js';
-import { $, announce, copy_button, el, set_text } from './dom.js';
+import { $, announce, copy_button, el, set_text, sure_button } from './dom.js';
 import { prepare_dialog } from './dialogs.js';
-import { clear_error, clear_errors, show_at, show_problem, while_busy } from './fields.js';
+import { prepare_form, show_at, show_problem } from './fields.js';
 import { absolute_time, from_local_input, relative_time } from './format.js';
 
 const kScopes = { read: 'read', write: 'read and write', admin: 'read, write and manage keys' };
 const kMostPages = 100;
-
-function form_of(id, submit) {
-  const form = $(id);
-  form.addEventListener('input', (event) => clear_error(event.target));
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    clear_errors(form);
-    while_busy(form, () => submit(form));
-  });
-  return form;
-}
 
 // on_key() when another key is used from now on.
 export function start_keys({ on_key }) {
@@ -35,7 +24,7 @@ export function start_keys({ on_key }) {
   }
   api.when_key_is_wanted(ask);
 
-  form_of('key-form', async (form) => {
+  prepare_form($('key-form'), async (form) => {
     const text = form.elements.key.value.trim();
     if (!/^[\x21-\x7e]+$/.test(text)) {
       show_at(form.elements.key, text ? 'A key has no spaces and no letters outside ASCII.' : 'Enter a key.');
@@ -61,29 +50,17 @@ export function start_keys({ on_key }) {
   function key_row(key) {
     const ends = key.expires_at ? `${new Date(key.expires_at) <= new Date() ? 'expired' : 'expires'} ${relative_time(key.expires_at)}` : 'does not expire';
     const used = key.last_used_at ? `used ${relative_time(key.last_used_at)}` : 'never used';
-    const revoke = el('button', { type: 'button', class: 'quiet-danger', 'aria-label': `Revoke ${key.name}` }, 'Revoke');
-    let sure = false;
-    revoke.addEventListener('click', async () => {
-      if (!sure) {
-        sure = true;
-        set_text(revoke, 'Really revoke?');
-        revoke.setAttribute('aria-label', `Really revoke ${key.name}?`);
-        announce(`Press again to revoke ${key.name}`);
-        return;
-      }
+    const revoke = sure_button('Revoke', key.name, async () => {
+      let failure = '';
       try {
         await api.delete_key(key.id);
         announce(`Revoked ${key.name}`);
       } catch (problem) {
-        set_text($('keys-status'), problem.message);
+        failure = problem.message;
       }
       await list();
+      if (failure) set_text($('keys-status'), failure);
       $('key-new-name').focus();
-    });
-    revoke.addEventListener('blur', () => {
-      sure = false;
-      set_text(revoke, 'Revoke');
-      revoke.setAttribute('aria-label', `Revoke ${key.name}`);
     });
     return el('li', { 'data-key': String(key.id) }, el('div', {}, el('b', {}, key.name), ' ', el('span', { class: 'mono note' }, `${key.begins}…`),
       el('p', { class: 'note', title: key.last_used_at ? absolute_time(key.last_used_at) : '' },
@@ -112,7 +89,7 @@ export function start_keys({ on_key }) {
     }
   }
 
-  form_of('key-new', async (form) => {
+  prepare_form($('key-new'), async (form) => {
     const fields = form.elements;
     const body = { name: fields.name.value.trim(), scope: fields.scope.value };
     if (!body.name) {

@@ -2,7 +2,7 @@
 // every two seconds, rows are changed in place, and a row that vanished on the node vanishes here.
 
 import * as api from './api.js';
-import { $, announce, copy_button, el, set_text } from './dom.js';
+import { $, announce, copy_button, el, set_text, svg } from './dom.js';
 import { edit_dialog, qr_dialog, remove_dialog } from './dialogs.js';
 import { absolute_time, middle, relative_time, whole, without_scheme } from './format.js';
 import { every } from './poll.js';
@@ -34,6 +34,10 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
       el('span', { class: 'code' }, link.code),
       el('span', { class: 'visually-hidden' }, ' (opens in a new tab)'));
     for (const how of ['click', 'auxclick']) row.anchor.addEventListener(how, () => follow(api.name_of(link)));
+    row.lock = el('span', { class: 'lock', title: 'Asks for a password' },
+      svg('svg', { viewBox: '0 0 16 16', width: 14, height: 14, 'aria-hidden': 'true' },
+        svg('rect', { x: 3, y: 7, width: 10, height: 7, rx: 1.5 }), svg('path', { d: 'M5 7V5a3 3 0 0 1 6 0v2' })),
+      el('span', { class: 'visually-hidden' }, 'asks for a password'));
     row.title = el('span', { class: 'title' });
     row.head = el('span', { class: 'm-head' });
     row.tail = el('span', { class: 'm-tail' });
@@ -55,7 +59,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
     row.edit = edit;
     row.node = el('tr', { role: 'row', 'data-code': link.code, 'data-name': api.name_of(link) },
       el('td', { role: 'cell', class: 'c-short' },
-        el('div', { class: 'short-cell' }, row.anchor, copy_button(link.short_url, { name: `Copy ${name}` }))),
+        el('div', { class: 'short-cell' }, row.anchor, row.lock, copy_button(link.short_url, { name: `Copy ${name}` }))),
       el('td', { role: 'cell', class: 'c-target' }, row.title, row.target, row.tags),
       el('td', { role: 'cell', class: 'c-clicks' }, row.clicks, el('span', { class: 'unit', 'aria-hidden': 'true' })),
       el('td', { role: 'cell', class: 'c-created' }, row.created),
@@ -79,6 +83,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
     row.target.title = link.url;
     set_text(row.title, link.title ?? '');
     row.title.hidden = !link.title;
+    row.lock.hidden = !link.has_password;
     show_tags(row, link.tags ?? []);
     set_text(row.clicks, whole(link.clicks));
     row.node.querySelector('.unit').textContent = link.clicks === 1 ? 'click' : 'clicks';

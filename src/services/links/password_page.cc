@@ -11,10 +11,10 @@ namespace {
 
 // The colours are those of the built-in page.
 constexpr std::string_view kStyle = R"css(
-:root{color-scheme:light dark;--paper:#f5f4ee;--card:#fffefb;--ink:#1b2520;--soft:#56635b;--line:#8a958d;--leaf:#23694a;
---leaf-deep:#17503a;--on-leaf:#fff;--clay:#a23e22;--clay-tint:#f7e6df}
-@media (prefers-color-scheme:dark){:root{--paper:#0f1412;--card:#161d19;--ink:#e6ebe5;--soft:#9caaa1;--line:#66746c;
---leaf:#7ccb9d;--leaf-deep:#9adbb5;--on-leaf:#0c1a13;--clay:#f29376;--clay-tint:#33201a}}
+:root{color-scheme:light dark;--paper:#f5f4ee;--card:#fffefb;--ink:#1b2520;--soft:#56635b;--line:#dbdbcf;--strong-line:#8a958d;
+--leaf:#23694a;--leaf-deep:#17503a;--on-leaf:#fff;--clay:#a23e22;--clay-tint:#f7e6df}
+@media (prefers-color-scheme:dark){:root{--paper:#0f1412;--card:#161d19;--ink:#e6ebe5;--soft:#9caaa1;--line:#28332d;
+--strong-line:#66746c;--leaf:#7ccb9d;--leaf-deep:#9adbb5;--on-leaf:#0c1a13;--clay:#f29376;--clay-tint:#33201a}}
 *{box-sizing:border-box;margin:0}
 body{min-height:100vh;display:grid;place-items:center;padding:24px 16px;background:var(--paper);color:var(--ink);
 font:16px/1.5 -apple-system,"Segoe UI",Roboto,Cantarell,"Noto Sans",Ubuntu,"DejaVu Sans",system-ui,sans-serif}
@@ -24,7 +24,7 @@ p{color:var(--soft)}
 .note{margin-top:12px;padding:8px 14px;border-radius:10px;background:var(--clay-tint);color:var(--clay)}
 label{display:block;margin:18px 0 6px;font-weight:600}
 input,button{width:100%;padding:11px 14px;border-radius:10px;font:inherit}
-input{border:1px solid var(--line);background:var(--paper);color:var(--ink)}
+input{border:1px solid var(--strong-line);background:var(--paper);color:var(--ink)}
 button{margin-top:14px;border:0;background:var(--leaf);color:var(--on-leaf);font-weight:600;cursor:pointer}
 button:hover{background:var(--leaf-deep)}
 :focus-visible{outline:3px solid var(--leaf);outline-offset:2px}
