@@ -569,6 +569,120 @@ class Parts:
         self.assertEqual(self.api("GET", f"/v1/links/{code}")["rules"],
                          [{"when": [{"country": ["FR"]}], "url": "https://example.com/x"}])
 
+    def test_a_password_is_set_changed_and_removed(self):
+        code_of = lambda answer: answer.rsplit("/", 1)[1]  # noqa: E731
+
+        def opens_with(code, password):
+            request = urllib.request.Request(f"{self.node.url}/{code}", f"password={password}".encode(), method="POST")
+            try:
+                urllib.request.urlopen(request, timeout=30).close()
+                return True
+            except urllib.error.HTTPError as refused:
+                refused.close()
+                return False
+
+        self.page.click("#more summary")
+        self.page.type("#url", f"{self.target.url}/closed")
+        self.page.type("#password", "open sesame")
+        self.page.click(".reveal")
+        self.assertEqual(self.page.run("const n = document.querySelector('#password'); return [n.type, n.value]"),
+                         ["text", "open sesame"])
+        self.page.click("#shorten")
+        self.page.until(lambda: self.page.visible("#result-short"), "the short link")
+        code = code_of(self.page.run("return document.querySelector('#result-short').href"))
+        self.assertEqual(self.page.run("const n = document.querySelector('#password'); return [n.type, n.value]"),
+                         ["password", ""])
+        self.page.until(lambda: self.page.visible(self.row(code, ".lock")), "the lock")
+        self.assertTrue(opens_with(code, "open+sesame"))
+
+        self.edit(code)
+        self.page.type("#edit-password", "another")
+        self.save()
+        self.assertEqual(self.page.run("return document.querySelector('#edit-password').value"), "")
+        self.assertEqual([opens_with(code, word) for word in ("open+sesame", "another")], [False, True])
+        self.edit(code)
+        self.page.type("#edit-link-title", "Closed")
+        self.save()
+        self.assertTrue(opens_with(code, "another"), "what is not touched stays")
+        self.edit(code)
+        self.page.click("#edit-open")
+        self.assertTrue(self.page.run("return document.querySelector('#edit-password').disabled"))
+        self.save()
+        self.assertFalse(self.api("GET", f"/v1/links/{code}")["has_password"])
+        self.page.until(lambda: not self.page.visible(self.row(code, ".lock")), "no lock")
+        self.edit(code)
+        self.assertFalse(self.page.visible("#edit-open"))
+        self.page.press("escape")
+        self.page.until(lambda: not self.page.visible("#edit"), "the dialog closed")
+
+    def test_domains_are_added_chosen_changed_and_removed(self):
+        self.refusals_expected = True
+        page = self.page
+        page.click("#more summary")
+        self.assertFalse(page.visible("#domain"), "one domain is no choice")
+        page.click("#domains-open")
+        page.until(lambda: page.visible("#domains-list li"), "the domains")
+        page.type("#domain-base_url", "shop.example")
+        page.type("#domain-unknown_url", "https://www.example.com/nothing")
+        page.click("#domain-form [type=submit]")
+        page.until(lambda: page.visible('[data-host="shop.example"]'), "the new one")
+        self.assertIn("unknown codes: https://www.example.com/nothing", page.text('[data-host="shop.example"]'))
+        page.type("#domain-base_url", "https://shop.example")
+        page.click("#domain-form [type=submit]")
+        page.until(lambda: "already" in page.text("#domain-base_url-error"), "that it is there")
+        page.click('[data-host="shop.example"] .row-buttons button')
+        page.type("#domain-unknown_url", "")
+        page.type("#domain-gone_url", "https://www.example.com/gone")
+        page.click("#domain-form [type=submit]")
+        page.until(lambda: "ended links" in page.text('[data-host="shop.example"]'), "the change")
+        self.assertNotIn("unknown codes", page.text('[data-host="shop.example"]'))
+        page.press("escape")
+
+        page.type("#url", f"{self.target.url}/shop")
+        page.type("#alias", "on-shop")
+        self.choose("#domain", "shop.example")
+        page.click("#shorten")
+        page.until(lambda: page.visible("#result-short"), "the short link")
+        self.assertEqual(page.run("return document.querySelector('#result-short').href"), "https://shop.example/on-shop")
+        page.until(lambda: page.visible(self.row("on-shop")), "the row")
+        self.assertIn("shop.example", page.text(self.row("on-shop", ".host")))
+        page.click("#domains-open")
+        remove = '[data-host="shop.example"] .quiet-danger'
+        page.until(lambda: page.visible(remove), "the domains")
+        page.click(remove)
+        page.click(remove)
+        page.until(lambda: "links on this domain" in page.text("#domains-status"), "that it is in use")
+        self.api("DELETE", "/v1/links/on-shop?domain=shop.example")
+        page.click(remove)
+        page.click(remove)
+        page.until(lambda: not page.visible(remove), "the domain gone")
+        page.press("escape")
+        self.assertFalse(page.visible("#domain"))
+
+    def test_a_blocked_destination_is_explained_and_unblocked(self):
+        self.refusals_expected = True
+        page = self.page
+        page.click("#blocklist-open")
+        page.until(lambda: page.visible("#blocklist-manage"), "the blocklist")
+        self.assertIn("Nothing is blocked here", page.text("#blocklist-status"))
+        page.type("#block-pattern", "https://Bad.example/here")
+        page.type("#block-reason", "<b>phishing</b>")
+        page.press("enter")
+        page.until(lambda: page.texts("#blocklist-list b") == ["bad.example/here"], "the entry")
+        self.assertIn("<b>phishing</b>", page.text("#blocklist-list"))
+        page.press("escape")
+        page.type("#url", "https://www.bad.example/here/too")
+        page.click("#shorten")
+        page.until(lambda: page.text("#url-error"), "the refusal")
+        self.assertIn("bad.example/here", page.text("#url-error"))
+        self.assertIn("ask whoever runs this node", page.text("#url-error"))
+        page.click("#blocklist-open")
+        page.until(lambda: page.visible("#blocklist-list button"), "the entry")
+        page.click("#blocklist-list button")
+        page.click("#blocklist-list button")
+        page.until(lambda: page.texts("#blocklist-list b") == [], "the entry gone")
+        page.press("escape")
+
     def test_statistics_tell_when_and_who(self):
         code = self.make("stats", title="<b>Counted</b>")["code"]
         for number in range(3):
