@@ -183,6 +183,13 @@ class Accessibility(unittest.TestCase):
                     seen, faint = page.run(FAINT, "body")
                     self.assertGreater(seen, 80)
                     self.assertEqual(faint, [])
+                with self.subTest(dark=dark, part="page of a node that is gone"):
+                    page.devtools("Network.enable")
+                    page.devtools("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+                    page.until(lambda: page.run("return document.body.classList.contains('unreachable')"), "the bad news")
+                    self.assertEqual(page.run(FAINT, "body")[1], [])
+                    page.devtools("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+                    page.until(lambda: page.text("#pulse-text").endswith("is live"), "the node back")
                 for dialog in DIALOGS:
                     with self.subTest(dark=dark, part=dialog):
                         self.open(page, dialog)
