@@ -570,8 +570,6 @@ class Parts:
                          [{"when": [{"country": ["FR"]}], "url": "https://example.com/x"}])
 
     def test_a_password_is_set_changed_and_removed(self):
-        code_of = lambda answer: answer.rsplit("/", 1)[1]  # noqa: E731
-
         def opens_with(code, password):
             request = urllib.request.Request(f"{self.node.url}/{code}", f"password={password}".encode(), method="POST")
             try:
@@ -589,7 +587,7 @@ class Parts:
                          ["text", "open sesame"])
         self.page.click("#shorten")
         self.page.until(lambda: self.page.visible("#result-short"), "the short link")
-        code = code_of(self.page.run("return document.querySelector('#result-short').href"))
+        code = self.page.run("return document.querySelector('#result-short').href").rsplit("/", 1)[1]
         self.assertEqual(self.page.run("const n = document.querySelector('#password'); return [n.type, n.value]"),
                          ["password", ""])
         self.page.until(lambda: self.page.visible(self.row(code, ".lock")), "the lock")
