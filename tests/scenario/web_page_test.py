@@ -733,8 +733,9 @@ class Parts:
         self.page.click(self.row(code, ".qr"))
         self.page.until(lambda: self.page.run("const n = document.querySelector('#qr-image');"
                                         "return n.complete && n.naturalWidth > 0"), "the picture")
-        self.assertEqual(self.page.run("const n = document.querySelector('#qr-png'); return [n.download, n.search]"),
-                         [f"{code}.png", "?format=png&size=1000"])
+        self.assertEqual(self.page.run("const n = document.querySelector('#qr-png'), q = new URLSearchParams(n.search);"
+                                       "return [n.download, q.get('format'), q.get('size'), q.get('domain')]"),
+                         [f"{code}.png", "png", "1000", self.node.url.split("//")[1]])
         self.page.press("escape")
         self.page.until(lambda: not self.page.visible("#qr"), "the dialog closed")
 
