@@ -138,7 +138,9 @@ TEST(LinkJson, WritesWhatIsPromised) {
   EXPECT_EQ(json["visits_left"], 3);
   EXPECT_EQ(json["forward_query"], false);
   EXPECT_EQ(json["tags"], nlohmann::json::array({"one", "two"}));
-  EXPECT_EQ(json.size(), 17u);
+  EXPECT_EQ(json["domain"], "go.example.com");
+  EXPECT_EQ(json["has_password"], false);
+  EXPECT_EQ(json.size(), 19u);
 }
 
 TEST(Time, ReadsRfc3339AndNothingElse) {
