@@ -70,7 +70,7 @@ class IdAllocator {
   std::shared_ptr<Leasing> leasing_;  // null: none under way
   uint64_t given_ = 0;                // since the last lease began
   uint64_t floor_ = 0;
-  uint64_t block_size_ = kMinBlock;   // of the home loop, as all below
+  uint64_t block_size_ = kMinBlock;  // of the home loop, as all below
   Time last_lease_;
   TaskGroup group_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

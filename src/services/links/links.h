@@ -66,7 +66,7 @@ struct LinksConfig {
   Webhooks webhooks = Webhooks::only_public;
   uint32_t guesses = 1000;  // of a block of addresses in a minute
   ReportsConfig reports;
-  std::string blocklist;    // a file; "": none
+  std::string blocklist;  // a file; "": none
 
   static config::Fields<LinksConfig> fields();
   void check(config::Checker& at) const;
