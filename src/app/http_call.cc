@@ -182,7 +182,7 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   Task<> talking = talk(address, request, context, streams, answer);
   talking.start();
   while (!talking.done()) loop->run_once(std::chrono::seconds(1));
-  if (!answer) {
+  if (!answer && answer.error().code() != Code::cancelled) {
     return fail(
         Error(Code::unavailable, "no node answers at " + authority + " (is it running? --control and --node say where)")
             .because(std::move(answer).error()));

@@ -29,6 +29,7 @@ Result<CallAnswer> call(const Call& request);
 
 // A long one: the body is read from a descriptor (-1: none) while it is sent, and what comes of a good answer is handed
 // on while it arrives; the answer has the body of another status only. Waits for ten minutes where nothing moves.
+// `take` ends it by an error; one of Code::cancelled is the call's own.
 struct Streams {
   int source = -1;
   std::function<void(uint64_t sent)> sent;  // bytes so far
