@@ -56,7 +56,7 @@ def test_a_job_that_is_enqueued_is_done(node):
 
 def test_a_service_has_its_schedules(node):
     schedules = ask(node, "schedules")["schedules"]
-    assert [one["name"] for one in schedules] == ["links.remove-expired"]
+    assert [one["name"] for one in schedules] == ["links.remove-expired", "links.remove-reports"]
     assert schedules[0]["next_at"].endswith(":17:00.000Z")
     assert "links.remove-expired" in jobs(node, "schedules")
 
@@ -133,7 +133,7 @@ def test_jobs_wait_for_workers_and_outlive_a_kill_and_reloads():
         assert ask(node, "show", str(waits))["state"] == "ready"
         node.write_config(CONFIG)
         assert control(node, "POST", "/v1/reload")[0] == 200
-        assert len(ask(node, "schedules")["schedules"]) == 1
+        assert len(ask(node, "schedules")["schedules"]) == 2
         until(lambda: ask(node, "show", str(waits))["state"] == "done", "the job that waited for its service")
         assert node.stop() == 0
 

@@ -37,23 +37,26 @@ std::string decoded(std::string_view path) {
   return out;
 }
 
-// Decoded once, without dot segments and empty ones, backslashes as slashes; "" for "/".
-std::string normal_path(std::string_view path) {
-  const std::string plain = decoded(path);
-  std::vector<std::string_view> segments;
+// Without dot segments and empty ones, backslashes as slashes; "" for "/". Decoded once: as a whole before it is split,
+// as some servers do, for whom an encoded slash is one; or segment by segment, as browsers read dots.
+enum class Reading : uint8_t { decoded_whole, decoded_by_segment };
+std::string normal_path(std::string_view path, Reading reading) {
+  const std::string plain = reading == Reading::decoded_whole ? decoded(path) : std::string(path);
+  std::vector<std::string> segments;
   for (std::string_view rest = plain; !rest.empty();) {
     const size_t slash = std::min(rest.find_first_of("/\\"), rest.size());
-    const std::string_view segment = rest.substr(0, slash);
+    std::string segment(rest.substr(0, slash));
+    if (reading == Reading::decoded_by_segment) segment = decoded(segment);
     rest.remove_prefix(std::min(slash + 1, rest.size()));
     if (segment.empty() || segment == ".") continue;
     if (segment != "..") {
-      segments.push_back(segment);
+      segments.push_back(std::move(segment));
     } else if (!segments.empty()) {
       segments.pop_back();
     }
   }
   std::string out;
-  for (const std::string_view segment : segments) {
+  for (const std::string& segment : segments) {
     out += '/';
     out += segment;
   }
@@ -114,12 +117,14 @@ std::expected<BlockEntry, std::string> read_block_entry(std::string_view text) {
   if (colon != std::string_view::npos && (host.front() != '[' || colon > host.find(']')))
     return wrong("An entry holds for all ports: leave it out.");
   entry.host = normal_host(checked->host);
-  entry.path = normal_path(text.substr(host.size()));
+  entry.path = normal_path(text.substr(host.size()), Reading::decoded_whole);
   // A letter that looks like a slash, a dot or a star becomes one.
   const Result<UrlHost> again = check_url("http://" + entry.host);
   const bool plain = !entry.host.starts_with('.') && entry.host.find("..") == std::string::npos &&
                      entry.host.find_first_of("=*") == std::string::npos;
   if (!plain || !again || again->host != entry.host) return wrong("This is no host, or host and path.");
+  if (std::any_of(entry.host.begin(), entry.host.end(), [](char c) { return static_cast<uint8_t>(c) >= 0x80; }))
+    return wrong("This name cannot be compared with those in URLs: write its letters beyond ASCII as xn--….");
   if (static_cast<size_t>(std::count(entry.path.begin(), entry.path.end(), '/')) > kMaxSegments)
     return wrong("The path of an entry has 16 segments at most.");
   if (entry.text().size() > kMaxBlockEntry) return wrong("An entry has 512 bytes at most.");
@@ -170,15 +175,23 @@ std::optional<std::string> BlockSet::find(std::string_view url) const {
   const Result<UrlHost> checked = check_url(url);
   if (!checked) return std::nullopt;
   const std::string host = normal_host(checked->host);
+  // A name that cannot be compared is not let through.
+  if (std::any_of(host.begin(), host.end(), [](char c) { return static_cast<uint8_t>(c) >= 0x80; })) return host;
   std::optional<std::string> path;  // when it is needed
+  std::string other_path;
   const bool address = is_address(host);
   for (std::string_view name = host; !name.empty(); name = address ? std::string_view() : without_first_label(name)) {
     const bool whole = name.size() == host.size();
     if (has(Kind::subdomains, name)) return std::string(name);
     if (whole && has(Kind::exact, name)) return "=" + std::string(name);
     if (!has(Kind::has_paths, name)) continue;
-    if (!path) path = normal_path(path_of(url));
+    if (!path) {
+      path = normal_path(path_of(url), Reading::decoded_whole);
+      other_path = normal_path(path_of(url), Reading::decoded_by_segment);
+    }
     if (auto found = find_path(name, *path, whole)) return found;
+    if (other_path == *path) continue;
+    if (auto found = find_path(name, other_path, whole)) return found;
   }
   return std::nullopt;
 }

@@ -84,16 +84,54 @@ std::optional<std::array<uint8_t, 4>> ipv4_of(std::string_view host) noexcept {
                                 static_cast<uint8_t>(value >> 8), static_cast<uint8_t>(value)};
 }
 
-// Label by label: one that no domain may have hides nothing of the others.
-std::string punycode(std::string_view label) {
+bool is_ascii(std::string_view text) noexcept {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
+}
+
+std::optional<std::string> looked_up(std::string_view label, int flags) {
   uint8_t* made = nullptr;
   const std::string text(label);
-  const int done =
-      ::idn2_lookup_u8(reinterpret_cast<const uint8_t*>(text.c_str()), &made, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
-  if (done != IDN2_OK) return text;
+  if (::idn2_lookup_u8(reinterpret_cast<const uint8_t*>(text.c_str()), &made, flags) != IDN2_OK) return std::nullopt;
   std::string out(reinterpret_cast<const char*>(made));
   ::idn2_free(made);
   return out;
+}
+
+size_t size_of_letter(char first) noexcept {
+  const auto byte = static_cast<uint8_t>(first);
+  return byte < 0xc0 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+}
+
+// Letters that are another way to write ASCII ones, such as fullwidth ones, as those.
+std::string folded(std::string_view label) {
+  std::string out;
+  while (!label.empty()) {
+    const std::string_view letter = label.substr(0, size_of_letter(label.front()));
+    label.remove_prefix(letter.size());
+    // Between others, for some may not stand at an end.
+    const auto plain = is_ascii(letter)
+                           ? std::nullopt
+                           : looked_up("a" + std::string(letter) + "a", IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+    out += plain && !plain->starts_with("xn--") ? plain->substr(1, plain->size() - 2) : std::string(letter);
+  }
+  return out;
+}
+
+// Sharp s, final sigma and joiners: older rules read them as something else.
+bool has_deviation(std::string_view label) noexcept {
+  constexpr std::array<std::string_view, 5> kLetters = {"\xc3\x9f", "\xe1\xba\x9e", "\xcf\x82", "\xe2\x80\x8c",
+                                                        "\xe2\x80\x8d"};
+  return std::any_of(kLetters.begin(), kLetters.end(),
+                     [&](std::string_view each) { return label.find(each) != std::string_view::npos; });
+}
+
+// Label by label: one that no domain may have hides nothing of the others. The library is stricter than browsers are:
+// what it refuses is tried by older rules, which allow symbols, and letter by letter, whatever its hyphens.
+std::string punycode(std::string_view label) {
+  if (auto name = looked_up(label, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL)) return *std::move(name);
+  const std::string plain = folded(label);
+  if (is_ascii(plain) || has_deviation(plain)) return plain;
+  return looked_up(plain, IDN2_NFC_INPUT | IDN2_TRANSITIONAL).value_or(plain);
 }
 
 // The full stops of UTS #46 as dots.
@@ -114,8 +152,7 @@ std::string international(std::string_view host) {
   for (std::string_view rest = dotted_host;;) {
     const size_t dot = std::min(rest.find('.'), rest.size());
     const std::string_view label = rest.substr(0, dot);
-    const bool ascii = std::all_of(label.begin(), label.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
-    out += ascii ? std::string(label) : punycode(label);
+    out += is_ascii(label) ? std::string(label) : punycode(label);
     if (dot == rest.size()) return out;
     out += '.';
     rest.remove_prefix(dot + 1);
@@ -128,8 +165,7 @@ std::string normal_host(std::string_view host) {
   if (host.size() > kMaxHost) return std::string(host);
   std::string out(host);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') return normal_ipv6(out);
-  if (std::any_of(host.begin(), host.end(), [](char c) { return static_cast<uint8_t>(c) >= 0x80; }))
-    out = international(host);
+  if (!is_ascii(host)) out = international(host);
   std::transform(out.begin(), out.end(), out.begin(), lower);
   while (out.ends_with('.')) out.pop_back();
   if (const auto address = ipv4_of(out)) return dotted(*address);

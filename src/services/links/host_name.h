@@ -8,7 +8,8 @@
 
 namespace trellis::services::links {
 
-// Of a host without a port, IPv6 in brackets. What cannot be brought into this form stays as it is, in lower case.
+// Of a host without a port, IPv6 in brackets. What cannot be brought into this form stays as it is, in lower case: then
+// it has bytes beyond ASCII.
 std::string normal_host(std::string_view host);
 // Of a host in normal form.
 bool is_address(std::string_view normal_host) noexcept;

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <utility>
 
+#include "services/links/host_name.h"
+
 namespace trellis::services::links {
 
 namespace {
@@ -92,17 +94,20 @@ bool same_host(const UrlHost& url, const UrlHost& own) noexcept {
   return url.host == own.host && (url.port == own.port || (url.default_port && own.default_port));
 }
 
-OwnHosts::OwnHosts(UrlHost only) { hosts_.push_back(std::move(only)); }
+OwnHosts::OwnHosts(UrlHost only) : OwnHosts(std::vector<UrlHost>{std::move(only)}) {}
 
 OwnHosts::OwnHosts(std::vector<UrlHost> all) : hosts_(std::move(all)) {
+  for (UrlHost& each : hosts_) each.host = normal_host(each.host);
   std::sort(hosts_.begin(), hosts_.end(), [](const UrlHost& a, const UrlHost& b) { return a.host < b.host; });
 }
 
 bool OwnHosts::has(const UrlHost& url) const noexcept {
-  auto at = std::lower_bound(hosts_.begin(), hosts_.end(), url.host,
+  UrlHost wanted = url;
+  wanted.host = normal_host(url.host);
+  auto at = std::lower_bound(hosts_.begin(), hosts_.end(), wanted.host,
                              [](const UrlHost& each, const std::string& host) { return each.host < host; });
-  for (; at != hosts_.end() && at->host == url.host; ++at) {
-    if (same_host(url, *at)) return true;
+  for (; at != hosts_.end() && at->host == wanted.host; ++at) {
+    if (same_host(wanted, *at)) return true;
   }
   return false;
 }

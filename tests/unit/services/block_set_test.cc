@@ -33,6 +33,9 @@ TEST(HostName, HasOneFormForAllWaysToWriteAHost) {
     EXPECT_EQ(normal_host(loopback), "127.0.0.1") << loopback;
   EXPECT_EQ(normal_host("[2001:DB8:0:0::1]"), "[2001:db8::1]");
   for (const char* name : {"1.2.3.4.5", "256.1.1.1", "a.1", "1..2", "127.0.0.0x1g"}) EXPECT_EQ(normal_host(name), name);
+  EXPECT_EQ(normal_host("\u2603.test"), "xn--n3h.test") << "a symbol";
+  EXPECT_EQ(normal_host("\uff4dy--shop.test"), "my--shop.test") << "hyphens that the library refuses";
+  EXPECT_EQ(normal_host("\uff0dshop-.\u30c6\u30b9\u30c8"), "-shop-.xn--zckzah");
   EXPECT_TRUE(is_address("[::1]"));
   EXPECT_FALSE(is_address("1.2.3.example"));
 }
@@ -57,10 +60,26 @@ TEST(BlockSet, AnEqualsSignMeansThisHostAlone) {
 TEST(BlockSet, APathStandsForAllBeneathItHoweverItIsWritten) {
   const BlockSet set = set_of({"host.example/bad/way"});
   for (const char* blocked : {"/bad/way", "/bad/way/", "/bad/way/on", "/bad/way?x", "/bad/way#x", "//bad/./way",
-                              "/x/../bad/way", "/b%61d/way", "/bad%2Fway", "/bad\\way", "/%2e/bad/way"})
+                              "/x/../bad/way", "/b%61d/way", "/bad%2Fway", "/bad\\way", "/%2e/bad/way",
+                              "/bad/way/x%2f..%2f..%2f..", "/bad/way/%5c..%5c..", "/bad/way/..%2f"})
     EXPECT_EQ(found(set, "https://www.host.example" + std::string(blocked)), "host.example/bad/way") << blocked;
   for (const char* free : {"", "/", "/bad", "/bad/ways", "/bad/way/..", "/Bad/way", "/?/bad/way"})
     EXPECT_EQ(found(set, "https://host.example" + std::string(free)), "") << free;
+}
+
+TEST(BlockSet, ANameIsMetHoweverItIsSpelled) {
+  const BlockSet set = set_of({"xn--n3h.test", "my--shop.test", "\u2615.test"});
+  EXPECT_EQ(found(set, "http://\u2603.test/"), "xn--n3h.test");
+  EXPECT_EQ(found(set, "http://\uff4dy--shop.test/"), "my--shop.test");
+  EXPECT_EQ(found(set, "http://xn--53h.test/"), "xn--53h.test");
+  EXPECT_EQ(found(set, "http://xn--bcher-kva.test/"), "");
+}
+
+TEST(BlockSet, ANameThatCannotBeComparedIsNotLetThrough) {
+  const std::string odd = "\u2603-\u00df.test";
+  EXPECT_EQ(found(set_of({"bad.example"}), "http://" + odd + "/"), odd);
+  EXPECT_EQ(found(set_of({}), "http://" + odd + "/"), "");
+  EXPECT_FALSE(read_block_entry(odd));
 }
 
 TEST(BlockSet, AnAddressIsMetInEveryForm) {

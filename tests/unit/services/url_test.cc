@@ -96,6 +96,16 @@ TEST(Url, KnowsItsOwnHostInEveryForm) {
   EXPECT_FALSE(same_host(*check_url("http://localhost:3000/x"), local));
 }
 
+TEST(OwnHosts, AreKnownAsBrowsersReadThem) {
+  const OwnHosts own(
+      {host_of("http://go.test"), host_of("http://127.0.0.1:8080"), host_of("https://xn--bcher-kva.example")});
+  for (const char* url : {"http://GO.test/x", "http://\uff47o.test/x", "http://go\u3002test/", "http://127.1:8080/",
+                          "http://2130706433:8080/", "https://b\u00fccher.example/"})
+    EXPECT_TRUE(own.has(host_of(url))) << url;
+  for (const char* url : {"http://go.test.other/", "http://127.0.0.1/", "http://bucher.example/"})
+    EXPECT_FALSE(own.has(host_of(url))) << url;
+}
+
 TEST(Url, LocationKeepsPrintableAsciiAndEncodesTheRest) {
   const std::string plain = "https://example.com/a b\"c{d}|e\\f%20g#h";
   EXPECT_EQ(location_of(plain), plain);
