@@ -18,7 +18,8 @@ using store::Blob;
 using store::Query;
 using store::SqliteConnection;
 
-// outbox.last: the number of the row's last event. outbox_topics.moved: where the numbers stood when the last row went.
+// outbox.last: the number of the row's last event. outbox_topics.moved: the log has all up to this one, and goes on at
+// `next`; both change together. Rows that are not above `moved` only wait to be removed.
 constexpr std::array<store::Migration, 1> kMigrations = {{{1, "outbox", R"sql(
 CREATE TABLE outbox_topics(
   id INTEGER PRIMARY KEY,
@@ -53,12 +54,12 @@ Result<void> check(const OutboxEvent& event) {
 // Numbers are given by the statement itself, so that those of an operation that is taken back are given again.
 Result<void> put_row(SqliteConnection& db, std::string_view topic, std::span<const OutboxEvent> events,
                      int64_t max_waiting, WallTime wall) {
-  TRY_VOID(
-      db.execute("INSERT INTO outbox(topic, last, count, events, put_at) SELECT t.id, "
-                 "coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), t.moved) + ?2, ?2, ?3, ?4 "
-                 "FROM outbox_topics t WHERE t.topic = ?1 AND "
-                 "coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), t.moved) - t.moved + ?2 <= ?5",
-                 topic, events.size(), Blob{write_outbox_events(events)}, unix_millis(wall), max_waiting));
+  TRY_VOID(db.execute(
+      "INSERT INTO outbox(topic, last, count, events, put_at) SELECT t.id, "
+      "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) + ?2, ?2, ?3, ?4 "
+      "FROM outbox_topics t WHERE t.topic = ?1 AND "
+      "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) - t.moved + ?2 <= ?5",
+      topic, events.size(), Blob{write_outbox_events(events)}, unix_millis(wall), max_waiting));
   if (db.changes() == 1) return {};
   return fail(Error(Code::resource_exhausted, "too many events of " + std::string(topic) +
                                                   " wait for the log, which does not take them (limit " +
@@ -99,8 +100,9 @@ Result<void> outbox_put(SqliteConnection& db, std::string_view topic, std::span<
 
 Result<OutboxState> outbox_state(SqliteConnection& db, std::string_view topic) {
   TRY(Query row, db.query("SELECT moved, next, "
-                          "coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), moved) - moved, "
-                          "coalesce((SELECT put_at FROM outbox o WHERE o.topic = t.id ORDER BY last LIMIT 1), 0) "
+                          "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), moved) - moved, "
+                          "coalesce((SELECT put_at FROM outbox o WHERE o.topic = t.id AND last > moved "
+                          "ORDER BY last LIMIT 1), 0) "
                           "FROM outbox_topics t WHERE topic = ?1",
                           topic));
   TRY(const bool there, row.next());
@@ -144,11 +146,9 @@ Result<Forgotten> outbox_forget(SqliteConnection& db, std::string_view topic, in
                  "(SELECT id FROM outbox_topics WHERE topic = ?1) AND last <= ?2 ORDER BY last LIMIT ?3)",
                  topic, number, rows));
   forgotten.rows = static_cast<size_t>(db.changes());
-  // With rows left: up to the first of them. Without: as far as the log is, which may be further than the outbox was.
+  // Whatever rows are left: a relay that begins anew reads the log from `next`, and finds nothing before it.
   TRY_VOID(
-      db.execute("UPDATE outbox_topics SET moved = coalesce((SELECT last - count FROM outbox o "
-                 "WHERE o.topic = outbox_topics.id ORDER BY last LIMIT 1), max(moved, ?2)), next = ?3 WHERE topic = ?1",
-                 topic, number, next));
+      db.execute("UPDATE outbox_topics SET moved = max(moved, ?2), next = ?3 WHERE topic = ?1", topic, number, next));
   TRY(forgotten.state, outbox_state(db, topic));
   return forgotten;
 }

@@ -228,6 +228,49 @@ TEST_F(OutboxTest, FindsInTheLogWhatACrashLeftInTheTable) {
   expect_all(15);
 }
 
+TEST_F(OutboxTest, MovesNothingTwiceWhenOnlySomeOfTheRowsThatTheLogHasWereRemoved) {
+  relay_ = relay();
+  (void)run(relay_->stop(kNever));
+  relay_.reset();
+  std::vector<queue::Event> events;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(put(i, 1));
+    events.push_back({"k", outbox_record(this->name(), i + 1, "{\"n\":" + std::to_string(i) + "}")});
+  }
+  ASSERT_TRUE(log_->append_now(kTopic, std::move(events)));
+  const auto forgotten =
+      store_->write_now([](store::SqliteConnection& db) { return outbox_forget(db, kTopic, 3, 3, 1); });
+  ASSERT_TRUE(forgotten);
+  EXPECT_EQ(forgotten->rows, 1u);
+  EXPECT_EQ(forgotten->state.moved, 3);
+  EXPECT_EQ(forgotten->state.waiting, 0);
+  EXPECT_EQ(forgotten->state.oldest_ms, 0);
+  ASSERT_TRUE(put(3, 2));
+  EXPECT_EQ(state().waiting, 2);
+  EXPECT_GT(state().oldest_ms, 0);
+  relay_ = relay();
+  wait_until_moved();
+  expect_all(5);
+}
+
+TEST_F(OutboxTest, RemembersThatTheLogHasAPartOfARow) {
+  relay_ = relay();
+  (void)run(relay_->stop(kNever));
+  relay_.reset();
+  ASSERT_TRUE(put(0, 3));
+  ASSERT_TRUE(log_->append_now(kTopic, {{"k", outbox_record(this->name(), 1, "{\"n\":0}")}}));
+  disk_.sync_fails = true;
+  relay_ = relay();
+  (void)run(relay_->stop(kNever));
+  relay_.reset();
+  EXPECT_EQ(state().moved, 1);
+  EXPECT_EQ(state().waiting, 2);
+  disk_.sync_fails = false;
+  relay_ = relay();
+  wait_until_moved();
+  expect_all(3);
+}
+
 TEST_F(OutboxTest, TwoRelaysMoveEachEventOnce) {
   relay_ = relay();
   auto other = relay();
