@@ -16,7 +16,8 @@ using store::Blob;
 using store::Query;
 using store::SqliteConnection;
 
-constexpr Duration kKeepKeys = std::chrono::hours(48);  // so long a clock that is set back makes no job twice
+constexpr Duration kKeepKeys = std::chrono::hours(48);    // so long a clock that is set back makes no job twice
+constexpr Duration kFullQueue = std::chrono::seconds(5);  // until the next look at a schedule whose queue is full
 
 struct Row {
   Schedule schedule;
@@ -107,8 +108,14 @@ Result<Fired> fire_schedules(SqliteConnection& db, WallTime wall) {
       job.payload = schedule.payload;
       job.dedupe_key = "schedule:" + schedule.name + ":" + std::to_string(unix_seconds(*time));
       job.dedupe_for = kKeepKeys;
-      TRY(const Enqueued enqueued, enqueue_job(db, job, wall));
-      if (!enqueued.duplicate) fired.queues.push_back(schedule.queue);
+      const Result<Enqueued> enqueued = enqueue_job(db, job, wall);
+      if (!enqueued && enqueued.error().code() == Code::resource_exhausted) {
+        // Its queue is full: the due time stays, and the other schedules go on.
+        fired.next = std::min(*fired.next, wall + kFullQueue);
+        continue;
+      }
+      if (!enqueued) return fail(enqueued.error().clone());
+      if (!enqueued->duplicate) fired.queues.push_back(schedule.queue);
     }
     // Not at every look, so that idle ones write nothing.
     if (time || row.fired_at > wall) {

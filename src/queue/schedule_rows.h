@@ -50,6 +50,7 @@ struct Fired {
   std::vector<std::string> queues;  // of the jobs that were enqueued, one for each
   std::optional<WallTime> next;     // when to look again; none without schedules
 };
+// A schedule whose queue is full keeps its due time until there is room; the others go on.
 Result<Fired> fire_schedules(store::SqliteConnection& db, WallTime wall);
 
 }  // namespace trellis::queue

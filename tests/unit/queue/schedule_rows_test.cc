@@ -107,6 +107,29 @@ TEST_F(ScheduleRows, GoOnWhenPutAgainUnchanged) {
   EXPECT_EQ(fire(), 0u);
 }
 
+TEST_F(ScheduleRows, WaitForRoomInTheirQueueWithoutStoppingOthers) {
+  ASSERT_TRUE(limit_jobs(*db_, 1));
+  const auto other = put_schedule(*db_, {"other", "0 * * * *", Missed::run_once, "mail", "send", ""}, clock_.wall());
+  ASSERT_TRUE(other);
+  put("0 * * * *");
+  NewJob filler;
+  filler.queue = "chores";
+  filler.kind = "clean";
+  ASSERT_TRUE(enqueue_job(*db_, filler, clock_.wall()));
+  clock_.advance(1h);
+  const auto fired = fire_schedules(*db_, clock_.wall());
+  ASSERT_TRUE(fired) << fired.error().to_string();
+  EXPECT_EQ(fired->queues, std::vector<std::string>{"mail"});
+  EXPECT_EQ(*fired->next, clock_.wall() + 5s);
+  EXPECT_EQ(fire(), 0u);
+  ASSERT_EQ(claim_jobs(*db_, "chores", 1, "w", 30s, clock_.wall())->jobs.size(), 1u);
+  clock_.advance(5s);
+  const auto again = fire_schedules(*db_, clock_.wall());
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_EQ(again->queues, std::vector<std::string>{"chores"});
+  EXPECT_EQ(*again->next, clock_.wall() + 1h - 5s);
+}
+
 TEST_F(ScheduleRows, RefuseWhatCannotBe) {
   const auto bad = put_schedule(*db_, {"x", "0 0 30 2 *", Missed::skip, "q", "k", ""}, clock_.wall());
   ASSERT_FALSE(bad);
