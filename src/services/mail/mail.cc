@@ -20,6 +20,9 @@ constexpr size_t kMostPassword = 1024;
 constexpr Duration kTimeout = std::chrono::minutes(2);
 constexpr Duration kLeast = std::chrono::seconds(10);  // for a mail to be sent; who has less gives the job back
 constexpr Duration kSpare = std::chrono::seconds(1);   // for the job's end to be written
+// Jobs may have less than that from the first (`workers.X.timeout`): then these parts of what they have.
+constexpr int kLeastPart = 2;
+constexpr int kSparePart = 8;
 
 // What the threads and the home loop share of a mail; who waits may go first.
 struct Sending {
@@ -99,9 +102,10 @@ Task<Result<void>> MailService::stop(Deadline) {
 // Mails go out one behind the other at the rate. False: the turn would come too late for this attempt.
 Task<bool> MailService::take_turn(Deadline deadline) {
   const Time turn = std::max(home_->now(), next_turn_);
-  if (deadline - turn < kLeast) {
+  const Duration left = deadline - home_->now();
+  if (deadline - turn < std::min(kLeast, left / kLeastPart)) {
     // Whose jobs are given back at once gets them again at once.
-    (void)co_await draining_.wait(deadline - std::min(kSpare, deadline - home_->now()));
+    (void)co_await draining_.wait(deadline - std::min(kSpare, left / kSparePart));
     co_return false;
   }
   next_turn_ = turn + Duration(std::chrono::minutes(1)) / config_.per_minute;
@@ -112,6 +116,7 @@ Task<bool> MailService::take_turn(Deadline deadline) {
 Task<Result<queue::Done>> MailService::send(int64_t job, std::string payload, Deadline deadline) {
   const Result<Message> message = read_message(payload);
   if (!message) co_return fail(message.error().clone());
+  const Duration spare = std::min(kSpare, (deadline - home_->now()) / kSparePart);
   auto waiting = take_turn(deadline);
   const bool turn = co_await waiting;
   if (!turn) co_return queue::Done::not_begun;
@@ -129,11 +134,11 @@ Task<Result<queue::Done>> MailService::send(int64_t job, std::string payload, De
   if (!pool_) pool_ = std::make_unique<BlockingPool>(kThreads, kMostWaiting);
   auto sending = std::make_shared<Sending>();
   const bool queued =
-      pool_->try_post([mail = std::move(mail), sending, home = home_, clock = clock_, deadline]() mutable {
+      pool_->try_post([mail = std::move(mail), sending, home = home_, clock = clock_, deadline, spare]() mutable {
         // It ends before another may begin the job anew.
-        mail.timeout = std::min(kTimeout, deadline - clock->now() - kSpare);
+        mail.timeout = std::min(kTimeout, deadline - clock->now() - spare);
         auto sent = std::make_shared<Result<void>>();
-        if (mail.timeout >= kSpare) {
+        if (mail.timeout >= std::max<Duration>(spare, std::chrono::milliseconds(1))) {  // to libcurl 0 is for ever
           *sent = send_smtp(mail);
         } else {
           *sent = fail(Error(Code::deadline_exceeded, "the mail waited too long for a thread").from(Side::self));

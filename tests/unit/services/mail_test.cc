@@ -278,6 +278,13 @@ TEST_F(MailTest, GivesBackWhatIsNotItsTurn) {
   EXPECT_EQ(server_.mails().size(), 1u);
 }
 
+TEST_F(MailTest, SendsInTheTimeOfAShortJob) {
+  ASSERT_TRUE(start({.queues = {}, .concurrency = 4, .timeout = 2s}));
+  const int64_t id = enqueue(R"({"to":"ada@example.org"})", 50);
+  ASSERT_TRUE(turn_until_state(id, queue::JobState::done));
+  EXPECT_GE(server_.mails().size(), 1u);
+}
+
 TEST_F(MailTest, ReadsThePasswordFromItsFile) {
   config_.user = "user";
   config_.password_file = folder_ + "/password";
