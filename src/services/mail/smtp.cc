@@ -1,5 +1,6 @@
 #include "services/mail/smtp.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 
 #include <algorithm>
@@ -119,7 +120,9 @@ std::string SmtpAddress::to_text() const {
 }
 
 bool SmtpAddress::is_loopback() const noexcept {
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  in_addr address{};
+  return host == "localhost" || host == "[::1]" ||
+         (host.starts_with("127.") && ::inet_pton(AF_INET, host.c_str(), &address) == 1);
 }
 
 Result<void> send_smtp(const SmtpMail& mail) {

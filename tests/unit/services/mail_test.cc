@@ -51,6 +51,14 @@ TEST(Smtp, AddressesAreReadStrictly) {
     EXPECT_FALSE(SmtpAddress::from_text(text)) << text;
 }
 
+TEST(Smtp, OnlyThisMachineIsLoopback) {
+  for (const char* host : {"localhost", "127.0.0.1", "127.1.2.3", "[::1]"})
+    EXPECT_TRUE((SmtpAddress{.host = host}).is_loopback()) << host;
+  for (const char* host : {"127.mail.example.com", "127.0.0.1.example.com", "127.", "127.0.0.256", "128.0.0.1",
+                           "localhost.example.com", "[::2]", ""})
+    EXPECT_FALSE((SmtpAddress{.host = host}).is_loopback()) << host;
+}
+
 TEST(Smtp, SendsAMail) {
   SmtpFake server;
   const Result<void> sent = send_smtp(mail_to(server));
