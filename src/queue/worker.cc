@@ -11,6 +11,9 @@ namespace trellis::queue {
 namespace {
 
 constexpr Duration kLastWrites = std::chrono::seconds(2);  // for a stop to give jobs back after its deadline
+// Between two tries to write the ends of jobs; doubled with each that fails.
+constexpr Duration kFirstWait = std::chrono::milliseconds(100);
+constexpr Duration kLastWait = std::chrono::seconds(3);
 // Ended jobs whose end is not yet written; the claims wait at so many.
 constexpr size_t kMaxUnsettled = 10 * kMaxBatch;
 
@@ -154,12 +157,17 @@ Task<bool> Worker::settle_some(Deadline deadline) {
 }
 
 Task<> Worker::settle_loop() {
+  Duration wait = kFirstWait;
   while (!ending_.is_set()) {
     const bool written = co_await settle_some(after(Loop::current().now(), options_.lease / 2));
     if (!written) {
-      (void)co_await ending_.wait(after(Loop::current().now(), options_.poll));
+      // Jitter above a half: the workers that a queue refused do not all come back at once.
+      const auto jitter = static_cast<int64_t>(Loop::current().rng().next() % static_cast<uint64_t>(wait.count() / 2));
+      (void)co_await ending_.wait(after(Loop::current().now(), wait / 2 + Duration(jitter)));
+      wait = std::min(kLastWait, wait * 2);
       continue;
     }
+    wait = kFirstWait;
     if (!settlements_.empty() || ending_.is_set()) continue;
     unsettled_.reset();
     (void)co_await unsettled_.wait(kNever);

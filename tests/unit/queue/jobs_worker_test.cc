@@ -379,5 +379,62 @@ TEST_F(JobWorker, RefusesBatchesOutOfTheirLimits) {
   EXPECT_EQ(stats().ready, 0);  // all or none
 }
 
+// Has one job, and does not take its end while it refuses.
+class RefusingQueue final : public JobQueue {
+ public:
+  Task<Result<std::vector<Enqueued>>> enqueue(std::vector<NewJob>, Deadline) override { co_return fail(refused()); }
+  Task<Result<std::vector<ClaimedJob>>> claim(std::string, size_t, std::string, Duration, Deadline) override {
+    std::vector<ClaimedJob> jobs;
+    if (!std::exchange(claimed_, true)) jobs.push_back({.lease = {1, 1}, .kind = "send", .payload = "one"});
+    co_return jobs;
+  }
+  Task<Result<std::vector<Settled>>> settle(std::string, std::vector<Settlement> settlements, Duration,
+                                            Deadline) override {
+    if (settlements.front().verdict == Verdict::extend) co_return std::vector<Settled>(1, Settled::yes);
+    ++asked;
+    if (refuses) co_return fail(refused());
+    co_return std::vector<Settled>(settlements.size(), Settled::yes);
+  }
+  Task<Result<std::vector<QueueStats>>> stats(Deadline) override { co_return std::vector<QueueStats>(); }
+  Task<Result<std::vector<JobRecord>>> list(std::string, JobState, int64_t, size_t, Deadline) override {
+    co_return fail(refused());
+  }
+  Task<Result<std::optional<JobRecord>>> find(int64_t, Deadline) override { co_return fail(refused()); }
+  Task<Result<size_t>> redrive(std::string, std::optional<int64_t>, size_t, Deadline) override {
+    co_return fail(refused());
+  }
+  Task<Result<void>> cancel(int64_t, Deadline) override { co_return fail(refused()); }
+  Task<Result<size_t>> sweep(Deadline) override { co_return size_t{0}; }
+  void announce(const std::string&, size_t) override {}
+  std::shared_ptr<void> listen(const std::string&, runtime::Event&) override { return nullptr; }
+
+  int asked = 0;
+  bool refuses = true;
+
+ private:
+  static Error refused() { return Error(Code::unavailable, "not now"); }
+  bool claimed_ = false;
+};
+
+TEST_F(JobWorker, AsksMoreAndMoreSeldomWhileEndsAreRefused) {
+  RefusingQueue refusing;
+  Seen seen;
+  WorkerOptions how = options();
+  how.poll = 10ms;
+  Worker worker(refusing, how);
+  worker.handle("send", [&seen](const JobRun& job) { return note(seen, job.payload); });
+  loop_->post([&] { worker.start(); });
+  ASSERT_TRUE(turn_until([&] { return refusing.asked > 0; }));
+  pass(30s, 50ms);
+  EXPECT_GE(refusing.asked, 10);  // 3 s apart at last, with jitter at least 1.5 s
+  EXPECT_LE(refusing.asked, 30);
+  refusing.refuses = false;
+  const int before = refusing.asked;
+  pass(4s, 50ms);
+  EXPECT_EQ(refusing.asked, before + 1);
+  auto stopping = worker.stop(after(clock_.now(), 1s));
+  EXPECT_TRUE(run(std::move(stopping)));
+}
+
 }  // namespace
 }  // namespace trellis::queue
