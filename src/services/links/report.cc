@@ -84,10 +84,26 @@ ReportSection dimension_section(const Figures& all, Dimension dimension, Bots bo
   return section;
 }
 
-// Spreadsheets take a field that begins so for a formula, and some of these texts are strangers'.
+// Spreadsheets take a cell that begins so for a formula, also by the fullwidth forms of the signs.
+bool begins_formula(std::string_view text) noexcept {
+  static constexpr std::array<std::string_view, 8> kSigns = {"=",      "+",      "-",      "@",
+                                                             "\uff1d", "\uff0b", "\uff0d", "\uff20"};
+  return std::any_of(kSigns.begin(), kSigns.end(), [text](std::string_view sign) { return text.starts_with(sign); });
+}
+
+// Some of these texts are strangers'. Where a spreadsheet's separator is not the comma, what we quote is not quoted
+// there, and a cell begins behind each separator, blanks and quotes put aside.
 std::string csv_text(std::string_view text) {
-  if (!text.empty() && std::string_view("=+-@\t\r").find(text.front()) != text.npos) return "'" + std::string(text);
-  return std::string(text);
+  std::string out;
+  if (text.starts_with('\t') || text.starts_with('\r')) out = "'";
+  bool begins = true;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (begins && begins_formula(text.substr(i))) out += '\'';
+    out += c;
+    if (c != ' ' && c != '"') begins = std::string_view(";\t\r\n").find(c) != std::string_view::npos;
+  }
+  return out;
 }
 
 std::string write_csv(const Report& report) {

@@ -154,6 +154,27 @@ TEST(Report, GivesASpreadsheetNoFormula) {
   EXPECT_EQ(csv.find(",="), csv.npos);
 }
 
+// Where ; separates, a cell begins inside of a value, which nothing quotes there.
+TEST(Report, GivesASpreadsheetWithSemicolonsNoFormula) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"a;=1+1", "utm_source,a;'=1+1,1,,\r\n"},   {"a; +1;-1", "utm_source,a; '+1;'-1,1,,\r\n"},
+      {";;@x", "utm_source,;;'@x,1,,\r\n"},       {"a\t=1", "utm_source,a\t'=1,1,,\r\n"},
+      {"a\n=1", "utm_source,\"a\n'=1\",1,,\r\n"}, {"a;\"=1\"", "utm_source,\"a;\"\"'=1\"\"\",1,,\r\n"},
+      {" =1", "utm_source,\" '=1\",1,,\r\n"},     {"a;b=c;d-e", "utm_source,a;b=c;d-e,1,,\r\n"},
+      {"\uff1d1", "utm_source,'\uff1d1,1,,\r\n"}, {"a;\uff0b1", "utm_source,a;'\uff0b1,1,,\r\n"},
+      {"\uff0d1", "utm_source,'\uff0d1,1,,\r\n"}, {"\uff20x", "utm_source,'\uff20x,1,,\r\n"},
+  };
+  for (const auto& [value, row] : cases) {
+    Report report;
+    report.sections.emplace_back().by = "utm_source";
+    report.sections[0].lines.push_back({value, 1});
+    ReportQuestion question;
+    question.format = ReportFormat::csv;
+    const std::string csv = write_report(report, question);
+    EXPECT_NE(csv.find(row), csv.npos) << csv;
+  }
+}
+
 TEST(Report, IsWrittenAsJson) {
   const ReportSums sums = sums_of(R"({"by":["day","referrer"],"format":"json"})");
   const auto json = nlohmann::json::parse(write_report(sums.report(), sums.question()));
