@@ -14,7 +14,7 @@ namespace trellis::services::mail {
 
 namespace {
 
-constexpr size_t kThreads = 4;
+constexpr size_t kThreads = 16;  // the workers' concurrency says how many of them are used
 constexpr size_t kMostWaiting = 1000;
 constexpr size_t kMostPassword = 1024;
 constexpr Duration kTimeout = std::chrono::minutes(2);
