@@ -18,6 +18,13 @@ using queue::Settlement;
 using queue::Verdict;
 
 constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+// The digit that a character is; -1: none.
+constexpr std::array<int8_t, 256> kDigitOf = [] {
+  std::array<int8_t, 256> table{};
+  table.fill(-1);
+  for (size_t i = 0; i < kDigits.size(); ++i) table[static_cast<uint8_t>(kDigits[i])] = static_cast<int8_t>(i);
+  return table;
+}();
 constexpr std::array<Verdict, 5> kVerdicts = {Verdict::ack, Verdict::retry, Verdict::bury, Verdict::release,
                                               Verdict::extend};
 constexpr int64_t kMaxDelayMillis = int64_t{366} * 24 * 3600 * 1000;
@@ -90,8 +97,8 @@ std::optional<std::string> from_base64(std::string_view text) {
     const size_t padding = !last || text[i + 3] != '=' ? 0 : text[i + 2] == '=' ? 2 : 1;
     uint32_t word = 0;
     for (size_t k = 0; k < 4; ++k) {
-      const size_t digit = k + padding < 4 ? kDigits.find(text[i + k]) : 0;
-      if (digit == std::string_view::npos) return std::nullopt;
+      const int8_t digit = k + padding < 4 ? kDigitOf[static_cast<uint8_t>(text[i + k])] : int8_t{0};
+      if (digit < 0) return std::nullopt;
       word = word << 6 | static_cast<uint32_t>(digit);
     }
     for (size_t k = 0; k < 3 - padding; ++k) bytes += static_cast<char>(word >> (16 - 8 * k));
