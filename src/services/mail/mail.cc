@@ -96,7 +96,14 @@ Task<Result<void>> MailService::start(Env& env) {
 Task<Result<void>> MailService::stop(Deadline) {
   draining_.set();
   stopping_ = true;
-  co_return Result<void>();
+  if (!pool_) co_return Result<void>();
+  // Its threads may need a second to break off, and the loop has others to serve.
+  auto closing = blocking([pool = std::move(pool_)]() mutable {
+    pool.reset();
+    return Result<void>();
+  });
+  Result<void> closed = co_await closing;
+  co_return closed;
 }
 
 // Mails go out one behind the other at the rate. False: the turn would come too late for this attempt.

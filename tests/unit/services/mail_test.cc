@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <latch>
 #include <memory>
 #include <string>
 
@@ -291,6 +292,22 @@ TEST_F(MailTest, SendsInTheTimeOfAShortJob) {
   const int64_t id = enqueue(R"({"to":"ada@example.org"})", 50);
   ASSERT_TRUE(turn_until_state(id, queue::JobState::done));
   EXPECT_GE(server_.mails().size(), 1u);
+}
+
+TEST_F(MailTest, EndsItsThreadsBesideTheLoop) {
+  ASSERT_TRUE(start());
+  const int64_t id = enqueue(R"({"to":"ada@example.org"})");
+  ASSERT_TRUE(turn_until_state(id, queue::JobState::done));
+  (void)fakes::run_task(*loop_, jobs_->stop(kNever));
+  const auto free = std::make_shared<std::latch>(1);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(pool_.try_post([free] { free->wait(); }));  // all that it has
+  auto stopping = service_->stop(kNever);
+  stopping.start();
+  for (int i = 0; i < 10; ++i) loop_->run_once(0ms);
+  EXPECT_FALSE(stopping.done());
+  free->count_down();
+  ASSERT_TRUE(turn_until([&] { return stopping.done(); }));
+  EXPECT_TRUE(stopping.take());
 }
 
 TEST_F(MailTest, ReadsThePasswordFromItsFile) {
