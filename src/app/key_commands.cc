@@ -117,8 +117,8 @@ Result<std::unique_ptr<store::SqliteStore>> open_store(const std::string& path, 
   if (made) return fail(Code::failed_precondition, path + ": " + made.message());
   TRY(auto store, store::SqliteStore::open({.name = "main", .path = path}, metrics));
   TRY_VOID(store->migrate("links", services::links::migrations()));
-  TRY_VOID(store->migrate("links_access", services::links::access_migrations()));
   TRY_VOID(store->migrate("links_domains", services::links::domain_migrations()));
+  TRY_VOID(store->migrate("links_access", services::links::access_migrations()));
   return store;
 }
 
@@ -143,7 +143,7 @@ int in_store(std::string_view verb, const KeyOptions& options, std::optional<int
     const std::string text = services::links::make_key_text();
     ApiKey key = services::links::key_of(text, options.name, *services::links::key_scope(options.scope), expires_at,
                                          unix_millis(system_clock().wall()));
-    if (domain) key.domain = domain->name_host();
+    if (domain) key.domain = services::links::KeyDomain{domain->id, std::string(domain->name_host())};
     const auto id =
         (*store)->write_now([&key](store::SqliteConnection& db) { return services::links::insert_key(db, key); });
     if (!id) return failed(id.error().to_string());

@@ -46,7 +46,8 @@ std::optional<Response> confine(Request& request, RequestContext& context, const
   const bool heeds = std::any_of(route.parameters.begin(), route.parameters.end(), [](const http::ParameterDoc& each) {
     return each.in == "query" && each.name == "domain";
   });
-  if (!heeds || !domain)
+  // The host of a domain that was added may be that of base_url by now, and is the default domain's then.
+  if (!heeds || !domain || domains.find(domain->host) != domain)
     return refuse(context, 403, "permission_denied", "The key is limited to a domain and does not allow this.");
   bool said = false;
   std::string_view query = request.query;
@@ -177,7 +178,7 @@ Task<Result<void>> Access::write_uses_once() {
 
 // --- What is asked of it ---
 
-Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now, std::optional<std::string>* domain) {
+Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now, std::optional<int64_t>* domain) {
   if (!required_ || wanted == Scope::open) return Verdict::allowed;
   if (key.empty()) return Verdict::missing;
   if (key.size() > kMaxKeyText) return Verdict::unknown;
@@ -190,19 +191,18 @@ Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now, s
   if (held->key.expires_at && *held->key.expires_at <= now) return Verdict::unknown;
   if (now - held->used.load(std::memory_order_relaxed) >= kUseGrain) held->used.store(now, std::memory_order_relaxed);
   if (held->key.domain && !domain) return Verdict::too_little;
-  if (domain) *domain = held->key.domain;
+  if (domain) *domain = held->key.domain ? std::optional(held->key.domain->id) : std::nullopt;
   return held->key.scope >= wanted ? Verdict::allowed : Verdict::too_little;
 }
 
 std::optional<Response> Access::check(Request& request, RequestContext& context, Scope wanted,
                                       const http::RouteDoc& route, const DomainTable& domains) {
   if (!required_) return std::nullopt;
-  std::optional<std::string> domain;
+  std::optional<int64_t> domain;
   switch (judge(key_text_of(request), wanted, unix_millis(context.loop.wall()), &domain)) {
     case Verdict::allowed:
       if (!domain) return std::nullopt;
-      return confine(request, context, route, domain->empty() ? &domains.default_domain() : domains.find(*domain),
-                     domains);
+      return confine(request, context, route, domains.find(*domain), domains);
     case Verdict::too_little: {
       const std::string_view detail =
           context.arena.concat({"The key does not have the scope ", http::to_string(wanted), "."});
@@ -240,7 +240,7 @@ std::optional<ApiKey> Access::find(int64_t id) const {
   return at == keys_->by_id.end() ? std::nullopt : std::optional(told(*at->second));
 }
 
-Task<Result<std::optional<Access::Added>>> Access::add(std::string name, Scope scope, std::optional<std::string> domain,
+Task<Result<std::optional<Access::Added>>> Access::add(std::string name, Scope scope, std::optional<KeyDomain> domain,
                                                        std::optional<int64_t> expires_at, int64_t now,
                                                        Deadline deadline) {
   std::string text = make_key_text();

@@ -50,9 +50,9 @@ class Access {
   // route that does not know this parameter takes no such key.
   std::optional<http::Response> check(http::Request& request, http::RequestContext& context, http::Scope wanted,
                                       const http::RouteDoc& route, const DomainTable& domains);
-  // Of a key's text, "" for none. `now` in milliseconds since 1970, here and below. `domain`: what the key is limited
-  // to goes there; who does not ask cannot heed it, and is told too_little of such a key.
-  Verdict judge(std::string_view key, http::Scope wanted, int64_t now, std::optional<std::string>* domain = nullptr);
+  // Of a key's text, "" for none. `now` in milliseconds since 1970, here and below. `domain`: the number of what the
+  // key is limited to goes there; who does not ask cannot heed it, and is told too_little of such a key.
+  Verdict judge(std::string_view key, http::Scope wanted, int64_t now, std::optional<int64_t>* domain = nullptr);
 
   // Those after this id, by id.
   std::vector<ApiKey> list(int64_t after, size_t limit) const;
@@ -64,7 +64,7 @@ class Access {
   };
   // Nothing: there are as many as there may be.
   // `domain`: as ApiKey has it.
-  Task<Result<std::optional<Added>>> add(std::string name, http::Scope scope, std::optional<std::string> domain,
+  Task<Result<std::optional<Added>>> add(std::string name, http::Scope scope, std::optional<KeyDomain> domain,
                                          std::optional<int64_t> expires_at, int64_t now, Deadline deadline);
   // Nothing: there is no such key.
   Task<Result<std::optional<ApiKey>>> change(int64_t id, std::optional<std::string> name,

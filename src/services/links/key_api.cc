@@ -132,7 +132,7 @@ void append_key(std::string& out, const ApiKey& key, std::string_view text, std:
   json.member("begins", key.begins).member("scope", http::to_string(key.scope));
   json.key("domain");
   if (key.domain) {
-    json.value(key.domain->empty() ? default_host : std::string_view(*key.domain));
+    json.value(key.domain->host.empty() ? default_host : std::string_view(key.domain->host));
   } else {
     json.null();
   }
@@ -217,12 +217,12 @@ Task<Result<Response>> KeyApi::create(Request& request, RequestContext& context)
   if (!wanted) co_return refuse(context, wanted.error());
   if (!wanted->name) co_return refuse(context, Fault{"name", "The name is missing."});
   if (!wanted->scope) co_return refuse(context, Fault{"scope", "The scope is missing: read, write or admin."});
-  std::optional<std::string> domain;
+  std::optional<KeyDomain> domain;
   if (!wanted->domain.empty()) {
     const DomainTablePointer domains = domains_.table();
     const auto named = named_domain(wanted->domain, *domains);
     if (!named) co_return refuse(context, named.error());
-    domain = (*named)->name_host();
+    domain = KeyDomain{(*named)->id, std::string((*named)->name_host())};
   }
   auto adding = access_.add(*std::move(wanted->name), *wanted->scope, std::move(domain),
                             wanted->expires_at.value_or(std::nullopt), now, context.deadline);

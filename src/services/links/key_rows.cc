@@ -17,7 +17,7 @@ using store::SqliteConnection;
 namespace {
 
 // AUTOINCREMENT: the id of a revoked key is never another's.
-constexpr std::array<store::Migration, 2> kMigrations = {{{1, "keys", R"sql(
+constexpr std::array<store::Migration, 3> kMigrations = {{{1, "keys", R"sql(
 CREATE TABLE link_keys(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL,
@@ -33,14 +33,19 @@ CREATE TABLE link_keys(
                                                           // Null: all of them. "": the default one.
                                                           {2, "keys of a domain", R"sql(
 ALTER TABLE link_keys ADD COLUMN domain TEXT;
+)sql"},
+                                                          {3, "keys of a domain by its number", R"sql(
+ALTER TABLE link_keys ADD COLUMN domain_id INTEGER;
+UPDATE link_keys SET domain_id = iif(domain = '', 0, (SELECT id FROM link_domains WHERE host = link_keys.domain))
+  WHERE domain IS NOT NULL;
 )sql"}}};
 
 constexpr std::string_view kPrefix = "trl_";
 constexpr size_t kBegins = 8;  // of the text: enough to tell keys apart, 112 bits stay secret
 
 constexpr std::string_view kSelect =
-    "SELECT id, name, begins, digest, scope, created_at, expires_at, last_used_at, version, domain IS NOT NULL, domain "
-    "FROM link_keys";
+    "SELECT id, name, begins, digest, scope, created_at, expires_at, last_used_at, version, domain IS NOT NULL, "
+    "domain, domain_id FROM link_keys";
 
 Result<ApiKey> key_from(const Query& row) {
   ApiKey key;
@@ -57,7 +62,7 @@ Result<ApiKey> key_from(const Query& row) {
   key.expires_at = row.integer_or_null(6);
   key.last_used_at = row.integer_or_null(7);
   key.version = row.integer(8);
-  if (row.integer(9) != 0) key.domain = row.text(10);
+  if (row.integer(9) != 0) key.domain = KeyDomain{row.integer_or_null(11).value_or(-1), std::string(row.text(10))};
   return key;
 }
 
@@ -112,10 +117,12 @@ Result<std::optional<int64_t>> insert_key(SqliteConnection& db, const ApiKey& ke
     TRY_VOID(count.next());
     if (count.integer(0) >= static_cast<int64_t>(kMaxKeys)) return std::optional<int64_t>();
   }
-  TRY(Query row, db.query("INSERT INTO link_keys(name, begins, digest, scope, created_at, expires_at, version, domain) "
-                          "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
+  const auto host = key.domain ? std::optional(key.domain->host) : std::nullopt;
+  const auto domain = key.domain ? std::optional(key.domain->id) : std::nullopt;
+  TRY(Query row, db.query("INSERT INTO link_keys(name, begins, digest, scope, created_at, expires_at, version, domain, "
+                          "domain_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id",
                           key.name, key.begins, blob_of(key.digest), http::to_string(key.scope), key.created_at,
-                          key.expires_at, key.version, key.domain));
+                          key.expires_at, key.version, host, domain));
   TRY_VOID(row.next());
   const int64_t id = row.integer(0);
   TRY_VOID(row.run());

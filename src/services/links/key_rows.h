@@ -23,6 +23,12 @@ namespace trellis::services::links {
 inline constexpr size_t kMaxKeys = 10'000;
 inline constexpr size_t kMaxKeyName = 128;
 
+// By its number, for the host may be added again and is another domain then. -1: it was removed before it was noted.
+struct KeyDomain {
+  int64_t id = -1;
+  std::string host;  // as split_name() gives it, for people
+};
+
 // Times are milliseconds since 1970.
 struct ApiKey {
   int64_t id = 0;
@@ -30,14 +36,14 @@ struct ApiKey {
   std::string begins;  // of the key's text, to know it again
   Digest digest{};
   http::Scope scope = http::Scope::read;
-  std::optional<std::string> domain;  // the only one it is for, as split_name() gives it; none: all
+  std::optional<KeyDomain> domain;  // the only one it is for; none: all
   int64_t created_at = 0;
   std::optional<int64_t> expires_at;
   std::optional<int64_t> last_used_at;
   int64_t version = 1;
 };
 
-// The schema of everything that has to do with access; after that of the links.
+// The schema of everything that has to do with access; after those of the links and of the domains.
 std::span<const store::Migration> access_migrations() noexcept;
 
 // "trl_" and 128 random bits.

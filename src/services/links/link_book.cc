@@ -45,10 +45,10 @@ Task<Result<void>> LinkBook::start(Loop& home, Clock& clock) {
     TRY_VOID(store->migrate("links", migrations()));
     TRY_VOID(store->migrate("links_figures", figures_migrations()));
     TRY_VOID(store->migrate("links_urls", url_migrations()));
-    TRY_VOID(store->migrate("links_access", access_migrations()));
     TRY_VOID(store->migrate("links_passwords", password_migrations()));
     TRY_VOID(store->migrate("links_blocklist", blocklist_migrations()));
     TRY_VOID(store->migrate("links_domains", domain_migrations()));
+    TRY_VOID(store->migrate("links_access", access_migrations()));
     return store->migrate("links_webhooks", webhook_migrations());
   });
   Result<void> migrated = co_await migrating;

@@ -467,6 +467,19 @@ TEST_F(DomainKeysTest, StaysLimitedOverARestartAndWithoutItsDomain) {
   EXPECT_EQ(as(admin_, "PATCH", place, R"({"name":"still limited"})").json()["domain"], "other.test");
 }
 
+TEST_F(DomainKeysTest, OpensNothingWhenTheHostIsAddedAgain) {
+  EXPECT_EQ(as(admin_, "DELETE", "/v1/links/page?domain=other.test").status, 204);
+  EXPECT_EQ(as(admin_, "DELETE", "/v1/domains/1").status, 204);
+  EXPECT_EQ(as(admin_, "POST", "/v1/domains", R"({"base_url":"https://other.test"})").status, 201);
+  for (const char* path : {"/v1/links", "/v1/links?domain=other.test", "/v1/links/page", "/v1/exports"})
+    EXPECT_EQ(as(key_, "GET", path).status, 403) << path;
+  restart();
+  EXPECT_EQ(as(key_, "GET", "/v1/links").status, 403);
+  const json wanted = {{"name", "anew"}, {"scope", "read"}, {"domain", "other.test"}};
+  const std::string anew = as(admin_, "POST", "/v1/keys", wanted.dump()).json()["key"];
+  EXPECT_EQ(as(anew, "GET", "/v1/links").status, 200);
+}
+
 TEST_F(DomainKeysTest, TheDefaultDomainCanHaveKeysToo) {
   const json wanted = {{"name", "default only"}, {"scope", "write"}, {"domain", "go.example.com"}};
   const json made = as(admin_, "POST", "/v1/keys", wanted.dump()).json();
