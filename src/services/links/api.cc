@@ -31,6 +31,25 @@ std::optional<std::string> condition_of(const Request& request) {
   return std::string(request.fields.joined(FieldId::if_match));
 }
 
+std::expected<NewLink, Fault> read_wanted(std::string_view body, std::string_view query, const LinkBook& book,
+                                          int64_t now, Arena& arena) {
+  const DomainTablePointer domains = book.domain_table();
+  const auto asked = domain_of_query(query, *domains, arena);
+  if (!asked) return std::unexpected(asked.error());
+  auto wanted = read_new_link(body, domains->own(), now);
+  if (!wanted) return wanted;
+  if (std::optional<Fault> wrong = settle_domain(*wanted, *domains, *asked)) return std::unexpected(*std::move(wrong));
+  if (std::optional<Fault> blocked = book.refuse_blocked(wanted->set)) return std::unexpected(*std::move(blocked));
+  return wanted;
+}
+
+Response made_answer(RequestContext& context, Replay answer) {
+  Response response = json_answer(context, answer.status, std::move(answer.body));
+  response.fields.add(FieldId::location, context.arena.copy(path_of_link(answer.code)));
+  response.fields.add_copy(FieldId::etag, answer.etag);
+  return response;
+}
+
 Response changed_answer(RequestContext& context, Changed::Kind kind) {
   switch (kind) {
     case Changed::Kind::not_found: return not_found(context);
@@ -62,16 +81,16 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
   Result<std::string> body = co_await reading;
   if (!body) co_return body_failed(body.error(), context);
   const int64_t now = unix_millis(context.loop.wall());
-  const DomainTablePointer domains = book_->domain_table();
-  const auto asked = domain_of_query(request.query, *domains, context.arena);
-  if (!asked) co_return refuse(context, asked.error());
-  auto wanted = read_new_link(*body, domains->own(), now);
-  if (!wanted) co_return refuse(context, wanted.error());
-  if (const std::optional<Fault> wrong = settle_domain(*wanted, *domains, *asked)) co_return refuse(context, *wrong);
-  if (const auto blocked = book_->refuse_blocked(wanted->set)) co_return refuse(context, *blocked);
+  auto wanted = read_wanted(*body, request.query, *book_, now, context.arena);
+  if (!wanted) {
+    auto looking = first_answer(request, *std::move(body), *book_, now, context.deadline);
+    Result<std::optional<Replay>> first = co_await looking;
+    if (!first) co_return http::response_for(first.error(), context);
+    if (*first) co_return made_answer(context, **std::move(first));
+    co_return refuse(context, wanted.error());
+  }
 
-  auto keying =
-      key_of(request, *std::move(body), wanted->set.password.has_value(), book_->passwords(), context.deadline);
+  auto keying = key_of(request, *std::move(body), book_->passwords(), context.deadline);
   Result<IdempotencyKey> key = co_await keying;
   if (!key) co_return http::response_for(key.error(), context);
   auto creating = book_->create(*std::move(wanted), *std::move(key), now, context.deadline);
@@ -85,11 +104,7 @@ Task<Result<Response>> LinksService::create(Request& request, RequestContext& co
     case Created::Kind::taken:
       co_return http::field_problem(context, 409, "already_exists", "alias", "This alias is taken.");
   }
-  Replay& answer = created->answer;
-  Response response = json_answer(context, answer.status, std::move(answer.body));
-  response.fields.add(FieldId::location, context.arena.copy(path_of_link(answer.code)));
-  response.fields.add_copy(FieldId::etag, answer.etag);
-  co_return response;
+  co_return made_answer(context, std::move(created->answer));
 }
 
 Task<Result<Response>> LinksService::list(Request& request, RequestContext& context) {

@@ -198,7 +198,13 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
 
   const DomainTablePointer domains = book_.domain_table();
   const auto asked = domain_of_query(request.query, *domains, context.arena);
-  if (!asked) co_return refuse(context, asked.error());
+  if (!asked) {
+    auto looking = first_answer(request, *std::move(body), book_, now, context.deadline);
+    Result<std::optional<Replay>> first = co_await looking;
+    if (!first) co_return http::response_for(first.error(), context);
+    if (*first) co_return json_answer(context, (*first)->status, std::move((*first)->body));
+    co_return refuse(context, asked.error());
+  }
   auto links = std::make_shared<std::vector<BulkLink>>();
   links->reserve(batch->links.size());
   std::vector<size_t> places;
@@ -235,13 +241,17 @@ Task<Result<Response>> BulkApi::create_batch(Request& request, RequestContext& c
     links->push_back({book_.link_of(*wanted, now), wanted->find_existing, wanted->set.title.has_value()});
     places.push_back(i);
   }
-  if (batch->atomic && !faults.empty()) co_return refuse_batch(context, total, faults);
+  if (batch->atomic && !faults.empty()) {
+    auto looking = first_answer(request, *std::move(body), book_, now, context.deadline);
+    Result<std::optional<Replay>> first = co_await looking;
+    if (!first) co_return http::response_for(first.error(), context);
+    if (*first) co_return json_answer(context, (*first)->status, std::move((*first)->body));
+    co_return refuse_batch(context, total, faults);
+  }
 
   BulkOptions options;
   options.atomic = batch->atomic;
-  // What could not be read may have a password, too.
-  const bool secret = !passwords.empty() || !faults.empty();
-  auto keying = key_of(request, *std::move(body), secret, book_.passwords(), context.deadline);
+  auto keying = key_of(request, *std::move(body), book_.passwords(), context.deadline);
   Result<IdempotencyKey> key = co_await keying;
   if (!key) co_return http::response_for(key.error(), context);
   options.key = *std::move(key);

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "services/links/answers.h"
 #include "services/links/passwords.h"
+#include "store/sqlite.h"
 
 namespace trellis::services::links {
 
@@ -30,6 +31,12 @@ bool is_key(std::string_view key) noexcept {
          std::all_of(key.begin(), key.end(), [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
+// In its name, too, letters can be escaped: those of "password" begin with \u006 and \u007.
+bool may_hold_password(std::string_view body) noexcept {
+  return body.find("password") != std::string_view::npos || body.find("\\u006") != std::string_view::npos ||
+         body.find("\\u007") != std::string_view::npos;
+}
+
 }  // namespace
 
 std::optional<Response> refuse_key(const Request& request, RequestContext& context) {
@@ -39,9 +46,9 @@ std::optional<Response> refuse_key(const Request& request, RequestContext& conte
   return refuse(context, 400, "invalid_idempotency_key", "An Idempotency-Key is 1 to 255 visible characters, once.");
 }
 
-Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, bool secret, Passwords& passwords,
-                                    Deadline deadline) {
+Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, Passwords& passwords, Deadline deadline) {
   if (!request.fields.has(FieldId::idempotency_key)) co_return IdempotencyKey();
+  const bool secret = may_hold_password(body);
   IdempotencyKey key;
   key.key = request.fields.value(FieldId::idempotency_key);
   // What the query says, such as the domain, is asked, too.
@@ -55,6 +62,22 @@ Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, bo
   if (!digest) co_return fail(std::move(digest).error());
   key.request = *std::move(digest);
   co_return key;
+}
+
+Task<Result<std::optional<Replay>>> first_answer(const Request& request, std::string body, LinkBook& book, int64_t now,
+                                                 Deadline deadline) {
+  if (!request.fields.has(FieldId::idempotency_key)) co_return std::optional<Replay>();
+  auto look = [key = std::string(request.fields.value(FieldId::idempotency_key)), now](store::SqliteConnection& db) {
+    return find_replay(db, key, now - kKeysLast);
+  };
+  auto reading = book.store().read(std::move(look), deadline);
+  Result<std::optional<Replay>> earlier = co_await reading;
+  if (!earlier || !*earlier) co_return earlier;
+  auto keying = key_of(request, std::move(body), book.passwords(), deadline);
+  Result<IdempotencyKey> key = co_await keying;
+  if (!key) co_return fail(std::move(key).error());
+  if ((*earlier)->request != key->request) co_return std::optional<Replay>();
+  co_return earlier;
 }
 
 Response key_reused(RequestContext& context) {

@@ -123,6 +123,27 @@ TEST_F(Bulk, ABatchWithAKeyIsDoneOnce) {
   EXPECT_EQ(count(), 1u);
 }
 
+TEST_F(Bulk, ARepeatGetsTheFirstAnswerWhateverHappenedMeanwhile) {
+  const json links = {link("https://a.example/", "first"), link("https://bad.example/", "second")};
+  for (const bool atomic : {true, false}) {
+    json each = links;
+    each[0]["alias"] = atomic ? "first" : "third";
+    each[1]["alias"] = atomic ? "second" : "fourth";
+    const Headers key{{"Idempotency-Key", atomic ? "all" : "some"}};
+    const Answer first = batch(each, atomic, key);
+    ASSERT_EQ(first.json()["made"], 2) << first.body;
+    const Answer blocked = request("POST", "/v1/blocklist", json{{"pattern", "bad.example"}}.dump());
+    ASSERT_EQ(blocked.status, 201) << blocked.body;
+    const Answer again = batch(each, atomic, key);
+    EXPECT_EQ(again.status, 200) << again.body;
+    EXPECT_EQ(again.body, first.body);
+    each[0]["title"] = "another";
+    EXPECT_EQ(batch(each, atomic, key).status, 422);
+    EXPECT_EQ(request("DELETE", "/v1/blocklist/" + blocked.json()["id"].dump()).status, 204);
+  }
+  EXPECT_EQ(count(), 4u);
+}
+
 TEST_F(Bulk, ABatchThatIsTooLongIsRefused) {
   EXPECT_EQ(request("POST", "/v1/links:batch", std::string((16 << 20) + 1, ' ')).status, 413);
   EXPECT_EQ(request("POST", "/v1/links:batch", R"({"links":[{"url":}]})").json()["code"], "invalid_json");

@@ -375,6 +375,22 @@ TEST_F(LinksTest, AnIdempotencyKeyMakesOneLink) {
   EXPECT_EQ(create("https://example.com/", {}, {{"Idempotency-Key", std::string(256, 'k')}}).status, 400);
 }
 
+TEST_F(LinksTest, ARepeatGetsTheFirstAnswerAlsoOfWhatIsRefusedNow) {
+  const Headers key = {{"Idempotency-Key", "order-1"}};
+  const Answer first = create("https://bad.example/", {}, key);
+  ASSERT_EQ(first.status, 201);
+  EXPECT_EQ(request("POST", "/v1/blocklist", R"({"pattern":"bad.example"})").status, 201);
+  const Answer again = create("https://bad.example/", {}, key);
+  EXPECT_EQ(again.status, 201) << again.body;
+  EXPECT_EQ(again.body, first.body);
+  EXPECT_EQ(again.field("ETag"), first.field("ETag"));
+  EXPECT_EQ(again.field("Location"), first.field("Location"));
+  const int refused = create("https://bad.example/", {}).status;
+  EXPECT_GE(refused, 400);
+  EXPECT_EQ(create("https://bad.example/", {{"title", "b"}}, key).status, refused);
+  EXPECT_EQ(create("https://bad.example/", {}, {{"Idempotency-Key", "order-2"}}).status, refused);
+}
+
 TEST_F(LinksTest, PublishesWhatItsRoutesAre) {
   const Answer answer = request("GET", "/v1/openapi.json");
   ASSERT_EQ(answer.status, 200);
