@@ -101,8 +101,12 @@ Result<std::optional<Link>> find_same(SqliteConnection& db, const Link& wanted, 
   if (!wanted.password.empty()) return std::optional<Link>();
   std::vector<int64_t> candidates;
   {
+    static const std::string kSql =
+        "SELECT u.link FROM link_urls u CROSS JOIN links l ON l.id = u.link WHERE u.hash = ?1 AND u.link < "
+        "coalesce((SELECT link FROM link_urls WHERE hash = ?1 ORDER BY link LIMIT 1 OFFSET ?4), ?5) "
+        "AND substr(l.code, 1, max(instr(l.code, '/') - 1, 0)) = ?2 ORDER BY u.link LIMIT ?3";
     TRY(Query rows,
-        db.query("SELECT link FROM link_urls WHERE hash = ?1 ORDER BY link LIMIT ?2", hash_of(wanted.url), kMaxSame));
+        db.query(kSql, hash_of(wanted.url), split_name(wanted.code).host, kMaxSame, kMaxSameAnywhere, INT64_MAX));
     while (true) {
       TRY(const bool row, rows.next());
       if (!row) break;

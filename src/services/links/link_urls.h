@@ -37,8 +37,10 @@ Result<bool> index_more(store::SqliteConnection& db, size_t count);
 // counts.
 bool same_settings(const Link& a, const Link& b);
 
-// Of how many links with the same hash find_same() looks at, oldest first.
+// Of how many links of the domain with the same hash find_same() looks at, oldest first, and among how many of all
+// domains it looks for them: the writer waits.
 inline constexpr size_t kMaxSame = 100;
+inline constexpr size_t kMaxSameAnywhere = 20'000;
 // A link that can be followed at `now` or later, on the domain of `wanted` and with its settings; if `wanted` has a
 // code, this one.
 // `title_too`: and its title. Links with a password are never the same as another.

@@ -267,6 +267,18 @@ TEST_F(DomainsTest, ListsSearchesAndExistingLinksKeepToTheirDomain) {
   EXPECT_EQ(create("https://example.com/1", {{"find_existing", true}}).json()["code"], "one");
 }
 
+TEST_F(DomainsTest, AnExistingLinkIsFoundHoweverManyOtherDomainsHave) {
+  add("https://other.test");
+  json links = json::array();
+  for (int i = 0; i < 150; ++i) links.push_back({{"url", kUrl}});
+  EXPECT_EQ(request("POST", "/v1/links:batch", json{{"links", links}}.dump()).json()["made"], 150);
+  const json more = {{"domain", "other.test"}, {"find_existing", true}};
+  const Answer made = create(kUrl, more);
+  EXPECT_EQ(made.status, 201) << made.body;
+  EXPECT_EQ(create(kUrl, more).json()["code"], made.json()["code"]);
+  EXPECT_EQ(create(kUrl, {{"find_existing", true}}).status, 200);
+}
+
 TEST_F(DomainsTest, BatchesImportsAndExportsCarryTheDomain) {
   add("https://other.test");
   const json batch = request("POST", "/v1/links:batch",
