@@ -89,11 +89,11 @@ constexpr const char* kPreview = R"json({"type":"object","required":["code","sho
 "title","created_at","expires_at"],"properties":{
 "code":{"type":"string"},
 "short_url":{"type":"string","format":"uri"},
-"protected":{"type":"boolean","description":"By a password: url is null."},
+"protected":{"type":"boolean","description":"By a password: url and the times are null, title is empty."},
 "url":{"type":["string","null"],"description":"Where it leads, as in Location."},
 "varies":{"type":"boolean","description":"Rules send some visitors elsewhere."},
 "title":{"type":"string"},
-"created_at":{"type":"string","format":"date-time"},
+"created_at":{"type":["string","null"],"format":"date-time"},
 "expires_at":{"type":["string","null"],"format":"date-time"}}})json";
 
 constexpr const char* kProblem = R"json({"type":"object","description":"RFC 9457.",

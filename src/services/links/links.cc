@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <expected>
 #include <utility>
 
 #include "base/log.h"
@@ -306,23 +307,38 @@ Task<Result<Response>> LinksService::slowed(Task<Result<Response>> answering, Re
   co_return answer;
 }
 
-// Nothing: the visitor has the password.
-Task<Result<std::optional<Response>>> LinksService::unlock(Request& request, RequestContext& context,
-                                                           std::string name) {
+Task<Result<std::optional<Response>>> LinksService::unlock(Request& request, RequestContext& context, std::string name,
+                                                           Found& found) {
   if (request.method != Method::get && request.method != Method::head && request.method != Method::post) {
     Response response = refuse(context, 405, "method_not_allowed", "A link with a password takes GET, HEAD and POST.");
     response.fields.add(FieldId::allow, "GET, HEAD, POST");
     co_return std::optional(std::move(response));
   }
   if (!brings_password(request)) co_return std::optional(ask_for_password(context));
-  auto reading = book_->find(std::move(name), context.deadline);
+  // First, for the visitor may take his time and the link may change meanwhile.
+  auto asking = read_password(request, context);
+  std::expected<std::string, Response> given = co_await asking;
+  if (!given) co_return std::optional(std::move(given).error());
+  const auto changed = [&context] {
+    return std::optional(refuse(context, 409, "changed", "The link was changed meanwhile; try again."));
+  };
+  auto reading = book_->find(name, context.deadline);
   Result<std::optional<Link>> link = co_await reading;
   if (!link) co_return fail(std::move(link).error());
-  if (!*link || (*link)->password.empty())
-    co_return std::optional(refuse(context, 409, "changed", "The link was changed meanwhile; try again."));
-  auto unlocking = book_->passwords().unlock(request, context, (*link)->id, (*link)->password);
-  Result<std::optional<Response>> refused = co_await unlocking;
-  co_return refused;
+  if (!*link) co_return changed();
+  if (!(*link)->password.empty()) {
+    const std::string text = (*link)->password;
+    auto checking = book_->passwords().check(context, (*link)->id, text, *std::move(given));
+    Result<std::optional<Response>> refused = co_await checking;
+    if (!refused || *refused) co_return refused;
+    // Checking takes its time, too, and more when many wait.
+    auto reading_again = book_->find(std::move(name), context.deadline);
+    link = co_await reading_again;
+    if (!link) co_return fail(std::move(link).error());
+    if (!*link || (!(*link)->password.empty() && (*link)->password != text)) co_return changed();
+  }
+  found.copy(target_of(**link, book_->blocklist()), context.arena);
+  co_return std::optional<Response>();
 }
 
 Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& context, std::string_view code) {
@@ -356,30 +372,37 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
       if (known) found.copy(**handle, context.arena);
     }
   }
-  const int64_t now = unix_millis(context.loop.wall());
-  // A link that is not valid yet is as unknown as one that is not there.
-  if (!known || (found.not_before > now && found.ending == Target::Ending::none)) {
-    const auto wait = guesses_->unknown(context.client_address, context.loop.now());
-    if (wait) co_return too_many_guesses(context, *wait);
-    context.outcome = "not_found";
-    co_return fall_back(
-        context, request, domain ? std::string_view(domain->unknown_url) : std::string_view(),
-        http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id));
-  }
+  int64_t now = unix_millis(context.loop.wall());
   const auto ended = [&](std::string_view detail, std::string_view outcome = "gone") {
     const std::string_view url = domain ? std::string_view(domain->gone_url) : std::string_view();
     return fall_back(context, request, url, gone(context, detail, outcome));
   };
-  if (found.ending == Target::Ending::deleted) co_return ended("This link was deleted.");
-  if (found.ending == Target::Ending::blocked) co_return ended("Where this link leads may not be linked.", "blocked");
-  if (found.expires_at <= now) co_return ended("This link has expired.");
-  if (found.ending == Target::Ending::used_up) co_return ended("This link has had all its visits.");
+  // What there is instead of a link that leads somewhere now.
+  const auto closed = [&]() -> std::optional<Response> {
+    // A link that is not valid yet is as unknown as one that is not there.
+    if (!known || (found.not_before > now && found.ending == Target::Ending::none)) {
+      const auto wait = guesses_->unknown(context.client_address, context.loop.now());
+      if (wait) return too_many_guesses(context, *wait);
+      context.outcome = "not_found";
+      return fall_back(
+          context, request, domain ? std::string_view(domain->unknown_url) : std::string_view(),
+          http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id));
+    }
+    if (found.ending == Target::Ending::deleted) return ended("This link was deleted.");
+    if (found.ending == Target::Ending::blocked) return ended("Where this link leads may not be linked.", "blocked");
+    if (found.expires_at <= now) return ended("This link has expired.");
+    if (found.ending == Target::Ending::used_up) return ended("This link has had all its visits.");
+    return std::nullopt;
+  };
+  if (std::optional<Response> answer = closed()) co_return *std::move(answer);
   const bool head = request.method == Method::head;
   if (found.locked) {
-    auto unlocking = unlock(request, context, std::string(name));
+    auto unlocking = unlock(request, context, std::string(name), found);
     Result<std::optional<Response>> refused = co_await unlocking;
     if (!refused) co_return http::response_for(refused.error(), context);
     if (*refused) co_return **std::move(refused);
+    now = unix_millis(context.loop.wall());
+    if (std::optional<Response> answer = closed()) co_return *std::move(answer);
     // What was sent is for this page and not for where the link leads.
     if (request.method == Method::post) found.status = 303;
   } else if (!head && request.method != Method::get && !keeps_method(found.status)) {

@@ -5,19 +5,19 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <utility>
 
-#include "base/hash.h"
 #include "base/rng.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "services/links/answers.h"
-#include "services/links/guesses.h"
 #include "services/links/password_page.h"
+#include "services/links/password_tries.h"
 #include "services/links/secrets.h"
 
 namespace trellis::services::links {
@@ -40,6 +40,8 @@ constexpr size_t kKeySize = 32;
 constexpr int kAtOnce = 2;
 constexpr int kMostWaiting = 64;
 constexpr uint64_t kMaxForm = 4096;
+constexpr Duration kFormTime = std::chrono::seconds(30);
+constexpr Duration kLookAgain = std::chrono::milliseconds(20);
 
 std::optional<std::string> derive(std::string_view password, std::string_view salt, uint64_t cost, uint64_t block,
                                   uint64_t parallel) {
@@ -102,7 +104,43 @@ Response page(RequestContext& context, int status, std::string_view outcome, std
   return response;
 }
 
+Response slowed(RequestContext& context, Duration wait) {
+  Response response = page(context, 429, "too_many_passwords", "Too many wrong passwords. Please wait a minute.");
+  const auto left = std::chrono::ceil<std::chrono::seconds>(wait).count();
+  response.fields.add_copy(FieldId::retry_after, std::to_string(left));
+  return response;
+}
+
+Response busy(RequestContext& context) {
+  Response response =
+      page(context, 503, "passwords_busy", "Many passwords are being checked. Please try again in a moment.");
+  context.failed_side = Side::self;
+  response.fields.add(FieldId::retry_after, "1");
+  return response;
+}
+
+Response wrong(RequestContext& context) { return page(context, 403, "wrong_password", "This password is wrong."); }
+
 }  // namespace
+
+// How many compute and how many wait to; places are given back when nobody holds them.
+struct Passwords::Work : std::enable_shared_from_this<Work> {
+  std::atomic<int> running{0};
+  std::atomic<int> waiting{0};
+
+  static std::shared_ptr<void> take(std::atomic<int> Work::* places, int limit, const std::shared_ptr<Work>& work) {
+    int taken = (work.get()->*places).load();
+    while (taken < limit && !(work.get()->*places).compare_exchange_weak(taken, taken + 1)) {
+    }
+    if (taken >= limit) return nullptr;
+    return {static_cast<void*>(work.get()), [work, places](void*) { --(work.get()->*places); }};
+  }
+  // Null: there is none.
+  std::shared_ptr<void> place_to_run() { return take(&Work::running, kAtOnce, shared_from_this()); }
+  std::shared_ptr<void> place_to_wait() { return take(&Work::waiting, kMostWaiting, shared_from_this()); }
+};
+
+Passwords::Passwords(uint64_t seed) : work_(std::make_shared<Work>()), tries_(std::make_shared<PasswordTries>(seed)) {}
 
 Result<std::string> scrypt_text(std::string_view password) {
   std::string salt(kSaltSize, '\0');
@@ -168,19 +206,15 @@ std::optional<std::string> basic_password(std::string_view authorization) {
 
 Task<Result<std::shared_ptr<void>>> Passwords::enter(Deadline deadline) {
   const std::shared_ptr<Work> work = work_;
-  const std::shared_ptr<void> waits(static_cast<void*>(work.get()), [work](void*) { --work->waiting; });
-  if (++work->waiting > kMostWaiting)
-    co_return fail(Error(Code::unavailable, "too many passwords are being checked").from(Side::self));
+  const std::shared_ptr<void> waits = work->place_to_wait();
+  if (!waits) co_return fail(Error(Code::unavailable, "too many passwords are being checked").from(Side::self));
   while (true) {
-    int running = work->running.load();
-    while (running < kAtOnce && !work->running.compare_exchange_weak(running, running + 1)) {
-    }
-    if (running < kAtOnce) break;
+    std::shared_ptr<void> place = work->place_to_run();
+    if (place) co_return place;
     if (Loop::current().now() >= deadline)
       co_return fail(Error(Code::deadline_exceeded, "a password could not be checked in time").from(Side::self));
-    co_await sleep_for(std::chrono::milliseconds(20));
+    co_await sleep_for(kLookAgain);
   }
-  co_return std::shared_ptr<void>(static_cast<void*>(work.get()), [work](void*) { --work->running; });
 }
 
 Task<Result<std::string>> Passwords::hash(std::string password, Deadline deadline) {
@@ -215,49 +249,54 @@ bool brings_password(const Request& request) noexcept {
 
 Response ask_for_password(RequestContext& context) { return page(context, 200, "", ""); }
 
-Task<Result<std::optional<Response>>> Passwords::unlock(Request& request, RequestContext& context, int64_t link,
-                                                        std::string text) {
+Task<std::expected<std::string, Response>> read_password(Request& request, RequestContext& context) {
   std::optional<std::string> given;
   if (request.method == Method::post) {
     if (!http::iequal(media_type(request.fields.value(FieldId::content_type)), "application/x-www-form-urlencoded"))
-      co_return std::optional(page(context, 415, "unsupported_media_type", "Please use this form."));
-    auto reading = http::read_all(request.body.get(), kMaxForm, context.deadline);
+      co_return std::unexpected(page(context, 415, "unsupported_media_type", "Please use this form."));
+    const Deadline deadline = std::min(context.deadline, after(context.loop.now(), kFormTime));
+    auto reading = http::read_all(request.body.get(), kMaxForm, deadline);
     const Result<std::string> body = co_await reading;
-    if (!body) co_return std::optional(body_failed(body.error(), context));
+    if (!body) co_return std::unexpected(body_failed(body.error(), context));
     given = form_password(*body);
   } else {
     given = basic_password(request.fields.value(FieldId::authorization));
   }
-  const auto wrong = [&context] { return page(context, 403, "wrong_password", "This password is wrong."); };
   // Costs nothing, so it counts for nothing: only what is looked at takes a place among those that are remembered.
-  if (!given) co_return std::optional(wrong());
+  if (!given) co_return std::unexpected(wrong(context));
+  co_return *std::move(given);
+}
 
-  const AddressBlock block = block_of(context.client_address);
-  const uint64_t who = hash64(block.size > 0 ? block.view() : context.client_address,
-                              seed_ ^ (static_cast<uint64_t>(link) * 0x9E3779B97F4A7C15));
-  const WindowCounts::Count before = wrong_.get(who, context.loop.now());
-  if (before.count >= kWrongInAMinute) {
-    Response slowed = page(context, 429, "too_many_passwords", "Too many wrong passwords. Please wait a minute.");
-    const auto left = std::chrono::ceil<std::chrono::seconds>(before.left).count();
-    slowed.fields.add_copy(FieldId::retry_after, std::to_string(left));
-    co_return std::optional(std::move(slowed));
+Task<Result<std::optional<Response>>> Passwords::check(RequestContext& context, int64_t link, std::string text,
+                                                       std::string given) {
+  const std::shared_ptr<Work> work = work_;
+  const std::shared_ptr<PasswordTries> tries = tries_;
+  const PasswordTries::Who who = tries->who(context.client_address, link);
+  std::shared_ptr<void> waits;
+  std::shared_ptr<void> place;
+  std::shared_ptr<PasswordTries::Try> attempt;
+  while (true) {
+    const Time now = context.loop.now();
+    if (const auto wait = tries->slowed(who, now)) co_return std::optional(slowed(context, *wait));
+    place = work->place_to_run();
+    if (place) attempt = tries->begin(who, now);
+    if (attempt) break;
+    place.reset();
+    if (!waits) waits = work->place_to_wait();
+    if (!waits || now >= context.deadline) co_return std::optional(busy(context));
+    co_await sleep_for(kLookAgain);
   }
-  // Counted before it is looked at, and not only after: many at once must not have more tries.
-  (void)wrong_.add(who, context.loop.now());
-  auto entering = enter(context.deadline);
-  Result<std::shared_ptr<void>> place = co_await entering;
-  if (!place) {
-    wrong_.take_back(who, context.loop.now());
-    co_return fail(std::move(place).error());
-  }
-  auto checking = blocking([text = std::move(text), given = *std::move(given), place = *place]() -> Result<bool> {
-    return fits_scrypt(text, given);
+  waits.reset();
+  // The place and the try are kept by the work itself: it goes on, and counts, when the one who asked has gone.
+  auto checking = blocking([text = std::move(text), given = std::move(given), place = std::move(place),
+                            attempt = std::move(attempt)]() -> Result<bool> {
+    const bool fits = fits_scrypt(text, given);
+    if (!fits) attempt->wrong();
+    return fits;
   });
-  place->reset();
   const Result<bool> fits = co_await checking;
   if (!fits) co_return fail(fits.error().clone());
-  if (!*fits) co_return std::optional(wrong());
-  wrong_.take_back(who, context.loop.now());
+  if (!*fits) co_return std::optional(wrong(context));
   co_return std::optional<Response>();
 }
 

@@ -1,11 +1,11 @@
 // Passwords of links: stored as scrypt with a salt of its own, computed in the blocking pool, two at once and a bounded
 // number that waits, because each takes a fifth of a second and 16 MiB. Wrong ones are counted by link and by block of
-// addresses, and beyond ten in a minute no more are looked at. unlock() is what a redirect asks of a visitor whose link
-// has one: a page with a form, or Basic credentials of a program. Owned by the link book; any core.
+// addresses (password_tries.h), and beyond ten in a minute no more are looked at. A redirect asks a visitor whose link
+// has one: by a page with a form, or for Basic credentials of a program. Owned by the link book; any core.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <expected>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,9 +15,10 @@
 #include "base/time.h"
 #include "http/handler.h"
 #include "runtime/task.h"
-#include "services/links/window_counts.h"
 
 namespace trellis::services::links {
+
+class PasswordTries;
 
 inline constexpr size_t kMaxPassword = 128;
 
@@ -37,34 +38,29 @@ std::optional<std::string> basic_password(std::string_view authorization);
 bool brings_password(const http::Request& request) noexcept;
 // The page that asks for the password.
 http::Response ask_for_password(http::RequestContext& context);
+// The password that the visitor brings, else what he is told. Precondition: brings_password().
+Task<std::expected<std::string, http::Response>> read_password(http::Request& request, http::RequestContext& context);
 
 class Passwords {
  public:
-  static constexpr uint32_t kWrongInAMinute = 10;
-
-  explicit Passwords(uint64_t seed) : seed_(seed), wrong_(4096) {}
+  explicit Passwords(uint64_t seed);
 
   // What is kept of a password. unavailable when too many wait.
   Task<Result<std::string>> hash(std::string password, Deadline deadline);
   // A digest of a text with passwords in it, as slow to try as what is kept of them; the same for the same salt.
   Task<Result<std::string>> digest(std::string text, std::string salt, Deadline deadline);
 
-  // Nothing: the password is right. Else what the visitor is told. Preconditions: brings_password(); the link with this
-  // id has this text.
-  Task<Result<std::optional<http::Response>>> unlock(http::Request& request, http::RequestContext& context,
-                                                     int64_t link, std::string text);
+  // Nothing: the password is right. Else what the visitor is told. Precondition: the link with this id has this text.
+  Task<Result<std::optional<http::Response>>> check(http::RequestContext& context, int64_t link, std::string text,
+                                                    std::string given);
 
  private:
-  struct Work {
-    std::atomic<int> running{0};
-    std::atomic<int> waiting{0};
-  };
+  struct Work;
   // A place among those that compute; unavailable when too many wait.
   Task<Result<std::shared_ptr<void>>> enter(Deadline deadline);
 
-  uint64_t seed_;
-  std::shared_ptr<Work> work_ = std::make_shared<Work>();  // shared with what runs in the pool
-  WindowCounts wrong_;
+  std::shared_ptr<Work> work_;  // shared with what runs in the pool
+  std::shared_ptr<PasswordTries> tries_;
 };
 
 }  // namespace trellis::services::links

@@ -110,9 +110,9 @@ Preview preview_of(const Link& link, const LinkBook& book) {
     preview.url = location_of(link.url);
     preview.title = link.title;
     preview.varies = !link.rules.empty();
+    preview.created_at = link.created_at;
+    preview.expires_at = link.expires_at.value_or(INT64_MAX);
   }
-  preview.created_at = link.created_at;
-  preview.expires_at = link.expires_at.value_or(INT64_MAX);
   return preview;
 }
 
@@ -170,16 +170,17 @@ std::string preview_page(const Preview& preview) {
       out += "<p class=\"note\">Some visitors are sent elsewhere, depending on device, language, place or time.</p>\n";
     if (parts.before == "http://")
       out += "<p class=\"note\">The way there is not encrypted: others on it can read along.</p>\n";
+    out += "<dl>\n";
+    if (!preview.title.empty()) {
+      out += "<dt>Title</dt><dd><bdi>";
+      append_html(out, preview.title);
+      out += "</bdi></dd>\n";
+    }
+    append_time(out, "Made", preview.created_at);
+    if (preview.expires_at != INT64_MAX) append_time(out, "Ends", preview.expires_at);
+    out += "</dl>\n";
   }
-  out += "<dl>\n";
-  if (!preview.title.empty()) {
-    out += "<dt>Title</dt><dd><bdi>";
-    append_html(out, preview.title);
-    out += "</bdi></dd>\n";
-  }
-  append_time(out, "Made", preview.created_at);
-  if (preview.expires_at != INT64_MAX) append_time(out, "Ends", preview.expires_at);
-  out += "</dl>\n<a class=\"go\" rel=\"nofollow noreferrer\" href=\"/";
+  out += "<a class=\"go\" rel=\"nofollow noreferrer\" href=\"/";
   append_html(out, preview.code);
   out += "\">Continue";
   if (!preview.url.empty()) {
@@ -201,10 +202,13 @@ std::string preview_json(const Preview& preview) {
   } else {
     json.value(preview.url);
   }
-  json.member("varies", preview.varies)
-      .member("title", preview.title)
-      .member("created_at", format_time(preview.created_at))
-      .key("expires_at");
+  json.member("varies", preview.varies).member("title", preview.title).key("created_at");
+  if (preview.url.empty()) {
+    json.null();
+  } else {
+    json.value(format_time(preview.created_at));
+  }
+  json.key("expires_at");
   if (preview.expires_at == INT64_MAX) {
     json.null();
   } else {

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "runtime/sync.h"
 #include "services/links/password_page.h"
 #include "tests/unit/services/service_fixture.h"
 
@@ -91,7 +95,8 @@ TEST_F(PasswordsTest, NobodyIsToldThePasswordOrWhereTheLinkLeads) {
   EXPECT_EQ(asked.field("Content-Security-Policy"), password_page_policy());
   const Answer preview = request("GET", "/door+", {}, {{"Accept", "application/json"}});
   EXPECT_EQ(preview.json()["protected"], true);
-  EXPECT_EQ(preview.json()["url"], nullptr);
+  for (const char* kept : {"url", "created_at", "expires_at"}) EXPECT_EQ(preview.json()[kept], nullptr) << kept;
+  EXPECT_EQ(request("GET", "/door+").body.find("<time"), std::string::npos);
   for (const char* open : {"/door+", "/door.qr", "/door?password=sesame"}) {
     const Answer answer = request("GET", open);
     EXPECT_EQ(answer.status, 200) << open;
@@ -235,6 +240,101 @@ TEST_F(PasswordsTest, AfterTenWrongOnesNoMoreAreLookedAtForAWhile) {
   EXPECT_NE(slowed.field("Retry-After"), "");
   client_address_ = "198.51.100.1";
   EXPECT_EQ(post("password=sesame").status, 303) << "elsewhere";
+}
+
+// A form whose sender takes his time.
+class SlowBody final : public http::BodyReader {
+ public:
+  SlowBody(std::string text, Event* sent) : text_(std::move(text)), sent_(sent) {}
+  Task<Result<Chunk>> read(Deadline deadline) override {
+    if (sent_) (void)co_await sent_->wait(deadline);
+    std::string text = std::exchange(text_, {});
+    co_return text.empty() ? Chunk() : Chunk::from_string(std::move(text));
+  }
+  std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
+
+ private:
+  std::string text_;
+  Event* sent_;
+};
+
+// A form on its way, beside others.
+class Posting {
+ public:
+  Posting(http::Routes& routes, Loop& loop, std::string_view address, const std::string& password,
+          Event* sent = nullptr)
+      : loop_(loop), request_(arena_), context_{.arena = arena_, .loop = loop, .started = loop.now()} {
+    request_.method_text = "POST";
+    request_.method = Method::post;
+    request_.target = request_.path = "/door";
+    request_.fields.add("Content-Type", "application/x-www-form-urlencoded");
+    request_.body = std::make_unique<SlowBody>("password=" + password, sent);
+    context_.client_address = address;
+    task_.emplace(routes.handle(request_, context_));
+    task_->start();
+  }
+  int status() {
+    while (!task_->done()) loop_.run_once(std::chrono::seconds(10));
+    if (!response_) response_.emplace(task_->take());
+    return *response_ ? (*response_)->status : 0;
+  }
+  std::string field(http::FieldId id) { return std::string((*response_)->fields.value(id)); }
+  void leave() { task_.reset(); }
+
+ private:
+  using Method = http::Method;
+  Loop& loop_;
+  Arena arena_;
+  http::Request request_;
+  http::RequestContext context_;
+  std::optional<Task<Result<http::Response>>> task_;
+  std::optional<Result<http::Response>> response_;
+};
+
+TEST_F(PasswordsTest, ManyRightOnesAtOnceAreAllLetThrough) {
+  std::deque<Posting> all;
+  for (int i = 0; i < 14; ++i) all.emplace_back(*routes_, *loop_, "192.0.2.1", "sesame");
+  for (Posting& one : all) EXPECT_EQ(one.status(), 303);
+}
+
+TEST_F(PasswordsTest, ManyWrongOnesAtOnceAreTenToo) {
+  std::deque<Posting> all;
+  for (int i = 0; i < 20; ++i) all.emplace_back(*routes_, *loop_, "192.0.2.1", "open");
+  std::map<int, int> told;
+  for (Posting& one : all) ++told[one.status()];
+  EXPECT_EQ(told, (std::map<int, int>{{403, 10}, {429, 10}}));
+}
+
+TEST_F(PasswordsTest, WhoLeavesWhileHeWaitsHasTriedNothing) {
+  client_address_ = "192.0.2.1";
+  {
+    std::deque<Posting> all;
+    for (int i = 0; i < 14; ++i) all.emplace_back(*routes_, *loop_, client_address_, "sesame");
+    for (int i = 0; i < 3; ++i) loop_->run_once(std::chrono::milliseconds(1));
+    for (Posting& one : all) one.leave();
+  }
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(post("password=open").status, 403);
+  EXPECT_EQ(post("password=sesame").status, 303);
+}
+
+TEST_F(PasswordsTest, WhatHoldsIsTheLinkAsItIsWhenTheFormIsThere) {
+  const auto after_a = [this](const std::string& method, const std::string& change, const std::string& password) {
+    Event sent;
+    Posting form(*routes_, *loop_, "192.0.2.1", password, &sent);
+    for (int i = 0; i < 3; ++i) loop_->run_once(std::chrono::milliseconds(1));
+    const int changed = request(method, "/v1/links/door", change).status;
+    EXPECT_TRUE(changed == 200 || changed == 204) << changed;
+    sent.set();
+    const int status = form.status();
+    return status == 303 ? form.field(http::FieldId::location) : std::to_string(status);
+  };
+  EXPECT_EQ(after_a("PATCH", R"({"password":"other"})", "sesame"), "403");
+  EXPECT_EQ(after_a("PATCH", R"({"url":"https://example.com/moved"})", "other"), "https://example.com/moved");
+  EXPECT_EQ(after_a("PATCH", R"({"not_before":"2250-01-01T00:00:00Z"})", "other"), "404");
+  EXPECT_EQ(request("PATCH", "/v1/links/door", R"({"not_before":null})").status, 200);
+  EXPECT_EQ(after_a("PATCH", R"({"password":null})", "whatever"), "https://example.com/moved");
+  EXPECT_EQ(request("PATCH", "/v1/links/door", R"({"password":"other"})").status, 200);
+  EXPECT_EQ(after_a("DELETE", "", "other"), "410");
 }
 
 }  // namespace

@@ -37,6 +37,8 @@ TEST(Preview, SaysNothingOfWhatAPasswordProtects) {
   const auto json = nlohmann::json::parse(preview_json(secret));
   EXPECT_TRUE(json["protected"].get<bool>());
   EXPECT_TRUE(json["url"].is_null());
+  EXPECT_TRUE(json["created_at"].is_null());
+  EXPECT_TRUE(json["expires_at"].is_null());
 }
 
 TEST(Preview, JsonIsForThoseWhoPreferIt) {
