@@ -124,15 +124,18 @@ void print_click(const json& click) {
 
 int stats_of_links(const LinksOptions& options) {
   std::string path = options.code.empty() ? "/v1/stats" : links_path(options.code) + "/stats";
-  add_parameter(path, "domain", domain_in(options.code, options));
   add_parameter(path, "from", options.from);
   add_parameter(path, "to", options.to);
   add_parameter(path, "step", options.step);
   add_parameter(path, "by", options.by);
   add_parameter(path, "bots", options.bots);
   if (options.values > 0) add_parameter(path, "limit", std::to_string(options.values));
+  std::string of_domain = path;
+  add_parameter(of_domain, "domain", domain_in(options.code, options));
+  Result<CallAnswer> told = call(links_call(options, "GET", of_domain));
+  if (is_other_host(told, options.code, options)) told = call(links_call(options, "GET", path));
   bool good = false;
-  const json answer = answer_of(call(links_call(options, "GET", path)), good);
+  const json answer = answer_of(told, good);
   if (!good) return 1;
   if (options.json) {
     std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
@@ -151,7 +154,8 @@ int stats_of_links(const LinksOptions& options) {
 int tail_links(const LinksOptions& options) {
   std::string path = "/v1/stream";
   if (!options.code.empty()) add_parameter(path, "code", code_in(options.code));
-  add_parameter(path, "domain", domain_in(options.code, options));
+  std::string of_domain = path;
+  add_parameter(of_domain, "domain", domain_in(options.code, options));
   Events events;
   int left = options.count;
   const auto see = [&](const std::string& name, const std::string& data) -> Result<void> {
@@ -174,7 +178,8 @@ int tail_links(const LinksOptions& options) {
   };
   Streams streams;
   streams.take = [&](std::string_view piece) { return events.take(piece, see); };
-  const Result<CallAnswer> answer = call_streaming(links_call(options, "GET", path), streams);
+  Result<CallAnswer> answer = call_streaming(links_call(options, "GET", of_domain), streams);
+  if (is_other_host(answer, options.code, options)) answer = call_streaming(links_call(options, "GET", path), streams);
   if (!answer && answer.error().code() == Code::cancelled && options.count > 0 && left == 0) return 0;
   if (!is_good(answer)) return 1;
   return failed("the node ended the stream: it stops, or its configuration was changed");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "app/answer_json.h"
@@ -35,7 +36,42 @@ std::string domain_in(const std::string& text, const LinksOptions& options) {
   return text.substr(host + 3, text.find('/', host + 3) - host - 3);
 }
 
+bool is_other_host(const Result<CallAnswer>& answer, const std::string& text, const LinksOptions& options) {
+  if (!answer || answer->status != 400 || !options.domain.empty() || domain_in(text, options).empty()) return false;
+  return text_of(json::parse(answer->body, nullptr, false), "field") == "domain";
+}
+
 namespace {
+
+// As the node compares hosts: in any case of letters, without the port that goes without saying.
+std::string plain_host(std::string host) {
+  for (char& c : host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  for (const std::string_view port : {":80", ":443"}) {
+    if (host.ends_with(port)) {
+      host.resize(host.size() - port.size());
+      break;
+    }
+  }
+  if (host.ends_with('.')) host.pop_back();
+  return host;
+}
+
+// False, and said: the address is of another domain than --domain.
+bool agrees(const std::string& text, const LinksOptions& options) {
+  LinksOptions without;
+  const std::string host = domain_in(text, without);
+  if (options.domain.empty() || host.empty() || plain_host(host) == plain_host(options.domain)) return true;
+  failed(text + " is not on the domain " + options.domain + "; leave one of them out");
+  return false;
+}
+
+// Of a change: is_good(), and clear about the host.
+bool is_changed(const Result<CallAnswer>& answer, const std::string& text, const LinksOptions& options) {
+  if (!is_other_host(answer, text, options)) return is_good(answer);
+  failed("the node has no domain " + domain_in(text, options) + "; name the link by its code, " + code_in(text) +
+         ", if that of the default domain is meant");
+  return false;
+}
 
 std::string path_of(const std::string& code, const LinksOptions& options) {
   const std::string domain = domain_in(code, options);
@@ -133,8 +169,10 @@ int edit(const LinksOptions& options) {
   Call request = links_call(options, "PATCH", path_of(options.code, options));
   request.body = text_of_json(wanted);
   if (!options.condition.empty()) request.fields.emplace_back("if-match", options.condition);
+  const Result<CallAnswer> answer = call(request);
+  if (!is_changed(answer, options.code, options)) return 1;
   bool good = false;
-  const json link = answer_of(call(request), good);
+  const json link = answer_of(answer, good);
   if (!good) return 1;
   if (options.json) {
     std::printf("%s\n", link.dump(2).c_str());
@@ -148,7 +186,7 @@ int rm(const LinksOptions& options) {
   int code = 0;
   json removed = json::array();
   for (const std::string& each : options.codes) {
-    if (!is_good(call(links_call(options, "DELETE", path_of(each, options))))) {
+    if (!is_changed(call(links_call(options, "DELETE", path_of(each, options))), each, options)) {
       code = 1;
       continue;
     }
@@ -160,8 +198,10 @@ int rm(const LinksOptions& options) {
 }
 
 int show(const LinksOptions& options) {
+  Result<CallAnswer> answer = call(links_call(options, "GET", path_of(options.code, options)));
+  if (is_other_host(answer, options.code, options)) answer = call(links_call(options, "GET", links_path(options.code)));
   bool good = false;
-  const json link = answer_of(call(links_call(options, "GET", path_of(options.code, options))), good);
+  const json link = answer_of(answer, good);
   if (!good) return 1;
   if (options.json) {
     std::printf("%s\n", link.dump(2).c_str());
@@ -297,8 +337,13 @@ LinksCommands::LinksCommands(CLI::App& app) {
 }
 
 std::optional<int> LinksCommands::run() {
-  for (const Command& each : commands_)
-    if (*each.app) return each.run(options_);
+  for (const Command& each : commands_) {
+    if (!*each.app) continue;
+    if (!agrees(options_.code, options_)) return 2;
+    for (const std::string& code : options_.codes)
+      if (!agrees(code, options_)) return 2;
+    return each.run(options_);
+  }
   return std::nullopt;
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+
 namespace CLI {
 class App;
 }
@@ -14,6 +16,7 @@ class App;
 namespace trellis::app {
 
 struct Call;
+struct CallAnswer;
 
 struct LinksOptions {
   std::string node = "http://localhost:8080";
@@ -64,6 +67,9 @@ std::string code_in(const std::string& text);
 std::string links_path(const std::string& code);
 // The host of the domain that is meant: what was said, or that of a short address; "": the default one.
 std::string domain_in(const std::string& text, const LinksOptions& options);
+// The answer says that the node has no domain of this short address's host. As the node treats such a host, who reads
+// asks again about the default one; who changes something does not.
+bool is_other_host(const Result<CallAnswer>& answer, const std::string& text, const LinksOptions& options);
 
 // Prints, and gives the process's exit code: 0 good, 1 failed, 2 wrong use.
 class LinksCommands {

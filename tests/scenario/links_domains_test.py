@@ -76,6 +76,18 @@ class Domains(unittest.TestCase):
             for words in (("page", "--domain", "other.test"), ("http://other.test/page",)):
                 self.assertEqual(json.loads(node.cli("show", *words, "--json").stdout)["url"], URL + "2")
             self.assertEqual(json.loads(node.cli("show", "page", "--json").stdout)["url"], URL + "1")
+            elsewhere = "http://%s:%d/page" % node.address()
+            self.assertEqual(json.loads(node.cli("show", elsewhere, "--json").stdout)["url"], URL + "1")
+            self.assertEqual(json.loads(node.cli("stats", elsewhere, "--json").stdout)["code"], "page")
+            self.assertEqual(node.cli("show", "HTTP://Other.test:80/page", "--domain", "other.test").returncode, 0)
+            for words in (("edit", elsewhere, "--title", "x"), ("rm", elsewhere)):
+                refused = node.cli(*words)
+                self.assertEqual(refused.returncode, 1, refused)
+                self.assertIn("the node has no domain", refused.stderr)
+            for verb in ("show", "rm"):
+                refused = node.cli(verb, "http://other.test/page", "--domain", "go.test")
+                self.assertEqual(refused.returncode, 2, refused)
+            self.assertEqual((at(node, "other.test", "/page")[0], at(node, "go.test", "/page")[0]), (302, 302))
             self.assertEqual(node.cli("ls", "--domain", "other.test").stdout.count("\n"), 1)
             self.assertNotIn(URL + "1", node.cli("export", "--domain", "other.test").stdout)
             whole = node.folder / "all.csv"
