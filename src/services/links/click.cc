@@ -19,6 +19,18 @@ constexpr int64_t kLatest = 9'000'000'000'000;  // milliseconds since 1970
 
 Error damaged() { return Error(Code::data_loss, "a batch of clicks is damaged").from(Side::self); }
 
+// As CountryDatabase gives them; "": unknown.
+bool is_country(std::string_view code) noexcept {
+  return code.empty() || (code.size() == 2 && std::ranges::all_of(code, [](char c) {
+                            return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+                          }));
+}
+
+// Over the whole range, as numbers that come from elsewhere may need it.
+int64_t difference(int64_t a, int64_t b) noexcept {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
+}
+
 bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // Texts by number, each once, in the order of their first use. Number 0 is "".
@@ -86,8 +98,8 @@ std::string write_clicks(std::span<const Click> clicks) {
   int64_t link = 0;
   int64_t at = 0;
   for (const Click& click : clicks) {
-    append_varint(body, fold_sign(click.link - link));
-    append_varint(body, fold_sign(click.at - at));
+    append_varint(body, fold_sign(difference(click.link, link)));
+    append_varint(body, fold_sign(difference(click.at, at)));
     link = click.link;
     at = click.at;
     const bool utm = !click.utm.empty();
@@ -165,7 +177,7 @@ Result<std::vector<Click>> read_clicks(std::string_view bytes) {
     click.rule = static_cast<uint16_t>(rule);
     click.domain = static_cast<uint32_t>(domain);
     const std::string_view country = text();
-    bad = bad || (!country.empty() && country.size() != click.country.size());
+    bad = bad || !is_country(country);
     if (!bad && !country.empty()) click.country = {country[0], country[1]};
     click.language = text();
     click.referrer = text();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "base/arena.h"
 #include "base/rng.h"
 #include "services/links/stats_json.h"
@@ -47,6 +49,28 @@ TEST(Click, ABatchReadsBackToTheSameClicks) {
   EXPECT_EQ(*back, clicks);
   for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(read_clicks(bytes.substr(0, size)));
   EXPECT_FALSE(read_clicks(bytes + "x"));
+}
+
+TEST(Click, LinksFarApartAreWrittenToo) {
+  std::vector<Click> clicks(3);
+  clicks[0].link = std::numeric_limits<int64_t>::max();
+  clicks[1].link = std::numeric_limits<int64_t>::min();
+  const auto back = read_clicks(write_clicks(clicks));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(*back, clicks);
+}
+
+TEST(Click, CountriesAreCodesOrUnknown) {
+  std::vector<Click> clicks(1);
+  clicks[0].country = {'D', 'E'};
+  const std::string bytes = write_clicks(clicks);
+  const size_t at = bytes.find("DE");
+  ASSERT_NE(at, bytes.npos);
+  for (const std::string_view code : {std::string_view("\0E", 2), std::string_view("D\0", 2), std::string_view("de")}) {
+    std::string other = bytes;
+    other.replace(at, 2, code);
+    EXPECT_FALSE(read_clicks(other)) << code;
+  }
 }
 
 TEST(Click, TheFirstLanguageCounts) {
