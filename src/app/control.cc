@@ -36,8 +36,9 @@ constexpr ControlEndpoint kEndpoints[] = {
     {"/v1/reload", Method::post, nullptr}, {"/v1/loglevel", Method::put, nullptr}};
 
 const ControlEndpoint* find_endpoint(std::string_view path) noexcept {
-  for (const std::span<const ControlEndpoint> area : {std::span<const ControlEndpoint>(kEndpoints), job_endpoints(),
-                                                      log_endpoints(), store_endpoints(), worker_endpoints()}) {
+  for (const std::span<const ControlEndpoint> area :
+       {std::span<const ControlEndpoint>(kEndpoints), cache_endpoints(), job_endpoints(), log_endpoints(),
+        store_endpoints(), worker_endpoints()}) {
     for (const ControlEndpoint& one : area) {
       if (one.path == path) return &one;
     }

@@ -28,6 +28,7 @@ struct ControlEndpoint {
   Task<Result<http::Response>> (*handle)(Node& node, http::Request& request, http::RequestContext& context);
 };
 
+std::span<const ControlEndpoint> cache_endpoints() noexcept;
 std::span<const ControlEndpoint> job_endpoints() noexcept;
 std::span<const ControlEndpoint> log_endpoints() noexcept;
 std::span<const ControlEndpoint> store_endpoints() noexcept;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "app/cache_commands.h"
 #include "app/commands.h"
 #include "app/jobs_commands.h"
 #include "app/key_commands.h"
@@ -104,6 +105,7 @@ int main(int argc, char** argv) {
       "  trellis store check main --config edge.yaml");
 
   ChosenCommand chosen;  // of the commands that are declared in their own files
+  add_cache_commands(app, chosen);
   add_jobs_commands(app, chosen);
   add_log_commands(app, chosen);
   add_key_commands(app, chosen);

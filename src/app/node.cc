@@ -169,8 +169,9 @@ struct Node::Impl {
   std::map<std::string, ListeningSockets> sockets;
   mutable std::mutex listeners_mutex;  // sockets is read by status requests
   mutable std::mutex stores_mutex;
-  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;      // of `current`, for the control API
-  std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;  // likewise
+  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;           // of `current`, for the control API
+  std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;       // likewise
+  std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;  // likewise
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
   std::vector<std::shared_ptr<void>> gauges;
@@ -483,6 +484,9 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
   open_stores = next.stores;
   open_logs.clear();
   for (const auto& [name, log] : next.logs) open_logs[name] = std::shared_ptr<queue::EventLog>(log, log->log.get());
+  open_caches.clear();
+  for (const auto& [name, cache] : next.caches)
+    open_caches[name] = std::shared_ptr<cache::MemoryCache>(cache, cache->cache.get());
 }
 
 void Node::Impl::stop_service(RunningService& service, Duration patience) {
@@ -953,6 +957,7 @@ void Node::stop() {
     const std::lock_guard lock(n.stores_mutex);
     n.open_stores.clear();
     n.open_logs.clear();
+    n.open_caches.clear();
   }
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
   for (size_t core = 0; core < n.cores->size(); ++core) {
@@ -996,6 +1001,11 @@ std::vector<ListenerStatus> Node::listeners() const {
 std::map<std::string, std::shared_ptr<OpenStore>> Node::stores() const {
   const std::lock_guard lock(impl_->stores_mutex);
   return impl_->open_stores;
+}
+
+std::map<std::string, std::shared_ptr<cache::MemoryCache>> Node::caches() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_caches;
 }
 
 std::map<std::string, std::shared_ptr<queue::EventLog>> Node::logs() const {

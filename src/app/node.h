@@ -15,6 +15,9 @@
 #include "base/metrics.h"
 #include "runtime/cores.h"
 
+namespace trellis::cache {
+class MemoryCache;
+}
 namespace trellis::queue {
 class EventLog;
 }
@@ -50,9 +53,10 @@ class Node {
   Metrics& metrics() noexcept;
   void reopen_logs() noexcept;  // for log rotation
   std::vector<ListenerStatus> listeners() const;
-  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;      // of the current configuration
-  std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;  // likewise
-  std::string status_json() const;                                       // the live picture, as the page shows it
+  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;           // of the current configuration
+  std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;       // likewise
+  std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;  // likewise
+  std::string status_json() const;                                            // the live picture, as the page shows it
   std::string control_address() const;
   std::string io() const;  // "io_uring" or "epoll"
   size_t cores() const noexcept;

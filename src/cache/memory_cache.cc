@@ -67,6 +67,40 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, Metrics& metrics)
                                      [this] { return static_cast<double>(objects()); }));
 }
 
+void MemoryCache::add_space(const std::string& name, AnySpace& space) {
+  const std::lock_guard lock(names_mutex_);
+  names_.emplace_back(name, &space);
+}
+
+void MemoryCache::remove_space(const AnySpace& space) {
+  const std::lock_guard lock(names_mutex_);
+  std::erase_if(names_, [&](const auto& one) { return one.second == &space; });
+}
+
+bool MemoryCache::purge(std::string_view space, std::optional<std::string_view> key) {
+  const std::lock_guard lock(names_mutex_);
+  bool found = false;
+  for (const auto& [name, one] : names_) {
+    if (name != space) continue;
+    found = true;
+    if (key) {
+      one->invalidate(*key);
+    } else {
+      one->invalidate_all();
+    }
+  }
+  return found;
+}
+
+std::vector<std::string> MemoryCache::spaces() const {
+  const std::lock_guard lock(names_mutex_);
+  std::vector<std::string> found;
+  for (const auto& [name, one] : names_) found.push_back(name);
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
+}
+
 MemoryCache::~MemoryCache() {
   gauges_.clear();
   for (size_t i = 0; i <= shard_mask_; ++i) {

@@ -97,6 +97,16 @@ class EntryRef {
   CacheEntry* entry_ = nullptr;
 };
 
+// A space for those who know neither its type nor its user, as whoever purges by hand.
+class AnySpace {
+ public:
+  virtual void invalidate(std::string_view key) = 0;
+  virtual void invalidate_all() = 0;
+
+ protected:
+  ~AnySpace() = default;
+};
+
 struct MemoryCacheOptions {
   std::string name = "memory";             // in metrics
   uint64_t capacity = uint64_t{64} << 20;  // bytes, keys and bookkeeping included
@@ -130,7 +140,14 @@ class MemoryCache {
   const std::string& name() const noexcept { return options_.name; }
   Metrics& metrics() const noexcept { return metrics_; }
 
+  // By hand: the object under `key` in the spaces of this name, or, without a key, all that they have. False: there is
+  // no such space. Any thread.
+  bool purge(std::string_view space, std::optional<std::string_view> key);
+  std::vector<std::string> spaces() const;  // names, each once, sorted
+
   // What follows is for CacheSpace.
+  void add_space(const std::string& name, AnySpace& space);
+  void remove_space(const AnySpace& space);
 
   // A load in flight. One a key and space; the first to miss leads it.
   struct Load {
@@ -218,13 +235,16 @@ class MemoryCache {
   size_t shard_mask_;
   std::unique_ptr<Shard[]> shards_;
   std::atomic<uint32_t> next_space_{1};
+  // WHY a lock: spaces come and go with services, and hands purge at any time. Not on the path of a request.
+  mutable std::mutex names_mutex_;
+  std::vector<std::pair<std::string, AnySpace*>> names_;
   Counter* evictions_[3];
   std::vector<std::shared_ptr<void>> gauges_;
 };
 
 // T under string keys, with its own lifetimes. Any core.
 template <class T>
-class CacheSpace {
+class CacheSpace final : public AnySpace {
  public:
   struct Options {
     std::string name;                         // in metrics
@@ -257,14 +277,19 @@ class CacheSpace {
       : cache_(cache),
         options_(std::move(options)),
         space_(cache.new_space()),
-        counters_(cache.metrics(), cache.name(), options_.name) {}
+        counters_(cache.metrics(), cache.name(), options_.name) {
+    cache_.add_space(options_.name, *this);
+  }
+  ~CacheSpace() { cache_.remove_space(*this); }
+  CacheSpace(const CacheSpace&) = delete;
+  CacheSpace& operator=(const CacheSpace&) = delete;
 
   // The hot path: fn(const T&) runs under the shard's lock and copies what it needs. Neither allocates nor counts
   // references.
   template <class F>
   CacheOutcome look(std::string_view key, Time now, F&& fn) {
     CacheOutcome outcome = CacheOutcome::miss;
-    cache_.with(space_, key, now, options_.stale_for, [&](CacheEntry& entry) {
+    cache_.with(version(), key, now, options_.stale_for, [&](CacheEntry& entry) {
       if (entry.negative()) {
         outcome = CacheOutcome::negative;
       } else {
@@ -278,7 +303,7 @@ class CacheSpace {
 
   std::optional<Handle> find(std::string_view key, Time now) {
     EntryRef ref;
-    cache_.with(space_, key, now, options_.stale_for, [&](CacheEntry& entry) {
+    cache_.with(version(), key, now, options_.stale_for, [&](CacheEntry& entry) {
       entry.acquire();
       ref = EntryRef(&entry);
     });
@@ -305,13 +330,21 @@ class CacheSpace {
     return get(std::move(key), std::move(loader), deadline, &background);
   }
 
-  void invalidate(std::string_view key) { cache_.invalidate(space_, key); }
+  void invalidate(std::string_view key) override { cache_.invalidate(version(), key); }
+  // All that there is, and loads that run, at once and whatever their number: what is asked for from now on has
+  // another version. The old objects leave as others need their room.
+  void invalidate_all() override { space_.store(cache_.new_space(), std::memory_order_release); }
 
   // For one who writes: take the stamp, write, put. The value is kept only if nobody invalidated in between; what was
   // there, and a load that runs, is invalidated in any case.
-  uint64_t stamp(std::string_view key) { return cache_.stamp(space_, key); }
+  uint64_t stamp(std::string_view key) {
+    const uint32_t space = version();
+    return cache_.stamp(space, key) + of_version(space);
+  }
   void put(std::string key, T value, Time now, uint64_t stamp) {
-    cache_.replace(space_, make_entry(std::move(key), std::optional<T>(std::move(value)), now, Duration()), stamp);
+    const uint32_t space = version();
+    cache_.replace(space, make_entry(space, std::move(key), std::optional<T>(std::move(value)), now, Duration()),
+                   stamp - of_version(space));
   }
 
   void count(CacheOutcome outcome) const noexcept { counters_.count(outcome); }
@@ -344,12 +377,13 @@ class CacheSpace {
   // Ends the load whatever happens to the coroutine that leads it.
   class Leader {
    public:
-    Leader(CacheSpace& space, std::string key, std::shared_ptr<MemoryCache::Load> load)
-        : space_(space), key_(std::move(key)), load_(std::move(load)) {}
+    Leader(CacheSpace& space, uint32_t version, std::string key, std::shared_ptr<MemoryCache::Load> load)
+        : space_(space), version_(version), key_(std::move(key)), load_(std::move(load)) {}
     Leader(Leader&& other) noexcept
-        : space_(other.space_), key_(std::move(other.key_)), load_(std::move(other.load_)) {}
+        : space_(other.space_), version_(other.version_), key_(std::move(other.key_)), load_(std::move(other.load_)) {}
     Leader& operator=(Leader&&) = delete;
     const std::string& key() const noexcept { return key_; }
+    uint32_t version() const noexcept { return version_; }
     ~Leader() {
       if (load_) finish({}, std::nullopt);
     }
@@ -358,10 +392,11 @@ class CacheSpace {
 
    private:
     void finish(EntryRef entry, std::optional<Error> error) {
-      space_.cache_.end_load(space_.space_, key_, load_, std::move(entry), std::move(error));
+      space_.cache_.end_load(version_, key_, load_, std::move(entry), std::move(error));
       load_.reset();
     }
     CacheSpace& space_;
+    uint32_t version_;
     std::string key_;
     std::shared_ptr<MemoryCache::Load> load_;
   };
@@ -370,7 +405,8 @@ class CacheSpace {
   Task<Result<Handle>> get(std::string key, Loader loader, Deadline deadline, TaskGroup* background) {
     CacheOutcome outcome = CacheOutcome::miss;
     while (true) {
-      MemoryCache::Lookup found = cache_.find_or_join(space_, key, Loop::current().now(), freshness());
+      const uint32_t space = version();
+      MemoryCache::Lookup found = cache_.find_or_join(space, key, Loop::current().now(), freshness());
       const CacheOutcome known = !found.entry                    ? CacheOutcome::miss
                                  : !found.fresh                  ? CacheOutcome::stale
                                  : found.entry.get()->negative() ? CacheOutcome::negative
@@ -381,7 +417,8 @@ class CacheSpace {
       }
       if (background && found.entry) {
         counters_.count(known);
-        if (found.leads) background->spawn(refresh(Leader(*this, std::move(key), found.load), std::move(loader)));
+        if (found.leads)
+          background->spawn(refresh(Leader(*this, space, std::move(key), found.load), std::move(loader)));
         co_return Handle(std::move(found.entry));
       }
       if (!found.leads) {
@@ -397,7 +434,8 @@ class CacheSpace {
         if (!in_time) co_return fail(Error(Code::deadline_exceeded, "waited too long for a load").from(Side::self));
         co_return fail(found.load->error->clone());
       }
-      Task<Result<EntryRef>> loading = lead(Leader(*this, std::move(key), std::move(found.load)), std::move(loader));
+      Task<Result<EntryRef>> loading =
+          lead(Leader(*this, space, std::move(key), std::move(found.load)), std::move(loader));
       Result<EntryRef> loaded = co_await loading;
       if (loaded) {
         counters_.count(outcome);
@@ -418,7 +456,7 @@ class CacheSpace {
       co_return std::unexpected<Error>(std::move(loaded).error());
     }
     const Time now = Loop::current().now();
-    EntryRef entry = make_entry(leader.key(), *std::move(loaded), now, now - began);
+    EntryRef entry = make_entry(leader.version(), leader.key(), *std::move(loaded), now, now - began);
     leader.end(entry);
     co_return entry;
   }
@@ -434,15 +472,19 @@ class CacheSpace {
     return freshness;
   }
 
-  EntryRef make_entry(std::string key, std::optional<T> value, Time now, Duration load_time) const {
+  uint32_t version() const noexcept { return space_.load(std::memory_order_acquire); }
+  // Keeps stamps of versions apart.
+  static uint64_t of_version(uint32_t version) noexcept { return uint64_t{version} << 40; }
+
+  EntryRef make_entry(uint32_t space, std::string key, std::optional<T> value, Time now, Duration load_time) const {
     const size_t key_bytes = key.capacity() > 15 ? key.capacity() + 1 : 0;
     const Duration ttl = value ? options_.ttl : options_.negative_ttl;
     if (!value) {
-      EntryRef entry(new CacheEntry(space_, std::move(key), true));
+      EntryRef entry(new CacheEntry(space, std::move(key), true));
       MemoryCache::set_up(*entry.get(), sizeof(CacheEntry) + key_bytes, varied(now, ttl, entry.get()), load_time);
       return entry;
     }
-    auto* made = Entry::make(space_, std::move(key), *std::move(value));
+    auto* made = Entry::make(space, std::move(key), *std::move(value));
     EntryRef entry(made);
     const size_t own = options_.bytes_of ? options_.bytes_of(made->value) : 0;
     MemoryCache::set_up(*made, made->size() + key_bytes + own, varied(now, ttl, made), load_time);
@@ -459,7 +501,7 @@ class CacheSpace {
 
   MemoryCache& cache_;
   Options options_;
-  uint32_t space_;
+  std::atomic<uint32_t> space_;  // another one after invalidate_all()
   CacheSpaceCounters counters_;
 };
 

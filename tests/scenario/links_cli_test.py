@@ -23,7 +23,7 @@ from node import until  # noqa: E402
 
 URL = "https://example.com/"
 COMMANDS = ("run", "check", "ctl", "ctl status", "ctl reload", "ctl loglevel", "links", "links add", "links ls", "links show",
-            "links edit", "links rm", "links stats", "links tail", "links import", "links export", "key", "key add", "key ls", "key rm",
+            "links edit", "links rm", "links stats", "links tail", "links import", "links export", "cache", "cache ls", "cache purge", "key", "key add", "key ls", "key rm",
             "reference", "version")
 
 

@@ -228,6 +228,51 @@ TEST_F(MemoryCacheTest, APutThatLostTheRaceIsNotKept) {
   EXPECT_FALSE(space_.find("k", kStart));
 }
 
+TEST_F(MemoryCacheTest, AnotherVersionHasNothingOfTheOneBefore) {
+  Strings other(cache_, options_named("others"));
+  for (const char* key : {"a", "b"}) {
+    space_.put(key, "old", kStart, space_.stamp(key));
+    other.put(key, "old", kStart, other.stamp(key));
+  }
+  const uint64_t before = space_.stamp("c");
+  TaskGroup group;
+  Source source;
+  group.spawn(ask(space_, source, "d", kNever, values_, nothing_, errors_));
+  space_.invalidate_all();
+  for (const char* key : {"a", "b"}) {
+    EXPECT_FALSE(space_.find(key, kStart)) << key;
+    EXPECT_TRUE(other.find(key, kStart)) << key;
+  }
+  space_.put("c", "written before", kStart, before);
+  EXPECT_FALSE(space_.find("c", kStart));
+  source.open.set();
+  run_all(group);
+  EXPECT_EQ(values_, 1) << "who asked before has what was loaded for him";
+  EXPECT_FALSE(space_.find("d", loop_->now())) << "but it is not kept";
+  space_.put("a", "new", kStart, space_.stamp("a"));
+  EXPECT_EQ(**space_.find("a", kStart), "new");
+}
+
+TEST_F(MemoryCacheTest, HandsPurgeAnObjectOrASpaceByItsName) {
+  {
+    Strings same(cache_, options_named("texts"));
+    Strings other(cache_, options_named("others"));
+    EXPECT_EQ(cache_.spaces(), (std::vector<std::string>{"others", "texts"}));
+    for (Strings* space : {&space_, &same, &other}) {
+      for (const char* key : {"a", "b"}) space->put(key, "x", kStart, space->stamp(key));
+    }
+    EXPECT_TRUE(cache_.purge("texts", "a"));
+    EXPECT_FALSE(space_.find("a", kStart));
+    EXPECT_FALSE(same.find("a", kStart));
+    EXPECT_TRUE(space_.find("b", kStart));
+    EXPECT_TRUE(cache_.purge("texts", std::nullopt));
+    EXPECT_FALSE(space_.find("b", kStart));
+    EXPECT_TRUE(other.find("a", kStart));
+    EXPECT_FALSE(cache_.purge("nothing", std::nullopt));
+  }
+  EXPECT_EQ(cache_.spaces(), std::vector<std::string>{"texts"});
+}
+
 TEST_F(MemoryCacheTest, AWaiterTakesOverWhenTheLeaderLeaves) {
   Source source;
   Task<> leader = ask(space_, source, "k", kNever, values_, nothing_, errors_);
