@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "app/job_wire.h"
+#include "base/encoding.h"
 #include "base/error.h"
 
 using namespace trellis;

@@ -5,6 +5,7 @@
 
 #include "app/control_area.h"
 #include "app/node.h"
+#include "base/encoding.h"
 #include "config/values.h"
 #include "queue/event_log.h"
 #include "runtime/loop.h"
@@ -140,16 +141,6 @@ void write_click(JsonWriter& json, const services::links::Click& click) {
       .end_object();
 }
 
-std::string hex_of(std::string_view bytes) {
-  static constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string hex;
-  for (const char c : bytes) {
-    hex += kDigits[static_cast<uint8_t>(c) >> 4];
-    hex += kDigits[static_cast<uint8_t>(c) & 15];
-  }
-  return hex;
-}
-
 // Text as it is, batches of clicks as the first of them, other bytes in hexadecimal.
 void write_value(JsonWriter& json, std::string_view topic, const std::string& value) {
   if (topic == services::links::kClicksTopic) {
@@ -163,7 +154,7 @@ void write_value(JsonWriter& json, std::string_view topic, const std::string& va
   if (is_text(value)) {
     json.member("value", value);
   } else {
-    json.member("bytes", value.size()).member("hex", hex_of(std::string_view(value).substr(0, kMaxHexShown)));
+    json.member("bytes", value.size()).member("hex", to_hex(std::string_view(value).substr(0, kMaxHexShown)));
   }
 }
 

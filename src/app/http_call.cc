@@ -1,16 +1,14 @@
 #include "app/http_call.h"
 
-#include <netdb.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "http/client.h"
 #include "http/target.h"
-#include "net/address.h"
+#include "net/resolve.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
 
@@ -19,18 +17,6 @@ namespace trellis::app {
 namespace {
 
 constexpr uint64_t kMaxAnswer = 64ULL << 20;
-
-// A body that is all there.
-class TextBody final : public http::BodyReader {
- public:
-  explicit TextBody(std::string text) : text_(std::move(text)), size_(text_.size()) {}
-  Task<Result<Chunk>> read(Deadline) override { co_return Chunk::from_string(std::exchange(text_, {})); }
-  std::optional<uint64_t> length() const noexcept override { return size_; }
-
- private:
-  std::string text_;
-  uint64_t size_;
-};
 
 // What a descriptor gives, read as it is sent. Blocks, which nobody minds here: the loop has nothing else to do.
 class DescriptorBody final : public http::BodyReader {
@@ -64,21 +50,6 @@ class DescriptorBody final : public http::BodyReader {
   std::optional<uint64_t> size_;
   uint64_t sent_ = 0;
 };
-
-Result<net::Address> resolve(const std::string& host, uint16_t port) {
-  if (auto numeric = net::make_address(host == "localhost" ? "127.0.0.1" : host, port)) return numeric;
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &found); error != 0) {
-    return fail(Code::unavailable, "cannot resolve " + host + ": " + ::gai_strerror(error));
-  }
-  net::Address address;
-  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
-  address.length = found->ai_addrlen;
-  ::freeaddrinfo(found);
-  return net::make_address(address.host(), port);
-}
 
 Task<Result<void>> hand_on(http::BodyReader& body, const Streams& streams) {
   while (true) {
@@ -155,7 +126,9 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   const std::string target = slash == std::string_view::npos ? "/" : std::string(rest.substr(slash));
   const bool has_port = authority.rfind(':') != std::string::npos && authority.back() != ']';
   TRY(auto parts, net::split_host_port(has_port ? authority : authority + ":80"));
-  TRY(net::Address address, resolve(parts.first, parts.second));
+  // "localhost" is where a node listens by default, whatever the resolver's order is.
+  TRY(const auto addresses,
+      net::resolve_blocking(parts.first == "localhost" ? "127.0.0.1" : parts.first, parts.second));
   TRY(auto loop, Loop::make({.io = IoKind::epoll}));
   Arena arena;
   http::Request request(arena);
@@ -173,13 +146,13 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   if (!wanted.key.empty()) request.fields.add("X-Api-Key", wanted.key);
   if (!wanted.body.empty()) {
     request.fields.add(http::FieldId::content_type, wanted.content_type);
-    request.body = std::make_unique<TextBody>(wanted.body);
+    request.body = std::make_unique<http::TextBody>(wanted.body);
   } else if (streams && streams->source >= 0) {
     request.fields.add(http::FieldId::content_type, wanted.content_type);
     request.body = std::make_unique<DescriptorBody>(*streams);
   }
   Result<CallAnswer> answer = CallAnswer{};
-  Task<> talking = talk(address, request, context, streams, answer);
+  Task<> talking = talk(addresses.front(), request, context, streams, answer);
   talking.start();
   while (!talking.done()) loop->run_once(std::chrono::seconds(1));
   if (!answer && answer.error().code() != Code::cancelled) {

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,9 +28,5 @@ Result<std::vector<queue::Settlement>> read_settlements(std::string_view json);
 std::string write_settled(std::span<const queue::Settled> outcomes);
 // `wanted`: how many there must be.
 Result<std::vector<queue::Settled>> read_settled(std::string_view json, size_t wanted);
-
-std::string to_base64(std::string_view bytes);
-// None: it is not what to_base64() writes.
-std::optional<std::string> from_base64(std::string_view text);
 
 }  // namespace trellis::app

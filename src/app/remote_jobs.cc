@@ -1,9 +1,6 @@
 #include "app/remote_jobs.h"
 
-#include <netdb.h>
-
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "app/config.h"
@@ -11,9 +8,8 @@
 #include "base/rng.h"
 #include "http/client.h"
 #include "http/target.h"
-#include "net/address.h"
+#include "net/resolve.h"
 #include "queue/jobs_rows.h"
-#include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
 
@@ -28,33 +24,6 @@ constexpr Duration kAnswer = std::chrono::seconds(10);  // for what the other no
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(100);
 constexpr Duration kLastBackoff = std::chrono::seconds(3);
 
-class TextBody final : public http::BodyReader {
- public:
-  explicit TextBody(std::string text) : text_(std::move(text)), size_(text_.size()) {}
-  Task<Result<Chunk>> read(Deadline) override { co_return Chunk::from_string(std::exchange(text_, {})); }
-  std::optional<uint64_t> length() const noexcept override { return size_; }
-
- private:
-  std::string text_;
-  uint64_t size_;
-};
-
-// Blocks.
-Result<net::Address> resolve(const config::HostPort& from) {
-  if (auto numeric = net::make_address(from.host, from.port)) return numeric;
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (const int error = ::getaddrinfo(from.host.c_str(), nullptr, &hints, &found); error != 0)
-    return fail(
-        Error(Code::unavailable, "cannot resolve " + from.host + ": " + ::gai_strerror(error)).from(Side::upstream));
-  net::Address address;
-  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
-  address.length = found->ai_addrlen;
-  ::freeaddrinfo(found);
-  return net::make_address(address.host(), from.port);
-}
-
 std::string millis_text(Duration span) {
   return std::to_string(std::max<int64_t>(1, std::chrono::duration_cast<std::chrono::milliseconds>(span).count()));
 }
@@ -68,20 +37,19 @@ std::string plain(std::string name) {
   return name.empty() ? "worker" : name;
 }
 
-Error unimplemented() {
-  return Error(Code::unimplemented, "the jobs of another node are looked at there").from(Side::self);
-}
-
 }  // namespace
 
 Task<Result<std::string>> RemoteJobs::post(std::string path, std::string query, std::string body, size_t most,
                                            Duration wait, Deadline deadline) {
-  auto resolving = blocking([from = options_.from] { return resolve(from); });
-  const Result<net::Address> address = co_await resolving;
-  if (!address) co_return fail(address.error().clone());
+  auto resolving =
+      net::resolve(options_.from.host, options_.from.port, std::min(deadline, after(Loop::current().now(), kAnswer)));
+  const Result<std::vector<net::Address>> addresses = co_await resolving;
+  if (!addresses) co_return fail(addresses.error().clone());
+  const net::Address& address = addresses->front();
   Arena arena;
   http::Request request(arena);
-  http::RequestContext context{.arena = arena, .loop = Loop::current(), .started = Loop::current().now()};
+  http::RequestContext context{
+      .arena = arena, .loop = Loop::current(), .started = Loop::current().now(), .deadline = deadline};
   const std::string authority = options_.from.to_text();
   const std::string bearer = "Bearer " + options_.token;
   if (!options_.store.empty()) query += "&store=" + options_.store;
@@ -99,9 +67,9 @@ Task<Result<std::string>> RemoteJobs::post(std::string path, std::string query, 
   head.keep_alive = false;
   head.body = http::BodyKind::length;
   head.length = body.size();
-  request.body = std::make_unique<TextBody>(std::move(body));
+  request.body = std::make_unique<http::TextBody>(std::move(body));
   auto connecting =
-      connect_socket(address->storage, address->length, std::min(deadline, after(Loop::current().now(), kConnect)));
+      connect_socket(address.storage, address.length, std::min(deadline, after(Loop::current().now(), kConnect)));
   Result<Socket> socket = co_await connecting;
   if (!socket) co_return fail(std::move(socket).error());
   auto connection = std::make_unique<http::ClientConnection>(*std::move(socket), nullptr);
@@ -165,24 +133,6 @@ Task<Result<std::vector<queue::Settled>>> RemoteJobs::settle(std::string queue,
   co_return read_settled(*answer, count);
 }
 
-// --- What is asked of the other node itself ---
-
-Task<Result<std::vector<queue::Enqueued>>> RemoteJobs::enqueue(std::vector<queue::NewJob>, Deadline) {
-  co_return fail(unimplemented());
-}
-Task<Result<std::vector<queue::QueueStats>>> RemoteJobs::stats(Deadline) {
-  co_return std::vector<queue::QueueStats>();  // counted there
-}
-Task<Result<std::vector<queue::JobRecord>>> RemoteJobs::list(std::string, queue::JobState, int64_t, size_t, Deadline) {
-  co_return fail(unimplemented());
-}
-Task<Result<std::optional<queue::JobRecord>>> RemoteJobs::find(int64_t, Deadline) { co_return fail(unimplemented()); }
-Task<Result<size_t>> RemoteJobs::redrive(std::string, std::optional<int64_t>, size_t, Deadline) {
-  co_return fail(unimplemented());
-}
-Task<Result<void>> RemoteJobs::cancel(int64_t, Deadline) { co_return fail(unimplemented()); }
-Task<Result<size_t>> RemoteJobs::sweep(Deadline) { co_return size_t{0}; }  // swept there
-
 // --- Plans ---
 
 Result<std::vector<queue::WorkerPlan>> plans_of_other_nodes(const NodeConfig& values,
@@ -197,7 +147,7 @@ Result<std::vector<queue::WorkerPlan>> plans_of_other_nodes(const NodeConfig& va
         return fail(Error(token.error().code(), "workers." + name + ".token_file").because(std::move(token).error()));
       options.token = *std::move(token);
     }
-    std::shared_ptr<queue::JobQueue> remote;
+    std::shared_ptr<queue::JobSource> remote;
     for (const auto* known : {&before, &std::as_const(plans)}) {
       for (const queue::WorkerPlan& plan : *known) {
         const auto* const jobs = dynamic_cast<const RemoteJobs*>(plan.remote.get());

@@ -1,8 +1,8 @@
-// JobQueue of another node, over its control API: claims wait there until a job comes, settlements go in batches, and
+// The jobs of another node, over its control API: claims wait there until a job comes, settlements go in batches, and
 // leases carry their fencing numbers, so the node that keeps the queue decides alone whose a job is. For handlers that
 // need nothing of that node's store. While the other node cannot be reached, a claim waits longer with each failure and
-// then fails; jobs that were claimed come back there when their leases run out. What is for people (stats, list, ...)
-// is unimplemented: ask the node itself. On the home loop; owned by the app, outlives the workers that use it.
+// then fails; jobs that were claimed come back there when their leases run out. On the home loop; owned by the app,
+// outlives the workers that use it.
 #pragma once
 
 #include <map>
@@ -26,24 +26,16 @@ struct RemoteJobsOptions {
   bool operator==(const RemoteJobsOptions&) const = default;
 };
 
-class RemoteJobs final : public queue::JobQueue {
+class RemoteJobs final : public queue::JobSource {
  public:
   explicit RemoteJobs(RemoteJobsOptions options) : options_(std::move(options)) {}
   const RemoteJobsOptions& options() const noexcept { return options_; }
 
-  Task<Result<std::vector<queue::Enqueued>>> enqueue(std::vector<queue::NewJob> jobs, Deadline deadline) override;
   Task<Result<std::vector<queue::ClaimedJob>>> claim(std::string queue, size_t max, std::string worker, Duration lease,
                                                      Deadline deadline) override;
   Task<Result<std::vector<queue::Settled>>> settle(std::string queue, std::vector<queue::Settlement> settlements,
                                                    Duration lease, Deadline deadline) override;
-  Task<Result<std::vector<queue::QueueStats>>> stats(Deadline deadline) override;
-  Task<Result<std::vector<queue::JobRecord>>> list(std::string queue, queue::JobState state, int64_t after,
-                                                   size_t limit, Deadline deadline) override;
-  Task<Result<std::optional<queue::JobRecord>>> find(int64_t id, Deadline deadline) override;
-  Task<Result<size_t>> redrive(std::string queue, std::optional<int64_t> id, size_t limit, Deadline deadline) override;
-  Task<Result<void>> cancel(int64_t id, Deadline deadline) override;
-  Task<Result<size_t>> sweep(Deadline deadline) override;
-  void announce(const std::string&, size_t) override {}
+  Task<Result<void>> keep_house(Deadline) override { co_return Result<void>(); }  // the other node does
   std::shared_ptr<void> listen(const std::string&, runtime::Event&) override { return nullptr; }
 
  private:

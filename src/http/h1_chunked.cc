@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/encoding.h"
 #include "http/h1_scan.h"
 #include "http/h1_writer.h"
 
@@ -57,11 +58,11 @@ ChunkedDecoder::Step ChunkedDecoder::next(std::string_view in, size_t& consumed)
         line_ = 0;
         digits_ = 0;
         left_ = 0;
-        if (scan::hex_value(c) < 0) return refuse(line_fault(c, H1Error::bad_chunk_size));
+        if (hex_digit(c) < 0) return refuse(line_fault(c, H1Error::bad_chunk_size));
         state_ = State::size;
         [[fallthrough]];
       case State::size:
-        if (const int digit = scan::hex_value(c); digit >= 0) {
+        if (const int digit = hex_digit(c); digit >= 0) {
           if (++digits_ > kMaxSizeDigits) return refuse(H1Error::bad_chunk_size);
           left_ = left_ << 4 | static_cast<uint64_t>(digit);
           break;

@@ -48,11 +48,6 @@ constexpr uint8_t classes_of(char c) noexcept { return kClasses[static_cast<uint
 constexpr bool is_a(char c, uint8_t bits) noexcept { return (classes_of(c) & bits) != 0; }
 constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
-constexpr int hex_value(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char l = static_cast<char>(c | 0x20);
-  return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
-}
 inline constexpr char kHexDigits[] = "0123456789ABCDEF";
 
 constexpr bool is_control(char c) noexcept {  // HTAB is none here

@@ -144,6 +144,8 @@ std::string_view reason_phrase(int status) noexcept {
   }
 }
 
+Task<Result<Chunk>> TextBody::read(Deadline) { co_return Chunk::from_string(std::exchange(text_, {})); }
+
 Task<Result<std::string>> read_all(BodyReader* body, uint64_t limit, Deadline deadline) {
   std::string text;
   if (body == nullptr) co_return text;

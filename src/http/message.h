@@ -36,6 +36,18 @@ class BodyReader {
   virtual const Fields* trailers() const noexcept { return nullptr; }
 };
 
+// A body that is all there.
+class TextBody final : public BodyReader {
+ public:
+  explicit TextBody(std::string text) noexcept : text_(std::move(text)), size_(text_.size()) {}
+  Task<Result<Chunk>> read(Deadline deadline) override;
+  std::optional<uint64_t> length() const noexcept override { return size_; }
+
+ private:
+  std::string text_;
+  uint64_t size_;
+};
+
 // An open file, closed when the last user goes.
 class FileHandle {
  public:

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/encoding.h"
 #include "http/h1_parser.h"
 #include "http/h1_scan.h"
 
@@ -9,14 +10,13 @@ namespace trellis::http {
 
 namespace {
 
-using scan::hex_value;
 using scan::is_a;
 
 // The byte that "%XY" at `at` stands for; -1 when there is no such escape.
 int escaped_byte(std::string_view text, size_t at) noexcept {
   if (at + 2 >= text.size() || text[at] != '%') return -1;
-  const int high = hex_value(text[at + 1]);
-  const int low = hex_value(text[at + 2]);
+  const int high = hex_digit(text[at + 1]);
+  const int low = hex_digit(text[at + 2]);
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/encoding.h"
 #include "base/file_writer.h"
 #include "base/ids.h"
 #include "base/json.h"
@@ -92,12 +93,6 @@ const CachedTime& cached_time(WallTime now) noexcept {
 }
 
 char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-int hex_digit(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 // The last kMaxName bytes of a name with %xx decoded, in `out`: endings are what is compared.
 std::string_view decoded(std::string_view name, std::array<char, kMaxName>& out) noexcept {

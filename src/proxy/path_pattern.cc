@@ -1,5 +1,7 @@
 #include "proxy/path_pattern.h"
 
+#include "base/encoding.h"
+
 namespace trellis::proxy {
 
 namespace {
@@ -12,13 +14,6 @@ bool is_unreserved(char c) noexcept {
 bool may_stand(char c) noexcept {
   return is_unreserved(c) || std::string_view("!$&'()*+,;=:@[]^|").find(c) != std::string_view::npos;
 }
-int hex_digit(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 // The form a request's path has: unreserved characters plain, everything else that is no pchar escaped in upper case.
 Result<std::string> normal_literal(std::string_view text) {
   static constexpr char kHex[] = "0123456789ABCDEF";

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/encoding.h"
 #include "base/hash.h"
 
 namespace trellis::proxy {
@@ -23,13 +24,6 @@ bool is_token(std::string_view text) noexcept {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
   });
-}
-
-int hex_digit(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 // Compares a piece of a query as received with plain text, without a copy. A broken escape stands for itself.

@@ -33,4 +33,14 @@ Duration Backoff::wait(int tried, uint64_t random) const noexcept {
   return Duration(static_cast<int64_t>(random % (static_cast<uint64_t>(ceiling.count()) + 1)));
 }
 
+Task<Result<void>> JobQueue::keep_house(Deadline deadline) {
+  auto sweeping = sweep(deadline);
+  const Result<size_t> swept = co_await sweeping;
+  auto counting = stats(deadline);
+  const Result<std::vector<QueueStats>> counted = co_await counting;
+  if (!swept) co_return fail(swept.error().clone());
+  if (!counted) co_return fail(counted.error().clone());
+  co_return Result<void>();
+}
+
 }  // namespace trellis::queue

@@ -138,20 +138,30 @@ struct JobRecord {
   std::vector<JobFailure> history;
 };
 
-class JobQueue {
+// What workers need of the queues they serve, wherever those are kept.
+class JobSource {
  public:
-  virtual ~JobQueue() = default;
+  virtual ~JobSource() = default;
 
-  // All of them or none, durable when it returns; answers in the same order. 1..kMaxBatch jobs. resource_exhausted: too
-  // many wait in a queue already. A service that writes
-  // rows of its own enqueues in the same transaction with the driver's own function and calls announce() afterwards.
-  virtual Task<Result<std::vector<Enqueued>>> enqueue(std::vector<NewJob> jobs, Deadline deadline) = 0;
   // At most `max` jobs, in the order in which they should be done; none when none is ready.
   virtual Task<Result<std::vector<ClaimedJob>>> claim(std::string queue, size_t max, std::string worker, Duration lease,
                                                       Deadline deadline) = 0;
   // Each by itself; answers in the same order. `lease`: how long an extended one lives from now.
   virtual Task<Result<std::vector<Settled>>> settle(std::string queue, std::vector<Settlement> settlements,
                                                     Duration lease, Deadline deadline) = 0;
+  // Workers call it now and then, for a queue that wants looking after.
+  virtual Task<Result<void>> keep_house(Deadline deadline) = 0;
+  // `event` (of this loop) is set whenever jobs are enqueued by this process, until the token is destroyed, which
+  // happens on the same loop.
+  virtual std::shared_ptr<void> listen(const std::string& queue, runtime::Event& event) = 0;
+};
+
+class JobQueue : public JobSource {
+ public:
+  // All of them or none, durable when it returns; answers in the same order. 1..kMaxBatch jobs. resource_exhausted: too
+  // many wait in a queue already. A service that writes rows of its own enqueues in the same transaction with the
+  // driver's own function and calls announce() afterwards.
+  virtual Task<Result<std::vector<Enqueued>>> enqueue(std::vector<NewJob> jobs, Deadline deadline) = 0;
 
   // Of all queues; brings the figures of the metrics up to date too.
   virtual Task<Result<std::vector<QueueStats>>> stats(Deadline deadline) = 0;
@@ -165,15 +175,13 @@ class JobQueue {
                                        Deadline deadline) = 0;
   // Takes a job away that nobody is working on. not_found; failed_precondition: leased or done.
   virtual Task<Result<void>> cancel(int64_t id, Deadline deadline) = 0;
-  // Removes what is kept no longer, a bounded number a call: jobs that are done, keys whose window has passed. Workers
-  // call it now and then.
+  // Removes what is kept no longer, a bounded number a call: jobs that are done, keys whose window has passed.
   virtual Task<Result<size_t>> sweep(Deadline deadline) = 0;
+  // sweep() and stats().
+  Task<Result<void>> keep_house(Deadline deadline) override;
 
   // Any thread: jobs were enqueued here by somebody else's transaction, which has been committed.
   virtual void announce(const std::string& queue, size_t jobs) = 0;
-  // `event` (of this loop) is set whenever jobs are enqueued by this process, until the token is destroyed, which
-  // happens on the same loop.
-  virtual std::shared_ptr<void> listen(const std::string& queue, runtime::Event& event) = 0;
 };
 
 }  // namespace trellis::queue

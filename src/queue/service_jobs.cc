@@ -91,7 +91,7 @@ void ServiceJobs::work(const std::vector<WorkerPlan>& plans, Duration patience) 
 }
 
 // `remote` lives as long as its worker.
-Task<> ServiceJobs::leave([[maybe_unused]] std::shared_ptr<JobQueue> remote, std::unique_ptr<Worker> worker,
+Task<> ServiceJobs::leave([[maybe_unused]] std::shared_ptr<JobSource> remote, std::unique_ptr<Worker> worker,
                           Deadline deadline, bool& all_in_time) {
   auto stopping = worker->stop(deadline);
   const bool in_time = co_await stopping;

@@ -28,9 +28,9 @@ class ScheduleRunner;
 
 // How many workers this node has for which queues: an entry of `workers`.
 struct WorkerPlan {
-  std::vector<std::string> queues;   // empty: all that no other plan names
-  std::shared_ptr<JobQueue> remote;  // of another node; null: of the store
-  size_t concurrency = 4;            // handlers at once in each queue; 0: none, the jobs wait
+  std::vector<std::string> queues;    // empty: all that no other plan names
+  std::shared_ptr<JobSource> remote;  // of another node; null: of the store
+  size_t concurrency = 4;             // handlers at once in each queue; 0: none, the jobs wait
   Duration timeout = std::chrono::minutes(5);
 };
 
@@ -77,14 +77,14 @@ class ServiceJobs {
 
  private:
   struct Place {
-    std::shared_ptr<JobQueue> remote;  // null: the store's
+    std::shared_ptr<JobSource> remote;  // null: the store's
     std::string queue;
     size_t concurrency;
     Duration timeout;
     auto operator<=>(const Place&) const = default;
   };
   std::vector<Place> places(const std::vector<WorkerPlan>& plans) const;
-  static Task<> leave(std::shared_ptr<JobQueue> remote, std::unique_ptr<Worker> worker, Deadline deadline,
+  static Task<> leave(std::shared_ptr<JobSource> remote, std::unique_ptr<Worker> worker, Deadline deadline,
                       bool& all_in_time);
 
   JobQueue* queue_ = nullptr;

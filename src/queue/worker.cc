@@ -30,7 +30,7 @@ void log_trouble(std::string_view queue, const Error& error) {
 
 }  // namespace
 
-Worker::Worker(JobQueue& queue, WorkerOptions options) : queue_(queue), options_(std::move(options)) {
+Worker::Worker(JobSource& queue, WorkerOptions options) : queue_(queue), options_(std::move(options)) {
   options_.concurrency = std::clamp<size_t>(options_.concurrency, 1, kMaxBatch);
   options_.ahead = std::min(options_.ahead, kMaxBatch - options_.concurrency);
 }
@@ -215,12 +215,9 @@ Task<> Worker::keep_house() {
     const bool ended = co_await ending_.wait(after(Loop::current().now(), options_.housekeeping));
     if (ended) co_return;
     const Deadline soon = after(Loop::current().now(), options_.housekeeping);
-    auto sweep = queue_.sweep(soon);
-    const Result<size_t> swept = co_await sweep;
-    auto stats = queue_.stats(soon);
-    const Result<std::vector<QueueStats>> shown = co_await stats;
-    if (!swept) log_trouble(options_.queue, swept.error());
-    if (!shown) log_trouble(options_.queue, shown.error());
+    auto keeping = queue_.keep_house(soon);
+    const Result<void> kept = co_await keeping;
+    if (!kept) log_trouble(options_.queue, kept.error());
   }
 }
 

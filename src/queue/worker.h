@@ -59,7 +59,7 @@ struct WorkerOptions {
 
 class Worker {
  public:
-  Worker(JobQueue& queue, WorkerOptions options);
+  Worker(JobSource& queue, WorkerOptions options);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -91,7 +91,7 @@ class Worker {
   void settle(Settlement settlement);
   Task<bool> settle_some(Deadline deadline);
 
-  JobQueue& queue_;
+  JobSource& queue_;
   WorkerOptions options_;
   std::map<std::string, Handler> handlers_;
   std::deque<Run> waiting_;  // claimed, not begun

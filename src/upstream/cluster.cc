@@ -1,12 +1,11 @@
 #include "upstream/cluster.h"
 
-#include <netdb.h>
-
 #include <algorithm>
 #include <array>
 #include <optional>
 
 #include "base/metrics.h"
+#include "net/resolve.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
 
@@ -16,25 +15,8 @@ Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config) {
   std::vector<Host> hosts;
   for (const HostConfig& host : config.hosts) {
     const std::string name = host.to_text();
-    if (auto numeric = net::make_address(host.address.host, host.address.port)) {
-      hosts.push_back({name, *numeric});
-      continue;
-    }
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_ADDRCONFIG;
-    addrinfo* found = nullptr;
-    const int error = ::getaddrinfo(host.address.host.c_str(), nullptr, &hints, &found);
-    if (error != 0)
-      return fail(Code::unavailable, "cannot resolve " + host.address.host + ": " + ::gai_strerror(error));
-    for (const addrinfo* at = found; at; at = at->ai_next) {
-      net::Address address;
-      std::copy_n(reinterpret_cast<const char*>(at->ai_addr), at->ai_addrlen,
-                  reinterpret_cast<char*>(&address.storage));
-      address.length = at->ai_addrlen;
-      if (auto with_port = net::make_address(address.host(), host.address.port)) hosts.push_back({name, *with_port});
-    }
-    ::freeaddrinfo(found);
+    TRY(const auto addresses, net::resolve_blocking(host.address.host, host.address.port));
+    for (const net::Address& address : addresses) hosts.push_back({name, address});
   }
   return hosts;
 }

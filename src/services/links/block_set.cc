@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/encoding.h"
 #include "base/hash.h"
 #include "services/links/host_name.h"
 #include "services/links/url.h"
@@ -14,19 +15,12 @@ namespace {
 constexpr size_t kMaxSegments = 16;  // of an entry's path
 constexpr size_t kLeastTable = 64;
 
-int hex_of(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 std::string decoded(std::string_view path) {
   std::string out;
   out.reserve(path.size());
   for (size_t at = 0; at < path.size(); ++at) {
-    const int high = path[at] == '%' && at + 2 < path.size() ? hex_of(path[at + 1]) : -1;
-    const int low = high >= 0 ? hex_of(path[at + 2]) : -1;
+    const int high = path[at] == '%' && at + 2 < path.size() ? hex_digit(path[at + 1]) : -1;
+    const int low = high >= 0 ? hex_digit(path[at + 2]) : -1;
     if (low >= 0) {
       out.push_back(static_cast<char>(high * 16 + low));
       at += 2;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/encoding.h"
 #include "base/rng.h"
 #include "http/problem.h"
 #include "http/target.h"
@@ -54,39 +55,6 @@ std::optional<std::string> derive(std::string_view password, std::string_view sa
 }
 
 constexpr std::string_view kHead = "scrypt$14$8$5$";
-
-std::string hex_of(std::string_view bytes) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string out;
-  for (const char c : bytes) {
-    out.push_back(kHex[static_cast<uint8_t>(c) >> 4]);
-    out.push_back(kHex[static_cast<uint8_t>(c) & 15]);
-  }
-  return out;
-}
-
-std::optional<std::string> bytes_of(std::string_view hex) {
-  if (hex.size() % 2 != 0) return std::nullopt;
-  std::string out;
-  for (size_t i = 0; i < hex.size(); i += 2) {
-    uint8_t byte = 0;
-    const auto [end, error] = std::from_chars(hex.data() + i, hex.data() + i + 2, byte, 16);
-    if (error != std::errc() || end != hex.data() + i + 2) return std::nullopt;
-    out.push_back(static_cast<char>(byte));
-  }
-  return out;
-}
-
-std::optional<std::string> decode_base64(std::string_view text) {
-  if (text.empty() || text.size() % 4 != 0 || text.size() > 1024) return std::nullopt;
-  std::string out(text.size() / 4 * 3, '\0');
-  const int size = EVP_DecodeBlock(reinterpret_cast<uint8_t*>(out.data()),
-                                   reinterpret_cast<const uint8_t*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) return std::nullopt;
-  const size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
-  out.resize(static_cast<size_t>(size) - padding);
-  return out;
-}
 
 Response page(RequestContext& context, int status, std::string_view outcome, std::string_view sentence) {
   if (!outcome.empty()) {
@@ -147,7 +115,7 @@ Result<std::string> scrypt_text(std::string_view password) {
   random_bytes(salt.data(), salt.size());
   const std::optional<std::string> key = derive(password, salt, kCost, kBlock, kParallel);
   if (!key) return fail(Error(Code::resource_exhausted, "no memory for scrypt").from(Side::self));
-  return std::string(kHead) + hex_of(salt) + "$" + hex_of(*key);
+  return std::string(kHead) + to_hex(salt) + "$" + to_hex(*key);
 }
 
 bool is_scrypt_text(std::string_view text) noexcept {
@@ -172,8 +140,8 @@ bool fits_scrypt(std::string_view text, std::string_view password) {
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), numbers[i]);
     if (error != std::errc() || end != part.data() + part.size()) return false;
   }
-  const auto salt = bytes_of(parts[4]);
-  const auto key = bytes_of(parts[5]);
+  const auto salt = from_hex(parts[4]);
+  const auto key = from_hex(parts[5]);
   const bool bounded = numbers[0] >= 1 && numbers[0] <= 20 && numbers[1] <= 32 && numbers[2] <= 16;
   if (parts[0] != "scrypt" || !bounded || !salt || !key) return false;
   const std::optional<std::string> given = derive(password, *salt, numbers[0], numbers[1], numbers[2]);
@@ -196,7 +164,7 @@ std::optional<std::string> basic_password(std::string_view authorization) {
   if (!http::iequal(authorization.substr(0, space), "Basic")) return std::nullopt;
   std::string_view rest = authorization.substr(space);
   rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-  const std::optional<std::string> pair = decode_base64(rest);
+  const std::optional<std::string> pair = from_base64(rest);
   if (!pair) return std::nullopt;
   const size_t colon = pair->find(':');
   if (colon == std::string::npos || colon + 1 == pair->size() || pair->size() - colon - 1 > kMaxPassword)

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/encoding.h"
 #include "base/json.h"
 #include "http/problem.h"
 #include "http/routes.h"
@@ -48,15 +49,6 @@ font-weight:600;text-decoration:none;overflow-wrap:anywhere}
 .go:hover{background:var(--leaf-deep)}
 .go:focus-visible,.url:focus-visible{outline:3px solid var(--leaf);outline-offset:3px}
 )css";
-
-std::string base64(std::string_view bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int size =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
-  out.resize(static_cast<size_t>(size));
-  return out;
-}
 
 std::string begin_page(std::string_view title) {
   std::string out =
@@ -141,7 +133,7 @@ std::string_view preview_policy() {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned size = 0;
     EVP_Digest(kStyle.data(), kStyle.size(), digest.data(), &size, EVP_sha256(), nullptr);
-    return "default-src 'none'; style-src 'sha256-" + base64({reinterpret_cast<const char*>(digest.data()), size}) +
+    return "default-src 'none'; style-src 'sha256-" + to_base64({reinterpret_cast<const char*>(digest.data()), size}) +
            "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
   }();
   return policy;

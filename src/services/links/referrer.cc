@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "base/encoding.h"
+
 namespace trellis::services::links {
 
 namespace {
@@ -19,12 +21,6 @@ bool starts_with_nocase(std::string_view text, std::string_view prefix) noexcept
 
 bool in_host(char c) noexcept {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-}
-
-int hex_of(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 // The size of the UTF-8 character at the front, 0 when there is none.
@@ -49,9 +45,9 @@ std::string decoded(std::string_view encoded) {
   for (size_t i = 0; i < encoded.size() && raw.size() < 4 * kMaxUtm; ++i) {
     if (encoded[i] == '+') {
       raw.push_back(' ');
-    } else if (encoded[i] == '%' && i + 2 < encoded.size() && hex_of(encoded[i + 1]) >= 0 &&
-               hex_of(encoded[i + 2]) >= 0) {
-      raw.push_back(static_cast<char>(hex_of(encoded[i + 1]) * 16 + hex_of(encoded[i + 2])));
+    } else if (encoded[i] == '%' && i + 2 < encoded.size() && hex_digit(encoded[i + 1]) >= 0 &&
+               hex_digit(encoded[i + 2]) >= 0) {
+      raw.push_back(static_cast<char>(hex_digit(encoded[i + 1]) * 16 + hex_digit(encoded[i + 2])));
       i += 2;
     } else {
       raw.push_back(encoded[i]);
@@ -95,7 +91,7 @@ std::string referrer_host(std::string_view referrer) {
     const bool address = end != std::string_view::npos && end > 2 && end < 48 &&
                          std::all_of(
                              host.begin() + 1, host.begin() + static_cast<ptrdiff_t>(end),
-                             [](char c) { return hex_of(c) >= 0 || c == ':' || c == '.'; });
+                             [](char c) { return hex_digit(c) >= 0 || c == ':' || c == '.'; });
     if (!address) return {};
     host = host.substr(0, end + 1);
   } else {

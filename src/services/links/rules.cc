@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/encoding.h"
 #include "base/hash.h"
 
 namespace trellis::services::links {
@@ -83,12 +84,6 @@ bool contains(const AddressRange& range, const AddressRange& address) noexcept {
   return rest == 0 || ((range.bytes[whole] ^ address.bytes[whole]) >> (8 - rest)) == 0;
 }
 
-int hex_of(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 // Whether `encoded` of a query stands for `plain`: %41 and + are decoded, a broken escape stands for itself.
 bool decodes_to(std::string_view encoded, std::string_view plain) noexcept {
   size_t at = 0;
@@ -97,8 +92,8 @@ bool decodes_to(std::string_view encoded, std::string_view plain) noexcept {
     char c = encoded[i];
     if (c == '+') {
       c = ' ';
-    } else if (c == '%' && i + 2 < encoded.size() && hex_of(encoded[i + 1]) >= 0 && hex_of(encoded[i + 2]) >= 0) {
-      c = static_cast<char>(hex_of(encoded[i + 1]) * 16 + hex_of(encoded[i + 2]));
+    } else if (c == '%' && i + 2 < encoded.size() && hex_digit(encoded[i + 1]) >= 0 && hex_digit(encoded[i + 2]) >= 0) {
+      c = static_cast<char>(hex_digit(encoded[i + 1]) * 16 + hex_digit(encoded[i + 2]));
       i += 2;
     }
     if (c != plain[at]) return false;

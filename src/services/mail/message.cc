@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/encoding.h"
 #include "base/json.h"
 
 namespace trellis::services::mail {
@@ -17,7 +18,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 constexpr size_t kLine = 76;
 constexpr size_t kWord = 39;         // bytes of an encoded word: 52 characters and 12 around them
 constexpr size_t kPlainHeader = 60;  // characters of a header's text that is left as it is
@@ -71,39 +71,6 @@ bool is_printable(std::string_view text) noexcept {
 }
 
 // --- Encodings ---
-
-void append_base64(std::string& out, std::string_view bytes) {
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const auto byte = [&](size_t at) { return at < bytes.size() ? static_cast<uint8_t>(bytes[at]) : 0u; };
-    const uint32_t three = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    out += kBase64[three >> 18];
-    out += kBase64[three >> 12 & 63];
-    out += i + 1 < bytes.size() ? kBase64[three >> 6 & 63] : '=';
-    out += i + 2 < bytes.size() ? kBase64[three & 63] : '=';
-  }
-}
-
-// Without line breaks, padded; as append_base64() writes it and no other way.
-std::optional<std::string> read_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  size_t letters = text.size();
-  while (letters > 0 && letters + 2 > text.size() && text[letters - 1] == '=') --letters;
-  std::string out;
-  out.reserve(text.size() / 4 * 3);
-  uint32_t bits = 0;
-  int count = 0;
-  for (size_t i = 0; i < letters; ++i) {
-    const size_t value = kBase64.find(text[i]);
-    if (value == kBase64.npos) return std::nullopt;
-    bits = bits << 6 | static_cast<uint32_t>(value);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out += static_cast<char>(bits >> count & 0xff);
-  }
-  if ((bits & ((1u << count) - 1)) != 0) return std::nullopt;
-  return out;
-}
 
 // RFC 2045 §6.7. A line break of any kind becomes CRLF.
 void append_quoted_printable(std::string& out, std::string_view text) {
@@ -223,7 +190,7 @@ Result<Attachment> read_attachment(const Json& json) {
       TRY(out.type, text_of(value, "the type of an attachment"));
     } else if (name == "base64") {
       TRY(const std::string text, text_of(value, "base64"));
-      bytes = read_base64(text);
+      bytes = from_base64(text);
       if (!bytes) return wrong("base64 is none");
     } else {
       return wrong("an attachment has name, type and base64");

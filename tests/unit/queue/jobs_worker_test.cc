@@ -380,9 +380,8 @@ TEST_F(JobWorker, RefusesBatchesOutOfTheirLimits) {
 }
 
 // Has one job, and does not take its end while it refuses.
-class RefusingQueue final : public JobQueue {
+class RefusingQueue final : public JobSource {
  public:
-  Task<Result<std::vector<Enqueued>>> enqueue(std::vector<NewJob>, Deadline) override { co_return fail(refused()); }
   Task<Result<std::vector<ClaimedJob>>> claim(std::string, size_t, std::string, Duration, Deadline) override {
     std::vector<ClaimedJob> jobs;
     if (!std::exchange(claimed_, true)) jobs.push_back({.lease = {1, 1}, .kind = "send", .payload = "one"});
@@ -395,17 +394,7 @@ class RefusingQueue final : public JobQueue {
     if (refuses) co_return fail(refused());
     co_return std::vector<Settled>(settlements.size(), Settled::yes);
   }
-  Task<Result<std::vector<QueueStats>>> stats(Deadline) override { co_return std::vector<QueueStats>(); }
-  Task<Result<std::vector<JobRecord>>> list(std::string, JobState, int64_t, size_t, Deadline) override {
-    co_return fail(refused());
-  }
-  Task<Result<std::optional<JobRecord>>> find(int64_t, Deadline) override { co_return fail(refused()); }
-  Task<Result<size_t>> redrive(std::string, std::optional<int64_t>, size_t, Deadline) override {
-    co_return fail(refused());
-  }
-  Task<Result<void>> cancel(int64_t, Deadline) override { co_return fail(refused()); }
-  Task<Result<size_t>> sweep(Deadline) override { co_return size_t{0}; }
-  void announce(const std::string&, size_t) override {}
+  Task<Result<void>> keep_house(Deadline) override { co_return Result<void>(); }
   std::shared_ptr<void> listen(const std::string&, runtime::Event&) override { return nullptr; }
 
   int asked = 0;

@@ -240,7 +240,7 @@ TEST_F(ServiceJobsTest, DoesJobsOfAnotherNodeWithHandlersThatNeedNothing) {
   enqueue("mail", "m");
   enqueue("reports", "r");
   // The queue stands for one of another node; whose it is, it does not tell.
-  const std::shared_ptr<JobQueue> remote(queue_.get(), [](JobQueue*) {});
+  const std::shared_ptr<JobSource> remote(queue_.get(), [](JobSource*) {});
   elsewhere.work({{.queues = {"mail", "reports"}, .remote = remote}, {.queues = {}}}, 1s);
   EXPECT_TRUE(turn_until([&] { return count("mail", &QueueStats::done) == 1; }));
   EXPECT_EQ(mail.payloads, (std::vector<std::string>{"m"}));
