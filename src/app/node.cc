@@ -182,8 +182,8 @@ struct Node::Impl {
 
   std::shared_ptr<Control> control;
   std::unique_ptr<http::Server> control_server;  // of core 0
-  std::unique_ptr<Acceptor> control_acceptor;
-  int control_fd = -1;
+  std::vector<std::unique_ptr<Acceptor>> control_acceptors;
+  std::vector<int> control_fds;
   net::Address control_address;
   std::unique_ptr<Status> status;
   std::unique_ptr<Event> sampling_ends;   // of core 0
@@ -743,6 +743,28 @@ void Node::Impl::set_tiers() {
 
 // --- Node ---
 
+namespace {
+
+Result<void> listen_alone(const net::Address& address, std::vector<int>& fds) {
+  TRY_VOID(net::probe_free(address));
+  TRY(const int fd, net::listen_tcp(address));
+  fds.push_back(fd);
+  return {};
+}
+
+// Who steers the node comes over loopback; to the node's other addresses even its own machine comes as a stranger. So
+// beside one of those it listens on loopback too, on the same port.
+Result<void> listen_control(const config::HostPort& bind, std::vector<int>& fds) {
+  TRY(const net::Address address, net::parse_address(bind.to_text()));
+  TRY_VOID(listen_alone(address, fds));
+  const std::string host = address.host();
+  if (host == "127.0.0.1" || host == "::1" || host == "0.0.0.0" || host == "::") return {};
+  TRY(const net::Address loopback, net::make_address("127.0.0.1", net::local_of(fds.back()).port()));
+  return listen_alone(loopback, fds);
+}
+
+}  // namespace
+
 Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { impl_->self = this; }
 
 Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
@@ -770,30 +792,24 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
     node->stop();
     return fail(std::move(first).error());
   }
-  auto address = net::parse_address(control.bind.to_text());
-  Result<int> fd = 0;
-  if (!address) {
-    fd = fail(std::move(address).error());
-  } else if (auto free = net::probe_free(*address); !free) {
-    fd = fail(std::move(free).error());
-  } else {
-    fd = net::listen_tcp(*address);
-  }
-  if (!fd) {
-    Error error = Error(fd.error().code(), "control").because(std::move(fd).error());
+  auto listening = listen_control(control.bind, n.control_fds);
+  if (!listening) {
+    Error error = Error(listening.error().code(), "control").because(std::move(listening).error());
     node->stop();
     return fail(std::move(error));
   }
-  n.control_fd = *fd;
-  n.control_address = net::local_of(*fd);
+  n.control_address = net::local_of(n.control_fds.front());
   n.control = std::make_shared<Control>(*node, std::move(token));
   n.cores->run_on(0, [&] {
     n.sampling_ends = std::make_unique<Event>();
     n.background->spawn(sample_status(*n.status, *n.sampling_ends));
     n.control_server = std::make_unique<http::Server>(http::ServerOptions{.listener = "control"}, n.control);
     http::Server* server = n.control_server.get();
-    n.control_acceptor = std::make_unique<Acceptor>(n.control_fd, [server](int accepted) { server->accept(accepted); });
-    n.control_acceptor->start();
+    for (const int fd : n.control_fds) {
+      n.control_acceptors.push_back(
+          std::make_unique<Acceptor>(fd, [server](int accepted) { server->accept(accepted); }));
+      n.control_acceptors.back()->start();
+    }
   });
   n.ready = true;
   return node;
@@ -963,7 +979,7 @@ void Node::stop() {
   for (size_t core = 0; core < n.cores->size(); ++core) {
     n.cores->run_on(core, [&] {
       if (core == 0) {
-        n.control_acceptor.reset();
+        n.control_acceptors.clear();
         n.control_server.reset();
         n.background.reset();
         n.sampling_ends.reset();
@@ -972,7 +988,8 @@ void Node::stop() {
     });
   }
   for (auto& store : n.retired_stores) close_store(*store, *n.cores);
-  if (n.control_fd >= 0) ::close(n.control_fd);
+  for (const int fd : n.control_fds) ::close(fd);
+  n.control_fds.clear();
   n.control.reset();
   n.replaced.clear();
   n.current.reset();

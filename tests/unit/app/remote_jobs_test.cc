@@ -2,6 +2,7 @@
 #include "app/remote_jobs.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,11 +11,13 @@
 #include "app/config.h"
 #include "app/node.h"
 #include "app/open_store.h"
+#include "net/address.h"
 #include "queue/jobs_sqlite.h"
 #include "queue/worker.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
+#include "tests/fakes/manual_clock.h"
 #include "tests/fakes/run_task.h"
 
 namespace trellis::app {
@@ -166,6 +169,43 @@ TEST_F(RemoteJobsTest, WhoWantsWhatIsNotThereIsToldSo) {
   const auto jobs = run(other.claim("work", 1, "worker", 30s, after(system_clock().now(), 10s)));
   ASSERT_FALSE(jobs);
   EXPECT_NE(jobs.error().to_string().find("there is no store"), std::string::npos) << jobs.error().to_string();
+}
+
+TEST_F(RemoteJobsTest, ANodeThatListensElsewhereIsSteeredOverLoopback) {
+  node_->stop();
+  node_.reset();
+  std::ofstream(folder_ + "/token") << "0123456789abcdef0123456789abcdef";
+  open("{ bind: \"127.0.0.2:0\", token_file: \"" + folder_ + "/token\" }");
+  EXPECT_EQ(address().substr(0, 10), "127.0.0.2:");
+  RemoteJobs here({.from = place(), .token = {}, .store = {}});  // 127.0.0.1, without the token
+  enqueue("one");
+  const auto jobs = run(here.claim("work", 1, "worker", 30s, after(system_clock().now(), 10s)));
+  ASSERT_TRUE(jobs) << jobs.error().to_string();
+  EXPECT_EQ(jobs->size(), 1u);
+}
+
+TEST(RemoteJobsDeadline, HoldsForANodeThatDoesNotAnswer) {
+  fakes::ManualClock clock;
+  BlockingPool pool(1);
+  LoopOptions options;
+  options.pool = &pool;
+  options.clock = &clock;
+  const auto loop = *Loop::make(options);
+  const int fd = *net::listen_tcp(*net::parse_address("127.0.0.1:0"));
+  RemoteJobs jobs(
+      {.from = {.host = "127.0.0.1", .port = net::local_of(fd).port(), .form = config::HostPort::Form::ipv4},
+       .token = {},
+       .store = {}});
+  auto settling = jobs.settle("work", {{{1, 1}, Verdict::ack, {}, {}}}, 30s, after(clock.now(), 1s));
+  settling.start();
+  for (int turn = 0; turn < 100; ++turn) loop->run_once(1ms);
+  clock.advance(1s);
+  for (int turn = 0; turn < 1000 && !settling.done(); ++turn) loop->run_once(1ms);
+  ASSERT_TRUE(settling.done());
+  const auto settled = settling.take();
+  ASSERT_FALSE(settled);
+  EXPECT_EQ(settled.error().code(), Code::deadline_exceeded);
+  ::close(fd);
 }
 
 }  // namespace
