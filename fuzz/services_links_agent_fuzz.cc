@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/user_agent.h"
+#include "services/links/clicks/user_agent.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::services::links;

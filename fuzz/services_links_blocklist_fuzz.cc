@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/block_set.h"
-#include "services/links/host_name.h"
+#include "services/links/access/block_set.h"
+#include "services/links/domains/host_name.h"
 #include "services/links/url.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/click.h"
-#include "services/links/figures.h"
+#include "services/links/clicks/click.h"
+#include "services/links/clicks/figures.h"
 
 using namespace trellis;
 using namespace trellis::services::links;

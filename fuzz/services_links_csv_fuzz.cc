@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "services/links/csv.h"
+#include "services/links/bulk/csv.h"
 
 namespace {
 

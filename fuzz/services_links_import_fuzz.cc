@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "services/links/import_formats.h"
+#include "services/links/bulk/import_formats.h"
 
 namespace {
 

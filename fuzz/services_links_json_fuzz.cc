@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/domains.h"
+#include "services/links/domains/domains.h"
 #include "services/links/link_json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/passwords.h"
+#include "services/links/access/passwords.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::services::links;

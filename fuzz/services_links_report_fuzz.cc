@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/csv.h"
-#include "services/links/report.h"
+#include "services/links/bulk/csv.h"
+#include "services/links/reports/report.h"
 
 namespace {
 

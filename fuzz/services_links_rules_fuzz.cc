@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/rules.h"
+#include "services/links/rules/rules.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::services::links;

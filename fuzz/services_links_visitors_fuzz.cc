@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/unique_visitors.h"
+#include "services/links/clicks/unique_visitors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::services::links;

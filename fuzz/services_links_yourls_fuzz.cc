@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/yourls.h"
+#include "services/links/compat/yourls.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::services::links;

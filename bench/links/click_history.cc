@@ -14,7 +14,7 @@
 
 #include "base/rng.h"
 #include "base/time.h"
-#include "services/links/figures_rows.h"
+#include "services/links/clicks/figures_rows.h"
 #include "store/sqlite_connection.h"
 
 namespace {

@@ -9,8 +9,8 @@
 #include "config/values.h"
 #include "queue/event_log.h"
 #include "runtime/loop.h"
-#include "services/links/click.h"
-#include "services/links/clicks.h"
+#include "services/links/clicks/click.h"
+#include "services/links/clicks/clicks.h"
 
 namespace trellis::app {
 

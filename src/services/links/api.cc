@@ -9,7 +9,7 @@
 #include "http/problem.h"
 #include "http/target.h"
 #include "services/links/answers.h"
-#include "services/links/domain_json.h"
+#include "services/links/domains/domain_json.h"
 #include "services/links/idempotency.h"
 #include "services/links/link_json.h"
 #include "services/links/links.h"

@@ -1,16 +1,16 @@
 // The routes of the links service with their words, from which /v1/openapi.json is made.
-#include "services/links/access.h"
-#include "services/links/blocklist_api.h"
-#include "services/links/bulk_api.h"
-#include "services/links/domain_api.h"
-#include "services/links/key_api.h"
+#include "services/links/access/access.h"
+#include "services/links/access/blocklist_api.h"
+#include "services/links/access/key_api.h"
+#include "services/links/bulk/bulk_api.h"
+#include "services/links/compat/shlink.h"
+#include "services/links/compat/yourls.h"
+#include "services/links/domains/domain_api.h"
 #include "services/links/links.h"
 #include "services/links/preview.h"
 #include "services/links/qr.h"
-#include "services/links/report_api.h"
-#include "services/links/shlink.h"
-#include "services/links/webhook_api.h"
-#include "services/links/yourls.h"
+#include "services/links/reports/report_api.h"
+#include "services/links/webhooks/webhook_api.h"
 
 namespace trellis::services::links {
 

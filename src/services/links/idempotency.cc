@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/hash.h"
+#include "services/links/access/passwords.h"
 #include "services/links/answers.h"
-#include "services/links/passwords.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {

@@ -6,12 +6,12 @@
 #include "base/rng.h"
 #include "http/fields.h"
 #include "runtime/loop.h"
-#include "services/links/domain_rows.h"
-#include "services/links/figures_rows.h"
-#include "services/links/key_rows.h"
+#include "services/links/access/key_rows.h"
+#include "services/links/clicks/figures_rows.h"
+#include "services/links/domains/domain_rows.h"
 #include "services/links/link_events.h"
 #include "services/links/link_urls.h"
-#include "services/links/webhook_rows.h"
+#include "services/links/webhooks/webhook_rows.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "services/links/webhook_rows.h"
+#include "services/links/webhooks/webhook_rows.h"
 
 namespace trellis::queue {
 class Outbox;

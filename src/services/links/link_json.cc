@@ -10,10 +10,10 @@
 #include "base/ids.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "services/links/domains.h"
+#include "services/links/access/passwords.h"
+#include "services/links/domains/domains.h"
 #include "services/links/json_object.h"
-#include "services/links/passwords.h"
-#include "services/links/rules.h"
+#include "services/links/rules/rules.h"
 
 namespace trellis::services::links {
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/json.h"
-#include "services/links/figures_rows.h"
+#include "services/links/clicks/figures_rows.h"
 #include "store/sqlite_connection.h"
 
 namespace trellis::services::links {

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstring>
 
-#include "services/links/domain_rows.h"
-#include "services/links/figures_rows.h"
+#include "services/links/clicks/figures_rows.h"
+#include "services/links/domains/domain_rows.h"
 #include "services/links/link_urls.h"
 #include "store/sqlite_connection.h"
 

@@ -1,9 +1,9 @@
 #include "services/links/target.h"
 
 #include "base/log.h"
-#include "services/links/blocklist.h"
+#include "services/links/access/blocklist.h"
 #include "services/links/rows.h"
-#include "services/links/rules.h"
+#include "services/links/rules/rules.h"
 #include "services/links/url.h"
 
 namespace trellis::services::links {

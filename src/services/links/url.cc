@@ -5,7 +5,7 @@
 #include <charconv>
 #include <utility>
 
-#include "services/links/host_name.h"
+#include "services/links/domains/host_name.h"
 
 namespace trellis::services::links {
 

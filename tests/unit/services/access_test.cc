@@ -1,11 +1,11 @@
-#include "services/links/access.h"
+#include "services/links/access/access.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 #include <string>
 
-#include "services/links/key_rows.h"
+#include "services/links/access/key_rows.h"
 #include "services/links/secrets.h"
 #include "tests/unit/services/service_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "services/links/batch_json.h"
+#include "services/links/bulk/batch_json.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "services/links/block_set.h"
+#include "services/links/access/block_set.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-#include "services/links/host_name.h"
+#include "services/links/domains/host_name.h"
 
 namespace trellis::services::links {
 namespace {

@@ -1,4 +1,4 @@
-#include "services/links/blocklist.h"
+#include "services/links/access/blocklist.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "services/links/clicks.h"
+#include "services/links/clicks/clicks.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "services/links/figures_rows.h"
+#include "services/links/clicks/figures_rows.h"
 #include "tests/unit/services/service_fixture.h"
 
 namespace trellis::services::links {

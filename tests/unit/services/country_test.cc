@@ -1,4 +1,4 @@
-#include "services/links/country.h"
+#include "services/links/clicks/country.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "services/links/csv.h"
+#include "services/links/bulk/csv.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

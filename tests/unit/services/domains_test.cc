@@ -1,12 +1,12 @@
-#include "services/links/domains.h"
+#include "services/links/domains/domains.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-#include "services/links/access.h"
-#include "services/links/domain_json.h"
+#include "services/links/access/access.h"
+#include "services/links/domains/domain_json.h"
 #include "tests/unit/services/service_fixture.h"
 
 namespace trellis::services::links {

@@ -1,4 +1,4 @@
-#include "services/links/figures.h"
+#include "services/links/clicks/figures.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 
 #include "base/arena.h"
 #include "base/rng.h"
-#include "services/links/stats_json.h"
+#include "services/links/clicks/stats_json.h"
 
 namespace trellis::services::links {
 namespace {

@@ -1,4 +1,4 @@
-#include "services/links/guesses.h"
+#include "services/links/access/guesses.h"
 
 #include <gtest/gtest.h>
 

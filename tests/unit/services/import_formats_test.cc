@@ -1,4 +1,4 @@
-#include "services/links/import_formats.h"
+#include "services/links/bulk/import_formats.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

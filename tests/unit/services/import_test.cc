@@ -1,4 +1,4 @@
-#include "services/links/import.h"
+#include "services/links/bulk/import.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "services/links/domains.h"
+#include "services/links/domains/domains.h"
 
 namespace trellis::services::links {
 namespace {

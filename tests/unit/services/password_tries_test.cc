@@ -1,4 +1,4 @@
-#include "services/links/password_tries.h"
+#include "services/links/access/password_tries.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "services/links/passwords.h"
+#include "services/links/access/passwords.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "runtime/sync.h"
-#include "services/links/password_page.h"
+#include "services/links/access/password_page.h"
 #include "tests/unit/services/service_fixture.h"
 
 namespace trellis::services::links {

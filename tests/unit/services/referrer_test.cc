@@ -1,4 +1,4 @@
-#include "services/links/referrer.h"
+#include "services/links/clicks/referrer.h"
 
 #include <gtest/gtest.h>
 

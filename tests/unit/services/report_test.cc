@@ -1,13 +1,13 @@
 // What a report is asked for, and how it is written.
-#include "services/links/report.h"
+#include "services/links/reports/report.h"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "services/links/csv.h"
-#include "services/links/report_config.h"
+#include "services/links/bulk/csv.h"
+#include "services/links/reports/report_config.h"
 
 namespace trellis::services::links {
 namespace {

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "queue/jobs_sqlite.h"
-#include "services/links/figures_rows.h"
-#include "services/links/report_rows.h"
+#include "services/links/clicks/figures_rows.h"
+#include "services/links/reports/report_rows.h"
 #include "services/mail/message.h"
 #include "tests/unit/services/service_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "services/links/rules.h"
+#include "services/links/rules/rules.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "services/links/unique_visitors.h"
+#include "services/links/clicks/unique_visitors.h"
 
 #include <gtest/gtest.h>
 

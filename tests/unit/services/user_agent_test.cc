@@ -1,4 +1,4 @@
-#include "services/links/user_agent.h"
+#include "services/links/clicks/user_agent.h"
 
 #include <gtest/gtest.h>
 

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "queue/jobs_sqlite.h"
-#include "services/links/webhook_delivery.h"
-#include "services/links/webhook_rows.h"
+#include "services/links/webhooks/webhook_delivery.h"
+#include "services/links/webhooks/webhook_rows.h"
 #include "tests/unit/services/service_fixture.h"
 
 namespace trellis::services::links {

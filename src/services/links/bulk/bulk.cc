@@ -1,0 +1,198 @@
+#include "services/links/bulk/bulk.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "services/links/link_events.h"
+#include "services/links/link_urls.h"
+#include "store/sqlite.h"
+
+namespace trellis::services::links {
+
+namespace {
+
+using Kind = BulkOutcome::Kind;
+
+constexpr int kMaxAttempts = 16;  // to find a number whose code is free
+
+// Numbers for the links of one operation, without those that aliases have taken.
+class Numbers {
+ public:
+  Numbers(store::SqliteConnection& db, size_t wanted) : db_(db), wanted_(wanted) {}
+
+  Result<uint64_t> next() {
+    while (true) {
+      if (next_ == lease_.end) {
+        TRY(lease_, lease_ids(db_, wanted_));
+        next_ = lease_.begin;
+        burned_ = 0;
+        wanted_ = 1;
+      }
+      const uint64_t number = next_++;
+      // Both rise.
+      while (burned_ < lease_.burned.size() && lease_.burned[burned_] < number) ++burned_;
+      if (burned_ == lease_.burned.size() || lease_.burned[burned_] != number) return number;
+    }
+  }
+
+ private:
+  store::SqliteConnection& db_;
+  size_t wanted_;
+  Lease lease_;
+  uint64_t next_ = 0;
+  size_t burned_ = 0;
+};
+
+BulkOutcome outcome_of(Kind kind, const Link& link) { return {kind, link.id, link.version, link.code}; }
+
+// The outcome of a link whose code somebody has.
+Result<BulkOutcome> conflict(store::SqliteConnection& db, const Link& wanted, const BulkOptions& options) {
+  if (options.same_code_exists) {
+    TRY(const std::optional<Link> other, find_link(db, std::string_view(wanted.code)));
+    if (other && !other->deleted && same_settings(*other, wanted) && other->title == wanted.title)
+      return outcome_of(Kind::exists, *other);
+  }
+  return outcome_of(Kind::taken, wanted);
+}
+
+// Under a code of its number.
+Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbers, const Codes& codes) {
+  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
+    link.code = link_name(split_name(link.code).host, codes.code_of(static_cast<uint64_t>(link.id)));
+    TRY(const bool inserted, insert_unindexed_link(db, link));
+    if (inserted) return true;
+    TRY(const uint64_t next, numbers.next());
+    link.id = static_cast<int64_t>(next);
+  }
+  return fail(Error(Code::internal, "no code of a link is free").from(Side::self));
+}
+
+Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, const BulkOptions& options,
+                     const Codes& codes, const LinkEvents& events, const DomainTable& domains, int64_t now,
+                     BulkDone& done) {
+  Numbers numbers(db, links.size());
+  std::vector<const Link*> made;
+  bool taken = false;
+  std::vector<UrlEntry> urls;  // of those that were put in, for the index
+  done.outcomes.reserve(links.size());
+  for (BulkLink& each : links) {
+    Link& link = each.link;
+    if (each.find_existing) {
+      // It may be one of those before it.
+      TRY_VOID(index_urls(db, std::exchange(urls, {})));
+      TRY(const std::optional<Link> other, find_same(db, link, each.title_too, now));
+      if (other) {
+        done.outcomes.push_back(outcome_of(Kind::exists, *other));
+        continue;
+      }
+    }
+    TRY(const uint64_t number, numbers.next());
+    link.id = static_cast<int64_t>(number);
+    // A code that was brought keeps no number free: who makes one that is taken goes on to the next number.
+    TRY(const bool inserted,
+        lacks_code(link.code) ? insert_made(db, link, numbers, codes) : insert_unindexed_link(db, link));
+    if (inserted) {
+      urls.push_back(url_entry(link));
+      TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
+      made.push_back(&link);
+      done.outcomes.push_back(outcome_of(Kind::made, link));
+      continue;
+    }
+    TRY(BulkOutcome outcome, conflict(db, link, options));
+    taken = taken || outcome.kind == Kind::taken;
+    done.outcomes.push_back(std::move(outcome));
+  }
+  TRY_VOID(index_urls(db, std::move(urls)));
+  if (options.atomic && taken) {
+    done.kind = BulkDone::Kind::refused;
+    return {};
+  }
+  return events.tell(db, LinkEvent::created, made, domains, now);
+}
+
+size_t size_of(const std::vector<BulkLink>& links) noexcept {
+  size_t bytes = 0;
+  for (const BulkLink& each : links) bytes += 256 + each.link.url.size() + each.link.title.size();
+  return bytes;
+}
+
+}  // namespace
+
+Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions options, int64_t now,
+                                   Deadline deadline) {
+  const size_t bytes = size_of(*links);
+  auto done = std::make_shared<BulkDone>();
+  // Somebody may have asked for a code before it was a link.
+  auto forget = [targets = book.shared_targets(), done, links](const Result<void>& written) {
+    if (!written || done->kind != BulkDone::Kind::done) return;
+    for (const BulkOutcome& outcome : done->outcomes)
+      if (outcome.kind == Kind::made) targets->invalidate(outcome.code);
+  };
+  auto put = [links, options = std::move(options), codes = book.codes(), events = book.shared_events(),
+              domains = book.domain_table(), now, done](store::SqliteConnection& db) -> Result<void> {
+    const std::string& key = options.key.key;
+    if (!key.empty()) {
+      TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
+      if (earlier) {
+        const bool same = earlier->request == options.key.request;
+        done->kind = same ? BulkDone::Kind::replayed : BulkDone::Kind::key_reused;
+        if (same) done->answer = *std::move(earlier);
+        return {};
+      }
+    }
+    TRY_VOID(put_all(db, *links, options, codes, *events, *domains, now, *done));
+    if (done->kind == BulkDone::Kind::refused) return fail(Code::aborted, "some codes are taken");
+    if (!key.empty()) {
+      done->answer = {
+          .request = options.key.request, .status = 200, .code = {}, .body = options.answer(*done), .etag = {}};
+      TRY_VOID(keep_replay(db, key, done->answer, now));
+    }
+    return {};
+  };
+  auto writing = book.store().write(std::move(put), deadline, bytes, std::move(forget));
+  Result<void> written = co_await writing;
+  const bool refused = !written && written.error().code() == Code::aborted && done->kind == BulkDone::Kind::refused;
+  if (!written && !refused) co_return fail(std::move(written).error());
+  // Lists go by number: what is made from now on is newer.
+  int64_t highest = 0;
+  for (const BulkOutcome& outcome : done->outcomes)
+    if (outcome.kind == Kind::made) highest = std::max(highest, outcome.id);
+  if (!refused && highest > 0) book.ids().skip_to(static_cast<uint64_t>(highest) + 1);
+  co_return BulkResult(done);
+}
+
+Task<Result<BulkResult>> try_links(LinkBook& book, BulkLinks links, BulkOptions options, int64_t now,
+                                   Deadline deadline) {
+  auto look = [links, options = std::move(options), now](store::SqliteConnection& db) -> Result<BulkResult> {
+    auto done = std::make_shared<BulkDone>();
+    done->outcomes.reserve(links->size());
+    for (const BulkLink& each : *links) {
+      std::optional<Link> other;
+      if (each.find_existing) {
+        TRY(other, find_same(db, each.link, each.title_too, now));
+      }
+      if (other) {
+        done->outcomes.push_back(outcome_of(Kind::exists, *other));
+        continue;
+      }
+      bool taken = false;
+      if (!lacks_code(each.link.code)) {
+        TRY(const std::optional<Link> holder, find_link(db, std::string_view(each.link.code)));
+        taken = holder.has_value();
+      }
+      if (!taken) {
+        done->outcomes.push_back(outcome_of(Kind::made, each.link));
+        continue;
+      }
+      TRY(BulkOutcome outcome, conflict(db, each.link, options));
+      done->outcomes.push_back(std::move(outcome));
+    }
+    return BulkResult(done);
+  };
+  auto reading = book.store().read(std::move(look), deadline);
+  Result<BulkResult> done = co_await reading;
+  co_return done;
+}
+
+}  // namespace trellis::services::links

@@ -1,0 +1,260 @@
+#include "services/links/webhooks/webhook_api.h"
+
+#include <array>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+#include "http/problem.h"
+#include "runtime/loop.h"
+#include "services/links/answers.h"
+#include "services/links/json_object.h"
+#include "services/links/secrets.h"
+#include "services/links/url.h"
+#include "services/links/webhooks/webhook_rows.h"
+#include "store/sqlite.h"
+
+namespace trellis::services::links {
+
+using http::FieldId;
+using http::Method;
+using http::PathParameters;
+using http::Request;
+using http::RequestContext;
+using http::Response;
+using http::RouteDoc;
+
+namespace {
+
+constexpr size_t kLeastSecret = 16;
+constexpr size_t kMostSecret = 128;
+constexpr size_t kMadeSecret = 32;  // bytes of a secret that we make
+constexpr uint32_t kAllEvents = 15;
+
+Response no_webhook(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such webhook."); }
+
+int64_t number_of(std::string_view text) noexcept {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? number : 0;
+}
+
+struct Patch {
+  std::optional<std::string> url;
+  std::optional<uint32_t> events;
+  std::optional<std::string> secret;
+};
+
+std::expected<Patch, Fault> read_webhook(std::string_view body) {
+  static constexpr std::array<std::string_view, 3> kMembers = {"url", "events", "secret"};
+  auto json = read_object(body, kMembers);
+  if (!json) return std::unexpected(std::move(json).error());
+  Patch out;
+  if (const auto url = json->find("url"); url != json->end()) {
+    if (!url->is_string()) return std::unexpected(Fault{"url", "The URL must be text."});
+    out.url = url->get<std::string>();
+    if (const Result<UrlHost> host = check_url(*out.url); !host)
+      return std::unexpected(Fault{"url", host.error().what()});
+  }
+  if (const auto events = json->find("events"); events != json->end()) {
+    if (!events->is_array() || events->empty())
+      return std::unexpected(Fault{"events", "The events are a list, not empty."});
+    uint32_t set = 0;
+    for (const auto& each : *events) {
+      const auto event = each.is_string() ? link_event(each.get_ref<const std::string&>()) : std::nullopt;
+      if (!event)
+        return std::unexpected(Fault{"events", "There is link.created, link.changed, link.deleted and link.expired."});
+      set |= static_cast<uint32_t>(*event);
+    }
+    out.events = set;
+  }
+  if (const auto secret = json->find("secret"); secret != json->end()) {
+    if (!secret->is_string()) return std::unexpected(Fault{"secret", "The secret must be text."});
+    out.secret = secret->get<std::string>();
+    if (out.secret->size() < kLeastSecret || out.secret->size() > kMostSecret)
+      return std::unexpected(Fault{"secret", "A secret has 16 to 128 bytes."});
+  }
+  return out;
+}
+
+void append_webhook(std::string& out, const Webhook& webhook, bool with_secret) {
+  JsonWriter json(out);
+  json.begin_object().member("id", webhook.id).member("url", webhook.url).key("events").begin_array();
+  for (const LinkEvent event : {LinkEvent::created, LinkEvent::changed, LinkEvent::deleted, LinkEvent::expired}) {
+    if ((webhook.events & static_cast<uint32_t>(event)) != 0) json.value(to_string(event));
+  }
+  json.end_array();
+  if (with_secret) json.member("secret", webhook.secret);
+  json.member("created_at", format_time(webhook.created_at)).end_object();
+}
+
+Response webhook_answer(RequestContext& context, int status, const Webhook& webhook, bool with_secret = false) {
+  std::string body;
+  append_webhook(body, webhook, with_secret);
+  return json_answer(context, status, std::move(body));
+}
+
+constexpr const char* kWebhook = R"json({"type":"object","required":["id","url","events","created_at"],"properties":{
+"id":{"type":"integer"},
+"url":{"type":"string","format":"uri"},
+"events":{"type":"array","items":{"type":"string","enum":["link.created","link.changed","link.deleted","link.expired"]}},
+"secret":{"type":"string","description":"Only in the answer to its making."},
+"created_at":{"type":"string","format":"date-time"}}})json";
+
+constexpr const char* kNewWebhook =
+    R"json({"type":"object","required":["url"],"additionalProperties":false,"properties":{
+"url":{"type":"string","maxLength":8192},
+"events":{"type":"array","minItems":1,"description":"All of them unless said.",
+"items":{"type":"string","enum":["link.created","link.changed","link.deleted","link.expired"]}},
+"secret":{"type":"string","minLength":16,"maxLength":128,"description":"Made unless said."}}})json";
+
+constexpr const char* kWebhookPatch = R"json({"type":"object","additionalProperties":false,"properties":{
+"url":{"type":"string","maxLength":8192},
+"events":{"type":"array","minItems":1,
+"items":{"type":"string","enum":["link.created","link.changed","link.deleted","link.expired"]}},
+"secret":{"type":"string","minLength":16,"maxLength":128}}})json";
+
+constexpr const char* kWebhookList = R"json({"type":"object","required":["items"],"properties":{
+"items":{"type":"array","items":{"$ref":"#/components/schemas/Webhook"}}}})json";
+
+RouteDoc doc_of(const char* id, const char* summary, const char* description, bool with_id) {
+  RouteDoc doc;
+  doc.id = id;
+  doc.scope = http::Scope::admin;
+  doc.summary = summary;
+  doc.description = description;
+  if (with_id) doc.parameters = {{"id", "path", "The number of the webhook.", R"({"type":"integer","minimum":1})"}};
+  return doc;
+}
+
+}  // namespace
+
+void WebhookApi::mount(http::Routes& routes) {
+  routes.schema("Webhook", kWebhook);
+  routes.schema("NewWebhook", kNewWebhook);
+  routes.schema("WebhookPatch", kWebhookPatch);
+  routes.schema("WebhookList", kWebhookList);
+
+  RouteDoc listing = doc_of("list_webhooks", "List webhooks", "By id; there are at most 100.", false);
+  listing.answers = {{200, "All of them.", "WebhookList"}};
+  routes.add(Method::get, "/v1/webhooks", std::move(listing),
+             [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
+
+  RouteDoc making = doc_of("create_webhook", "Make a webhook",
+                           "From then on each event is posted to the URL, signed with the secret.", false);
+  making.body = "NewWebhook";
+  making.answers = {{201, "Made.", "Webhook"},
+                    {400, "The body or a member of it is not valid; field names the member.", "Problem"},
+                    {409, "There are 100 webhooks already.", "Problem"}};
+  routes.add(Method::post, "/v1/webhooks", std::move(making),
+             [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
+
+  RouteDoc showing = doc_of("get_webhook", "Read a webhook", "All but its secret.", true);
+  showing.answers = {{200, "The webhook.", "Webhook"}, {404, "No such webhook.", "Problem"}};
+  routes.add(Method::get, "/v1/webhooks/{id}", std::move(showing),
+             [this](Request&, RequestContext& context, PathParameters path) { return show(context, path[0]); });
+
+  RouteDoc changing = doc_of("change_webhook", "Change a webhook", "What waits is delivered as it is then.", true);
+  changing.body = "WebhookPatch";
+  changing.answers = {{200, "The webhook as it is now.", "Webhook"},
+                      {400, "The body or a member of it is not valid; field names the member.", "Problem"},
+                      {404, "No such webhook.", "Problem"}};
+  routes.add(Method::patch, "/v1/webhooks/{id}", std::move(changing),
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return change(request, context, path[0]);
+             });
+
+  RouteDoc removing =
+      doc_of("delete_webhook", "Delete a webhook", "What waits for it is not delivered any more.", true);
+  removing.answers = {{204, "Deleted."}, {404, "No such webhook.", "Problem"}};
+  routes.add(Method::delete_, "/v1/webhooks/{id}", std::move(removing),
+             [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
+}
+
+Task<Result<Response>> WebhookApi::create(Request& request, RequestContext& context) {
+  if (std::optional<Response> refused = refuse_media(request, context, true, false)) co_return *std::move(refused);
+  auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
+  const Result<std::string> body = co_await reading;
+  if (!body) co_return body_failed(body.error(), context);
+  auto wanted = read_webhook(*body);
+  if (!wanted) co_return refuse(context, wanted.error());
+  if (!wanted->url) co_return refuse(context, Fault{"url", "The URL is missing."});
+  Webhook webhook;
+  webhook.url = *std::move(wanted->url);
+  webhook.events = wanted->events.value_or(kAllEvents);
+  webhook.secret = wanted->secret ? *std::move(wanted->secret) : random_hex(kMadeSecret);
+  webhook.created_at = unix_millis(context.loop.wall());
+  auto writing =
+      store_.write([webhook](store::SqliteConnection& db) { return insert_webhook(db, webhook); }, context.deadline);
+  const Result<int64_t> id = co_await writing;
+  if (!id) co_return http::response_for(id.error(), context);
+  if (*id == 0) co_return refuse(context, 409, "too_many_webhooks", "There are 100 webhooks already; delete some.");
+  webhook.id = *id;
+  Response response = webhook_answer(context, 201, webhook, true);
+  response.fields.add_copy(FieldId::location, "/v1/webhooks/" + std::to_string(*id));
+  co_return response;
+}
+
+Task<Result<Response>> WebhookApi::list(Request& request, RequestContext& context) {
+  if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
+  auto reading = store_.read([](store::SqliteConnection& db) { return all_webhooks(db); }, context.deadline);
+  const Result<std::vector<Webhook>> webhooks = co_await reading;
+  if (!webhooks) co_return http::response_for(webhooks.error(), context);
+  std::string body = "{\"items\":[";
+  for (const Webhook& webhook : *webhooks) {
+    if (body.back() != '[') body += ',';
+    append_webhook(body, webhook, false);
+  }
+  body += "]}";
+  co_return json_answer(context, 200, std::move(body));
+}
+
+Task<Result<Response>> WebhookApi::show(RequestContext& context, std::string_view id) {
+  auto reading = store_.read([number = number_of(id)](store::SqliteConnection& db) { return find_webhook(db, number); },
+                             context.deadline);
+  const Result<std::optional<Webhook>> webhook = co_await reading;
+  if (!webhook) co_return http::response_for(webhook.error(), context);
+  if (!*webhook) co_return no_webhook(context);
+  co_return webhook_answer(context, 200, **webhook);
+}
+
+Task<Result<Response>> WebhookApi::change(Request& request, RequestContext& context, std::string_view id) {
+  if (std::optional<Response> refused = refuse_media(request, context, true, true)) co_return *std::move(refused);
+  auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
+  const Result<std::string> body = co_await reading;
+  if (!body) co_return body_failed(body.error(), context);
+  auto wanted = read_webhook(*body);
+  if (!wanted) co_return refuse(context, wanted.error());
+  auto writing = store_.write(
+      [number = number_of(id),
+       patch = *std::move(wanted)](store::SqliteConnection& db) -> Result<std::optional<Webhook>> {
+        TRY(std::optional<Webhook> webhook, find_webhook(db, number));
+        if (!webhook) return webhook;
+        if (patch.url) webhook->url = *patch.url;
+        if (patch.events) webhook->events = *patch.events;
+        if (patch.secret) webhook->secret = *patch.secret;
+        TRY(const bool there, update_webhook(db, *webhook));
+        if (!there) webhook.reset();
+        return webhook;
+      },
+      context.deadline);
+  const Result<std::optional<Webhook>> webhook = co_await writing;
+  if (!webhook) co_return http::response_for(webhook.error(), context);
+  if (!*webhook) co_return no_webhook(context);
+  co_return webhook_answer(context, 200, **webhook);
+}
+
+Task<Result<Response>> WebhookApi::remove(RequestContext& context, std::string_view id) {
+  auto writing = store_.write(
+      [number = number_of(id)](store::SqliteConnection& db) { return remove_webhook(db, number); }, context.deadline);
+  const Result<bool> removed = co_await writing;
+  if (!removed) co_return http::response_for(removed.error(), context);
+  if (!*removed) co_return no_webhook(context);
+  co_return Response(context.arena, 204);
+}
+
+}  // namespace trellis::services::links
