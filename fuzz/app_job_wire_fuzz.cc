@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "app/job_wire.h"
+#include "app/control/job_wire.h"
 #include "base/encoding.h"
 #include "base/error.h"
 

@@ -4,14 +4,14 @@
 #include <optional>
 #include <string>
 
-#include "app/cache_commands.h"
-#include "app/commands.h"
-#include "app/jobs_commands.h"
-#include "app/key_commands.h"
-#include "app/links_commands.h"
-#include "app/log_commands.h"
-#include "app/run.h"
-#include "app/store_commands.h"
+#include "app/commands/cache_commands.h"
+#include "app/commands/commands.h"
+#include "app/commands/jobs_commands.h"
+#include "app/commands/key_commands.h"
+#include "app/commands/links_commands.h"
+#include "app/commands/log_commands.h"
+#include "app/commands/run.h"
+#include "app/commands/store_commands.h"
 #include "app/version.h"
 
 int main(int argc, char** argv) {

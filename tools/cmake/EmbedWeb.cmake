@@ -1,5 +1,5 @@
 # trellis_embed_web(TARGET): writes ${CMAKE_BINARY_DIR}/generated/web_assets.cc from web/ and adds it to TARGET, which
-# thereby defines trellis::app::web_assets() (src/app/web_assets.h). A changed, new or removed file rebuilds it.
+# thereby defines trellis::app::web_assets() (src/app/node/web_assets.h). A changed, new or removed file rebuilds it.
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 function(trellis_embed_web target)

@@ -1,4 +1,4 @@
-#include "app/job_wire.h"
+#include "app/control/job_wire.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // A worker that does the jobs of a whole node beside it, over its control API.
-#include "app/remote_jobs.h"
+#include "app/node/remote_jobs.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,8 +9,8 @@
 #include <map>
 
 #include "app/config.h"
-#include "app/node.h"
-#include "app/open_store.h"
+#include "app/node/node.h"
+#include "app/node/open_store.h"
 #include "net/address.h"
 #include "queue/jobs_sqlite.h"
 #include "queue/worker.h"

@@ -1,4 +1,4 @@
-#include "app/status.h"
+#include "app/node/status.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,10 @@
+// `trellis cache`: the memory caches of a running node, over its control address. Nothing else calls it.
+#pragma once
+
+#include "app/commands/control_client.h"
+
+namespace trellis::app {
+
+void add_cache_commands(CLI::App& app, ChosenCommand& run);
+
+}  // namespace trellis::app

@@ -1,0 +1,314 @@
+#include "app/node/node.h"
+
+#include <future>
+
+#include "app/node/node_impl.h"
+#include "base/log.h"
+
+namespace trellis::app {
+
+namespace {
+
+Task<> sample_status(Status& status, Event& ends) {
+  while (true) {
+    status.sample(Loop::current().now());
+    const bool over = co_await ends.wait(after(Loop::current().now(), std::chrono::seconds(1)));
+    if (over) co_return;
+  }
+}
+
+Result<void> listen_alone(const net::Address& address, std::vector<int>& fds) {
+  TRY_VOID(net::probe_free(address));
+  TRY(const int fd, net::listen_tcp(address));
+  fds.push_back(fd);
+  return {};
+}
+
+// Who steers the node comes over loopback; to the node's other addresses even its own machine comes as a stranger. So
+// beside one of those it listens on loopback too, on the same port.
+Result<void> listen_control(const config::HostPort& bind, std::vector<int>& fds) {
+  TRY(const net::Address address, net::parse_address(bind.to_text()));
+  TRY_VOID(listen_alone(address, fds));
+  const std::string host = address.host();
+  if (host == "127.0.0.1" || host == "::1" || host == "0.0.0.0" || host == "::") return {};
+  TRY(const net::Address loopback, net::make_address("127.0.0.1", net::local_of(fds.back()).port()));
+  return listen_alone(loopback, fds);
+}
+
+}  // namespace
+
+Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { impl_->self = this; }
+
+Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
+  const ControlConfig control = config.values.control;
+  std::string token;
+  if (!control.token_file.empty()) {
+    auto read = read_token(control.token_file);
+    if (!read) return fail(Error(read.error().code(), "control.token_file").because(std::move(read).error()));
+    token = *std::move(read);
+  }
+  auto impl = std::make_unique<Impl>();
+  Impl& n = *impl;
+  const RuntimeConfig& runtime = config.values.runtime;
+  TRY(n.cores, Cores::start({.count = runtime.cores, .io = runtime.io, .blocking_threads = runtime.blocking_threads}));
+  for (size_t i = 0; i < n.cores->size(); ++i) n.states.push_back(std::make_unique<CoreState>());
+  n.cores->run_on(0, [&] { n.background = std::make_unique<TaskGroup>(); });
+  n.watch();
+  n.status = std::make_unique<Status>(
+      config.values.node, n.cores->size(),
+      std::string(n.cores->run_on(0, [] { return std::string(Loop::current().io().name()); })), n.started);
+  std::unique_ptr<Node> node(new Node(std::move(impl)));
+
+  auto first = node->reload(std::move(config));
+  if (!first) {
+    node->stop();
+    return fail(std::move(first).error());
+  }
+  auto listening = listen_control(control.bind, n.control_fds);
+  if (!listening) {
+    Error error = Error(listening.error().code(), "control").because(std::move(listening).error());
+    node->stop();
+    return fail(std::move(error));
+  }
+  n.control_address = net::local_of(n.control_fds.front());
+  n.control = std::make_shared<Control>(*node, std::move(token));
+  n.cores->run_on(0, [&] {
+    n.sampling_ends = std::make_unique<Event>();
+    n.background->spawn(sample_status(*n.status, *n.sampling_ends));
+    n.control_server = std::make_unique<http::Server>(http::ServerOptions{.listener = "control"}, n.control);
+    http::Server* server = n.control_server.get();
+    for (const int fd : n.control_fds) {
+      n.control_acceptors.push_back(
+          std::make_unique<Acceptor>(fd, [server](int accepted) { server->accept(accepted); }));
+      n.control_acceptors.back()->start();
+    }
+  });
+  n.ready = true;
+  return node;
+}
+
+Node::~Node() { stop(); }
+
+Result<ReloadReport> Node::reload(LoadedConfig config) {
+  Impl& n = *impl_;
+  ReloadReport report;
+  const Generation* before = n.current.get();
+  auto next = std::make_shared<Generation>();
+  next->config = std::move(config);
+  const NodeConfig& values = next->config.values;
+  if (before) {
+    for (const config::Change& change : config::diff<NodeConfig>(before->config.tree, next->config.tree)) {
+      report.changes.push_back(change.to_string());
+      if (change.path.starts_with("runtime.") || change.path == "runtime" || change.path == "control" ||
+          change.path.starts_with("control.") || change.path == "node" || change.path.starts_with("jobs")) {
+        report.warnings.push_back(change.path + " takes effect at the next start");
+      }
+    }
+  }
+  TRY_VOID(n.open_shared(*next, before));
+  const auto undo_services = [&] {
+    for (auto& [name, service] : next->services) {
+      if (!before || !before->services.contains(name) || before->services.at(name) != service) {
+        n.stop_service(*service, std::chrono::seconds(5));
+      }
+    }
+  };
+  Result<> services_ok = n.open_services(*next, before);
+  if (services_ok) services_ok = n.check_queues(*next);
+  if (!services_ok) {
+    undo_services();
+    return fail(std::move(services_ok).error());
+  }
+  // Figures exist once a name and are never taken away: a reload must not reset a counter.
+  std::vector<std::string> names{"none"};
+  for (const proxy::RouteConfig& route : values.routes) names.push_back(route.label());
+  for (const std::string& name : names) {
+    auto& figure = n.figures[name];
+    if (!figure) figure = std::make_shared<proxy::RouteFigures>(n.metrics, name);
+    for (const auto& [listener, listener_config] : values.listeners) {
+      auto& count = n.counts[{listener, name}];
+      if (!count) count = std::make_shared<proxy::RouteCounts>(n.metrics, listener, name);
+    }
+  }
+  auto listening = n.open_sockets(values);
+  if (!listening) {
+    undo_services();
+    return fail(std::move(listening).error());
+  }
+  for (size_t core = 0; core < n.cores->size(); ++core) {
+    Result<> prepared = n.cores->run_on(core, [&] { return n.prepare(core, next); });
+    if (prepared) continue;
+    n.drop_prepared();
+    for (auto& [name, sockets] : *listening) sockets.close();
+    undo_services();
+    return fail(std::move(prepared).error());
+  }
+
+  if (Result<> scheduled = n.put_schedules(*next, before); !scheduled) {
+    n.drop_prepared();
+    for (auto& [name, sockets] : *listening) sockets.close();
+    undo_services();
+    return fail(std::move(scheduled).error());
+  }
+
+  // From here on nothing can fail.
+  for (size_t core = 0; core < n.cores->size(); ++core) {
+    n.cores->run_on(core, [&] { n.commit(core, next, *listening); });
+  }
+  std::vector<ListeningSockets> closing;
+  {
+    std::lock_guard lock(n.listeners_mutex);
+    for (auto it = n.sockets.begin(); it != n.sockets.end();) {
+      if (values.listeners.contains(it->first) && !listening->contains(it->first)) {
+        ++it;
+        continue;
+      }
+      closing.push_back(std::move(it->second));
+      it = n.sockets.erase(it);
+    }
+    for (auto& [name, sockets] : *listening) n.sockets.emplace(name, std::move(sockets));
+  }
+  for (ListeningSockets& sockets : closing) sockets.close();
+  n.begin_jobs(*next, before);
+  if (before) {
+    for (const auto& [name, service] : before->services) {
+      const auto kept = next->services.find(name);
+      if (kept != next->services.end() && kept->second == service) continue;
+      n.cores->run_on(0, [&] { service->service->begin_drain(); });
+      n.retired.push_back(service);
+    }
+  }
+  if (n.current) n.replaced.push_back(std::move(n.current));
+  n.current = next;
+  set_log_level(values.observe.log_level);
+  n.set_tiers();
+  n.watch_connections();
+  n.retire_unused();
+  return report;
+}
+
+void Node::stop() {
+  Impl& n = *impl_;
+  if (n.stopped || !n.cores) return;
+  n.stopped = true;
+  n.ready = false;
+  const Duration patience = n.current ? n.current->config.values.runtime.drain : Duration::zero();
+  if (n.current) {
+    for (auto& [name, service] : n.current->services) {
+      n.cores->run_on(0, [&] { service->service->begin_drain(); });
+    }
+  }
+  // All cores drain at once.
+  std::vector<std::future<void>> drained;
+  for (size_t core = 0; core < n.cores->size(); ++core) {
+    auto done = std::make_shared<std::promise<void>>();
+    drained.push_back(done->get_future());
+    n.cores->loop(core).post([&n, core, patience, done] {
+      CoreState& state = *n.states[core];
+      for (auto& [name, listener] : state.listeners) {
+        state.draining.spawn(drain_server(std::move(listener.server), std::move(listener.acceptor), patience));
+      }
+      state.listeners.clear();
+      // Ends at the latest when the last server's patience does.
+      static constexpr auto kWaitAll = [](TaskGroup& group, std::shared_ptr<std::promise<void>> told) -> Task<> {
+        co_await group.join(kNever);
+        told->set_value();
+      };
+      if (core == 0 && n.sampling_ends) n.sampling_ends->set();
+      state.draining.close();
+      state.waiting.spawn(kWaitAll(state.draining, done));
+    });
+  }
+  // The workers leave while the connections drain.
+  if (n.current) {
+    n.cores->run_on(0, [&n, patience] {
+      for (auto& [name, service] : n.current->services) service->jobs->work({}, patience);
+    });
+  }
+  // Two turns, and each core has taken what waited in its backlog and let go of its listening sockets. Then they close,
+  // long before the drain ends: who comes now is refused at once and can go elsewhere, instead of waiting for nothing.
+  for (int turn = 0; turn < 2; ++turn) {
+    for (size_t core = 0; core < n.cores->size(); ++core) n.cores->run_on(core, [] {});
+  }
+  {
+    std::lock_guard lock(n.listeners_mutex);
+    for (auto& [name, sockets] : n.sockets) sockets.close();
+    n.sockets.clear();
+  }
+  for (auto& one : drained) one.wait();
+  if (n.current) {
+    for (auto& [name, service] : n.current->services) n.retired.push_back(service);
+    for (auto& [name, store] : n.current->stores) n.retired_stores.push_back(store);
+  }
+  n.status->set_tiers({});
+  {
+    const std::lock_guard lock(n.stores_mutex);
+    n.open_stores.clear();
+    n.open_logs.clear();
+    n.open_caches.clear();
+  }
+  for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
+  for (size_t core = 0; core < n.cores->size(); ++core) {
+    n.cores->run_on(core, [&] {
+      if (core == 0) {
+        n.control_acceptors.clear();
+        n.control_server.reset();
+        n.background.reset();
+        n.sampling_ends.reset();
+      }
+      n.states[core].reset();
+    });
+  }
+  for (auto& store : n.retired_stores) close_store(*store, *n.cores);
+  for (const int fd : n.control_fds) ::close(fd);
+  n.control_fds.clear();
+  n.control.reset();
+  n.replaced.clear();
+  n.current.reset();
+  n.retired.clear();
+  n.retired_stores.clear();
+  n.gauges.clear();
+  n.connection_gauges.clear();
+  n.cores->stop();
+}
+
+Metrics& Node::metrics() noexcept { return impl_->metrics; }
+
+void Node::tidy() { impl_->retire_unused(); }
+
+void Node::reopen_logs() noexcept {
+  if (impl_->current && impl_->current->access_log) impl_->current->access_log->log->reopen();
+}
+
+std::vector<ListenerStatus> Node::listeners() const {
+  std::vector<ListenerStatus> list;
+  std::lock_guard lock(impl_->listeners_mutex);
+  for (const auto& [name, listening] : impl_->sockets) list.push_back({name, listening.address.to_string()});
+  return list;
+}
+
+std::map<std::string, std::shared_ptr<OpenStore>> Node::stores() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_stores;
+}
+
+std::map<std::string, std::shared_ptr<cache::MemoryCache>> Node::caches() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_caches;
+}
+
+std::map<std::string, std::shared_ptr<queue::EventLog>> Node::logs() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_logs;
+}
+
+std::string Node::status_json() const { return impl_->status->json(system_clock().now()); }
+std::string Node::control_address() const { return impl_->control_address.to_string(); }
+std::string Node::io() const { return std::string(impl_->cores->loop(0).io().name()); }
+size_t Node::cores() const noexcept { return impl_->cores->size(); }
+bool Node::ready() const noexcept { return impl_->ready; }
+void Node::on_reload_request(ReloadRequest request) {
+  impl_->cores->run_on(0, [&] { impl_->control->on_reload(std::move(request)); });
+}
+
+}  // namespace trellis::app

@@ -1,0 +1,182 @@
+// What a Node is made of. A Generation is one configuration as running parts; a reload builds the next one beside the
+// current one, part by part, and keeps what did not change. The sources follow the steps of a reload:
+//   node_parts.cc     stores, caches, logs, upstreams, router: what all cores share
+//   node_services.cc  services, their jobs and schedules
+//   node_cores.cc     sockets, and what each core owns: listeners, pipelines, targets, clusters
+//   node_figures.cc   metrics of the node itself and the tiers of its live picture
+//   node.cc           start, reload, stop
+// Members are of the thread that starts and reloads the node, where nothing else is said. For those sources only.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "app/config.h"
+#include "app/control/control.h"
+#include "app/node/node.h"
+#include "app/node/open_store.h"
+#include "app/node/status.h"
+#include "base/metrics.h"
+#include "cache/memory_cache.h"
+#include "config/diff.h"
+#include "http/routes.h"
+#include "http/server.h"
+#include "net/address.h"
+#include "proxy/access_log.h"
+#include "proxy/pipeline.h"
+#include "queue/event_log.h"
+#include "queue/service_jobs.h"
+#include "runtime/cores.h"
+#include "runtime/socket.h"
+#include "runtime/sync.h"
+#include "services/mail/mail.h"
+#include "services/service.h"
+#include "upstream/cluster.h"
+
+namespace trellis::app {
+
+inline constexpr Duration kServiceTimeout = std::chrono::seconds(30);  // for what a service waits for: store, cache
+
+// A started service with its routes. Requests in flight keep it; the node stops it when the last one is gone.
+struct RunningService {
+  services::Env env;
+  std::string store;                         // its name
+  std::unique_ptr<queue::ServiceJobs> jobs;  // of core 0
+  std::unique_ptr<services::Service> service;
+  http::Routes routes;
+  std::shared_ptr<void> keeps;  // its store and cache
+};
+
+struct OpenEventLog {
+  LogConfig config;
+  std::unique_ptr<queue::EventLog> log;
+};
+struct OpenCache {
+  CacheConfig config;
+  std::unique_ptr<cache::MemoryCache> cache;
+};
+struct OpenLog {
+  AccessLogSettings settings;
+  std::shared_ptr<proxy::AccessLog> log;
+};
+struct ResolvedUpstream {
+  uint64_t serial = 0;  // changes with its configuration or addresses
+  upstream::UpstreamConfig config;
+  std::vector<upstream::Host> hosts;
+};
+
+// One configuration as running parts that all cores share.
+struct Generation {
+  LoadedConfig config;
+  std::map<std::string, std::shared_ptr<OpenStore>> stores;
+  std::map<std::string, std::shared_ptr<OpenCache>> caches;
+  std::map<std::string, std::shared_ptr<OpenEventLog>> logs;
+  std::map<std::string, std::shared_ptr<RunningService>> services;
+  std::vector<queue::WorkerPlan> remote_plans;  // jobs of other nodes
+  std::map<std::string, ResolvedUpstream> upstreams;
+  std::shared_ptr<OpenLog> access_log;
+  std::shared_ptr<const proxy::Router> router;
+};
+
+struct CoreListener {
+  std::unique_ptr<http::Server> server;
+  std::unique_ptr<Acceptor> acceptor;
+};
+struct CoreCluster {
+  uint64_t serial = 0;
+  std::shared_ptr<upstream::Cluster> cluster;
+};
+// What one core owns. Touched on that core only.
+struct CoreState {
+  std::map<std::string, CoreListener> listeners;
+  std::map<std::string, CoreCluster> clusters;
+  // Built by prepare(), put to use by commit().
+  std::map<std::string, CoreCluster> next_clusters;
+  std::map<std::string, std::shared_ptr<proxy::Pipeline>> next_pipelines;
+  TaskGroup draining;  // servers of listeners that are gone
+  TaskGroup waiting;   // who waits for them at the stop
+};
+
+struct ListeningSockets {
+  config::HostPort bind;
+  net::Address address;
+  std::vector<int> fds;  // one a core
+  void close() noexcept {
+    for (const int fd : fds) ::close(fd);
+    fds.clear();
+  }
+};
+
+// Are the values at `path` the same in both?
+template <config::HasFields T>
+bool same(const config::Node& before, const config::Node& now, std::string_view path) {
+  return config::diff<T>(before.descend(path), now.descend(path)).empty();
+}
+
+// Takes no more connections, waits for those there are, cuts what is left after `patience`. On the server's core.
+Task<> drain_server(std::unique_ptr<http::Server> server, std::unique_ptr<Acceptor> acceptor, Duration patience);
+
+struct Node::Impl {
+  Node* self = nullptr;
+  Metrics metrics;
+  Time started = system_clock().now();
+  std::unique_ptr<Cores> cores;
+  std::vector<std::unique_ptr<CoreState>> states;
+  std::shared_ptr<Generation> current;
+  std::vector<std::shared_ptr<Generation>> replaced;  // still used by requests in flight
+  std::vector<std::shared_ptr<RunningService>> retired;
+  std::vector<std::shared_ptr<OpenStore>> retired_stores;
+  std::map<std::string, ListeningSockets> sockets;
+  mutable std::mutex listeners_mutex;  // sockets is read by status requests
+  mutable std::mutex stores_mutex;
+  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;           // of `current`, for the control API
+  std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;       // likewise
+  std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;  // likewise
+  std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
+  std::vector<std::shared_ptr<void>> gauges;
+  std::vector<std::shared_ptr<void>> connection_gauges;  // of the current upstreams
+  uint64_t next_serial = 1;
+  std::atomic<bool> ready{false};
+  bool stopped = false;
+
+  std::shared_ptr<Control> control;
+  std::unique_ptr<http::Server> control_server;  // of core 0
+  std::vector<std::unique_ptr<Acceptor>> control_acceptors;
+  std::vector<int> control_fds;
+  net::Address control_address;
+  std::unique_ptr<Status> status;
+  std::unique_ptr<Event> sampling_ends;   // of core 0
+  std::unique_ptr<TaskGroup> background;  // of core 0
+
+  Result<> open_shared(Generation& next, const Generation* before);
+  Result<> open_services(Generation& next, const Generation* before);
+  Result<> open_mail(Generation& next, const Generation* before, const std::string& name,
+                     const services::mail::MailConfig& mail);
+  Result<> start_service(Generation& next, const std::string& name, const std::string& store,
+                         std::unique_ptr<services::Service> service, std::shared_ptr<void> keeps);
+  Result<> check_queues(const Generation& next) const;
+  Result<> put_schedules(const Generation& next, const Generation* before);
+  void begin_jobs(const Generation& next, const Generation* before);
+  Result<std::map<std::string, ListeningSockets>> open_sockets(const NodeConfig& values);
+  Result<> prepare(size_t core, const std::shared_ptr<Generation>& next);
+  Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
+                                                     const proxy::RouteConfig& route);
+  void commit(size_t core, const std::shared_ptr<Generation>& next,
+              const std::map<std::string, ListeningSockets>& listening);
+  void drop_prepared();
+  void stop_service(RunningService& service, Duration patience);
+  void retire_unused();
+  void watch();
+  void set_tiers();
+  void watch_connections();
+};
+
+}  // namespace trellis::app

@@ -1,0 +1,102 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "app/node/node_impl.h"
+#include "app/node/remote_jobs.h"
+
+namespace trellis::app {
+
+namespace {
+
+Result<> make_parent(const std::string& path) {
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (parent.empty()) return {};
+  std::error_code error;
+  std::filesystem::create_directories(parent, error);
+  if (error)
+    return fail(Code::failed_precondition, "cannot make the folder " + parent.string() + ": " + error.message());
+  return {};
+}
+
+}  // namespace
+
+Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
+  const NodeConfig& values = next.config.values;
+  for (const auto& [name, config] : values.stores) {
+    if (before) {
+      const auto old = before->stores.find(name);
+      if (old != before->stores.end() && old->second->config.path == config.path) {
+        next.stores[name] = old->second;
+        continue;
+      }
+    }
+    TRY_VOID(make_parent(config.path));
+    TRY(next.stores[name], open_store(name, config, values.jobs, metrics, *cores));
+  }
+  for (const auto& [name, config] : values.caches) {
+    if (before) {
+      const auto old = before->caches.find(name);
+      if (old != before->caches.end() && old->second->config == config) {
+        next.caches[name] = old->second;
+        continue;
+      }
+    }
+    next.caches[name] = std::make_shared<OpenCache>(OpenCache{
+        config,
+        std::make_unique<cache::MemoryCache>(
+            cache::MemoryCacheOptions{.name = name, .capacity = config.memory, .policy = config.policy}, metrics)});
+  }
+  for (const auto& [name, config] : values.logs) {
+    if (before) {
+      const auto old = before->logs.find(name);
+      if (old != before->logs.end() && old->second->config.path == config.path) {
+        next.logs[name] = old->second;
+        continue;
+      }
+    }
+    queue::EventLogOptions options;
+    options.name = name;
+    options.folder = config.path;
+    auto opened = queue::EventLog::open(std::move(options), metrics);
+    if (!opened) return fail(Error(opened.error().code(), "logs." + name).because(std::move(opened).error()));
+    next.logs[name] = std::make_shared<OpenEventLog>(OpenEventLog{config, *std::move(opened)});
+  }
+  TRY(next.remote_plans,
+      plans_of_other_nodes(values, before ? before->remote_plans : std::vector<queue::WorkerPlan>{}));
+  if (const auto& settings = values.observe.access_log) {
+    if (before && before->access_log && before->access_log->settings == *settings) {
+      next.access_log = before->access_log;
+    } else {
+      TRY_VOID(make_parent(settings->path));
+      proxy::AccessLogConfig config;
+      config.path = settings->path;
+      config.format = settings->format;
+      config.redact = settings->redact;
+      TRY(auto log, proxy::AccessLog::open(config, values.node));
+      next.access_log = std::make_shared<OpenLog>(OpenLog{*settings, std::move(log)});
+    }
+  }
+  for (const auto& [name, config] : values.upstreams) {
+    ResolvedUpstream resolved{.config = config};
+    auto hosts = upstream::resolve_hosts(config);
+    if (!hosts) return fail(Error(hosts.error().code(), "upstreams." + name).because(std::move(hosts).error()));
+    resolved.hosts = *std::move(hosts);
+    resolved.serial = next_serial++;
+    if (before) {
+      const auto old = before->upstreams.find(name);
+      const auto same_host = [](const upstream::Host& a, const upstream::Host& b) {
+        return a.name == b.name && a.address.to_string() == b.address.to_string();
+      };
+      if (old != before->upstreams.end() &&
+          same<upstream::UpstreamConfig>(before->config.tree, next.config.tree, config::path_step("upstreams", name)) &&
+          std::ranges::equal(old->second.hosts, resolved.hosts, same_host)) {
+        resolved.serial = old->second.serial;
+      }
+    }
+    next.upstreams[name] = std::move(resolved);
+  }
+  next.router = std::make_shared<const proxy::Router>(proxy::make_router(values.routes));
+  return {};
+}
+
+}  // namespace trellis::app
