@@ -377,6 +377,15 @@ void SqliteStore::Impl::run_batch(std::vector<Operation>& batch) {
 Result<void> SqliteStore::Impl::run_operations(std::vector<Operation>& batch, std::vector<bool>& ran) {
   std::fill(ran.begin(), ran.end(), true);
   TRY_VOID(writer->execute("BEGIN IMMEDIATE"));
+  if (batch.size() == 1) {
+    // The transaction is its savepoint: a real one would keep a copy of every page that it changes.
+    if (batch.front()->run(*writer)) return {};
+    if (!writer->in_transaction()) return fail(writer->error("an operation ended the transaction"));
+    TRY_VOID(writer->execute("ROLLBACK"));
+    TRY_VOID(writer->execute("BEGIN IMMEDIATE"));
+    ran.front() = false;
+    return {};
+  }
   for (size_t i = 0; i < batch.size(); ++i) {
     TRY_VOID(writer->execute("SAVEPOINT operation"));
     if (batch[i]->run(*writer)) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -200,6 +201,61 @@ TEST_F(Import, TheExportForShlinkIsReadAsShlinks) {
   const json made = request("GET", "/v1/links/aaa").json();
   EXPECT_EQ(made["clicks"], 7);
   EXPECT_EQ(made["tags"], (json{"x", "y"}));
+}
+
+// The writer takes one operation at a time, so that others wait while the rows are written.
+class ImportBesideOthers : public Import {
+ protected:
+  void SetUp() override {
+    store_options_.max_batch = 1;
+    start();
+  }
+
+  static Result<void> nothing(store::SqliteConnection&) { return {}; }
+  // Holds the writer until the import waits for it, and lets three others come behind the import.
+  static Task<> come_behind(store::SqliteStore& store, std::promise<void>& gate, size_t& done) {
+    const auto count = [&done](const Result<void>&) { ++done; };
+    std::vector<Task<Result<void>>> others;
+    others.push_back(store.write([open = gate.get_future().share()](store::SqliteConnection&) -> Result<void> {
+      open.wait();
+      return {};
+    }));
+    others.back().start();
+    while (store.queued() != 0) co_await yield();
+    while (store.queued() != 1) co_await yield();
+    for (int i = 0; i < 3; ++i) {
+      others.push_back(store.write(&nothing, kNever, 1, count));
+      others.back().start();
+    }
+    gate.set_value();
+    for (auto& other : others) {
+      const Result<void> written = co_await other.join();
+      EXPECT_TRUE(written);
+    }
+  }
+};
+
+TEST_F(ImportBesideOthers, GivesWayToThemAndGoesOn) {
+  std::string text = "url,code\n";
+  for (int i = 0; i < 10'000; ++i) text += "https://a.example/" + std::to_string(i) + ",c" + std::to_string(i) + "\n";
+  text += "ftp://b.example/,\n";
+  std::promise<void> gate;
+  size_t others = 0;
+  const uint64_t before = store_->commits();
+  auto coming = come_behind(*store_, gate, others);
+  coming.start();
+  const auto lines = import(text);
+  EXPECT_EQ(others, 3u);
+  EXPECT_EQ(store_->commits(), before + 1 + 3 + 2);
+  ASSERT_EQ(lines.size(), 10'002u);
+  for (size_t i = 0; i < 10'000; ++i) {
+    ASSERT_EQ(lines[i], (json{{"line", i + 2}, {"result", "made"}, {"code", "c" + std::to_string(i)}}));
+  }
+  EXPECT_EQ(lines[10'000]["result"], "problem");
+  EXPECT_EQ(lines.back()["total"]["made"], 10'000);
+  const json newest = request("GET", "/v1/links?limit=2").json()["items"];
+  EXPECT_EQ(newest[0]["code"], "c9999");
+  EXPECT_EQ(newest[1]["code"], "c9998");
 }
 
 }  // namespace

@@ -29,20 +29,6 @@
 
 namespace trellis::services::links {
 
-class TextBody final : public http::BodyReader {
- public:
-  explicit TextBody(std::string text) : text_(std::move(text)), size_(text_.size()) {}
-  Task<Result<Chunk>> read(Deadline) override {
-    std::string text = std::exchange(text_, {});
-    co_return text.empty() ? Chunk() : Chunk::from_string(std::move(text));
-  }
-  std::optional<uint64_t> length() const noexcept override { return size_; }
-
- private:
-  std::string text_;
-  uint64_t size_;
-};
-
 struct Answer {
   int status = 0;
   std::multimap<std::string, std::string> fields;
@@ -70,7 +56,7 @@ inline Answer send(http::Routes& routes, Loop& loop, std::string_view method, st
     bool typed = false;
     for (const auto& [name, value] : headers) typed = typed || name == "Content-Type";
     if (!typed) request.fields.add("Content-Type", "application/json");
-    request.body = std::make_unique<TextBody>(std::move(body));
+    request.body = std::make_unique<http::TextBody>(std::move(body));
   }
   for (const auto& [name, value] : headers) {
     request.fields.add_copy(name, value);
@@ -117,9 +103,8 @@ class ServiceTest : public testing::Test {
   }
 
   void open_store() {
-    store::SqliteOptions options;
-    options.path = folder_ + "/links.db";
-    auto opened = store::SqliteStore::open(options, metrics_);
+    store_options_.path = folder_ + "/links.db";
+    auto opened = store::SqliteStore::open(store_options_, metrics_);
     ASSERT_TRUE(opened) << opened.error().to_string();
     store_ = *std::move(opened);
   }
@@ -206,6 +191,7 @@ class ServiceTest : public testing::Test {
   BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
   std::string folder_;
+  store::SqliteOptions store_options_;
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<cache::MemoryCache> cache_;
   std::unique_ptr<queue::SqliteJobQueue> queue_;

@@ -14,9 +14,11 @@ namespace {
 
 using Kind = BulkOutcome::Kind;
 
-constexpr int kMaxAttempts = 16;  // to find a number whose code is free
+constexpr int kMaxAttempts = 16;   // to find a number whose code is free
+constexpr size_t kAtLeast = 4096;  // links before an operation gives way
 
-// Numbers for the links of one operation, without those that aliases have taken.
+// Numbers for the links of one operation, without those that aliases have taken. Leased in pieces: one that gives way
+// leaves few unused.
 class Numbers {
  public:
   Numbers(store::SqliteConnection& db, size_t wanted) : db_(db), wanted_(wanted) {}
@@ -24,10 +26,11 @@ class Numbers {
   Result<uint64_t> next() {
     while (true) {
       if (next_ == lease_.end) {
-        TRY(lease_, lease_ids(db_, wanted_));
+        const size_t piece = std::clamp<size_t>(wanted_, 1, kAtLeast);
+        TRY(lease_, lease_ids(db_, piece));
         next_ = lease_.begin;
         burned_ = 0;
-        wanted_ = 1;
+        wanted_ -= std::min(wanted_, piece);
       }
       const uint64_t number = next_++;
       // Both rise.
@@ -69,14 +72,16 @@ Result<bool> insert_made(store::SqliteConnection& db, Link& link, Numbers& numbe
 }
 
 Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, const BulkOptions& options,
-                     const Codes& codes, const LinkEvents& events, const DomainTable& domains, int64_t now,
-                     BulkDone& done) {
+                     const Codes& codes, const LinkEvents& events, const DomainTable& domains,
+                     const store::SqliteStore& writer, int64_t now, BulkDone& done) {
   Numbers numbers(db, links.size());
   std::vector<const Link*> made;
   bool taken = false;
   std::vector<UrlEntry> urls;  // of those that were put in, for the index
   done.outcomes.reserve(links.size());
   for (BulkLink& each : links) {
+    const size_t count = done.outcomes.size();
+    if (options.gives_way && count > 0 && count % kAtLeast == 0 && writer.queued() > 0) break;
     Link& link = each.link;
     if (each.find_existing) {
       // It may be one of those before it.
@@ -130,7 +135,8 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
       if (outcome.kind == Kind::made) targets->invalidate(outcome.code);
   };
   auto put = [links, options = std::move(options), codes = book.codes(), events = book.shared_events(),
-              domains = book.domain_table(), now, done](store::SqliteConnection& db) -> Result<void> {
+              domains = book.domain_table(), &writer = book.store(), now,
+              done](store::SqliteConnection& db) -> Result<void> {
     const std::string& key = options.key.key;
     if (!key.empty()) {
       TRY(std::optional<Replay> earlier, find_replay(db, key, now - kKeysLast));
@@ -141,7 +147,7 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
         return {};
       }
     }
-    TRY_VOID(put_all(db, *links, options, codes, *events, *domains, now, *done));
+    TRY_VOID(put_all(db, *links, options, codes, *events, *domains, writer, now, *done));
     if (done->kind == BulkDone::Kind::refused) return fail(Code::aborted, "some codes are taken");
     if (!key.empty()) {
       done->answer = {

@@ -1,6 +1,7 @@
 // Many links made in one operation of the store: for batches and imports. Their numbers are leased inside it, so that
 // nothing is wasted when it is taken back, and each link is put in by the function that puts in a single one. The
-// writer is held for as long as it takes (some microseconds a link), so whoever has very many brings them in pieces.
+// writer is held for as long as it takes (some microseconds a link), so whoever has very many brings them in pieces, or
+// gives way.
 // Called on every core; what is given is the operation's until its outcome is certain, also when the caller has gone.
 #pragma once
 
@@ -37,7 +38,7 @@ struct BulkOutcome {
 struct BulkDone {
   // replayed: answered before. key_reused: for another request. refused: all or none was wanted, and some are taken.
   enum class Kind : uint8_t { done, replayed, key_reused, refused } kind = Kind::done;
-  std::vector<BulkOutcome> outcomes;  // in order, when done or refused
+  std::vector<BulkOutcome> outcomes;  // in order, when done or refused; of the first links alone: it gave way
   Replay answer;                      // when done or replayed, with a key
 };
 using BulkResult = std::shared_ptr<const BulkDone>;
@@ -45,6 +46,9 @@ using BulkResult = std::shared_ptr<const BulkDone>;
 struct BulkOptions {
   bool atomic = false;            // all or none
   bool same_code_exists = false;  // a taken code whose link is the same is no conflict: it was brought before
+  // Ends after some thousand links when others wait for the writer; the rest is brought again. Not with `atomic` or a
+  // key.
+  bool gives_way = false;
   IdempotencyKey key;
   // With a key: the body of the answer that is kept. Runs on the writer's thread.
   std::function<std::string(const BulkDone&)> answer;

@@ -56,7 +56,8 @@ Task<Result<void>> ImportBody::step(Deadline deadline) {
       co_return Result<void>();
     }
   }
-  if (!piece_.rows.empty()) {
+  if (written_.rows.empty()) written_ = std::exchange(piece_, {});
+  if (!written_.rows.empty()) {
     begin_writing(deadline);
   } else if (reader_ended_) {
     tell_counts("total", nullptr);
@@ -184,11 +185,11 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
 }
 
 void ImportBody::begin_writing(Deadline deadline) {
-  written_ = std::exchange(piece_, {});
   is_writing_ = true;
   if (written_.links->empty()) return;
   BulkOptions options;
   options.same_code_exists = true;
+  options.gives_way = true;
   const int64_t now = unix_millis(loop_.wall());
   writing_ = options_.dry_run ? try_links(book_, written_.links, std::move(options), now, deadline)
                               : put_links(book_, written_.links, std::move(options), now, deadline);
@@ -217,9 +218,13 @@ void ImportBody::tell_problem(uint64_t line, uint64_t column, std::string_view c
   out_ += '\n';
 }
 
-void ImportBody::tell_rows(const Piece& piece, const BulkDone* done) {
+// And takes them away: what is left gave way to others.
+void ImportBody::tell_rows(Piece& piece, const BulkDone* done) {
+  const size_t links = done ? done->outcomes.size() : 0;
   size_t next = 0;
-  for (const Row& row : piece.rows) {
+  auto end = piece.rows.begin();
+  for (; end != piece.rows.end() && (!end->is_link || next < links); ++end) {
+    const Row& row = *end;
     ++rows_;
     if (!row.is_link) {
       ++failed_;
@@ -246,6 +251,8 @@ void ImportBody::tell_rows(const Piece& piece, const BulkDone* done) {
     json.end_object();
     out_ += '\n';
   }
+  piece.rows.erase(piece.rows.begin(), end);
+  piece.links->erase(piece.links->begin(), piece.links->begin() + static_cast<ptrdiff_t>(links));
   if (loop_.now() - progress_told_ >= kProgressEvery) {
     progress_told_ = loop_.now();
     tell_counts("progress", nullptr);

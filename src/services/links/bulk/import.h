@@ -39,8 +39,9 @@ class ImportBody final : public http::BodyReader {
   std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
 
  private:
-  static constexpr size_t kRows = 16'384;          // a piece
-  static constexpr size_t kBytes = 8ULL << 20;     // likewise, about
+  // A piece. The larger, the fewer times the pages of an index are written, for its rows lie all over them.
+  static constexpr size_t kRows = 65'536;
+  static constexpr size_t kBytes = 24ULL << 20;    // likewise, about
   static constexpr size_t kTold = 64ULL << 10;     // of the answer, before more is read
   static constexpr size_t kReadBeforeYield = 256;  // rows
   static constexpr Duration kProgressEvery = std::chrono::milliseconds(250);
@@ -66,7 +67,7 @@ class ImportBody final : public http::BodyReader {
   bool take_next(bool at_end);
   Task<Result<void>> settle();
   void begin_writing(Deadline deadline);
-  void tell_rows(const Piece& piece, const BulkDone* done);
+  void tell_rows(Piece& piece, const BulkDone* done);
   void tell_problem(uint64_t line, uint64_t column, std::string_view code, std::string_view field,
                     std::string_view detail);
   void tell_counts(const char* name, const Error* error);
@@ -84,7 +85,7 @@ class ImportBody final : public http::BodyReader {
   bool source_ended_ = false;
   bool reader_ended_ = false;
   Piece piece_;    // being filled
-  Piece written_;  // being written
+  Piece written_;  // being written; then what its operation left
   Task<Result<BulkResult>> writing_;
   bool is_writing_ = false;
   std::string out_;
