@@ -7,9 +7,9 @@
 #include <sstream>
 
 #include "app/commands/answer_json.h"
-#include "app/config.h"
 #include "app/commands/control_client.h"
 #include "app/commands/http_call.h"
+#include "app/config.h"
 #include "base/json.h"
 #include "config/reference.h"
 

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "app/config.h"
 #include "app/commands/http_call.h"
+#include "app/config.h"
 #include "base/metrics.h"
 #include "base/time.h"
 #include "services/links/access/key_api.h"

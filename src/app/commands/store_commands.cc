@@ -12,8 +12,8 @@
 #include <system_error>
 #include <thread>
 
-#include "app/config.h"
 #include "app/commands/control_client.h"
+#include "app/config.h"
 #include "base/json.h"
 #include "base/time.h"
 #include "store/backup.h"
