@@ -212,17 +212,11 @@ class ImportBesideOthers : public Import {
   }
 
   static Result<void> nothing(store::SqliteConnection&) { return {}; }
-  // Holds the writer until the import waits for it, and lets three others come behind the import.
+  // Three others come behind the import, which waits for the writer.
   static Task<> come_behind(store::SqliteStore& store, std::promise<void>& gate, size_t& done) {
+    while (store.queued() != 1) co_await yield();
     const auto count = [&done](const Result<void>&) { ++done; };
     std::vector<Task<Result<void>>> others;
-    others.push_back(store.write([open = gate.get_future().share()](store::SqliteConnection&) -> Result<void> {
-      open.wait();
-      return {};
-    }));
-    others.back().start();
-    while (store.queued() != 0) co_await yield();
-    while (store.queued() != 1) co_await yield();
     for (int i = 0; i < 3; ++i) {
       others.push_back(store.write(&nothing, kNever, 1, count));
       others.back().start();
@@ -242,6 +236,12 @@ TEST_F(ImportBesideOthers, GivesWayToThemAndGoesOn) {
   std::promise<void> gate;
   size_t others = 0;
   const uint64_t before = store_->commits();
+  auto holding = store_->write([open = gate.get_future().share()](store::SqliteConnection&) -> Result<void> {
+    open.wait();
+    return {};
+  });
+  holding.start();
+  while (store_->queued() != 0) loop_->run_once(std::chrono::milliseconds(1));
   auto coming = come_behind(*store_, gate, others);
   coming.start();
   const auto lines = import(text);
