@@ -133,8 +133,16 @@ Result<ControlConfig> ControlConfig::from_text(std::string_view text) {
   return control;
 }
 
+std::optional<config::HostPort> ControlConfig::beside() const {
+  const std::string& host = bind.host;
+  const bool any = host == "0.0.0.0" || host == "::" || host == "*";
+  if (any || host == "localhost" || host == "::1" || host.starts_with("127.")) return std::nullopt;
+  return config::HostPort{.host = "127.0.0.1", .port = bind.port, .form = config::HostPort::Form::ipv4};
+}
+
 config::Fields<ControlConfig> ControlConfig::fields() {
-  return {{"bind", "address and port", &ControlConfig::bind},
+  return {{"bind", "address and port; beside an address of a network also 127.0.0.1, on the same port",
+           &ControlConfig::bind},
           {"token_file", "a file with the secret that lets worker nodes on other machines in; needed beyond loopback",
            &ControlConfig::token_file}};
 }
@@ -269,7 +277,11 @@ void NodeConfig::check(config::Checker& at) const {
   }
   // SO_REUSEPORT would let them share it, and each connection would reach one of them by chance.
   std::map<std::string, std::string> binds;
-  if (control.bind.port != 0) binds.emplace(control.bind.to_text(), "control");
+  if (control.bind.port != 0) {
+    binds.emplace(control.bind.to_text(), "control");
+    if (const auto beside = control.beside())
+      binds.emplace(beside->to_text(), "control (which listens on loopback, too)");
+  }
   for (const auto& [name, listener] : listeners) {
     if (listener.bind.port == 0) continue;
     const auto [taken, added] = binds.emplace(listener.bind.to_text(), "listeners." + name);

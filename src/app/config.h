@@ -115,6 +115,9 @@ struct ControlConfig {
   std::string token_file;
   static Result<ControlConfig> from_text(std::string_view text);
   std::string to_text() const { return bind.to_text(); }
+  // Who steers the node comes over loopback. To an address that loopback does not reach even the node's own machine
+  // comes as a stranger, so the node listens here, too; none: `bind` is reached that way.
+  std::optional<config::HostPort> beside() const;
   static constexpr std::string_view kText = config::HostPort::kText;
   static config::Fields<ControlConfig> fields();
 };

@@ -20,10 +20,11 @@ Error unresolved(const std::string& host, const char* why) {
   return Error(Code::unavailable, "cannot resolve " + host + ": " + why).from(Side::upstream);
 }
 
-Task<> resolve_into(std::optional<Result<std::vector<Address>>>& out, Event& done, std::string host, uint16_t port) {
-  auto asking = blocking([host = std::move(host), port] { return resolve_blocking(host, port); });
-  out = co_await asking;
-  done.set();
+int look_up(const std::string& host, int flags, addrinfo*& found) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags;
+  return ::getaddrinfo(host.c_str(), nullptr, &hints, &found);
 }
 
 }  // namespace
@@ -34,11 +35,10 @@ Result<std::vector<Address>> resolve_blocking(const std::string& host, uint16_t 
     addresses.push_back(*numeric);
     return addresses;
   }
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_ADDRCONFIG;
   addrinfo* head = nullptr;
-  const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &head);
+  // First of the families that this machine has addresses of; loopback addresses do not count there.
+  int error = look_up(host, AI_ADDRCONFIG, head);
+  if (error != 0 && error != EAI_AGAIN) error = look_up(host, 0, head);
   const int kept = errno;
   if (error != 0) return fail(unresolved(host, error == EAI_SYSTEM ? std::strerror(kept) : ::gai_strerror(error)));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> found(head, &::freeaddrinfo);
@@ -61,16 +61,37 @@ Result<std::vector<Address>> resolve_blocking(const std::string& host, uint16_t 
   return addresses;
 }
 
-Task<Result<std::vector<Address>>> resolve(std::string host, uint16_t port, Deadline deadline) {
-  if (auto numeric = make_address(host, port)) co_return std::vector<Address>(1, *numeric);
-  std::optional<Result<std::vector<Address>>> addresses;
-  Event done;
-  TaskGroup group;  // last: its task uses the above
-  group.spawn(resolve_into(addresses, done, host, port));
-  const bool in_time = co_await done.wait(deadline);
+struct Resolver::Lookup {
+  bool under_way = false;
+  Event ended;
+  std::optional<Result<std::vector<Address>>> found;
+};
+
+Resolver::Resolver(std::string host, uint16_t port)
+    : host_(std::move(host)), port_(port), lookup_(std::make_shared<Lookup>()) {}
+
+Task<Result<std::vector<Address>>> Resolver::addresses(Deadline deadline) {
+  if (auto numeric = make_address(host_, port_)) co_return std::vector<Address>(1, *numeric);
+  Loop& home = Loop::current();
+  const std::shared_ptr<Lookup> lookup = lookup_;
+  if (!lookup->under_way) {
+    const bool begun = home.pool().try_post([lookup, &home, host = host_, port = port_] {
+      auto found = std::make_shared<Result<std::vector<Address>>>(resolve_blocking(host, port));
+      home.post([lookup, found] {
+        lookup->found = std::move(*found);
+        lookup->under_way = false;
+        lookup->ended.set();
+      });
+    });
+    if (!begun) co_return fail(Error(Code::resource_exhausted, "too much blocking work is waiting").from(Side::self));
+    lookup->under_way = true;
+    lookup->ended.reset();
+  }
+  const bool in_time = co_await lookup->ended.wait(deadline);
   if (!in_time)
-    co_return fail(Error(Code::deadline_exceeded, "cannot resolve " + host + " in time").from(Side::upstream));
-  co_return *std::move(addresses);
+    co_return fail(Error(Code::deadline_exceeded, "cannot resolve " + host_ + " in time").from(Side::upstream));
+  if (!*lookup->found) co_return fail(lookup->found->error().clone());
+  co_return **lookup->found;
 }
 
 }  // namespace trellis::net

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,20 @@ namespace trellis::net {
 // In the calling thread, which may take as long as the resolver likes: at start, in tools, in the blocking pool.
 Result<std::vector<Address>> resolve_blocking(const std::string& host, uint16_t port);
 
-// On a loop, in its blocking pool. deadline_exceeded: the lookup goes on in its thread, and nobody hears of it.
-Task<Result<std::vector<Address>>> resolve(std::string host, uint16_t port, Deadline deadline);
+// The addresses of one name, looked up in the blocking pool. One lookup at a time, however many ask and however long it
+// takes: a resolver that does not answer holds one thread. On the loop that makes it; asked there; those who wait are
+// gone before it goes.
+class Resolver {
+ public:
+  Resolver(std::string host, uint16_t port);
+  // deadline_exceeded: the lookup goes on, and the next who asks gets what it finds.
+  Task<Result<std::vector<Address>>> addresses(Deadline deadline);
+
+ private:
+  struct Lookup;
+  std::string host_;
+  uint16_t port_;
+  std::shared_ptr<Lookup> lookup_;  // shared with the one under way
+};
 
 }  // namespace trellis::net

@@ -1,8 +1,9 @@
 // A store in one SQLite file. All writes go through one thread with one connection, which gathers what waits, runs each
-// operation in a savepoint of its own inside one transaction, and answers all of them after one COMMIT: acknowledged
-// means that the WAL is on disk (synchronous=FULL). An operation that fails takes nothing but itself back. Reads run on
-// their own connections in the blocking pool and never wait for the writer. Usable from every core; a caller is resumed
-// on its own. Owned by the app, which closes it after everybody who uses it and before the loops end.
+// operation in a savepoint of its own inside one transaction (one that is alone has the transaction), and answers all
+// of them after one COMMIT: acknowledged means that the WAL is on disk (synchronous=FULL). An operation that fails
+// takes nothing but itself back. Reads run on their own connections in the blocking pool and never wait for the writer.
+// Usable from every core; a caller is resumed on its own. Owned by the app, which closes it after everybody who uses it
+// and before the loops end.
 //
 // When the disk is full, writes fail and reads go on; the next write tries again. After an I/O error in a commit
 // nothing is retried on that connection: what the kernel still holds is not known to be on disk. It is closed and
@@ -59,7 +60,7 @@ namespace detail {
 class WriteOperation {
  public:
   virtual ~WriteOperation() = default;
-  // On the writer's thread, inside its savepoint. False: take it back.
+  // On the writer's thread, inside its savepoint or, when it is alone, the transaction. False: take it back.
   virtual bool run(SqliteConnection& connection) = 0;
   // Instead of its own result.
   virtual void refuse(const Error& why) = 0;

@@ -112,15 +112,12 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Options& 
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
   std::string pragmas =
-      "PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=" + std::to_string(options.mmap_bytes) +
-      ";";
+      "PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384; PRAGMA mmap_size=" +
+      std::to_string(options.mmap_bytes) + ";";
   if (options.read_only) {
-    pragmas += "PRAGMA query_only=1; PRAGMA cache_size=-16384;";
+    pragmas += "PRAGMA query_only=1;";
   } else {
-    pragmas +=
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=1; PRAGMA secure_delete=0;"
-        // Pages that a transaction changes wait here; what finds no room is written, and then again.
-        "PRAGMA cache_size=-65536;";
+    pragmas += "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=1; PRAGMA secure_delete=0;";
   }
   TRY_VOID(connection->script(pragmas));
   if (!options.read_only) {

@@ -56,8 +56,12 @@ int purge(const Options& options) {
                           {{"cache", options.cache}, {"space", options.space}, {"key", options.key}});
   if (!answer) return 1;
   if (options.json) return print_json(*answer);
-  std::printf("purged %s of %s\n", options.key.empty() ? "all" : options.key.c_str(),
-              joined(list_of(*answer, "purged")).c_str());
+  const std::string spaces = joined(list_of(*answer, "purged"));
+  if (options.key.empty()) {
+    std::printf("purged all of %s\n", spaces.c_str());
+  } else {
+    std::printf("purged %s of %s, if it was there\n", options.key.c_str(), spaces.c_str());
+  }
   return 0;
 }
 
@@ -79,7 +83,9 @@ void add_cache_commands(CLI::App& app, ChosenCommand& run) {
                           "trellis cache purge hot --space links --key page", &purge);
   purging->add_option("CACHE", options->cache, "the cache")->required();
   purging->add_option("--space", options->space, "this space only, such as links");
-  purging->add_option("--key", options->key, "this object only");
+  purging->add_option(
+      "--key", options->key,
+      "this object only: of links a code, with the host before it on a further domain (shop.example/sale)");
   cache->footer("Examples:\n  trellis cache ls\n  trellis cache purge hot --space links --key page");
 }
 

@@ -80,7 +80,7 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   if (!endpoint) {
     co_return http::problem(context.arena, 404, "not_found",
                             "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/loglevel, "
-                            "/v1/jobs, /v1/log and /v1/store/backup.",
+                            "/v1/jobs, /v1/log, /v1/caches and /v1/store/backup.",
                             false, {});
   }
   const Method method = request.method == Method::head ? Method::get : request.method;

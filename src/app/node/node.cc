@@ -17,22 +17,33 @@ Task<> sample_status(Status& status, Event& ends) {
   }
 }
 
-Result<void> listen_alone(const net::Address& address, std::vector<int>& fds) {
+constexpr int kPortTries = 8;  // to find one that is free on both addresses
+
+Result<int> listen_alone(const net::Address& address) {
   TRY_VOID(net::probe_free(address));
-  TRY(const int fd, net::listen_tcp(address));
-  fds.push_back(fd);
-  return {};
+  return net::listen_tcp(address);
 }
 
-// Who steers the node comes over loopback; to the node's other addresses even its own machine comes as a stranger. So
-// beside one of those it listens on loopback too, on the same port.
-Result<void> listen_control(const config::HostPort& bind, std::vector<int>& fds) {
-  TRY(const net::Address address, net::parse_address(bind.to_text()));
-  TRY_VOID(listen_alone(address, fds));
-  const std::string host = address.host();
-  if (host == "127.0.0.1" || host == "::1" || host == "0.0.0.0" || host == "::") return {};
-  TRY(const net::Address loopback, net::make_address("127.0.0.1", net::local_of(fds.back()).port()));
-  return listen_alone(loopback, fds);
+// One or two sockets, the one of `bind` first.
+Result<std::vector<int>> listen_control(const ControlConfig& control) {
+  TRY(const net::Address address, net::parse_address(control.bind.to_text()));
+  const std::optional<config::HostPort> beside = control.beside();
+  for (int tries = 1;; ++tries) {
+    TRY(const int fd, listen_alone(address));
+    if (!beside) return std::vector<int>{fd};
+    const uint16_t port = net::local_of(fd).port();
+    Result<net::Address> loopback = net::make_address(beside->host, port);
+    Result<int> second = loopback ? listen_alone(*loopback) : fail(std::move(loopback).error());
+    if (second) return std::vector<int>{fd, *second};
+    if (control.bind.port != 0 || tries == kPortTries) {
+      log_warn(
+          "the control port is taken on loopback; commands of this machine reach the node by its address and token "
+          "only",
+          {{"address", beside->host + ":" + std::to_string(port)}, {"error", second.error().to_string()}});
+      return std::vector<int>{fd};
+    }
+    ::close(fd);
+  }
 }
 
 }  // namespace
@@ -64,12 +75,13 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
     node->stop();
     return fail(std::move(first).error());
   }
-  auto listening = listen_control(control.bind, n.control_fds);
+  auto listening = listen_control(control);
   if (!listening) {
     Error error = Error(listening.error().code(), "control").because(std::move(listening).error());
     node->stop();
     return fail(std::move(error));
   }
+  n.control_fds = *std::move(listening);
   n.control_address = net::local_of(n.control_fds.front());
   n.control = std::make_shared<Control>(*node, std::move(token));
   n.cores->run_on(0, [&] {

@@ -8,7 +8,6 @@
 #include "base/rng.h"
 #include "http/client.h"
 #include "http/target.h"
-#include "net/resolve.h"
 #include "queue/jobs_rows.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
@@ -41,8 +40,7 @@ std::string plain(std::string name) {
 
 Task<Result<std::string>> RemoteJobs::post(std::string path, std::string query, std::string body, size_t most,
                                            Duration wait, Deadline deadline) {
-  auto resolving =
-      net::resolve(options_.from.host, options_.from.port, std::min(deadline, after(Loop::current().now(), kAnswer)));
+  auto resolving = owner_.addresses(std::min(deadline, after(Loop::current().now(), kAnswer)));
   const Result<std::vector<net::Address>> addresses = co_await resolving;
   if (!addresses) co_return fail(addresses.error().clone());
   const net::Address& address = addresses->front();

@@ -12,6 +12,7 @@
 
 #include "base/time.h"
 #include "config/values.h"
+#include "net/resolve.h"
 #include "queue/jobs.h"
 #include "queue/service_jobs.h"
 
@@ -28,7 +29,8 @@ struct RemoteJobsOptions {
 
 class RemoteJobs final : public queue::JobSource {
  public:
-  explicit RemoteJobs(RemoteJobsOptions options) : options_(std::move(options)) {}
+  explicit RemoteJobs(RemoteJobsOptions options)
+      : options_(std::move(options)), owner_(options_.from.host, options_.from.port) {}
   const RemoteJobsOptions& options() const noexcept { return options_; }
 
   Task<Result<std::vector<queue::ClaimedJob>>> claim(std::string queue, size_t max, std::string worker, Duration lease,
@@ -43,6 +45,7 @@ class RemoteJobs final : public queue::JobSource {
                                  Deadline deadline);
 
   RemoteJobsOptions options_;
+  net::Resolver owner_;
   std::map<std::string, int> failures_;  // in a row, of claims, by queue
 };
 

@@ -116,17 +116,19 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
   return events.tell(db, LinkEvent::created, made, domains, now);
 }
 
-size_t size_of(const std::vector<BulkLink>& links) noexcept {
-  size_t bytes = 0;
-  for (const BulkLink& each : links) bytes += 256 + each.link.url.size() + each.link.title.size();
+}  // namespace
+
+size_t bytes_of(const Link& link) noexcept {
+  size_t bytes = sizeof(BulkLink) + link.code.size() + link.url.size() + link.title.size() + link.rules.size() +
+                 link.password.size();
+  for (const std::string& tag : link.tags) bytes += sizeof tag + tag.size();
   return bytes;
 }
 
-}  // namespace
-
 Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions options, int64_t now,
                                    Deadline deadline) {
-  const size_t bytes = size_of(*links);
+  size_t bytes = 0;
+  for (const BulkLink& each : *links) bytes += bytes_of(each.link);
   auto done = std::make_shared<BulkDone>();
   // Somebody may have asked for a code before it was a link.
   auto forget = [targets = book.shared_targets(), done, links](const Result<void>& written) {

@@ -26,6 +26,8 @@ struct BulkLink {
   bool title_too = true;  // an existing one has the same title, too
 };
 using BulkLinks = std::shared_ptr<std::vector<BulkLink>>;
+// About what it takes in memory, and on its way to the disk.
+size_t bytes_of(const Link& link) noexcept;
 
 struct BulkOutcome {
   // exists: one that is the same. taken: somebody has the code, or had.

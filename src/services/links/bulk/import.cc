@@ -181,7 +181,7 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
     link.visits = std::min(static_cast<int64_t>(row.visits.value_or(row.clicks)), *link.max_visits);
   }
   piece_.rows.push_back({line, true, std::nullopt});
-  piece_.bytes += 256 + link.url.size() + link.title.size();
+  piece_.bytes += bytes_of(link);
 }
 
 void ImportBody::begin_writing(Deadline deadline) {

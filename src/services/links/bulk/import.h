@@ -39,9 +39,8 @@ class ImportBody final : public http::BodyReader {
   std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
 
  private:
-  // A piece. The larger, the fewer times the pages of an index are written, for its rows lie all over them.
-  static constexpr size_t kRows = 65'536;
-  static constexpr size_t kBytes = 24ULL << 20;    // likewise, about
+  static constexpr size_t kRows = 16'384;          // a piece
+  static constexpr size_t kBytes = 8ULL << 20;     // likewise, about
   static constexpr size_t kTold = 64ULL << 10;     // of the answer, before more is read
   static constexpr size_t kReadBeforeYield = 256;  // rows
   static constexpr Duration kProgressEvery = std::chrono::milliseconds(250);
