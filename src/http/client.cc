@@ -254,6 +254,7 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     if (framing.switched) co_return fail(malformed("it switched protocols unasked"));
 
     Response response(context.arena, answer.status);
+    response.version_minor = answer.version_minor;
     response.fields = answer.fields;
     const bool request_done = !pump || pump->done;
     // The usual small answer: all of it is here, so the connection can go home before the answer is even sent.

@@ -118,6 +118,7 @@ struct Response {
   Response(Arena& arena, int status_code) noexcept : status(status_code), fields(arena) {}
 
   int status = 200;
+  uint8_t version_minor = 1;  // of an upstream's answer: HTTP/1.x
   Fields fields;  // without framing: Content-Length and Transfer-Encoding are the codec's; but a HEAD answer or a 304
                   // keeps what it says
   Body body;

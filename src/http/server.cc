@@ -204,7 +204,9 @@ Task<> linger(Connection& c) {
   }
 }
 
-Task<> refuse(Connection& c, Exchange& x, H1Error why, int status) {
+// `received`: the beginning of what cannot be read.
+Task<> refuse(Connection& c, Exchange& x, H1Error why, int status, std::string_view received) {
+  const bool head_only = received.starts_with("HEAD ");
   c.application->refused(c.address(), status, why);
   const std::string_view code = why == H1Error::none ? "head_timeout" : to_string(why);
   const std::string_view detail =
@@ -212,10 +214,10 @@ Task<> refuse(Connection& c, Exchange& x, H1Error why, int status) {
   Response response = problem(x.arena, status, code, detail, status == 408, {});
   OutBuffer out(x.arena);
   ResponseHeadOptions head;
-  head.framing = framing_for(response, Method::get, 1, false);
+  head.framing = framing_for(response, head_only ? Method::head : Method::get, 1, false);
   head.date = c.server.date();
   if (write_response_head(out, response, head) != H1Error::none) co_return;
-  out.append(response.body.bytes().view());
+  if (!head_only) out.append(response.body.bytes().view());
   iovec vector{const_cast<char*>(out.view().data()), out.size()};
   auto sent = co_await c.socket.send({&vector, 1}, send_deadline(*c.options, out.size()));
   if (sent) co_await linger(c);
@@ -390,7 +392,7 @@ Task<bool> collect_head(Connection& c, Exchange& x, HeadScanner& scanner, Chunk 
   while (true) {
     Result<Chunk> more = co_await c.socket.recv(deadline);
     if (!more && more.error().code() == Code::deadline_exceeded) {
-      co_await refuse(c, x, H1Error::none, 408);
+      co_await refuse(c, x, H1Error::none, 408, bytes);
       co_return false;
     }
     if (!more || more->empty()) co_return false;
@@ -398,7 +400,7 @@ Task<bool> collect_head(Connection& c, Exchange& x, HeadScanner& scanner, Chunk 
     bytes.append(more->view().substr(0, c.options->limits.max_head + 1 - std::min(before, c.options->limits.max_head)));
     const auto end = scanner.find_end(bytes, c.options->limits);
     if (scanner.error() != H1Error::none) {
-      co_await refuse(c, x, scanner.error(), status_for(scanner.error()));
+      co_await refuse(c, x, scanner.error(), status_for(scanner.error()), bytes);
       co_return false;
     }
     if (end) {
@@ -419,8 +421,9 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   std::string_view head;
   const auto end = scanner.find_end(first.view(), c.options->limits);
   if (scanner.error() != H1Error::none) {
+    const std::string_view begin = x.arena.copy(first.view().substr(0, 8));
     first = Chunk();
-    co_await refuse(c, x, scanner.error(), status_for(scanner.error()));
+    co_await refuse(c, x, scanner.error(), status_for(scanner.error()), begin);
     co_return false;
   }
   if (end) {
@@ -433,7 +436,12 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   }
   const H1Error error = parse_request_head(head, c.options->limits, x.request, x.framing);
   if (error != H1Error::none) {
-    co_await refuse(c, x, error, status_for(error));
+    co_await refuse(c, x, error, status_for(error), head);
+    co_return false;
+  }
+  // No connection here is secured, and nobody behind this node may hear that one was (RFC 9110 section 7.4).
+  if (x.request.scheme == "https") [[unlikely]] {
+    co_await refuse(c, x, H1Error::bad_target, 421, head);
     co_return false;
   }
 
@@ -450,7 +458,8 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     x.request.body = std::make_unique<RequestBody>(x);
   }
 
-  bool keep_alive = true;
+  // What follows a CONNECT that is refused may be meant for its tunnel: it is not read as a request.
+  bool keep_alive = x.request.method != Method::connect;
   Sent sent;
   // Also when this coroutine is destroyed in the middle, at the end of a drain: what counts requests must come down
   // again.
@@ -481,7 +490,7 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     Result<Response> response = co_await UnlessGone<Response>(c, handling, false);
     if (!response) {
       const bool left = response.error().code() == Code::cancelled && response.error().side() == Side::client;
-      keep_alive = !left;
+      keep_alive = keep_alive && !left;
       response = response_for(response.error(), x.context);
       if (left) {
         sent.status = 499;

@@ -23,7 +23,8 @@ int escaped_byte(std::string_view text, size_t at) noexcept {
 // Longer UTF-8 than its character needs: how "/" and "." pass a filter that looks for their usual bytes.
 bool is_overlong(int first, int second) noexcept {
   if (second < 0x80 || second > 0xbf) return false;
-  return first == 0xc0 || first == 0xc1 || (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+  return first == 0xc0 || first == 0xc1 || (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90) ||
+         (first == 0xf8 && second < 0x88) || (first == 0xfc && second < 0x84);
 }
 
 bool is_dots(std::string_view text) noexcept { return text == "." || text == ".."; }

@@ -1,7 +1,12 @@
 #include "proxy/forward.h"
 
+#include <algorithm>
+#include <charconv>
+#include <string>
+
 #include "http/h1_writer.h"
 #include "http/problem.h"
+#include "proxy/received_fields.h"
 #include "proxy/trace.h"
 #include "upstream/cluster.h"
 
@@ -11,7 +16,20 @@ using http::FieldId;
 
 namespace {
 constexpr size_t kMaxHops = 20;  // Via entries beyond which a request is taken for going round in circles
+
+// OPTIONS tells how far it may go (RFC 9110 section 7.6.2).
+enum class Hop : uint8_t { on, last, bad };
+Hop count_down(http::Fields& fields, Arena& arena) {
+  const std::string_view text = fields.joined(FieldId::max_forwards);
+  uint32_t left = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), left);
+  if (end != text.data() + text.size() || error == std::errc::invalid_argument) return Hop::bad;
+  if (error == std::errc::result_out_of_range) left = UINT32_MAX;
+  if (left == 0) return Hop::last;
+  fields.set(FieldId::max_forwards, arena.copy(std::to_string(left - 1)));
+  return Hop::on;
 }
+}  // namespace
 
 void prepare_for_upstream(http::Request& request, const http::RequestContext& context, std::string_view via) {
   Arena& arena = context.arena;
@@ -43,25 +61,36 @@ void prepare_for_upstream(http::Request& request, const http::RequestContext& co
 }
 
 Forward::Forward(std::shared_ptr<upstream::Cluster> cluster, std::string_view node)
-    : cluster_(std::move(cluster)), via_("1.1 " + std::string(node)) {}
+    : cluster_(std::move(cluster)), via_{"1.0 " + std::string(node), "1.1 " + std::string(node)} {}
 
 Task<Result<http::Response>> Forward::handle(http::Request& request, http::RequestContext& context) {
   if (request.fields.has(FieldId::via)) [[unlikely]] {
-    size_t hops = 0;
-    std::string_view list = request.fields.joined(FieldId::via);
-    while (http::next_element(list)) ++hops;
-    if (hops >= kMaxHops) {
+    if (via_hops(request.fields.joined(FieldId::via)) >= kMaxHops) {
       context.outcome = "loop_detected";
       context.failed_side = Side::self;
       co_return http::problem(context.arena, 508, "loop_detected", "The request went through too many proxies.", false,
                               context.request_id);
     }
   }
-  prepare_for_upstream(request, context, via_);
+  if (request.method == http::Method::options && request.fields.has(FieldId::max_forwards)) [[unlikely]] {
+    const Hop hop = count_down(request.fields, context.arena);
+    if (hop == Hop::bad) {
+      context.outcome = "bad_max_forwards";
+      context.failed_side = Side::client;
+      co_return http::problem(context.arena, 400, context.outcome, "Max-Forwards is one number.", false,
+                              context.request_id);
+    }
+    if (hop == Hop::last) {
+      http::Response response(context.arena, 204);
+      response.fields.add(FieldId::allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+      co_return response;
+    }
+  }
+  prepare_for_upstream(request, context, via_[std::min<size_t>(request.version_minor, 1)]);
   auto answer = co_await cluster_->send(request, context);
   if (answer) {
     http::remove_hop_by_hop(answer->fields, false);
-    answer->fields.add(FieldId::via, via_);
+    answer->fields.add(FieldId::via, via_[std::min<size_t>(answer->version_minor, 1)]);
   }
   co_return answer;
 }

@@ -3,6 +3,7 @@
 // One a route and core.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -21,7 +22,7 @@ class Forward final : public http::Handler {
 
  private:
   std::shared_ptr<upstream::Cluster> cluster_;
-  std::string via_;  // "1.1 edge-1"
+  std::array<std::string, 2> via_;  // of messages received as HTTP/1.0 and as 1.1: "1.1 edge-1"
 };
 
 // What Forward does to a request's fields, alone so that tests see it.

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "http/problem.h"
 #include "proxy/access_log.h"
+#include "proxy/received_fields.h"
 #include "proxy/trace.h"
 #include "runtime/loop.h"
 
@@ -121,6 +122,7 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   context.route = route.name;
   if (route.timeout != Duration::max()) context.deadline = after(context.started, route.timeout);
 
+  take_off_received(request.fields);
   Result<http::Response> response = co_await route.chain->run(request, context);
   if (!response) {
     if (response.error().code() == Code::internal) {

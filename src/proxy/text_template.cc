@@ -77,6 +77,13 @@ bool TextTemplate::begins_with_variable() const noexcept {
   return !parts_.empty() && parts_[0].variable != Variable::none;
 }
 
+namespace {
+// "*" of OPTIONS is no path: behind a host it would become a part of its name.
+std::string_view path_of(const http::Request& request) noexcept {
+  return request.path == "*" ? std::string_view("/") : request.path;
+}
+}  // namespace
+
 std::string_view TextTemplate::value_of(Variable variable, const http::Request& request,
                                         const http::RequestContext& context) {
   switch (variable) {
@@ -84,10 +91,10 @@ std::string_view TextTemplate::value_of(Variable variable, const http::Request& 
     case Variable::client_address: return context.client_address;
     case Variable::request_id: return context.request_id;
     case Variable::host: return host_without_port(request.authority);
-    case Variable::path: return request.path;
+    case Variable::path: return path_of(request);
     case Variable::query: return request.query;
     case Variable::uri:
-      return request.query.empty() ? request.path : context.arena.concat({request.path, "?", request.query});
+      return request.query.empty() ? path_of(request) : context.arena.concat({request.path, "?", request.query});
     case Variable::method: return request.method_text;
     case Variable::route: return context.route;
     case Variable::scheme: return request.scheme;

@@ -1,5 +1,7 @@
 #include "proxy/filters/headers.h"
 
+#include <algorithm>
+
 #include "proxy/field_rules.h"
 
 namespace trellis::proxy {
@@ -62,7 +64,32 @@ Task<Result<http::Response>> HeadersFilter::with_answer(http::Request& request, 
   co_return response;
 }
 
+void HeadersFilter::Edits::take_off_alike(http::Fields& fields) const {
+  const auto is_alike = [](std::string_view a, std::string_view b) {
+    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char c, char d) {
+             const auto plain = [](char letter) {
+               return letter == '_' ? '-' : letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter | 0x20) : letter;
+             };
+             return plain(c) == plain(d);
+           });
+  };
+  const auto take_off = [&](std::string_view name) {
+    fields.remove_if([&](const http::Field& field) {
+      return field.id == http::FieldId::unknown && field.name.find('_') != std::string_view::npos &&
+             is_alike(field.name, name) && !http::iequal(field.name, name);
+    });
+  };
+  for (const std::string& name : remove) take_off(name);
+  for (const Line& line : set) take_off(line.name);
+  for (const Line& line : add) take_off(line.name);
+}
+
 Task<Result<http::Response>> HeadersFilter::handle(http::Request& request, http::RequestContext& context, Next next) {
+  const auto has_underscore = [](const http::Field& field) {
+    return field.id == http::FieldId::unknown && field.name.find('_') != std::string_view::npos;
+  };
+  if (std::any_of(request.fields.begin(), request.fields.end(), has_underscore)) [[unlikely]]
+    request_.take_off_alike(request.fields);
   request_.apply(request.fields, request, context);
   if (response_.empty()) return next(request, context);
   return with_answer(request, context, next);

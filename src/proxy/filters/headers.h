@@ -44,6 +44,8 @@ class HeadersFilter final : public Filter {
     explicit Edits(const FieldEdits& config);
     bool empty() const noexcept { return remove.empty() && set.empty() && add.empty(); }
     void apply(http::Fields& fields, const http::Request& request, const http::RequestContext& context) const;
+    // Fields whose names differ from the configuration's own by '_' for '-' only: some servers take them for the same.
+    void take_off_alike(http::Fields& fields) const;
     std::vector<std::string> remove;
     std::vector<Line> set;
     std::vector<Line> add;
