@@ -171,17 +171,18 @@ TEST_F(RemoteJobsTest, WhoWantsWhatIsNotThereIsToldSo) {
   EXPECT_NE(jobs.error().to_string().find("there is no store"), std::string::npos) << jobs.error().to_string();
 }
 
-TEST_F(RemoteJobsTest, ANodeThatListensElsewhereIsSteeredOverLoopback) {
-  node_->stop();
-  node_.reset();
-  std::ofstream(folder_ + "/token") << "0123456789abcdef0123456789abcdef";
-  open("{ bind: \"127.0.0.2:0\", token_file: \"" + folder_ + "/token\" }");
-  EXPECT_EQ(address().substr(0, 10), "127.0.0.2:");
-  RemoteJobs here({.from = place(), .token = {}, .store = {}});  // 127.0.0.1, without the token
-  enqueue("one");
-  const auto jobs = run(here.claim("work", 1, "worker", 30s, after(system_clock().now(), 10s)));
-  ASSERT_TRUE(jobs) << jobs.error().to_string();
-  EXPECT_EQ(jobs->size(), 1u);
+TEST(ControlConfig, ListensOnLoopbackBesideAnAddressOfANetwork) {
+  const auto beside = [](const std::string& text) {
+    ControlConfig control;
+    control.bind = *config::HostPort::from_text(text);
+    const auto found = control.beside();
+    return found ? found->to_text() : "";
+  };
+  EXPECT_EQ(beside("10.0.0.5:9900"), "127.0.0.1:9900");
+  EXPECT_EQ(beside("[2001:db8::1]:9900"), "127.0.0.1:9900");
+  for (const char* reached :
+       {"127.0.0.1:9900", "127.0.0.2:9900", "[::1]:9900", "localhost:9900", "0.0.0.0:9900", "[::]:9900"})
+    EXPECT_EQ(beside(reached), "") << reached;
 }
 
 TEST(RemoteJobsDeadline, HoldsForANodeThatDoesNotAnswer) {

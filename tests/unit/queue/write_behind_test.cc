@@ -54,7 +54,10 @@ class WriteBehindTest : public testing::Test {
     how.pace = 1ms;
     auto behind = std::make_unique<WriteBehind>(*log_, *store_, metrics_, how,
                                                 [this](store::SqliteConnection& db, std::span<const LateWrite> writes) {
-                                                  if (refuse_) return Result<void>(fail(Code::unavailable, "not now"));
+                                                  if (refuse_) {
+                                                    ++refused_;
+                                                    return Result<void>(fail(Code::unavailable, "not now"));
+                                                  }
                                                   return put(db, writes);
                                                 });
     const auto started = run(behind->start());
@@ -95,6 +98,12 @@ class WriteBehindTest : public testing::Test {
     EXPECT_TRUE(read);
     return found;
   }
+  // What is under way was gathered before: the batch after it has all that was written until now.
+  void until_refused_again() {
+    const int before = refused_;
+    for (int turn = 0; turn < 100'000 && refused_ < before + 2; ++turn) loop_->run_once(2ms);
+    EXPECT_GE(refused_, before + 2);
+  }
   void until_stored(WriteBehind& behind) {
     for (int turn = 0; turn < 100'000 && behind.waiting() > 0; ++turn) loop_->run_once(2ms);
     EXPECT_EQ(behind.waiting(), 0u);
@@ -106,6 +115,7 @@ class WriteBehindTest : public testing::Test {
   std::unique_ptr<Loop> loop_;
   std::string folder_;
   std::atomic<bool> refuse_{false};
+  std::atomic<int> refused_{0};
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<EventLog> log_;
   std::unique_ptr<WriteBehind> behind_;
@@ -133,6 +143,7 @@ TEST_F(WriteBehindTest, OfManyWritesOfAKeyTheLastIsStoredOnce) {
   ASSERT_TRUE(behind_->find("b"));
   EXPECT_EQ(*behind_->find("b"), std::nullopt) << "removed";
   EXPECT_EQ(behind_->waiting(), 2u);
+  until_refused_again();
   refuse_ = false;
   until_stored(*behind_);
   EXPECT_EQ(rows(), (std::map<std::string, std::pair<std::string, int64_t>>{{"a", {"50", 1}}}));
