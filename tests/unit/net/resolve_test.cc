@@ -61,8 +61,13 @@ TEST_F(ResolveTest, SaysWhichNameHasNone) {
 }
 
 TEST_F(ResolveTest, WaitsNoLongerThanToldAndAsksOnce) {
+  std::promise<void> begun;
   std::promise<void> gate;
-  ASSERT_TRUE(pool_.try_post([open = gate.get_future().share()] { open.wait(); }));  // the pool's only thread
+  ASSERT_TRUE(pool_.try_post([&begun, open = gate.get_future().share()] {  // the pool's only thread
+    begun.set_value();
+    open.wait();
+  }));
+  begun.get_future().wait();
   Resolver resolver("localhost", 80);
   for (int again = 0; again < 3; ++again) {
     auto asking = resolver.addresses(after(clock_.now(), 1s));
