@@ -66,6 +66,7 @@ struct SocketState {
   bool readable = true;     // there may be bytes in the kernel
   bool ended = false;       // the other side's end was announced, a read will find it
   bool registered = false;  // the kernel tells of readiness
+  bool hands_off = false;   // its owner reads by system calls of its own, and only wants to hear that he can
   uint8_t small_reads = 0;  // in a row, each less than kSmallReceive
   IoWaiter* reader = nullptr;
   GoneWatcher* watcher = nullptr;
@@ -114,9 +115,10 @@ class Io {
   virtual void turn(Duration max_wait) = 0;
   virtual void wake() noexcept = 0;  // any thread
 
-  virtual void attach(SocketState& state) = 0;      // once for every descriptor, before anything else
-  virtual void start_recv(SocketState& state) = 0;  // input wanted; may deliver at once
-  virtual void start_send(SocketState& state) = 0;  // state.sending is false again when it finished at once
+  virtual void attach(SocketState& state) = 0;          // once for every descriptor, before anything else
+  virtual void start_recv(SocketState& state) = 0;      // input wanted; may deliver at once
+  virtual void start_readable(SocketState& state) = 0;  // hands_off: tells the reader once there is something
+  virtual void start_send(SocketState& state) = 0;      // state.sending is false again when it finished at once
   virtual void start_connect(SocketState& state, socklen_t length) = 0;  // result in send_error
   virtual void start_writable(SocketState& state) = 0;                   // tells the writer once there is room
   // Afterwards the kernel touches the caller's vectors no more.

@@ -39,6 +39,7 @@ class EpollIo final : public Io {
   }
   void attach(SocketState& state) override;
   void start_recv(SocketState& state) override { reads_.start(state); }
+  void start_readable(SocketState&) override {}  // the next edge tells
   void start_send(SocketState& state) override;
   void start_connect(SocketState& state, socklen_t length) override;
   void start_writable(SocketState& state) override {
@@ -181,6 +182,8 @@ void EpollIo::close(SocketState& state) noexcept {
   state.rest.clear();
   state.queued = 0;
   reads_.forget(state);
+  // By hand: whoever else has the socket open, such as a new process that took over, would keep it registered here.
+  if (state.registered) ::epoll_ctl(epoll_, EPOLL_CTL_DEL, state.fd, nullptr);
   ::close(state.fd);
   graveyard_.push_back(&state);
 }

@@ -80,6 +80,9 @@ class UringIo final : public Io {
   }
   void attach(SocketState&) override {}
   void start_recv(SocketState& state) override;
+  void start_readable(SocketState& state) override {
+    if (!state.registered) start_readiness(state);
+  }
   void start_send(SocketState& state) override;
   void start_connect(SocketState& state, socklen_t length) override;
   void start_writable(SocketState& state) override;

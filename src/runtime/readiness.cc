@@ -43,7 +43,7 @@ void ReadinessReader::begin_turn() {
   while (!later_.empty() && reads_left_ > 0) {
     SocketState& state = *later_.front();
     later_.pop_front();
-    if (!state.reader || state.queued > 0) continue;
+    if (!state.reader || state.queued > 0 || state.hands_off) continue;
     --reads_left_;
     read_now(state);
   }
@@ -66,6 +66,10 @@ void ReadinessReader::ready(SocketState& state, uint32_t events) {
   if (!(events & (POLLIN | kGone))) return;
   state.readable = true;
   if (events & kGone) state.ended = true;
+  if (state.hands_off) {
+    if (state.reader) std::exchange(state.reader, nullptr)->io_done();
+    return;
+  }
   if (state.reader) {
     read_now(state);
     // An end that came with the bytes has no event of its own: who does not read on hears of it now.

@@ -54,17 +54,15 @@ Chunk SocketState::take() noexcept {
 }
 
 void advance_vectors(SocketState& state, size_t count) noexcept {
-  while (count > 0 && state.vector_count > 0) {
-    iovec& front = *state.vectors;
-    if (count < front.iov_len) {
-      front.iov_base = static_cast<char*>(front.iov_base) + count;
-      front.iov_len -= count;
-      return;
-    }
-    count -= front.iov_len;
+  while (state.vector_count > 0 && count >= state.vectors->iov_len) {  // empty ones, too: nothing would ever send them
+    count -= state.vectors->iov_len;
     ++state.vectors;
     --state.vector_count;
   }
+  if (count == 0) return;
+  iovec& front = *state.vectors;
+  front.iov_base = static_cast<char*>(front.iov_base) + count;
+  front.iov_len -= count;
 }
 
 // --- receive ---
@@ -104,12 +102,41 @@ Result<Chunk> RecvAwaiter::await_resume() {
   return fail(Code::deadline_exceeded, "nothing received in time");
 }
 
+// --- readable ---
+
+ReadableAwaiter::ReadableAwaiter(SocketState& state, Deadline deadline) noexcept
+    : SocketAwaiter(state, deadline, &ReadableAwaiter::expire) {}
+
+ReadableAwaiter::~ReadableAwaiter() {
+  if (state_.reader == this) state_.reader = nullptr;
+}
+
+void ReadableAwaiter::await_suspend(std::coroutine_handle<> waiter) {
+  waiter_ = waiter;
+  state_.reader = this;
+  state_.io.start_readable(state_);
+  arm_timer();
+}
+
+void ReadableAwaiter::io_done() noexcept {
+  timer_.cancel();
+  waiter_.resume();
+}
+
+void ReadableAwaiter::expire(Timer& timer) noexcept {
+  auto& self = *static_cast<ReadableAwaiter*>(static_cast<SocketAwaiter*>(timer.owner()));
+  self.expired_ = true;
+  self.state_.reader = nullptr;
+  self.waiter_.resume();
+}
+
 // --- send ---
 
 SendAwaiter::SendAwaiter(SocketState& state, std::span<iovec> vectors, Deadline deadline) noexcept
     : SocketAwaiter(state, deadline, &SendAwaiter::expire) {
   state.vectors = vectors.data();
   state.vector_count = vectors.size();
+  advance_vectors(state, 0);
 }
 
 SendAwaiter::~SendAwaiter() {
@@ -200,6 +227,19 @@ Socket Socket::adopt(int fd) {
   auto* state = new SocketState(io, fd);
   io.attach(*state);
   return Socket(state);
+}
+
+Socket Socket::adopt_datagrams(int fd) {
+  Socket socket = adopt(fd);
+  socket.state_->by_readiness = true;
+  socket.state_->hands_off = true;
+  return socket;
+}
+
+bool Socket::try_hands_off() noexcept {
+  if (!state_->by_readiness || state_->recv_armed || state_->has_input()) return false;
+  state_->hands_off = true;
+  return true;
 }
 
 void Socket::unread(Chunk chunk) {

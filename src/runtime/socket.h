@@ -61,12 +61,27 @@ class RecvAwaiter final : public detail::SocketAwaiter {
   static void expire(Timer& timer) noexcept;
 };
 
+// Waits until there may be something to read, for who reads by system calls of his own.
+class ReadableAwaiter final : public detail::SocketAwaiter {
+ public:
+  ReadableAwaiter(SocketState& state, Deadline deadline) noexcept;
+  ~ReadableAwaiter();
+  bool await_ready() const noexcept { return state_.readable; }
+  void await_suspend(std::coroutine_handle<> waiter);
+  // False: the deadline came first.
+  bool await_resume() const noexcept { return !expired_; }
+  void io_done() noexcept override;
+
+ private:
+  static void expire(Timer& timer) noexcept;
+};
+
 // Sends all of the vectors (which it changes), or fails.
 class SendAwaiter final : public detail::SocketAwaiter {
  public:
   SendAwaiter(SocketState& state, std::span<iovec> vectors, Deadline deadline) noexcept;
   ~SendAwaiter();
-  bool await_ready() const noexcept { return state_.send_error != 0; }
+  bool await_ready() const noexcept { return state_.send_error != 0 || state_.vector_count == 0; }
   bool await_suspend(std::coroutine_handle<> waiter);
   Result<> await_resume();
   void io_done() noexcept override;
@@ -105,6 +120,8 @@ class Socket {
 
   // Takes over a connected descriptor, on the current loop.
   static Socket adopt(int fd);
+  // A datagram socket, connected or not: hands are off it from the start, and stay so.
+  static Socket adopt_datagrams(int fd);
   explicit operator bool() const noexcept { return state_ != nullptr; }
   int fd() const noexcept { return state_->fd; }
 
@@ -115,6 +132,16 @@ class Socket {
   // All of a file's slice, by sendfile(2). data_loss when the file turned out shorter. May block on a cold page:
   // callers send large cold files from the blocking pool's read-ahead.
   Task<Result<>> send_file(int file, uint64_t offset, uint64_t size, Duration idle_timeout);
+
+  // Instead of recv(), for datagrams and for bytes that stay in the kernel: the owner reads the descriptor himself
+  // (MSG_DONTWAIT) until nothing is left, says so, and waits for more. False: bytes are on their way to recv() or wait
+  // for it there. Back with hands_on().
+  bool try_hands_off() noexcept;
+  void hands_on() noexcept { state_->hands_off = false; }
+  ReadableAwaiter readable(Deadline deadline) noexcept { return ReadableAwaiter(*state_, deadline); }
+  void drained() noexcept { state_->readable = false; }
+  // Waits until the kernel has room to send, for who sends himself and was told EAGAIN.
+  WritableAwaiter writable(Deadline deadline) noexcept { return WritableAwaiter(*state_, 0, deadline); }
 
   // Puts bytes back before the next recv().
   void unread(Chunk chunk);

@@ -62,6 +62,55 @@ TEST_P(OnBothBackends, BytesArriveInOrder) {
   EXPECT_EQ(*text, "hello world");
 }
 
+Task<Result<>> send_pieces(Socket& socket, std::vector<std::string> pieces, Deadline deadline) {
+  std::vector<iovec> vectors;
+  for (std::string& piece : pieces) vectors.push_back({piece.data(), piece.size()});
+  auto sent = co_await socket.send(vectors, deadline);
+  co_return sent;
+}
+
+TEST_P(OnBothBackends, EmptyPiecesAreNothingToSend) {
+  auto [a, b] = pair();
+  EXPECT_TRUE(fakes::run_task(*loop_, send_pieces(a, {}, soon())));
+  EXPECT_TRUE(fakes::run_task(*loop_, send_pieces(a, {"", ""}, soon())));
+  EXPECT_TRUE(fakes::run_task(*loop_, send_pieces(a, {"", "one ", "", "two", "", ""}, soon())));
+  auto text = fakes::run_task(*loop_, receive(b, 7, soon()));
+  ASSERT_TRUE(text);
+  EXPECT_EQ(*text, "one two");
+}
+
+Task<> wait_readable(Socket& socket, Deadline deadline, int& out) {
+  const bool there = co_await socket.readable(deadline);
+  out = there ? 1 : 0;
+}
+
+TEST_P(OnBothBackends, TellsWhoReadsDatagramsHimself) {
+  int fds[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+  Socket socket = Socket::adopt_datagrams(fds[0]);
+  char room[16];
+  for (int round = 0; round < 3; ++round) {
+    // Nothing is there yet.
+    EXPECT_LT(::recv(fds[0], room, sizeof room, MSG_DONTWAIT), 0);
+    socket.drained();
+    int told = -1;
+    TaskGroup group;
+    group.spawn(wait_readable(socket, soon(), told));
+    loop_->run_once(Duration::zero());
+    EXPECT_EQ(told, -1);
+    ASSERT_EQ(::send(fds[1], "one", 3, 0), 3);
+    while (told < 0) loop_->run_once(std::chrono::seconds(5));
+    EXPECT_EQ(told, 1);
+    EXPECT_FALSE(socket.has_bytes()) << "nobody read it for us";
+    EXPECT_EQ(::recv(fds[0], room, sizeof room, MSG_DONTWAIT), 3);
+  }
+  socket.drained();
+  int late = -1;
+  fakes::run_task(*loop_, wait_readable(socket, after(loop_->now(), std::chrono::milliseconds(5)), late));
+  EXPECT_EQ(late, 0);
+  ::close(fds[1]);
+}
+
 TEST_P(OnBothBackends, AMegabyteBothWaysWhileBothSidesSend) {
   auto [a, b] = pair();
   std::string large(1 << 20, 'x');
