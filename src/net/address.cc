@@ -98,12 +98,13 @@ Address local_of(int fd) noexcept {
   return address;
 }
 
-Result<> probe_free(const Address& address) {
+Result<> probe_free(const Address& address, int type) {
   if (address.port() == 0) return {};
-  const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = ::socket(address.storage.ss_family, type | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(errno_error("socket", errno));
   const int on = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // Of UDP it would let two share the address.
+  if (type == SOCK_STREAM) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   const bool is_free = ::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0;
   const int error = errno;
   ::close(fd);

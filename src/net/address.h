@@ -33,7 +33,7 @@ Address local_of(int fd) noexcept;
 
 // An error when somebody listens there already. Needed because SO_REUSEPORT would let two processes share a port
 // unknowingly.
-Result<> probe_free(const Address& address);
+Result<> probe_free(const Address& address, int type = SOCK_STREAM);
 // A listening TCP socket with SO_REUSEPORT and no delay for what it accepts; the caller closes it.
 Result<int> listen_tcp(const Address& address, int backlog = 4096);
 
