@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "http/h1_chunked.h"
+#include "http/tunnel.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
 
@@ -16,6 +17,18 @@ constexpr int kMaxInterim = 16;  // 1xx answers before the final one
 Error broken(std::string what) { return Error(Code::unavailable, std::move(what)).from(Side::upstream); }
 Error malformed(std::string_view what) {
   return Error(Code::data_loss, "malformed answer: " + std::string(what)).from(Side::upstream);
+}
+
+// Did the upstream switch to what was asked for? (RFC 9110 section 7.8)
+bool switched_as_asked(const Request& request, const Fields& answer) {
+  if (!request.upgrade || !list_has(answer.joined(FieldId::connection), "upgrade")) return false;
+  const std::string_view asked = request.fields.joined(FieldId::upgrade);
+  std::string_view taken = answer.joined(FieldId::upgrade);
+  if (taken.empty()) return false;
+  while (const auto protocol = next_element(taken)) {
+    if (!list_has(asked, *protocol)) return false;
+  }
+  return true;
 }
 
 // The request's body on its way to the upstream, beside the reading of the answer.
@@ -178,7 +191,10 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
   const bool reused = connection->exchanges > 0;
   {
     OutBuffer out(context.arena);
-    const H1Error error = write_request_head(out, request, head);
+    RequestHeadOptions options = head;
+    options.upgrade = request.upgrade;
+    options.te_trailers = request.takes_trailers;
+    const H1Error error = write_request_head(out, request, options);
     if (error != H1Error::none) co_return fail(Error(Code::internal, "the request cannot be written").from(Side::self));
     iovec vector{const_cast<char*>(out.view().data()), out.size()};
     auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), timeouts.idle));
@@ -249,9 +265,21 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     if (framing.interim) {
       if (++interim > kMaxInterim) co_return fail(malformed("too many interim answers"));
       if (!chunk.empty()) socket.unread(std::move(chunk));
+      if (request.interim && answer.status > 101) {
+        Response response(context.arena, answer.status);
+        response.fields = answer.fields;
+        request.interim->send_interim(response);
+      }
       continue;
     }
-    if (framing.switched) co_return fail(malformed("it switched protocols unasked"));
+    if (framing.switched) {
+      if (!switched_as_asked(request, answer.fields)) co_return fail(malformed("it switched protocols unasked"));
+      Response response(context.arena, answer.status);
+      response.fields = answer.fields;
+      if (!chunk.empty()) socket.unread(std::move(chunk));
+      response.upgraded = make_tunnel(std::move(connection), timeouts.upgraded);
+      co_return response;
+    }
 
     Response response(context.arena, answer.status);
     response.version_minor = answer.version_minor;

@@ -17,6 +17,7 @@ namespace trellis::http {
 struct ClientTimeouts {
   Duration first_byte = std::chrono::seconds(10);  // from the request's end to the answer's head
   Duration idle = std::chrono::seconds(60);        // between two pieces of a body, either way
+  Duration upgraded = std::chrono::hours(1);       // of an upgraded connection, with nothing either way; 0: no limit
 };
 
 class ClientConnection;
@@ -39,6 +40,7 @@ class ClientConnection final : public GoneWatcher {
   Socket socket;
   std::shared_ptr<ConnectionHome> home;
   uint64_t exchanges = 0;  // that were finished on it
+  Time made{};
   Time idle_since{};
 
   // While pooled: called when the upstream closed it, or sent what nobody asked for.
@@ -50,6 +52,10 @@ class ClientConnection final : public GoneWatcher {
   ClientConnection* pool_prev = nullptr;
 };
 
+// What of the request concerns one hop is taken from it, not from `head`: with request.upgrade the upstream is asked to
+// switch, and a 101 becomes a Response with `upgraded`, which relays between the client and this connection (http/
+// tunnel.h); "TE: trailers" goes on; interim answers go to request.interim.
+//
 // Error::retry() is if_reused when the connection broke before a byte of an answer came and nothing of a request body
 // was taken: the caller may repeat an idempotent request on another connection. `connection` is consumed in any case.
 Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Request& request, RequestContext& context,

@@ -199,7 +199,7 @@ struct Summary {
   bool keep_alive = false;
   bool connection_upgrade = false;
   bool has_upgrade = false;
-  bool h2c = false;
+  bool upgrade_to_http = false;
   bool te_trailers = false;
   uint8_t expectations = 0;
   bool expects_other = false;
@@ -251,6 +251,17 @@ H1Error read_connection(std::string_view value, HeadKind kind, Summary& seen) no
   }
 }
 
+// Upgrade to something in which further requests may follow, past whoever reads them: h2c, h2, HTTP/2.0, or TLS, behind
+// which HTTP goes on (RFC 2817).
+bool names_http(std::string_view protocols) noexcept {
+  while (const auto protocol = next_element(protocols)) {
+    for (const std::string_view begin : {"h2", "http", "tls"}) {
+      if (iequal(protocol->substr(0, begin.size()), begin)) return true;
+    }
+  }
+  return false;
+}
+
 // All field lines up to the empty line, which must be the end of the head.
 H1Error read_fields(const char* begin, const char* p, const char* end, size_t max_fields, HeadKind kind, Fields& fields,
                     Summary& seen) {
@@ -279,7 +290,7 @@ H1Error read_fields(const char* begin, const char* p, const char* end, size_t ma
         break;
       case FieldId::upgrade:
         seen.has_upgrade = true;
-        if (list_has(field.value, "h2c")) seen.h2c = true;
+        if (names_http(field.value)) seen.upgrade_to_http = true;
         break;
       case FieldId::te: seen.te_trailers |= list_has(field.value, "trailers"); break;
       case FieldId::expect:
@@ -594,7 +605,7 @@ H1Error parse_request_head(std::string_view head, const H1Limits& limits, Reques
   if (line.minor == 1) {
     if (seen.expectations > 1 || seen.expects_other) return H1Error::expectation_failed;
     framing.expect_continue = seen.expectations == 1 && has_body;
-    framing.upgrade_requested = seen.has_upgrade && seen.connection_upgrade && !seen.h2c && !has_body;
+    framing.upgrade_requested = seen.has_upgrade && seen.connection_upgrade && !seen.upgrade_to_http && !has_body;
     framing.te_trailers = seen.te_trailers;
   }
   return H1Error::none;

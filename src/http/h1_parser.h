@@ -78,7 +78,7 @@ struct RequestFraming {
   uint64_t length = 0;
   bool keep_alive = true;          // what the client wishes
   bool expect_continue = false;    // the client waits for 100 before it sends its (non-empty) body
-  bool upgrade_requested = false;  // Upgrade named in Connection, no body, HTTP/1.1, and not to h2c
+  bool upgrade_requested = false;  // Upgrade named in Connection, no body, HTTP/1.1, not to a form of HTTP
   bool te_trailers = false;        // the client takes trailers
 };
 

@@ -153,6 +153,7 @@ H1Error write_response_head(OutBuffer& out, const Response& response, const Resp
       framing.body == BodyKind::none && (options.method == Method::head || status == 304) && !framing.switched;
   bool has_length = false;
   bool has_date = false;
+  bool has_upgrade = false;
   for (const Field& field : response.fields) {
     switch (field.id) {
       case FieldId::connection:
@@ -166,6 +167,7 @@ H1Error write_response_head(OutBuffer& out, const Response& response, const Resp
         break;
       case FieldId::upgrade:
         if (status != 101 && status != 426) continue;
+        has_upgrade = true;
         break;
       case FieldId::date: has_date = true; break;
       default: break;
@@ -187,7 +189,9 @@ H1Error write_response_head(OutBuffer& out, const Response& response, const Resp
   if (status == 101) {
     to = put(to, "Connection: Upgrade\r\n");
   } else if (!framing.interim && !framing.switched) {
-    if (!framing.keep_alive) {
+    if (has_upgrade) [[unlikely]] {  // RFC 9110 section 7.8: whoever sends Upgrade names it
+      to = put(to, framing.keep_alive ? "Connection: Upgrade\r\n" : "Connection: close, Upgrade\r\n");
+    } else if (!framing.keep_alive) {
       to = put(to, "Connection: close\r\n");
     } else if (options.version_minor == 0) {
       to = put(to, "Connection: keep-alive\r\n");
@@ -291,6 +295,8 @@ void remove_hop_by_hop(Fields& fields, bool keep_upgrade) {
     switch (field.id) {
       case FieldId::connection:
       case FieldId::keep_alive:
+      case FieldId::proxy_authenticate:
+      case FieldId::proxy_authorization:
       case FieldId::proxy_connection:
       case FieldId::te:
       case FieldId::transfer_encoding: return true;

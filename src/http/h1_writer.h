@@ -66,8 +66,8 @@ struct ResponseHeadOptions {
 };
 
 // Status line, fields, empty line. Left out of the fields: Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding;
-// Content-Length but of a HEAD answer or 304; Upgrade but of 101 and 426. With 101 "Connection: Upgrade" is written.
-// bad_field_name or bad_field_value: the message is not writable, `out` is as it was, answer 500.
+// Content-Length but of a HEAD answer or 304; Upgrade but of 101 and 426. Beside Upgrade "Connection: Upgrade" is
+// written. bad_field_name or bad_field_value: the message is not writable, `out` is as it was, answer 500.
 H1Error write_response_head(OutBuffer& out, const Response& response, const ResponseHeadOptions& options);
 
 struct RequestHeadOptions {
@@ -87,7 +87,8 @@ struct RequestHeadOptions {
 H1Error write_request_head(OutBuffer& out, const Request& request, const RequestHeadOptions& options);
 
 // Takes out of a message what concerns one connection only (RFC 9110 §7.6.1): Connection, the fields it names,
-// Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade (kept with `keep_upgrade`). For whoever forwards.
+// Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, TE, Transfer-Encoding, Upgrade (kept with
+// `keep_upgrade`). For whoever forwards.
 void remove_hop_by_hop(Fields& fields, bool keep_upgrade);
 
 // The line before a chunk's data ("1f40\r\n"); behind the data comes CRLF. Size 0 is never written so: see

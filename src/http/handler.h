@@ -34,7 +34,11 @@ struct RequestContext {
   Time started;  // when the first byte of the head was seen
   Deadline deadline = kNever;
   std::string_view client_address;  // numeric, without port: of the TCP peer, or what a trusted proxy said
-  uint16_t client_port = 0;
+  uint16_t client_port = 0;         // 0: unknown
+  // Where trusted proxies stand between the client and this node (proxy/trusted_proxies.h): the client's address and
+  // theirs, in the order of the way here, "192.0.2.7, 10.0.0.1"; and the Host that the client asked for.
+  std::string_view forwarded_for;
+  std::string_view forwarded_host;
   std::string_view listener;
   TraceContext trace;
   std::string_view request_id;
@@ -46,6 +50,8 @@ struct RequestContext {
   uint32_t attempts = 0;
   std::string_view outcome;  // a stable code of our own errors, "" otherwise
   std::string_view cache_status;
+  std::string_view way;  // that a split took
+  bool reset = false;    // the client's connection is reset, whatever the handler answers (injected faults)
   Side failed_side = Side::unset;
 };
 

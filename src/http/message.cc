@@ -83,6 +83,7 @@ std::string_view reason_phrase(int status) noexcept {
   switch (status) {
     case 100: return "Continue";
     case 101: return "Switching Protocols";
+    case 102: return "Processing";
     case 103: return "Early Hints";
     case 200: return "OK";
     case 201: return "Created";
@@ -144,7 +145,7 @@ std::string_view reason_phrase(int status) noexcept {
   }
 }
 
-Task<Result<Chunk>> TextBody::read(Deadline) { co_return Chunk::from_string(std::exchange(text_, {})); }
+Task<Result<Chunk>> TextBody::read(Deadline) { co_return std::exchange(read_, true) ? Chunk() : text_; }
 
 Task<Result<std::string>> read_all(BodyReader* body, uint64_t limit, Deadline deadline) {
   std::string text;

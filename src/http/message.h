@@ -16,6 +16,12 @@
 #include "http/fields.h"
 #include "runtime/task.h"
 
+namespace trellis {
+inline namespace runtime {
+class Socket;
+}
+}  // namespace trellis
+
 namespace trellis::http {
 
 enum class Method : uint8_t { other, get, head, post, put, delete_, patch, options, trace, connect };
@@ -34,18 +40,27 @@ class BodyReader {
   virtual std::optional<uint64_t> length() const noexcept = 0;
   // After the end: the trailer section, if there was one.
   virtual const Fields* trailers() const noexcept { return nullptr; }
+  // For a request that is sent once more: back to the first byte. rewind() is called once nobody reads any more, and is
+  // false where what was read is gone; can_rewind() tells, at any time, whether it would be.
+  virtual bool can_rewind() const noexcept { return false; }
+  virtual bool rewind() noexcept { return false; }
 };
 
 // A body that is all there.
 class TextBody final : public BodyReader {
  public:
-  explicit TextBody(std::string text) noexcept : text_(std::move(text)), size_(text_.size()) {}
+  explicit TextBody(std::string text) : text_(Chunk::from_string(std::move(text))) {}
   Task<Result<Chunk>> read(Deadline deadline) override;
-  std::optional<uint64_t> length() const noexcept override { return size_; }
+  std::optional<uint64_t> length() const noexcept override { return text_.size(); }
+  bool can_rewind() const noexcept override { return true; }
+  bool rewind() noexcept override {
+    read_ = false;
+    return true;
+  }
 
  private:
-  std::string text_;
-  uint64_t size_;
+  Chunk text_;
+  bool read_ = false;
 };
 
 // An open file, closed when the last user goes.
@@ -98,6 +113,33 @@ class Body {
   std::unique_ptr<BodyReader> stream_;
 };
 
+struct Response;
+
+// Takes interim answers (1xx but 100 and 101) on their way to the client, at once and without waiting: one that the
+// client has no room for is left out.
+class InterimSink {
+ public:
+  virtual void send_interim(Response& response) noexcept = 0;
+
+ protected:
+  ~InterimSink() = default;
+};
+
+// Bytes that went through an upgraded connection.
+struct Traffic {
+  uint64_t from_client = 0;
+  uint64_t to_client = 0;
+};
+
+// What a connection becomes once its request was answered by 101: this has the client's socket to itself, and what the
+// client sent behind its request is the first input. The connection is closed when run() returns; run() is destroyed
+// before that where the server's drain ends. `traffic` is kept up to date on the way.
+class UpgradeHandler {
+ public:
+  virtual ~UpgradeHandler() = default;
+  virtual Task<> run(Socket& client, Traffic& traffic) = 0;
+};
+
 struct Request {
   explicit Request(Arena& arena) noexcept : fields(arena) {}
 
@@ -111,6 +153,9 @@ struct Request {
   std::string_view query;        // without '?', as received
   Fields fields;
   std::unique_ptr<BodyReader> body;  // null: no body
+  InterimSink* interim = nullptr;    // null: the client gets no interim answers
+  bool upgrade = false;              // to what Upgrade names: RequestFraming::upgrade_requested
+  bool takes_trailers = false;       // "TE: trailers"
 };
 
 struct Response {
@@ -122,6 +167,7 @@ struct Response {
   Fields fields;  // without framing: Content-Length and Transfer-Encoding are the codec's; but a HEAD answer or a 304
                   // keeps what it says
   Body body;
+  std::unique_ptr<UpgradeHandler> upgraded;  // of a 101 to a request with `upgrade`
 };
 
 // The usual text of a status ("Not Found"), "" for unknown ones.

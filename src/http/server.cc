@@ -10,6 +10,8 @@
 #include "http/problem.h"
 #include "http/server_exchange.h"
 #include "net/address.h"
+#include "net/address_set.h"
+#include "net/proxy_protocol.h"
 #include "runtime/loop.h"
 
 namespace trellis::http {
@@ -27,8 +29,9 @@ constexpr size_t kGatherPieces = 8;         // of a pulled body, sent together
 constexpr uint64_t kDrainBody = 64 * 1024;  // what is left of a request's body and is read to keep the connection
 constexpr size_t kLingerBytes = 16 * 1024 * 1024;  // read and dropped after an answer that closes, within kLingerTime
 constexpr auto kLingerTime = std::chrono::seconds(2);
-// Who connected while the server was going away gets a moment to ask.
-constexpr auto kFirstRequest = std::chrono::milliseconds(500);
+// How long a connection may still ask when the server is going away.
+constexpr auto kLastRequest = std::chrono::milliseconds(500);
+constexpr int kNoAnswer = 444;             // in logs and metrics: reset by choice, as other servers number it
 constexpr int kExchangesBeforeYield = 32;  // of one connection that pipelines
 
 }  // namespace
@@ -78,11 +81,7 @@ class Connection final : public GoneWatcher {
         application(impl.application),
         socket(std::move(stream)),
         grace_(&Connection::grace_over, this) {
-    const net::Address peer = net::peer_of(socket.fd());
-    const std::string text = peer.length > 0 ? peer.host() : std::string();
-    address_size_ = static_cast<uint8_t>(std::min(text.size(), sizeof address_));
-    std::memcpy(address_, text.data(), address_size_);
-    port = peer.port();
+    set_client(net::peer_of(socket.fd()));
     next = server.first;
     if (next) next->prev = this;
     server.first = this;
@@ -100,6 +99,12 @@ class Connection final : public GoneWatcher {
   Connection& operator=(const Connection&) = delete;
 
   std::string_view address() const noexcept { return {address_, address_size_}; }
+  void set_client(const net::Address& client) noexcept {
+    const std::string text = client.length > 0 ? client.host() : std::string();
+    address_size_ = static_cast<uint8_t>(std::min(text.size(), sizeof address_));
+    std::memcpy(address_, text.data(), address_size_);
+    port = client.port();
+  }
 
   // The client's stream ended or broke while nobody read from it. An end may be a half-close: what is under way gets
   // the grace time, counted anew for each wait; a break is final.
@@ -110,10 +115,10 @@ class Connection final : public GoneWatcher {
     if (abort) start_grace();
   }
   // Takes what a reload has put in place, unless a request is under way. (No copy of a shared pointer a request: that
-  // costs two locked instructions each.)
+  // costs two locked instructions each.) An upgraded connection only holds on to its options.
   void renew() noexcept {
-    if (busy) return;
-    if (options != server.options) options = server.options;
+    if (busy && !upgraded) return;
+    if (!upgraded && options != server.options) options = server.options;
     if (application != server.application) application = server.application;
   }
   void start_grace() noexcept {
@@ -127,7 +132,7 @@ class Connection final : public GoneWatcher {
   Socket socket;
   uint16_t port = 0;
   bool busy = false;
-  bool asked = false;  // at least once
+  bool upgraded = false;  // and nobody asks the application about its request any more
   bool half_closed = false;
   bool broken = false;
   Abort* abort = nullptr;
@@ -332,7 +337,10 @@ bool rest_is_sound(Connection& c, Exchange& x) {
 
 Task<Result<>> send_response(Connection& c, Exchange& x, Response& response, bool& keep_alive, Sent& sent) {
   keep_alive = keep_alive && x.framing.keep_alive && !c.server.draining && (!body_left(x) || worth_draining(x));
+  x.request.interim = nullptr;
   OutBuffer out(x.arena);
+  if (!x.unsent.empty()) [[unlikely]]
+    out.append(x.unsent);
   ResponseHeadOptions head;
   head.framing = framing_for(response, x.request.method, x.request.version_minor, keep_alive);
   head.version_minor = x.request.version_minor;
@@ -450,6 +458,9 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   x.context.client_address = c.address();
   x.context.client_port = c.port;
   x.context.listener = c.options->listener;
+  x.request.upgrade = x.framing.upgrade_requested;
+  x.request.takes_trailers = x.framing.te_trailers;
+  if (x.request.version_minor >= 1) x.request.interim = &x;  // RFC 9110 section 15.2: never to HTTP/1.0
   if (x.framing.body == BodyKind::chunked || x.framing.length > 0) {
     x.body = {.kind = x.framing.body,
               .length = x.framing.length,
@@ -467,6 +478,7 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     Connection& c;
     Exchange& x;
     Sent& sent;
+    std::unique_ptr<UpgradeEnd> upgrade_end = nullptr;
     InFlight(Connection& connection, Exchange& exchange_now, Sent& sent_now) noexcept
         : c(connection), x(exchange_now), sent(sent_now) {
       ++c.server.in_flight;
@@ -479,8 +491,13 @@ Task<bool> serve_one(Connection& c, Chunk first) {
         sent.status = 499;
         sent.first_byte = Loop::current().now();
       }
-      sent.bytes_in = x.body.read;
-      x.application->finished(x.request, x.context, sent);
+      sent.bytes_in = x.body.read + x.traffic.from_client;
+      sent.bytes_out += x.traffic.to_client;
+      if (upgrade_end) {
+        upgrade_end->finished(x.request, x.context, sent);
+      } else {
+        x.application->finished(x.request, x.context, sent);
+      }
       --c.server.in_flight;
     }
     bool over = false;
@@ -497,6 +514,12 @@ Task<bool> serve_one(Connection& c, Chunk first) {
         sent.first_byte = Loop::current().now();
       }
     }
+    if (x.context.reset && sent.status == 0) [[unlikely]] {
+      c.socket.reset_on_close();
+      keep_alive = false;
+      sent.status = kNoAnswer;
+      sent.first_byte = Loop::current().now();
+    }
     if (sent.status == 0) {
       if (body_left(x) && !rest_is_sound(c, x)) {
         response =
@@ -505,8 +528,20 @@ Task<bool> serve_one(Connection& c, Chunk first) {
         x.context.outcome = "bad_body";
         keep_alive = false;
       }
+      if (response->status == 101 && !(response->upgraded && x.request.upgrade)) [[unlikely]]
+        response = problem(x.arena, 500, "internal", "", false, x.context.request_id);
       Result<> result = co_await send_response(c, x, *response, keep_alive, sent);
       sent.complete = result.has_value();
+      if (sent.status == 101 && sent.complete) {
+        keep_alive = false;
+        in_flight.upgrade_end = x.application->upgraded(x.request, x.context, sent);
+        if (in_flight.upgrade_end) {
+          c.upgraded = true;
+          c.renew();
+        }
+        handling = {};
+        co_await response->upgraded->run(c.socket, x.traffic);
+      }
       // Without a length or chunks the end of the connection is the end of the body: a cut one must not look whole.
       if (!sent.complete) c.socket.reset_on_close();
       keep_alive = keep_alive && sent.complete;
@@ -519,7 +554,7 @@ Task<bool> serve_one(Connection& c, Chunk first) {
     uint64_t drained = 0;
     while (body && body_left(x) && drained <= kDrainBody) {
       Result<Chunk> chunk = co_await body->read(after(Loop::current().now(), kLingerTime));
-      if (!chunk) co_return false;
+      if (!chunk) break;  // and the client may still be sending: what it was told must reach it
       drained += chunk->size();
     }
     if (body_left(x)) keep_alive = false;
@@ -531,16 +566,37 @@ Task<bool> serve_one(Connection& c, Chunk first) {
   co_return keep_alive;
 }
 
+// What a balancer before us says of the client. False: nothing that counts, the connection ends without an answer.
+Task<bool> take_header(Connection& c) {
+  if (!c.options->header_from->has(c.address())) {
+    c.application->header_refused(c.address(), "untrusted");
+    co_return false;
+  }
+  auto header = co_await net::receive_proxy_header(c.socket, after(Loop::current().now(), c.options->header_timeout));
+  if (!header) {
+    // A check that connects and leaves is no fault.
+    if (header.error().code() != Code::unavailable) {
+      c.application->header_refused(c.address(), header.error().what());
+    }
+    co_return false;
+  }
+  if (header->told) c.set_client(header->from);
+  co_return true;
+}
+
 Task<> run_connection(Server::Impl& server, Socket socket) {
   Connection c(server, std::move(socket));
+  if (c.options->header_from) {
+    const bool told = co_await take_header(c);
+    if (!told) co_return;
+  }
   int in_a_row = 0;
   while (true) {
     const bool waits = !c.socket.has_input();
-    const Duration patience = server.draining ? Duration(kFirstRequest) : c.options->idle_timeout;
+    const Duration patience = server.draining ? Duration(kLastRequest) : c.options->idle_timeout;
     Result<Chunk> first = co_await c.socket.recv(after(Loop::current().now(), patience));
     if (!first || first->empty()) co_return;
     c.busy = true;
-    c.asked = true;
     const bool more = co_await serve_one(c, *std::move(first));
     c.busy = false;
     if (!more) co_return;
@@ -583,16 +639,14 @@ void Server::set_options(ServerOptions options) {
 
 Task<bool> Server::drain(Deadline deadline) {
   impl_->draining = true;
-  // An idle connection's receive ends at once; one with a request under way sees `draining` after it.
-  const auto end_idle = [this](bool also_new) {
-    for (Connection* c = impl_->first; c; c = c->next) {
-      if (!c->busy && (c->asked || also_new)) ::shutdown(c->socket.fd(), SHUT_RD);
-    }
-  };
-  end_idle(false);
-  bool empty = co_await impl_->group.join(std::min(deadline, after(Loop::current().now(), kFirstRequest)));
+  // Closed at once, a kept connection would meet the request that is just on its way with a reset. So it may ask once
+  // more, and hears of the end in the answer.
+  bool empty = co_await impl_->group.join(std::min(deadline, after(Loop::current().now(), kLastRequest)));
   if (empty) co_return true;
-  end_idle(true);
+  // An idle connection's receive ends at once; one with a request under way sees `draining` after it.
+  for (Connection* c = impl_->first; c; c = c->next) {
+    if (!c->busy) ::shutdown(c->socket.fd(), SHUT_RD);
+  }
   empty = co_await impl_->group.join(deadline);
   co_return empty;
 }

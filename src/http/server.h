@@ -16,6 +16,10 @@
 #include "runtime/socket.h"
 #include "runtime/sync.h"
 
+namespace trellis::net {
+class AddressSet;
+}
+
 namespace trellis::http {
 
 struct ServerOptions {
@@ -28,15 +32,25 @@ struct ServerOptions {
   Duration send_timeout = std::chrono::seconds(30);  // a client that takes nothing for so long is closed
   Duration half_close_grace = std::chrono::seconds(1);  // how long a request goes on after its client ended its stream
   size_t max_connections = 100'000;                     // of this core; beyond it new ones are closed at once
+  // Every connection begins with a PROXY header, and comes from one of these addresses; null: none does.
+  std::shared_ptr<const net::AddressSet> header_from;
+  Duration header_timeout = std::chrono::seconds(5);
 };
 
 // What became of one exchange, for the access log and metrics.
 struct Sent {
   int status = 0;
-  uint64_t bytes_in = 0;   // body
-  uint64_t bytes_out = 0;  // head and body
+  uint64_t bytes_in = 0;   // body, and what came through an upgraded connection
+  uint64_t bytes_out = 0;  // head and body, likewise
   Time first_byte{};       // when the head was handed to the kernel
   bool complete = false;   // false: the client left or the body broke
+};
+
+// Hears of the end of an upgraded connection.
+class UpgradeEnd {
+ public:
+  virtual ~UpgradeEnd() = default;
+  virtual void finished(const Request& request, RequestContext& context, const Sent& sent) noexcept = 0;
 };
 
 // What stands behind a server: answers requests and hears how they ended. finished() comes once for every request that
@@ -45,6 +59,17 @@ class Application : public Handler {
  public:
   virtual void finished(const Request& request, RequestContext& context, const Sent& sent) noexcept = 0;
   virtual void refused(std::string_view client, int status, H1Error why) noexcept = 0;
+  // A connection without the PROXY header that it should begin with, or from an address that may not send one.
+  virtual void header_refused(std::string_view address, std::string_view why) noexcept {
+    (void)address;
+    (void)why;
+  }
+  // A 101 was sent, and the connection goes on as something else, for hours perhaps. Who is given back hears of its end
+  // instead of finished(), so that the connection need not keep this application alive, which a reload may replace.
+  virtual std::unique_ptr<UpgradeEnd> upgraded(Request& /*request*/, RequestContext& /*context*/,
+                                               const Sent& /*sent*/) {
+    return nullptr;
+  }
   virtual void opened() noexcept {}       // a connection
   virtual void closed() noexcept {}       // one that was opened
   virtual void turned_away() noexcept {}  // one that was closed at once, beyond max_connections
@@ -65,8 +90,8 @@ class Server {
   // Requests that begin from now on go to this application; those in flight keep theirs.
   void set_application(std::shared_ptr<Application> application);
   void set_options(ServerOptions options);
-  // Closes idle connections, lets requests in flight finish and closes after them. True when none is left before the
-  // deadline.
+  // Lets requests in flight finish and closes after them. An idle connection may ask once more within half a second, is
+  // told the end in the answer, and is closed when it did not. True when none is left before the deadline.
   Task<bool> drain(Deadline deadline);
 
   size_t connections() const noexcept;  // any thread

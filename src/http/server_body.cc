@@ -7,13 +7,29 @@
 
 namespace trellis::http::detail {
 
+void Exchange::send_now(std::string_view text) noexcept {
+  if (!unsent.empty()) return;
+  const ssize_t sent = ::send(socket.fd(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent > 0) unsent = text.substr(static_cast<size_t>(sent));
+}
+
+void Exchange::send_interim(Response& response) noexcept {
+  if (response.status < 102 || response.status > 199) return;
+  remove_hop_by_hop(response.fields, false);
+  OutBuffer out(arena);
+  ResponseHeadOptions head;
+  head.framing = framing_for(response, request.method, request.version_minor, true);
+  if (write_response_head(out, response, head) == H1Error::none) send_now(out.view());
+}
+
 Deadline RequestBody::pace() const noexcept {
   const BodyProgress& body = exchange_.body;
   const ServerOptions& options = exchange_.options;
   const Time now = Loop::current().now();
   Deadline deadline = after(now, options.body_timeout);
   if (options.min_body_rate > 0) {
-    const auto earned = std::chrono::nanoseconds(body.read * 1'000'000'000ULL / options.min_body_rate);
+    constexpr uint64_t kLongest = 1'000'000'000;  // seconds: nothing overflows
+    const auto earned = std::chrono::seconds(std::min(body.read / options.min_body_rate, kLongest));
     deadline = std::min(deadline, body.began + options.body_timeout + earned);
   }
   return deadline;
@@ -28,14 +44,7 @@ Task<Result<Chunk>> RequestBody::read(Deadline deadline) {
   body.taken = true;
   if (body.continue_wanted) {
     body.continue_wanted = false;
-    // Without waiting: the answer may come while the body is still wanted, and there is one sender a socket. A client
-    // that takes nothing goes without; it sends its body after a while all the same (RFC 9110 §10.1.1).
-    const ssize_t sent = ::send(socket.fd(), kContinueHead.data(), kContinueHead.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent > 0 && static_cast<size_t>(sent) < kContinueHead.size()) {  // the stream cannot be understood any more
-      body.failed = true;
-      ::shutdown(socket.fd(), SHUT_RDWR);
-      co_return fail(Error(Code::cancelled, "the client takes nothing").from(Side::client));
-    }
+    exchange_.send_now(kContinueHead);  // without it the client sends its body after a while (RFC 9110 §10.1.1)
   }
   while (true) {
     Result<Chunk> received = co_await socket.recv(std::min(deadline, pace()));

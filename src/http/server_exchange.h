@@ -27,7 +27,7 @@ struct BodyProgress {
   Time began{};
 };
 
-struct Exchange {
+struct Exchange final : InterimSink {
   Exchange(Loop& loop, Socket& connection, const ServerOptions& server_options) noexcept
       : socket(connection),
         options(server_options),
@@ -44,6 +44,13 @@ struct Exchange {
   RequestContext context;
   BodyProgress body;
   Application* application = nullptr;  // the connection keeps it
+  Traffic traffic;                     // of an upgraded connection
+  std::string_view unsent;             // the rest of an interim answer: goes out before anything else
+
+  void send_interim(Response& response) noexcept override;
+  // Sends without waiting: the answer may come at any time, and there is one sender a socket. A client that takes
+  // nothing goes without.
+  void send_now(std::string_view text) noexcept;
 };
 
 // Reads the request's body from the connection; sends 100 Continue before the first read where the client waits for it.

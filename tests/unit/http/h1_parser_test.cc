@@ -115,6 +115,9 @@ TEST(H1Parser, ReadsExpectUpgradeAndTe) {
   EXPECT_FALSE(upgrade("Upgrade: websocket\r\n"));
   EXPECT_FALSE(upgrade("Connection: Upgrade\r\n"));
   EXPECT_FALSE(upgrade("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"));
+  for (const char* http : {"h2c, websocket", "websocket, H2C", "h2", "HTTP/2.0", "websocket,http/1.1", "TLS/1.0"})
+    EXPECT_FALSE(upgrade("Connection: Upgrade\r\nUpgrade: " + std::string(http) + "\r\n")) << http;
+  EXPECT_TRUE(upgrade("Connection: Upgrade\r\nUpgrade: tcp\r\n"));
   EXPECT_FALSE(upgrade("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n"));
   EXPECT_FALSE(upgrade("Connection: Upgrade\r\nUpgrade: websocket\r\n", "1.0"));
 

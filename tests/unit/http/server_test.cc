@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "net/address_set.h"
 #include "tests/unit/http/wire_kit.h"
 
 namespace trellis::http {
@@ -32,6 +33,8 @@ class App final : public Application {
       Waiting guard(*this);
       co_await hold.wait(kNever);
       response.body = Body::of_static("held");
+    } else if (request.path == "/who") {
+      response.body = Body(std::string(context.client_address) + " " + std::to_string(context.client_port));
     } else if (request.path == "/peek") {  // reads one piece, answers, leaves the rest
       auto piece = co_await request.body->read(kNever);
       CO_TRY_VOID(std::move(piece));
@@ -47,6 +50,7 @@ class App final : public Application {
     last = sent;
   }
   void refused(std::string_view, int status, H1Error) noexcept override { refused_with = status; }
+  void header_refused(std::string_view, std::string_view why) noexcept override { refused_header = why; }
   void opened() noexcept override { ++open; }
   void closed() noexcept override { --open; }
   void turned_away() noexcept override { ++away; }
@@ -59,6 +63,7 @@ class App final : public Application {
   int open = 0;
   int away = 0;
   int refused_with = 0;
+  std::string refused_header;
   size_t pulled = 0;
   Sent last;
 
@@ -135,6 +140,32 @@ TEST_P(HttpServer, AnswersAndKeepsTheConnection) {
   EXPECT_TRUE(until([&] { return server_->connections() == 0; }));
   EXPECT_EQ(app_->open, 0);
   EXPECT_EQ(server_->in_flight(), 0U);
+}
+
+TEST_P(HttpServer, HearsOfTheClientFromATrustedBalancer) {
+  options_.header_from = std::make_shared<const net::AddressSet>(
+      std::vector<net::AddressSet::Block>{*net::AddressSet::parse_block("127.0.0.0/8")});
+  options_.header_timeout = 20ms;
+  restart();
+  Socket client = connect();
+  const std::string who = "GET /who HTTP/1.1\r\nHost: h\r\n\r\n";
+  const std::string told = ask(client, "PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n" + who, "4711");
+  EXPECT_EQ(body_of(told), "203.0.113.9 4711");
+  EXPECT_EQ(body_of(ask(client, who, "4711")), "203.0.113.9 4711") << "once a connection";
+
+  Socket bad = connect();
+  EXPECT_EQ(ask(bad, who, ""), "") << "closed without an answer";
+  EXPECT_EQ(app_->refused_header, "bad PROXY header: signature");
+  Socket silent = connect();
+  EXPECT_EQ(receive(silent), "");
+  EXPECT_EQ(app_->handled, 2);
+
+  options_.header_from = std::make_shared<const net::AddressSet>(
+      std::vector<net::AddressSet::Block>{*net::AddressSet::parse_block("10.0.0.0/8")});
+  restart();
+  Socket stranger = connect();
+  EXPECT_EQ(receive(stranger), "");
+  EXPECT_EQ(app_->refused_header, "untrusted");
 }
 
 TEST_P(HttpServer, AnswersPipelinedRequestsInTheirOrder) {
@@ -391,6 +422,22 @@ TEST_P(HttpServer, DrainClosesTheIdleAndWaitsForTheBusy) {
   ASSERT_TRUE(until([&] { return drained.has_value(); }));
   EXPECT_TRUE(*drained);
   EXPECT_EQ(app_->open, 0);
+}
+
+TEST_P(HttpServer, AKeptConnectionMayAskOnceMoreInADrain) {
+  Socket kept = connect();
+  EXPECT_EQ(body_of(ask(kept, "GET /one HTTP/1.1\r\nHost: h\r\n\r\n", "/one")), "/one");
+  TaskGroup group;
+  std::optional<bool> drained;
+  group.spawn(into(server_->drain(soon()), drained));
+  loop_->run_once(Duration::zero());
+  send(kept, "GET /two HTTP/1.1\r\nHost: h\r\n\r\n");
+  const std::string answer = receive(kept);
+  EXPECT_NE(answer.find("Connection: close"), std::string::npos) << answer;
+  EXPECT_EQ(body_of(answer), "/two");
+  kept.close();
+  ASSERT_TRUE(until([&] { return drained.has_value(); }));
+  EXPECT_TRUE(*drained);
 }
 
 TEST_P(HttpServer, WhoConnectedJustBeforeADrainIsStillAnswered) {
