@@ -1,32 +1,16 @@
 #include "upstream/cluster.h"
 
 #include <algorithm>
-#include <array>
-#include <optional>
+#include <charconv>
+#include <utility>
 
 #include "base/metrics.h"
-#include "net/resolve.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
+#include "runtime/sync.h"
+#include "upstream/eligible.h"
 
 namespace trellis::upstream {
-
-Result<std::vector<Host>> resolve_hosts(const UpstreamConfig& config) {
-  std::vector<Host> hosts;
-  for (const HostConfig& host : config.hosts) {
-    const std::string name = host.to_text();
-    TRY(const auto addresses, net::resolve_blocking(host.address.host, host.address.port));
-    for (const net::Address& address : addresses) hosts.push_back({name, address});
-  }
-  return hosts;
-}
-
-Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host,
-                            std::string_view event) {
-  return metrics.counter("trellis_upstream_connection_events_total",
-                         "connections to an upstream's host by what became of them",
-                         {{"upstream", upstream}, {"host", host}, {"event", std::string(event)}});
-}
 
 namespace {
 
@@ -37,150 +21,86 @@ Counter& retries(Metrics& metrics, const std::string& upstream, std::string_view
       {{"upstream", upstream}, {"outcome", std::string(outcome)}});
 }
 
+bool by_key(Balance balance) noexcept {
+  return balance == Balance::hash || balance == Balance::ip_hash || balance == Balance::maglev;
+}
+
+std::optional<RetryOn> retry_reason(int status) noexcept {
+  switch (status) {
+    case 500: return RetryOn::s500;
+    case 502: return RetryOn::s502;
+    case 503: return RetryOn::s503;
+    case 504: return RetryOn::s504;
+    default: return std::nullopt;
+  }
+}
+
+// How long a host asks to be left alone (RFC 9110 section 10.2.3), in seconds only: a date would need its clock.
+Duration retry_after(const Result<http::Response>& answer) noexcept {
+  if (!answer) return Duration::zero();
+  const std::string_view text = answer->fields.value(http::FieldId::retry_after);
+  uint32_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (text.empty() || end != text.data() + text.size() || error != std::errc()) return Duration::zero();
+  return std::chrono::seconds(seconds);
+}
+
+constexpr size_t kMostSkipped = 16;  // hosts without room that one pick looks at
+
 }  // namespace
 
-// The connections of one core to one host. Shared with the connections that are out, so that one may come home late.
-class Cluster::Pool final : public http::ConnectionHome, public std::enable_shared_from_this<Pool> {
+// Hosts that a request was sent to, or that had no room, so that another one is next. Places in the list it was made
+// with: when the members change, it forgets.
+class Cluster::Tried {
  public:
-  Pool(const std::string& upstream, Host host, const LimitConfig& limits, Metrics& metrics)
-      : host_(std::move(host)),
-        limits_(limits),
-        sweep_(&Pool::sweep_due, this),
-        seconds_(metrics.histogram("trellis_upstream_seconds", "time from the request to the head of the answer",
-                                   {{"upstream", upstream}, {"host", host_.name}})),
-        metrics_(metrics),
-        upstream_(upstream),
-        failed_(answers("none")),
-        opened_(connection_counter(metrics, upstream, host_.name, "opened")),
-        closed_count_(connection_counter(metrics, upstream, host_.name, "closed")),
-        parked_(connection_counter(metrics, upstream, host_.name, "parked")),
-        taken_(connection_counter(metrics, upstream, host_.name, "taken")) {}
-  ~Pool() { close_idle(); }
-
-  const Host& host() const noexcept { return host_; }
-  size_t open() const noexcept { return open_; }
-  size_t idle() const noexcept { return idle_; }
-  bool full() const noexcept { return open_ >= limits_.connections; }
-
-  // The most recently used idle connection that is still alive, or null.
-  std::unique_ptr<http::ClientConnection> take() noexcept {
-    while (http::ClientConnection* connection = newest_) {
-      unlink(*connection);
-      std::unique_ptr<http::ClientConnection> owned(connection);
-      // What it sent unasked would be taken for the answer to the next request.
-      if (owned->socket.quiet()) return owned;
-    }
-    return nullptr;
+  void add(const Cluster& cluster, const Pool& pool) noexcept {
+    if (of_ != cluster.list_.get()) size_ = 0;
+    of_ = cluster.list_.get();
+    if (size_ < ids_.size()) ids_[size_++] = pool.id();
   }
-  std::unique_ptr<http::ClientConnection> adopt(Socket socket) {
-    return std::make_unique<http::ClientConnection>(std::move(socket), shared_from_this());
+  std::span<const HostId> in(const Cluster& cluster) const noexcept {
+    return {ids_.data(), of_ == cluster.list_.get() ? size_ : 0};
   }
-  void opening() noexcept {
-    ++open_;
-    opened_.add();
-  }
-
-  void give_back(std::unique_ptr<http::ClientConnection> connection) noexcept override {
-    if (closed_ || idle_ >= limits_.idle_connections) return;
-    http::ClientConnection& c = *connection.release();
-    c.idle_since = Loop::current().now();
-    c.owner = this;
-    c.on_gone = [](http::ClientConnection& gone, void* owner) noexcept {
-      auto& self = *static_cast<Pool*>(owner);
-      self.unlink(gone);
-      delete &gone;
-    };
-    c.socket.watch(&c);
-    c.pool_prev = nullptr;
-    c.pool_next = newest_;
-    (newest_ ? newest_->pool_prev : oldest_) = &c;
-    newest_ = &c;
-    ++idle_;
-    parked_.add();
-    c.socket.want_input();
-    if (c.socket.has_input()) {  // it ended in this moment; on_gone is not called from inside want_input()
-      unlink(c);
-      delete &c;
-      return;
-    }
-    if (sweep_.due() == kNever) sweep_.set(Loop::current().timers(), after(c.idle_since, limits_.idle_time));
-  }
-  void close_idle() noexcept {
-    closed_ = true;
-    sweep_.cancel();
-    while (newest_) {
-      http::ClientConnection* connection = newest_;
-      unlink(*connection);
-      delete connection;
-    }
-  }
-  void closed() noexcept override {
-    --open_;
-    closed_count_.add();
-  }
-  void count(int status, Duration took) {
-    Counter*& counter = answered_[std::clamp(status, 100, 599) - 100];
-    if (!counter) counter = &answers(std::to_string(status));
-    counter->add();
-    seconds_.record(took);
-  }
-  void count_failure() noexcept { failed_.add(); }
+  size_t size() const noexcept { return size_; }
+  void clear() noexcept { size_ = 0; }
 
  private:
-  Counter& answers(std::string code) {
-    return metrics_.counter("trellis_upstream_requests_total",
-                            "answers of an upstream's host; code none: there was none",
-                            {{"upstream", upstream_}, {"host", host_.name}, {"code", std::move(code)}});
-  }
-  void unlink(http::ClientConnection& c) noexcept {
-    (c.pool_prev ? c.pool_prev->pool_next : newest_) = c.pool_next;
-    (c.pool_next ? c.pool_next->pool_prev : oldest_) = c.pool_prev;
-    c.pool_next = c.pool_prev = nullptr;
-    c.on_gone = nullptr;
-    c.socket.watch(nullptr);
-    --idle_;
-    taken_.add();
-  }
-  static void sweep_due(Timer& timer) noexcept {
-    auto& self = *static_cast<Pool*>(timer.owner());
-    const Time now = Loop::current().now();
-    while (self.oldest_ && self.oldest_->idle_since + self.limits_.idle_time <= now) {
-      http::ClientConnection* connection = self.oldest_;
-      self.unlink(*connection);
-      delete connection;
-    }
-    if (self.oldest_) timer.set(Loop::current().timers(), after(self.oldest_->idle_since, self.limits_.idle_time));
-  }
-
-  Host host_;
-  LimitConfig limits_;
-  http::ClientConnection* newest_ = nullptr;
-  http::ClientConnection* oldest_ = nullptr;
-  size_t idle_ = 0;
-  size_t open_ = 0;
-  bool closed_ = false;
-  Timer sweep_;
-  Histogram& seconds_;
-  Metrics& metrics_;
-  std::string upstream_;
-  Counter& failed_;
-  Counter& opened_;
-  Counter& closed_count_;
-  Counter& parked_;
-  Counter& taken_;
-  std::array<Counter*, 500> answered_{};  // by status - 100
+  const HostList* of_ = nullptr;
+  std::array<HostId, kMostSkipped + 10> ids_;
+  size_t size_ = 0;
 };
 
-Cluster::Cluster(std::string name, const UpstreamConfig& config, std::vector<Host> hosts, Metrics& metrics)
-    : name_(std::move(name)),
+Cluster::Cluster(std::shared_ptr<Hosts> hosts, const UpstreamConfig& config, Metrics& metrics,
+                 std::shared_ptr<Breaker> breaker, std::shared_ptr<Ejection> ejection, std::shared_ptr<const Geo> geo)
+    : hosts_(std::move(hosts)),
+      ejection_(std::move(ejection)),
       config_(config),
-      retries_won_(retries(metrics, name_, "success")),
-      retries_lost_(retries(metrics, name_, "failure")) {
-  for (Host& host : hosts) pools_.push_back(std::make_shared<Pool>(name_, std::move(host), config_.limits, metrics));
+      hash_key_(config.balance == Balance::ip_hash ? "client_address" : std::string_view(config.hash_on)),
+      metrics_(metrics),
+      geo_(std::move(geo)),
+      retries_won_(retries(metrics, name(), "success")),
+      retries_lost_(retries(metrics, name(), "failure")),
+      over_budget_(retries(metrics, name(), "over_budget")),
+      budget_(config.retry.budget, kRetryFloor / static_cast<double>(hosts_->cores())),
+      waiting_(config.limits.waiting, config.limits.wait),
+      breaker_(std::move(breaker)),
+      entering_(config.limits.waiting, config.limits.wait) {
+  if (const auto& adaptive = config_.limits.adaptive; adaptive && adaptive->on) {
+    Loop& loop = Loop::current();
+    const Duration phase = AdaptiveLimit::phase_of(name(), adaptive->probe_every, loop.now(), loop.wall());
+    adaptive_ = std::make_unique<AdaptiveLimit>(*adaptive, &entering_, phase);
+    limit_shown_ = &metrics.gauge("trellis_upstream_limit", "requests of a core that may be under way, as measured",
+                                  {{"upstream", name()}, {"core", std::to_string(loop.index())}});
+  }
+  if (geo_) watch_regions();
+  refresh();
 }
 
 Cluster::~Cluster() {
-  for (const auto& pool : pools_) pool->close_idle();
+  for (const auto& pool : pools_) {
+    pool->watch(0, nullptr);
+    pool->close_idle();
+  }
 }
 
 size_t Cluster::open_connections() const noexcept {
@@ -194,8 +114,143 @@ size_t Cluster::idle_connections() const noexcept {
   return sum;
 }
 
-Task<Result<http::Response>> Cluster::send(http::Request& request, http::RequestContext& context) {
-  context.upstream = name_;
+// --- who gets it ---
+
+void Cluster::load_changed(HostId host, int by) noexcept {
+  active_ = static_cast<uint64_t>(static_cast<int64_t>(active_) + by);
+  if (balancer_) balancer_->load_changed(host);
+  if (by < 0) waiting_.wake_one();
+}
+
+// Follows what other cores, checks and people did to the hosts.
+void Cluster::refresh() {
+  const uint64_t version = hosts_->version();  // before the view: at worst it is read twice
+  if (version == version_) [[likely]]
+    return;
+  version_ = version;
+  Hosts::View view = hosts_->view();
+  if (view.list != list_) {
+    list_ = std::move(view.list);
+    rebuild_pools();
+  }
+  Loop& loop = Loop::current();
+  std::vector<BalanceHost> hosts;
+  for (const HostId id : eligible_hosts(*list_, {.zone = {}, .panic = config_.panic}, loop.now()).hosts) {
+    Pool& pool = *pools_[id];
+    pool.load().joined = pool.host().joined();
+    hosts.push_back({id, pool.host().facts.name, pool.host().weight(), &pool.load()});
+  }
+  const BalanceOptions options{.slow_start = config_.slow_start, .bound = config_.bound};
+  if (hosts.empty()) {
+    balancer_ = nullptr;
+  } else if (geo_) {
+    balancer_ = balance_regions(std::move(hosts), options, view.keys);
+  } else {
+    balancer_ = make_balancer(config_.balance, std::move(hosts), options, view.keys, loop.rng());
+  }
+  waiting_.wake_all();
+}
+
+void Cluster::rebuild_pools() {
+  balancer_.reset();  // it holds loads of pools that may go
+  std::vector<std::shared_ptr<Pool>> before = std::exchange(pools_, {});
+  for (const std::shared_ptr<Host>& host : *list_) {
+    const auto old =
+        std::ranges::find_if(before, [&](const auto& pool) { return pool && &pool->host() == host.get(); });
+    if (old != before.end()) {
+      pools_.push_back(std::move(*old));
+    } else {
+      pools_.push_back(
+          std::make_shared<Pool>(name(), host, config_.limits, Loop::current().index(), ejection_, metrics_));
+    }
+    pools_.back()->watch(static_cast<HostId>(pools_.size() - 1), this);
+  }
+  // What is under way at those that are gone ends by itself.
+  for (const auto& pool : before) {
+    if (!pool) continue;
+    pool->watch(0, nullptr);
+    pool->close_idle();
+  }
+  tokens_.clear();
+  host_of_token_.clear();
+  for (HostId id = 0; config_.sticky && id < pools_.size(); ++id) {
+    tokens_.push_back(sticky_token(*config_.sticky, name(), (*list_)[id]->facts.name));
+    host_of_token_.emplace(tokens_.back(), id);
+  }
+  active_ = 0;
+  for (const auto& pool : pools_) active_ += pool->load().active;
+}
+
+uint64_t Cluster::key_of(const http::Request& request, const http::RequestContext& context) {
+  if (!by_key(config_.balance)) return 0;
+  const auto key = hash_key_.of(request, context);
+  return key ? *key : Loop::current().rng().next();
+}
+
+Cluster::Wish Cluster::wish_of(const http::Request& request, const http::RequestContext& context) {
+  return {.key = key_of(request, context), .regions = regions_for(context.client_address, &request.fields)};
+}
+Cluster::Wish Cluster::wish_of(std::string_view client_address) {
+  return {.key = hash64(client_address), .regions = regions_for(client_address, nullptr)};
+}
+
+std::optional<HostId> Cluster::pick_id(const Wish& wish, std::span<const HostId> tried) {
+  return balancer_->pick(
+      {.now = Loop::current().now(), .key = wish.key, .active = active_, .tried = tried, .regions = wish.regions});
+}
+
+// A host that was not tried and has room for one connection more. Null: there is none.
+std::shared_ptr<Pool> Cluster::pick(const Wish& wish, const Tried& tried) {
+  refresh();
+  if (!balancer_) return nullptr;
+  Tried skip = tried;
+  for (size_t i = 0; i <= kMostSkipped; ++i) {
+    const auto id = pick_id(wish, skip.in(*this));
+    if (!id) return nullptr;
+    if (!pools_[*id]->full()) {
+      if (geo_) count_region(wish, *id);
+      return pools_[*id];
+    }
+    skip.add(*this, *pools_[*id]);
+  }
+  // Very many are full: then anybody who has room, whatever the policy would say.
+  const Time now = Loop::current().now();
+  const std::span<const HostId> asked = tried.in(*this);
+  for (const std::shared_ptr<Pool>& pool : pools_) {
+    if (pool->host().up(now) && !pool->full() && std::ranges::find(asked, pool->id()) == asked.end()) return pool;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<Host> Cluster::pick_host(std::string_view client_address) {
+  refresh();
+  if (!balancer_) return nullptr;
+  const Wish wish = wish_of(client_address);
+  const auto id = pick_id(wish, {});
+  if (!id) return nullptr;
+  if (geo_) count_region(wish, *id);
+  return pools_[*id]->shared_host();
+}
+
+// --- requests ---
+
+bool Cluster::may_repeat(const http::Request& request, const Result<http::Response>& answer) const noexcept {
+  if (!answer && answer.error().retry() == Retry::yes) return config_.retry.covers(RetryOn::connect);
+  if (!http::is_idempotent(request.method)) return false;
+  if (request.body && !request.body->can_rewind()) return false;
+  if (answer) {
+    const auto reason = retry_reason(answer->status);
+    return reason && config_.retry.covers(*reason);
+  }
+  if (answer.error().side() != Side::upstream) return false;
+  switch (answer.error().code()) {
+    case Code::deadline_exceeded: return config_.retry.covers(RetryOn::timeout);
+    case Code::data_loss: return config_.retry.covers(RetryOn::malformed);
+    default: return config_.retry.covers(RetryOn::reset);
+  }
+}
+
+Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::RequestContext& context) {
   // Holds until the head of the answer; its body has time limits of its own.
   struct Limited {
     http::RequestContext& context;
@@ -205,68 +260,187 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
   // A body takes the time that its client takes, and has limits of its own.
   if (!request.body)
     context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
-  if (pools_.empty()) co_return fail(Error(Code::unavailable, "the upstream has no host").from(Side::self));
-  std::optional<Error> last;
-  const auto before_attempts = context.attempts;
-  bool retried = false;
-  const size_t first = next_;
-  next_ = (next_ + 1) % pools_.size();
-  for (size_t i = 0; i < pools_.size(); ++i) {
-    Pool& pool = *pools_[(first + i) % pools_.size()];
-    context.upstream_host = pool.host().name;
-    const Time began = Loop::current().now();
-    for (bool fresh : {false, true}) {
-      retried = context.attempts++ > before_attempts;
-      Result<http::Response> answer = co_await try_host(pool, request, context, fresh);
-      if (answer) {
-        if (retried) retries_won_.add();
-        pool.count(answer->status, Loop::current().exact_now() - began);
-        co_return answer;
-      }
-      if (retried) retries_lost_.add();
-      if (answer.error().side() == Side::client) co_return answer;
-      if (answer.error().side() != Side::self) pool.count_failure();
-      last = std::move(answer).error();
-      // A pooled connection was dead: once more on a fresh one, where a repeat does no harm.
-      const bool stale = last->retry() == Retry::if_reused && http::is_idempotent(request.method) && !fresh;
-      if (!stale) break;
+  const Wish wish = wish_of(request, context);
+  const uint32_t attempts_before = context.attempts;
+  Tried tried;
+  std::optional<Result<http::Response>> answer;  // of the last try
+  bool body_read = false;                        // by the last try
+  for (uint32_t attempt = 1;; ++attempt) {
+    std::shared_ptr<Pool> pool = attempt == 1 ? pick_sticky(request) : nullptr;
+    if (!pool && (answer || waiting_.may_try())) pool = pick(wish, tried);
+    if (!pool && answer) {  // all were asked: one of them again, after a pause
+      const Time due = after(Loop::current().now(), pause_before(attempt, *answer));
+      if (due >= context.deadline) co_return *std::move(answer);
+      co_await sleep_until(due);
+      tried.clear();
+      pool = pick(wish, tried);
+      if (!pool) co_return *std::move(answer);
     }
-    if (last->retry() != Retry::yes) break;  // yes: nothing was sent
+    WaitingQueue::Waiter waiter(waiting_, context.deadline);
+    while (!pool && balancer_) {  // all connections are in use, or others wait for one
+      const WaitingQueue::Turn turn = co_await waiter;
+      if (turn != WaitingQueue::Turn::yours) co_return refuse(context, "upstream_busy");
+      pool = pick(wish, tried);
+    }
+    if (!pool) co_return fail(Error(Code::unavailable, "the upstream has no host to ask").from(Side::self));
+    answer.reset();  // and with it what was still sending the body of the last try
+    if (body_read && !request.body->rewind())
+      co_return fail(Error(Code::unavailable, "the request's body cannot be sent again").from(Side::upstream));
+    tried.add(*this, *pool);
+    context.upstream_host = context.arena.copy(pool->host().facts.name);
+    if (may_hedge(request)) {
+      auto first = co_await ask_two(pool, wish, tried, request, context, attempts_before);
+      answer.emplace(std::move(first));
+      context.upstream_host = context.arena.copy(pool->host().facts.name);
+    } else {
+      auto one = co_await ask(pool, request, context, attempts_before);
+      answer.emplace(std::move(one));
+    }
+    const bool sent = *answer || answer->error().retry() != Retry::yes;
+    // A connect that failed was no work for anybody, so going on to another host costs nothing of the budget.
+    const bool again = attempt < config_.retry.attempts && may_repeat(request, *answer) &&
+                       Loop::current().now() < context.deadline && (!sent || may_retry());
+    body_read = request.body && sent;
+    if (again) continue;
+    if (*answer && config_.sticky) stick(request, *pool, **answer, context.arena);
+    co_return *std::move(answer);
   }
-  co_return fail(*std::move(last));
 }
 
-Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& request, http::RequestContext& context,
-                                               bool fresh) {
+// Full jitter (Brooker, "Exponential Backoff And Jitter", 2015), and at least what the host asked for.
+Duration Cluster::pause_before(uint32_t attempt, const Result<http::Response>& answer) const {
+  const config::DurationRange& range = config_.retry.backoff;
+  const Duration most = std::min(range.high, range.low * (int64_t{1} << std::min<uint32_t>(attempt - 2, 10)));
+  const auto drawn = std::chrono::duration_cast<Duration>(most * Loop::current().rng().unit());
+  return std::max(drawn, retry_after(answer));
+}
+
+// --- clients that stay with their host ---
+
+std::shared_ptr<Pool> Cluster::pick_sticky(const http::Request& request) {
+  if (!config_.sticky) return nullptr;
+  refresh();
+  const auto token = cookie_of(request, config_.sticky->cookie);
+  if (!token) return nullptr;
+  const auto found = host_of_token_.find(*token);
+  if (found == host_of_token_.end()) return nullptr;
+  const std::shared_ptr<Pool>& pool = pools_[found->second];
+  return pool->host().up(Loop::current().now()) && !pool->full() ? pool : nullptr;
+}
+
+void Cluster::stick(const http::Request& request, const Pool& pool, http::Response& response, Arena& arena) const {
+  const HostId id = pool.id();
+  if (id >= pools_.size() || pools_[id].get() != &pool) return;  // it is no member any more
+  if (cookie_of(request, config_.sticky->cookie) == tokens_[id]) return;
+  response.fields.add(http::FieldId::set_cookie, sticky_cookie(*config_.sticky, tokens_[id], arena));
+}
+
+// --- two hosts at once ---
+
+// Tries of one request that run beside each other: the first good answer ends the race, and the others are cancelled.
+struct Cluster::Race {
+  TaskGroup tries;
+  Event over;
+  size_t running = 0;
+  std::shared_ptr<Pool> winner;
+  std::optional<Result<http::Response>> answer;
+
+  static Task<> run(Race& race, std::shared_ptr<Pool> pool, Task<Result<http::Response>> attempt) {
+    Result<http::Response> answer = co_await attempt;
+    --race.running;
+    const bool good = answer && !retry_reason(answer->status);
+    if (race.over.is_set() || (!good && race.running > 0)) co_return;
+    race.winner = std::move(pool);
+    race.answer.emplace(std::move(answer));
+    race.over.set();
+  }
+  void start(std::shared_ptr<Pool> pool, Task<Result<http::Response>> attempt) {
+    ++running;
+    tries.spawn(run(*this, std::move(pool), std::move(attempt)));
+  }
+};
+
+bool Cluster::may_hedge(const http::Request& request) const noexcept {
+  return config_.retry.hedge_after > Duration::zero() && http::is_safe(request.method) && !request.body &&
+         !request.upgrade;  // a switch is not taken back
+}
+
+// `pool`: who is asked first; afterwards who answered (Dean and Barroso, "The Tail at Scale", 2013).
+Task<Result<http::Response>> Cluster::ask_two(std::shared_ptr<Pool>& pool, const Wish& wish, Tried& tried,
+                                              http::Request& request, http::RequestContext& context,
+                                              uint32_t attempts_before) {
+  Race race;
+  race.start(pool, ask(pool, request, context, attempts_before));
+  const bool quick = co_await race.over.wait(after(Loop::current().now(), config_.retry.hedge_after));
+  if (!quick) {
+    if (std::shared_ptr<Pool> second = pick(wish, tried); second && may_retry()) {
+      tried.add(*this, *second);
+      race.start(second, ask(second, request, context, attempts_before));
+    }
+    co_await race.over.wait(kNever);
+  }
+  pool = std::move(race.winner);
+  co_return *std::move(race.answer);
+}
+
+// One host: on a pooled connection, and on a fresh one when that turns out to be dead.
+Task<Result<http::Response>> Cluster::ask(std::shared_ptr<Pool> pool, http::Request& request,
+                                          http::RequestContext& context, uint32_t attempts_before) {
+  const Time began = Loop::current().now();
+  for (bool fresh = false;; fresh = true) {
+    const bool retried = context.attempts++ > attempts_before;
+    auto answer = co_await try_once(pool, request, context, fresh);
+    if (retried) (answer ? retries_won_ : retries_lost_).add();
+    if (answer) {
+      const Time now = Loop::current().exact_now();
+      pool->count(answer->status, now - began, now);
+      co_return answer;
+    }
+    const Error& error = answer.error();
+    const bool stale = error.retry() == Retry::if_reused && http::is_idempotent(request.method) && !fresh;
+    if (stale) continue;
+    if (error.side() != Side::self && error.side() != Side::client) {
+      const Time now = Loop::current().exact_now();
+      pool->count_failure(outcome_of(error), now - began, now);
+    }
+    co_return answer;
+  }
+}
+
+Task<Result<std::unique_ptr<http::ClientConnection>>> Cluster::open(std::shared_ptr<Pool> pool, Deadline deadline) {
+  struct Opening {
+    Pool& pool;
+    bool made = false;
+    explicit Opening(Pool& p) : pool(p) { pool.opening(); }
+    ~Opening() {
+      if (!made) pool.failed_to_open();
+    }
+  } opening(*pool);
+  const net::Address& address = pool->host().facts.address;
+  const Deadline until = std::min(deadline, after(Loop::current().now(), config_.timeouts.connect));
+  Result<Socket> socket = co_await connect_socket(address.storage, address.length, until);
+  if (!socket) {
+    Error cause = std::move(socket).error();
+    const Code code = cause.code() == Code::deadline_exceeded ? Code::deadline_exceeded : Code::unavailable;
+    // Out of descriptors or of memory is no fault of the host.
+    const Side side = cause.code() == Code::resource_exhausted ? Side::self : Side::upstream;
+    co_return fail(Error(code, "connect").because(std::move(cause)).from(side).retry(Retry::yes));
+  }
+  opening.made = true;
+  co_return pool->adopt(*std::move(socket));
+}
+
+Task<Result<http::Response>> Cluster::try_once(std::shared_ptr<Pool> pool, http::Request& request,
+                                               http::RequestContext& context, bool fresh) {
   std::unique_ptr<http::ClientConnection> connection;
-  if (!fresh) connection = pool.take();
+  if (!fresh) connection = pool->take();
   if (!connection) {
-    if (pool.full()) {
-      co_return fail(Error(Code::resource_exhausted, "all connections to the upstream are in use")
-                         .from(Side::self)
-                         .retry(Retry::yes));
-    }
-    // Counted from here on, so that a thousand requests at once do not open a thousand too many.
-    struct Opening {
-      std::shared_ptr<Pool> pool;
-      bool made = false;
-      explicit Opening(std::shared_ptr<Pool> p) : pool(std::move(p)) { pool->opening(); }
-      ~Opening() {
-        if (!made) pool->closed();
-      }
-    } opening(pool.shared_from_this());
-    const Deadline deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.connect));
-    Result<Socket> socket = co_await connect_socket(pool.host().address.storage, pool.host().address.length, deadline);
-    if (!socket) {
-      Error cause = std::move(socket).error();
-      const Code code = cause.code() == Code::deadline_exceeded ? Code::deadline_exceeded : Code::unavailable;
-      co_return fail(Error(code, "connect").because(std::move(cause)).from(Side::upstream).retry(Retry::yes));
-    }
-    connection = pool.adopt(*std::move(socket));
-    opening.made = true;
+    auto opened = co_await open(pool, context.deadline);
+    if (!opened) co_return fail(std::move(opened).error());
+    connection = *std::move(opened);
   }
   http::RequestHeadOptions head;
-  head.host = request.authority.empty() ? std::string_view(pool.host().name) : request.authority;
+  head.host = request.authority.empty() ? std::string_view(pool->host().facts.authority) : request.authority;
   if (request.body) {
     const auto length = request.body->length();
     head.body = length ? http::BodyKind::length : http::BodyKind::chunked;
@@ -275,9 +449,44 @@ Task<Result<http::Response>> Cluster::try_host(Pool& pool, http::Request& reques
              request.method == http::Method::patch) {
     head.body = http::BodyKind::length;
   }
-  const http::ClientTimeouts timeouts{.first_byte = config_.timeouts.first_byte, .idle = config_.timeouts.idle};
+  const http::ClientTimeouts timeouts{
+      .first_byte = config_.timeouts.first_byte, .idle = config_.timeouts.idle, .upgraded = config_.timeouts.upgraded};
   auto answer = co_await http::exchange(std::move(connection), request, context, head, timeouts);
   co_return answer;
+}
+
+// --- plain connections ---
+
+Task<Result<Cluster::Link>> Cluster::connect(std::string_view client_address, Deadline deadline) {
+  const Wish wish = wish_of(client_address);
+  Breaker::Pass pass;
+  if (breaker_) {
+    pass = breaker_->try_pass(Loop::current().index(), Loop::current().now());
+    if (!pass) co_return fail(Error(Code::unavailable, "the upstream's breaker is open").from(Side::self));
+  }
+  Tried tried;
+  std::optional<Error> last;
+  for (uint32_t attempt = 1; attempt <= std::max(config_.retry.attempts, 1U); ++attempt) {
+    std::shared_ptr<Pool> pool = pick(wish, tried);
+    if (!pool) break;
+    tried.add(*this, *pool);
+    const Time began = Loop::current().now();
+    auto opened = co_await open(pool, deadline);
+    const Time now = Loop::current().now();
+    if (opened) {
+      pass.report(false, now);
+      pool->count_connected(now);
+      co_return Link(std::move(pool), *std::move(opened));
+    }
+    last = std::move(opened).error();
+    if (last->side() == Side::upstream) pool->count_failure(Outcome::connect, now - began, now);
+    if (now >= deadline) break;  // what is left had no chance, and no blame
+  }
+  if (last) {
+    if (last->side() == Side::upstream) pass.report(true, Loop::current().now());
+    co_return fail(*std::move(last));
+  }
+  co_return fail(Error(Code::unavailable, "the upstream has no host to ask").from(Side::self));
 }
 
 }  // namespace trellis::upstream

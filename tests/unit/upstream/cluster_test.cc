@@ -2,8 +2,14 @@
 // the counts come back to zero.
 #include "upstream/cluster.h"
 
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <set>
+
 #include "base/metrics.h"
 #include "tests/unit/http/wire_kit.h"
+#include "upstream/geo.h"
 
 namespace trellis::upstream {
 namespace {
@@ -87,6 +93,11 @@ struct Script {
     Event never;
     co_await never.wait(kNever);
   }
+  // Takes the request and goes.
+  static Task<> read_and_close(Socket& socket, int& requests) {
+    auto got = co_await receive_until(socket, "\r\n\r\n", kNever);
+    if (got && !got->empty()) ++requests;
+  }
   // Takes the request and says nothing.
   static Task<> stay_silent(Socket& socket, int& requests) {
     auto got = co_await receive_until(socket, "\r\n\r\n", kNever);
@@ -103,10 +114,15 @@ class UpstreamCluster : public OnBothBackends {
     cluster_.reset();
     if (loop_) turns(5);
   }
+  static HostFacts facts(const net::Address& address) {
+    return {.name = address.to_string(), .authority = address.to_string(), .address = address};
+  }
   Cluster& cluster(std::vector<net::Address> addresses) {
-    std::vector<Host> hosts;
-    for (const net::Address& address : addresses) hosts.push_back({address.to_string(), address});
-    cluster_ = std::make_unique<Cluster>("api", config_, std::move(hosts), metrics_);
+    std::vector<HostFacts> members;
+    for (const net::Address& address : addresses) members.push_back(facts(address));
+    hosts_ = std::make_shared<Hosts>("api", 1, config_.balance, metrics_);
+    hosts_->set_members(std::move(members), Time::min());
+    cluster_ = std::make_unique<Cluster>(hosts_, config_, metrics_, breaker_);
     return *cluster_;
   }
   FarServer::Talk answers(std::string text) {
@@ -146,6 +162,8 @@ class UpstreamCluster : public OnBothBackends {
   }
   Metrics metrics_;
   int requests_ = 0;
+  std::shared_ptr<Hosts> hosts_;
+  std::shared_ptr<Breaker> breaker_;
   std::unique_ptr<Cluster> cluster_;
 };
 
@@ -312,7 +330,315 @@ TEST_P(UpstreamCluster, NobodyThereIsUnavailable) {
   EXPECT_EQ(answer.error().code(), Code::unavailable);
   EXPECT_EQ(answer.error().side(), Side::upstream);
   EXPECT_EQ(c.open_connections(), 0U);
-  EXPECT_EQ(retries("failure"), 1U) << "the second host is a second try";
+  EXPECT_EQ(retries("failure"), 2U) << "the second host is a second try, and one of them is asked once more";
+}
+
+TEST_P(UpstreamCluster, AnAnswerThatIsNoneGoesToTheNextHostWhereARepeatDoesNoHarm) {
+  int silent = 0;
+  FarServer dies(*loop_, [&silent](Socket& socket, int) { return Script::read_and_close(socket, silent); });
+  FarServer good(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  Cluster& c = cluster({dies.address(), good.address()});
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(ask(c), "hi");
+  EXPECT_GT(silent, 0);
+  int refused = 0;
+  for (int i = 0; i < 6; ++i) refused += ask(c, Method::post).starts_with("error");
+  EXPECT_GT(refused, 0) << "a POST that was sent is not sent again";
+}
+
+TEST_P(UpstreamCluster, AStatusIsTriedAgainOnlyWhereThatWasAskedFor) {
+  FarServer busy(*loop_, answers("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"));
+  FarServer good(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  Cluster& plain = cluster({busy.address(), good.address()});
+  int seen = 0;
+  for (int i = 0; i < 6; ++i) seen += ask(plain) == "busy";
+  EXPECT_EQ(seen, 3);
+  config_.retry.on.push_back(RetryOn::s503);
+  Cluster& again = cluster({busy.address(), good.address()});
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(ask(again), "hi");
+}
+
+TEST_P(UpstreamCluster, ABodyThatIsThereIsSentAgainAndOneThatIsGoneIsNot) {
+  // Takes requests with a body that ends in "END", whole.
+  struct Whole {
+    static Task<> answer(Socket& socket, std::string text, std::vector<std::string>& bodies) {
+      while (true) {
+        auto got = co_await receive_until(socket, "END", kNever);
+        if (!got || got->empty()) co_return;
+        bodies.push_back(got->substr(got->find("\r\n\r\n") + 4));
+        auto sent = co_await send_text(socket, text, kNever);
+        if (!sent) co_return;
+      }
+    }
+  };
+  std::vector<std::string> at_busy;
+  std::vector<std::string> at_good;
+  FarServer busy(*loop_, [&](Socket& socket, int) {
+    return Whole::answer(socket, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy", at_busy);
+  });
+  FarServer good(*loop_, [&](Socket& socket, int) {
+    return Whole::answer(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", at_good);
+  });
+  config_.retry.on.push_back(RetryOn::s503);
+  Cluster& c = cluster({busy.address(), good.address()});
+  const auto put = [&](std::unique_ptr<http::BodyReader> of, Method method) {
+    Asked asked(*loop_, method);
+    asked.request.body = std::move(of);
+    auto answer = send(c, asked);
+    return body(answer);
+  };
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(put(std::make_unique<http::TextBody>("kept END"), Method::put), "hi");
+  EXPECT_GE(at_busy.size(), 1u);
+  EXPECT_EQ(at_good, std::vector<std::string>(4, "kept END"));
+  std::multiset<std::string> streamed;
+  std::multiset<std::string> posted;
+  for (int i = 0; i < 4; ++i) {
+    auto once = std::make_unique<FedBody>(8);
+    once->feed("gone END");
+    once->end();
+    streamed.insert(put(std::move(once), Method::put));
+  }
+  for (int i = 0; i < 4; ++i) posted.insert(put(std::make_unique<http::TextBody>("post END"), Method::post));
+  EXPECT_EQ(streamed.count("hi") + streamed.count("busy"), 4u);
+  EXPECT_GE(streamed.count("busy"), 1u);
+  EXPECT_GE(posted.count("busy"), 1u) << "a POST may have been done";
+}
+
+TEST_P(UpstreamCluster, TheOnlyHostsRetryAfterBeyondTheTimeLimitIsPassedOn) {
+  FarServer busy(*loop_,
+                 answers("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 4\r\n\r\nbusy"));
+  config_.retry.on.push_back(RetryOn::s503);
+  Cluster& c = cluster({busy.address()});
+  EXPECT_EQ(ask(c), "busy");
+  EXPECT_EQ(requests_, 1);
+}
+
+TEST_P(UpstreamCluster, ASlowHostsRequestGoesToASecondOneToo) {
+  int silent = 0;
+  FarServer slow(*loop_, [&silent](Socket& socket, int) { return Script::stay_silent(socket, silent); });
+  FarServer good(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  config_.retry.hedge_after = 5ms;
+  Cluster& c = cluster({slow.address(), good.address()});
+  for (int i = 0; i < 4; ++i) {
+    Asked asked(*loop_);
+    auto answer = send(c, asked);
+    EXPECT_EQ(body(answer), "hi");
+    EXPECT_EQ(asked.context.upstream_host, good.address().to_string());
+  }
+  EXPECT_GT(silent, 0);
+  EXPECT_EQ(c.open_connections(), c.idle_connections()) << "what lost was cancelled";
+}
+
+TEST_P(UpstreamCluster, HostsComeAndGoWhileItRuns) {
+  FarServer one(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"));
+  FarServer two(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"));
+  Cluster& c = cluster({one.address()});
+  EXPECT_EQ(ask(c), "one");
+  hosts_->set_members({facts(one.address()), facts(two.address())}, loop_->now());
+  std::string got = ask(c) + ask(c);
+  EXPECT_TRUE(got == "onetwo" || got == "twoone") << got;
+  hosts_->set_draining(*hosts_->list()->front(), true, loop_->now());
+  EXPECT_EQ(ask(c) + ask(c), "twotwo");
+  hosts_->set_members({facts(one.address())}, loop_->now());
+  EXPECT_TRUE(ask(c).starts_with("error")) << "it was taken out by hand";
+  hosts_->set_draining(*hosts_->list()->front(), false, loop_->now());
+  EXPECT_EQ(ask(c), "one");
+  EXPECT_EQ(c.open_connections(), 1U);
+}
+
+TEST_P(UpstreamCluster, AStickyClientStaysWithItsHostUntilThatGoes) {
+  FarServer one(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"));
+  FarServer two(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"));
+  config_.sticky = StickyConfig{.secret = "sixteen characters"};
+  Cluster& c = cluster({one.address(), two.address()});
+  Asked first(*loop_);
+  auto answer = send(c, first);
+  ASSERT_TRUE(answer);
+  const std::string cookie(answer->fields.value(http::FieldId::set_cookie));
+  const std::string host = body(answer);
+  ASSERT_TRUE(cookie.starts_with("host_id=") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax")) << cookie;
+  const std::string pair = cookie.substr(0, cookie.find(';'));
+  for (int i = 0; i < 6; ++i) {
+    Asked next(*loop_);
+    next.request.fields.add_copy(http::FieldId::cookie, "a=b; " + pair);
+    auto same = send(c, next);
+    ASSERT_TRUE(same);
+    EXPECT_FALSE(same->fields.has(http::FieldId::set_cookie));
+    EXPECT_EQ(body(same), host);
+  }
+  hosts_->set_draining(*(*hosts_->list())[host == "one" ? 0 : 1], true, loop_->now());
+  Asked moved(*loop_);
+  moved.request.fields.add(http::FieldId::cookie, pair);
+  auto other = send(c, moved);
+  ASSERT_TRUE(other);
+  EXPECT_TRUE(other->fields.has(http::FieldId::set_cookie)) << "it stays with its new host from now on";
+  EXPECT_NE(body(other), host);
+  Asked forged(*loop_);
+  forged.request.fields.add(http::FieldId::cookie, "host_id=00000000000000000000000000000000");
+  auto any = send(c, forged);
+  ASSERT_TRUE(any);
+  EXPECT_TRUE(any->fields.has(http::FieldId::set_cookie));
+}
+
+TEST_P(UpstreamCluster, AKeyStaysWithItsHost) {
+  FarServer one(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"));
+  FarServer two(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"));
+  config_.balance = Balance::maglev;
+  config_.hash_on = "header.x-user";
+  Cluster& c = cluster({one.address(), two.address()});
+  std::map<std::string, std::string> host_of;
+  for (int i = 0; i < 200; ++i) {
+    const std::string user = std::to_string(i % 50);
+    Asked asked(*loop_);
+    asked.request.fields.add_copy("X-User", user);
+    auto answer = send(c, asked);
+    const std::string host = body(answer);
+    EXPECT_EQ(host_of.emplace(user, host).first->second, host) << user;
+  }
+  std::set<std::string> used;
+  for (const auto& [user, host] : host_of) used.insert(host);
+  EXPECT_EQ(used.size(), 2U);
+}
+
+// Three servers that say their name, each in the region of that name, and clients that are somewhere.
+struct ThreeRegions {
+  Loop& loop;
+  int requests = 0;
+
+  FarServer::Talk says(std::string name) {
+    return [this, name](Socket& socket, int) {
+      return Script::answer_all(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + name, requests);
+    };
+  }
+  std::vector<HostFacts> members() {
+    std::vector<HostFacts> all;
+    for (const auto& [server, zone] : {std::pair{&as, "as"}, {&eu, "eu"}, {&us, "us"}}) {
+      const net::Address& address = server->address();
+      all.push_back({.name = address.to_string(), .authority = address.to_string(), .address = address, .zone = zone});
+    }
+    return all;
+  }
+  static GeoConfig config() {
+    GeoConfig geo;
+    geo.header = "X-Country";
+    geo.regions["as"] = {.countries = {"JP"}, .near = {"us"}};
+    geo.regions["eu"] = {.countries = {"GB", "SE"}, .near = {"us"}};
+    geo.regions["us"] = {.countries = {"US"}, .near = {"eu"}};
+    geo.other = "us";
+    return geo;
+  }
+
+  FarServer as{loop, says("as")};
+  FarServer eu{loop, says("eu")};
+  FarServer us{loop, says("us")};
+};
+
+TEST_P(UpstreamCluster, AClientGoesToItsRegionThenToTheNextNearestAndComesBack) {
+  ThreeRegions three{*loop_};
+  config_.geo = ThreeRegions::config();
+  for (const Balance policy : {Balance::round_robin, Balance::least_connections, Balance::two_choices, Balance::hash}) {
+    config_.balance = policy;
+    hosts_ = std::make_shared<Hosts>("api", 1, policy, metrics_);
+    hosts_->set_members(three.members(), Time::min());
+    cluster_ = std::make_unique<Cluster>(hosts_, config_, metrics_, nullptr, nullptr, *Geo::open(*config_.geo));
+    const auto from = [&](std::string_view country) {
+      Asked asked(*loop_);
+      asked.context.client_address = "192.0.2.1";
+      if (!country.empty()) asked.request.fields.add_copy("x-country", country);
+      auto answer = send(*cluster_, asked);
+      return body(answer);
+    };
+    const auto host = [&](size_t place) -> Host& { return *(*hosts_->list())[place]; };
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(from("GB"), "eu");
+      EXPECT_EQ(from("JP"), "as");
+      EXPECT_EQ(from(""), "us") << "of no known country: the other region";
+      EXPECT_EQ(from("BR"), "us");
+    }
+    hosts_->set_failing(host(1), true, "test", loop_->now());
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(from("GB"), "us") << "the nearest that has a host";
+    hosts_->set_draining(host(2), true, loop_->now());
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(from("GB"), "as") << "and the one behind it";
+    EXPECT_EQ(from("JP"), "as");
+    hosts_->set_failing(host(1), false, "", loop_->now());
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(from("GB"), "eu") << "and back";
+    EXPECT_EQ(from(""), "eu") << "eu is nearest to us";
+  }
+  const auto tries = [&](const char* region, const char* at) {
+    return metrics_.counter("trellis_region_tries_total", "", {{"upstream", "api"}, {"region", region}, {"at", at}})
+        .value();
+  };
+  EXPECT_EQ(tries("eu", "home"), 4U * 8);
+  EXPECT_EQ(tries("eu", "away"), 4U * 8);
+  EXPECT_EQ(tries("us", "away"), 4U);
+  EXPECT_EQ(tries("as", "away"), 0U);
+}
+
+TEST_P(UpstreamCluster, ATryThatFailsGoesOnToTheNextRegion) {
+  ThreeRegions three{*loop_};
+  config_.geo = ThreeRegions::config();
+  std::vector<HostFacts> members = three.members();
+  members[1].address = nowhere();
+  hosts_ = std::make_shared<Hosts>("api", 1, config_.balance, metrics_);
+  hosts_->set_members(std::move(members), Time::min());
+  cluster_ = std::make_unique<Cluster>(hosts_, config_, metrics_, nullptr, nullptr, *Geo::open(*config_.geo));
+  Asked asked(*loop_, Method::post);
+  asked.request.fields.add_copy("X-Country", "SE");
+  auto answer = send(*cluster_, asked);
+  EXPECT_EQ(body(answer), "us");
+}
+
+TEST_P(UpstreamCluster, TheAddressOfAClientTellsItsRegion) {
+  const char* named = std::getenv("TRELLIS_DATA");
+  const std::string path = (named ? std::string(named) : std::string(TRELLIS_SOURCE_DIR) + "/../shared/data") +
+                           "/mmdb/test-data/GeoIP2-Country-Test.mmdb";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path << "; set TRELLIS_DATA";
+  ThreeRegions three{*loop_};
+  config_.geo = ThreeRegions::config();
+  config_.geo->database = path;
+  hosts_ = std::make_shared<Hosts>("api", 1, config_.balance, metrics_);
+  hosts_->set_members(three.members(), Time::min());
+  cluster_ = std::make_unique<Cluster>(hosts_, config_, metrics_, nullptr, nullptr, *Geo::open(*config_.geo));
+  const auto from = [&](std::string_view address, std::string_view country) {
+    Asked asked(*loop_);
+    asked.context.client_address = address;
+    if (!country.empty()) asked.request.fields.add_copy("X-Country", country);
+    auto answer = send(*cluster_, asked);
+    return body(answer);
+  };
+  EXPECT_EQ(from("81.2.69.160", ""), "eu") << "GB";
+  EXPECT_EQ(from("81.2.69.160", "JP"), "as") << "the field wins";
+  EXPECT_EQ(from("81.2.69.160", "ZZ"), "eu") << "a field that says nothing that is configured";
+  EXPECT_EQ(from("89.160.20.112", ""), "eu") << "SE";
+  EXPECT_EQ(from("216.160.83.56", ""), "us");
+  EXPECT_EQ(from("10.0.0.1", ""), "us") << "nobody knows it: the other region";
+  // Relays know the address only.
+  auto link = fakes::run_task(*loop_, cluster_->connect("81.2.69.160", soon()));
+  ASSERT_TRUE(link);
+  EXPECT_EQ(link->host().zone, "eu");
+  EXPECT_EQ(cluster_->pick_host("81.2.69.160")->facts.zone, "eu");
+  EXPECT_EQ(cluster_->pick_host("216.160.83.56")->facts.zone, "us");
+}
+
+TEST_P(UpstreamCluster, AWornOutConnectionIsNotUsedAgain) {
+  FarServer far(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  config_.limits.max_age = 1ns;
+  Cluster& c = cluster({far.address()});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ask(c), "hi");
+  EXPECT_EQ(far.connections, 3);
+  EXPECT_EQ(c.open_connections(), 0U);
+}
+
+TEST_P(UpstreamCluster, ALinkCountsAsWorkOfItsHostWhileItLives) {
+  FarServer far(*loop_, answers(""));
+  Cluster& c = cluster({nowhere(), far.address()});
+  {
+    auto link = fakes::run_task(*loop_, c.connect("192.0.2.7", soon()));
+    ASSERT_TRUE(link);
+    EXPECT_EQ(link->host().name, far.address().to_string());
+    EXPECT_EQ((*hosts_->list())[1]->active(), 1U);
+  }
+  EXPECT_EQ((*hosts_->list())[1]->active(), 0U);
+  EXPECT_EQ(c.open_connections(), 0U);
 }
 
 TEST_P(UpstreamCluster, NoHostAtAllIsAnErrorAndNoEnd) {
@@ -325,6 +651,7 @@ TEST_P(UpstreamCluster, NoHostAtAllIsAnErrorAndNoEnd) {
 
 TEST_P(UpstreamCluster, AtItsLimitItTakesNoMoreAndComesBack) {
   config_.limits.connections = 1;
+  config_.limits.waiting = 0;
   FarServer far(*loop_, [&](Socket& socket, int) { return Script::stay_silent(socket, requests_); });
   Cluster& c = cluster({far.address()});
   Asked first(*loop_);
@@ -335,12 +662,68 @@ TEST_P(UpstreamCluster, AtItsLimitItTakesNoMoreAndComesBack) {
     ASSERT_TRUE(until([&] { return requests_ == 1; }));
     Asked second(*loop_);
     auto refused = send(c, second);
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code(), Code::resource_exhausted);
-    EXPECT_EQ(refused.error().side(), Side::self);
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->status, 503);
+    EXPECT_EQ(second.context.outcome, "upstream_busy");
+    EXPECT_EQ(second.context.failed_side, Side::self);
     EXPECT_EQ(c.open_connections(), 1U);
   }  // the first is cancelled
   EXPECT_EQ(c.open_connections(), 0U);
+}
+
+TEST_P(UpstreamCluster, ARequestWaitsForAConnectionAndItsTurnIsNotLost) {
+  struct WhenTold {
+    static Task<> talk(Socket& socket, Event& go, int& requests) {
+      while (true) {
+        auto got = co_await receive_until(socket, "\r\n\r\n", kNever);
+        if (!got || got->empty()) co_return;
+        ++requests;
+        co_await go.wait(kNever);
+        auto sent = co_await send_text(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", kNever);
+        if (!sent) co_return;
+      }
+    }
+  };
+  config_.limits.connections = 1;
+  config_.limits.wait = 1min;
+  Event go;
+  FarServer far(*loop_, [&](Socket& socket, int) { return WhenTold::talk(socket, go, requests_); });
+  Cluster& c = cluster({far.address()});
+  Asked asked[3] = {Asked(*loop_), Asked(*loop_), Asked(*loop_)};
+  std::optional<Result<Response>> answers[3];
+  TaskGroup clients[3];
+  for (int i = 0; i < 3; ++i) clients[i].spawn(into(c.send(asked[i].request, asked[i].context), answers[i]));
+  ASSERT_TRUE(until([&] { return requests_ == 1; }));
+  turns(5);
+  EXPECT_EQ(c.open_connections(), 1U);
+  go.set();
+  ASSERT_TRUE(until([&] { return answers[0].has_value(); }));
+  clients[1].cancel_all();  // woken or about to be
+  EXPECT_EQ(body(*answers[0]), "hi");
+  ASSERT_TRUE(until([&] { return answers[2].has_value(); }));
+  EXPECT_EQ(body(*answers[2]), "hi");
+  EXPECT_LE(far.connections, 2);  // one that had begun to ask takes its connection with it
+  EXPECT_LE(c.open_connections(), 1U);
+}
+
+TEST_P(UpstreamCluster, AnOpenBreakerRefusesAndAGoodProbeClosesIt) {
+  const BreakerConfig breaker{.open_for = 10ms, .min_requests = 3, .probes = 1};
+  breaker_ = std::make_shared<Breaker>("api", breaker, 1, 1);
+  std::string text = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
+  FarServer far(*loop_, [&](Socket& socket, int) { return Script::answer_and_close(socket, text, requests_); });
+  Cluster& c = cluster({far.address()});
+  const auto status = [&] {
+    Asked asked(*loop_);
+    auto answer = send(c, asked);
+    return answer ? std::to_string(answer->status) + " " + std::string(asked.context.outcome) : "error";
+  };
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(status(), "500 ");
+  EXPECT_EQ(status(), "503 upstream_open");
+  EXPECT_EQ(requests_, 3);
+  text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+  ASSERT_TRUE(until([&] { return breaker_->wait(loop_->now()) == 0ns; }));
+  EXPECT_EQ(status(), "200 ");
+  EXPECT_EQ(breaker_->state(), Breaker::State::closed);
 }
 
 TEST_P(UpstreamCluster, CancelledWhileItConnectsCountsBack) {

@@ -1,0 +1,19 @@
+// The names of the balancing policies; balancer.h says what each does.
+#pragma once
+
+#include <cstdint>
+
+namespace trellis::upstream {
+
+enum class Balance : uint8_t {
+  round_robin,
+  weighted,
+  least_connections,
+  two_choices,
+  least_time,
+  ip_hash,
+  hash,
+  maglev
+};
+
+}  // namespace trellis::upstream

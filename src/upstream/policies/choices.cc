@@ -1,0 +1,81 @@
+#include "upstream/policies/choices.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "upstream/policies/load.h"
+
+namespace trellis::upstream {
+
+namespace {
+constexpr double kLeastTime = 1e-6;  // seconds: what is below says nothing any more
+constexpr int kDraws = 16;           // to find one that was not tried; then the first is taken
+}  // namespace
+
+WeightedDraw::WeightedDraw(std::span<const BalanceHost> hosts) {
+  double total = 0;
+  for (const BalanceHost& host : hosts) total += host.weight;
+  slots_.resize(hosts.size());
+  std::vector<double> shares(hosts.size());  // 1 is an even one
+  std::vector<uint32_t> small;
+  std::vector<uint32_t> large;
+  for (uint32_t i = 0; i < hosts.size(); ++i) {
+    shares[i] = hosts[i].weight * static_cast<double>(hosts.size()) / total;
+    (shares[i] < 1 ? small : large).push_back(i);
+  }
+  while (!small.empty() && !large.empty()) {
+    const uint32_t poor = small.back();
+    const uint32_t rich = large.back();
+    small.pop_back();
+    slots_[poor] = {shares[poor], rich};
+    shares[rich] -= 1 - shares[poor];
+    if (shares[rich] < 1) {
+      large.pop_back();
+      small.push_back(rich);
+    }
+  }
+  for (const uint32_t i : small) slots_[i] = {1, i};  // what rounding left
+  for (const uint32_t i : large) slots_[i] = {1, i};
+}
+
+uint32_t WeightedDraw::draw(Rng& rng) const noexcept {
+  const auto slot = static_cast<uint32_t>(rng.below(slots_.size()));
+  return rng.unit() < slots_[slot].keep ? slot : slots_[slot].other;
+}
+
+Choices::Choices(std::vector<BalanceHost> hosts, By by, Duration slow_start, Duration decay, Rng& rng)
+    : hosts_(std::move(hosts)), draws_(hosts_), by_(by), slow_start_(slow_start), decay_(decay), rng_(rng.next()) {}
+
+// Of one request more. A host of which nothing is known yet is as good as any while it has no work, and waits for its
+// first answer then.
+double Choices::cost(const BalanceHost& host, Time now) const noexcept {
+  const double crowd = crowding(host, slow_start_, now);
+  if (by_ == By::active) return crowd;
+  const HostLoad& load = *host.load;
+  if (load.measured == Time::min()) return load.active == 0 ? 0 : HUGE_VAL * crowd;
+  const double age = seconds(std::max(now - load.measured, Duration::zero()));
+  return std::max(load.seconds * std::exp(-age / seconds(decay_)), kLeastTime) * crowd;
+}
+
+std::optional<uint32_t> Choices::draw_untried(std::span<const HostId> tried, uint32_t but) noexcept {
+  for (int i = 0; i < kDraws; ++i) {
+    const uint32_t drawn = draws_.draw(rng_);
+    if (drawn != but && !contains(tried, hosts_[drawn].id)) return drawn;
+  }
+  for (uint32_t i = 0; i < hosts_.size(); ++i) {
+    if (i != but && !contains(tried, hosts_[i].id)) return i;
+  }
+  return std::nullopt;
+}
+
+std::optional<HostId> Choices::pick(const PickArgs& args) noexcept {
+  if (hosts_.empty()) return std::nullopt;
+  const auto one = draw_untried(args.tried, kNobody);
+  if (!one) return std::nullopt;
+  const auto other = draw_untried(args.tried, *one);
+  const bool better = other && cost(hosts_[*other], args.now) < cost(hosts_[*one], args.now);
+  return hosts_[better ? *other : *one].id;
+}
+
+}  // namespace trellis::upstream

@@ -1,0 +1,29 @@
+// What the policies share: how a host's weight grows in its slow start, and its load against that weight.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include "upstream/balancer.h"
+
+namespace trellis::upstream {
+
+// Between a tenth of the weight, when the host came, and all of it, `slow_start` later. Never 0.
+inline double weight_at(const BalanceHost& host, Duration slow_start, Time now) noexcept {
+  const double weight = host.weight;
+  const Time joined = host.load->joined;
+  if (slow_start <= Duration::zero() || joined == Time::min() || now >= after(joined, slow_start)) return weight;
+  const double ramp = now <= joined ? 0 : seconds(now - joined) / seconds(slow_start);  // at no time, too
+  return weight * std::clamp(ramp, 0.1, 1.0);
+}
+
+inline bool contains(std::span<const HostId> tried, HostId id) noexcept {
+  return std::find(tried.begin(), tried.end(), id) != tried.end();
+}
+
+// The load of a host when it had one request more, by weight.
+inline double crowding(const BalanceHost& host, Duration slow_start, Time now) noexcept {
+  return (host.load->active + 1.0) / weight_at(host, slow_start, now);
+}
+
+}  // namespace trellis::upstream
