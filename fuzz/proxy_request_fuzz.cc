@@ -1,19 +1,21 @@
-// What this room reads of a client's request: the encodings it takes, ranges, conditions, the path of a file, the
-// route. Whatever the bytes are, ranges stay inside the file and are bounded, a file's path never climbs or names what
-// is hidden, and the router agrees with the pattern of the route it chose.
+// What this room reads of a client's request: the encodings it takes, ranges, conditions, cookies, the path of a file,
+// the route. Whatever the bytes are, ranges stay inside the file and are bounded, a file's path never climbs or names
+// what is hidden, and the router agrees with the pattern of the route it chose.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "net/address_set.h"
 #include "proxy/accept_encoding.h"
-#include "proxy/address_set.h"
 #include "proxy/files_target.h"
 #include "proxy/preconditions.h"
 #include "proxy/ranges.h"
 #include "proxy/router.h"
 #include "proxy/text_template.h"
+#include "proxy/when.h"
+#include "upstream/hash_key.h"
 
 namespace {
 
@@ -56,8 +58,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check_ranges(text, length);
   check_file_path(text);
   check_file_path("/" + std::string(text));
-  AddressSet::parse_address(text);
-  (void)AddressSet::parse_block(text);
+  net::AddressSet::parse_address(text);
+  (void)net::AddressSet::parse_block(text);
   (void)TextTemplate::parse(text);
   has_content_hash(text);
 
@@ -72,6 +74,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     evaluate(request, {"\"a\"", 1'767'225'600}, 1'767'225'700);
     if_range_allows(request, {"\"a\"", 1'767'225'600}, 1'767'225'700);
   }
+
+  // A cookie of a split or a condition: what is found is a part of the line between two separators.
+  request.fields.clear();
+  request.fields.add(http::FieldId::cookie, text);
+  if (const auto value = upstream::cookie_of(request, "way"))
+    require(value->find(';') == std::string_view::npos && text.find("way=" + std::string(*value)) != text.npos);
+  static const When any({.header = "", .cookie = "way"});
+  static const When one({.header = "", .cookie = "way=7"});
+  require(any.holds(request) == upstream::cookie_of(request, "way").has_value());
+  require(!one.holds(request) || upstream::cookie_of(request, "way") == "7");
 
   // The input as a pattern and a path: lines "pattern\npath\nhost\nquery".
   std::vector<std::string> lines(1);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/ascii.h"
 #include "base/encoding.h"
 #include "base/file_writer.h"
 #include "base/ids.h"
@@ -92,8 +93,6 @@ const CachedTime& cached_time(WallTime now) noexcept {
   return cache;
 }
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 // The last kMaxName bytes of a name with %xx decoded, in `out`: endings are what is compared.
 std::string_view decoded(std::string_view name, std::array<char, kMaxName>& out) noexcept {
   if (name.size() > 3 * kMaxName) name.remove_prefix(name.size() - 3 * kMaxName);
@@ -116,11 +115,12 @@ bool ends_in_secret(std::string_view name, const std::vector<std::string>& secre
   // password[] and user[password]
   while (!name.empty() && (name.back() == ']' || name.back() == '[')) name.remove_suffix(1);
   if (name.empty()) return false;
-  const char last = lower(name.back());
+  const char last = ascii_lower(name.back());
   for (const std::string& secret : secrets) {
     if (secret.back() != last || secret.size() > name.size()) continue;
     const std::string_view end = name.substr(name.size() - secret.size());
-    if (std::equal(end.begin(), end.end(), secret.begin(), [](char a, char b) { return lower(a) == b; })) return true;
+    if (std::equal(end.begin(), end.end(), secret.begin(), [](char a, char b) { return ascii_lower(a) == b; }))
+      return true;
   }
   return false;
 }
@@ -228,7 +228,7 @@ AccessLog::AccessLog(AccessLogConfig config, std::string node, std::unique_ptr<F
   if (node.empty()) node_json_.clear();
   std::erase(config_.redact, std::string());
   for (std::string& name : config_.redact) {
-    std::transform(name.begin(), name.end(), name.begin(), lower);
+    std::transform(name.begin(), name.end(), name.begin(), ascii_lower);
     const char last = name.back();
     ends_secret_[static_cast<unsigned char>(last)] = true;
     if (last >= 'a' && last <= 'z') ends_secret_[static_cast<unsigned char>(last - 'a' + 'A')] = true;
@@ -295,7 +295,7 @@ size_t AccessLog::room_for(const Line& line) const noexcept {
   const size_t foreign = line.path.size() + line.query.size() + line.host.size() + line.user_agent.size() +
                          line.referer.size() + std::min(line.record.request.method_text.size(), kMaxMethod);
   const size_t ours = own(context.listener) + own(context.client_address) + own(context.upstream) +
-                      own(context.upstream_host) + own(context.cache_status) + own(context.route) +
+                      own(context.upstream_host) + own(context.cache_status) + own(context.way) + own(context.route) +
                       own(context.request_id) + own(context.outcome);
   return kFixedRoom + node_json_.size() + kJsonGrowth * (foreign + ours);
 }
@@ -356,6 +356,7 @@ char* AccessLog::format_json(char* out, const Line& line) const noexcept {
     out = put_number(out, context.attempts);
   }
   out = put_text(out, ",\"cache\":\"", own(context.cache_status));
+  out = put_text(out, ",\"way\":\"", own(context.way));
   out = put_text(out, ",\"route\":\"", own(context.route));
   out = put_plain(out, ",\"request_id\":\"", own(context.request_id));
   if ((context.trace.trace_id_high | context.trace.trace_id_low) != 0) {

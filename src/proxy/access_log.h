@@ -4,8 +4,8 @@
 // text of an error never gets in.
 //
 // JSON fields, in this order; those marked * are left out when empty: time node* listener client method host* path
-// query* version status bytes_in bytes_out duration_ms first_byte_ms* upstream* upstream_host* attempts* cache* route*
-// request_id* trace_id* user_agent* referer* side* outcome*.
+// query* version status bytes_in bytes_out duration_ms first_byte_ms* upstream* upstream_host* attempts* cache* way*
+// route* request_id* trace_id* user_agent* referer* side* outcome*.
 #pragma once
 
 #include <array>
@@ -67,6 +67,8 @@ class AccessLog {
   // For log rotation (SIGUSR1).
   void reopen() noexcept;
   FileWriter& writer() const noexcept { return *writer_; }
+  AccessLogConfig::Format format() const noexcept { return config_.format; }
+  std::string_view node_json() const noexcept { return node_json_; }  // the node's name, quoted; "" for none
 
   // The line as text, for tests and tools.
   std::string line(const AccessRecord& record) const;

@@ -1,24 +1,35 @@
 #include "proxy/config.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "proxy/filter_order.h"
 #include "proxy/filters/addresses.h"
 #include "proxy/filters/body_limit.h"
+#include "proxy/filters/buffer.h"
 #include "proxy/filters/compress.h"
+#include "proxy/filters/fault.h"
 #include "proxy/filters/headers.h"
+#include "proxy/filters/mirror.h"
 #include "proxy/filters/redirect.h"
 #include "proxy/filters/rewrite.h"
+#include "proxy/filters/split.h"
 
 namespace trellis::proxy {
 
 config::Fields<MatchConfig> MatchConfig::fields() {
-  return {{"host", "host without port: api.example.com, or *.example.com for every name below it", &MatchConfig::host,
+  return {{"listeners", "listeners where they come in, by name", &MatchConfig::listeners, config::default_is("all")},
+          {"host", "host without port: api.example.com, or *.example.com for every name below it", &MatchConfig::host,
            config::default_is("any")},
           {"path", "path: * is one segment, ** is any number of them", &MatchConfig::path, config::default_is("any")},
           {"methods", "methods; GET takes HEAD too", &MatchConfig::methods, config::default_is("any")},
           {"headers", "headers and the values they must have; * is any value", &MatchConfig::headers},
           {"query", "parameters of the query and the values they must have; * is any value", &MatchConfig::query}};
+}
+
+bool MatchConfig::takes(std::string_view listener) const {
+  return listeners.empty() || std::ranges::find(listeners, listener) != listeners.end();
 }
 
 Match MatchConfig::match() const {
@@ -102,7 +113,9 @@ config::Fields<RouteConfig> RouteConfig::fields() {
           {"match", "which requests; see the guide on routing for which route wins", &RouteConfig::match},
           {"filters", "what is done on the way; their order is fixed by safety, not by this list",
            &RouteConfig::filters, config::one_key(filter_kinds)},
-          {"to", "where requests go", &RouteConfig::to, config::kRequired}};
+          {"to", "where requests go", &RouteConfig::to, config::kRequired},
+          {"priority", "who is refused last when the node has too much to do: high", &RouteConfig::priority,
+           config::one_of<Priority>({{"low", Priority::low}, {"normal", Priority::normal}, {"high", Priority::high}})}};
 }
 
 void RouteConfig::check(config::Checker& at) const {
@@ -116,34 +129,85 @@ void RouteConfig::check(config::Checker& at) const {
 std::vector<config::KindOf> filter_kinds() {
   return {config::kind<std::vector<AddressBlock>>("allow", "only clients of these address blocks"),
           config::kind<std::vector<AddressBlock>>("deny", "no clients of these address blocks"),
+          config::kind<FaultConfig>("fault", "answers late, with errors, slowly or not at all, for tests and drills"),
           config::kind<BodyLimitConfig>("body_limit", "refuses large request bodies"),
           config::kind<HeadersConfig>("headers", "sets, adds and removes header fields"),
           config::kind<RedirectConfig>("redirect", "answers with a redirect"),
           config::kind<RewriteConfig>("rewrite", "changes the path that the target sees"),
-          config::kind<CompressConfig>("compress", "compresses answers")};
+          config::kind<CompressConfig>("compress", "compresses answers"),
+          config::kind<BufferConfig>("buffer", "keeps bodies, so that slow clients hold no connection to an upstream"),
+          config::kind<MirrorConfig>("mirror", "sends copies of requests to another upstream, too"),
+          config::kind<SplitConfig>("split", "leads shares of the requests to other targets")};
 }
 
-void check_routes(const std::vector<RouteConfig>& routes, std::string_view child, config::Checker& at) {
+std::vector<std::pair<std::string, const TargetConfig*>> targets_of(const RouteConfig& route) {
+  std::vector<std::pair<std::string, const TargetConfig*>> targets = {{"to", &route.to}};
+  for (size_t i = 0; i < route.filters.size(); ++i) {
+    const std::string place = "filters[" + std::to_string(i) + "].";
+    if (const auto* mirror = route.filters[i].as<MirrorConfig>())
+      targets.emplace_back(place + "mirror.to", &mirror->to);
+    const auto* split = route.filters[i].as<SplitConfig>();
+    for (size_t way = 0; split && way < split->ways.size(); ++way)
+      targets.emplace_back(place + "split.ways[" + std::to_string(way) + "].to", &split->ways[way].to);
+  }
+  return targets;
+}
+
+namespace {
+std::vector<Match> matches_of(const std::vector<RouteConfig>& routes) {
   std::vector<Match> matches;
   for (const RouteConfig& route : routes) matches.push_back(route.match.match());
-  std::vector<RouteProblem> problems;
-  Router::compile(matches, problems);
-  for (const RouteProblem& problem : problems) {
-    const std::string route = std::string(child) + "[" + std::to_string(problem.route) + "]";
+  return matches;
+}
+std::vector<size_t> places_of(const std::vector<RouteConfig>& routes, std::string_view listener) {
+  std::vector<size_t> places;
+  for (size_t i = 0; i < routes.size(); ++i) {
+    if (listener.empty() || routes[i].match.takes(listener)) places.push_back(i);
+  }
+  return places;
+}
+}  // namespace
+
+void check_routes(const std::vector<RouteConfig>& routes, std::string_view child, config::Checker& at,
+                  std::span<const std::string_view> listeners) {
+  const std::vector<Match> matches = matches_of(routes);
+  constexpr std::string_view kAll[] = {""};
+  if (listeners.empty()) listeners = kAll;
+  // Each listener has a router of its own, and a fault of a match shows in each of them.
+  std::map<std::tuple<size_t, std::string, std::string>, size_t> faults;
+  std::map<size_t, std::pair<size_t, std::string>> hidden;  // by route: on how many listeners it never matches, and why
+  for (const std::string_view listener : listeners) {
+    std::vector<RouteProblem> problems;
+    Router::compile(matches, places_of(routes, listener), problems);
+    for (RouteProblem& problem : problems) {
+      if (!problem.key.empty()) {
+        ++faults[{problem.route, std::move(problem.key), std::move(problem.reason)}];
+      } else if (++hidden[problem.route].first == 1) {
+        hidden[problem.route].second = std::move(problem.reason);
+      }
+    }
+  }
+  const auto report = [&](size_t place, const std::string& key, const std::string& reason) {
+    const std::string route = std::string(child) + "[" + std::to_string(place) + "]";
     const std::string whole = at.given(route + ".match") ? route + ".match" : route;
-    const std::string part = whole + "." + problem.key;
-    at.problem(!problem.key.empty() && at.given(part) ? part : whole, problem.reason);
+    const std::string part = whole + "." + key;
+    at.problem(!key.empty() && at.given(part) ? part : whole, reason);
+  };
+  for (const auto& [fault, count] : faults) report(std::get<0>(fault), std::get<1>(fault), std::get<2>(fault));
+  for (const auto& [place, seen] : hidden) {
+    const auto takes = [&](std::string_view listener) {
+      return listener.empty() || routes[place].match.takes(listener);
+    };
+    if (seen.first == static_cast<size_t>(std::ranges::count_if(listeners, takes))) report(place, "", seen.second);
   }
 }
 
-Router make_router(const std::vector<RouteConfig>& routes) {
-  std::vector<Match> matches;
-  for (const RouteConfig& route : routes) matches.push_back(route.match.match());
+Router make_router(const std::vector<RouteConfig>& routes, std::string_view listener) {
   std::vector<RouteProblem> problems;
-  return Router::compile(matches, problems);
+  return Router::compile(matches_of(routes), places_of(routes, listener), problems);
 }
 
-Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry) {
+Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry, const FilterParts& parts) {
   if (const auto* blocks = entry.as<std::vector<AddressBlock>>())
     return std::make_unique<AddressFilter>(*blocks, entry.name == "allow");
   if (const auto* config = entry.as<BodyLimitConfig>()) return std::make_unique<BodyLimitFilter>(*config);
@@ -151,15 +215,25 @@ Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry) {
   if (const auto* config = entry.as<RedirectConfig>()) return std::make_unique<RedirectFilter>(*config);
   if (const auto* config = entry.as<RewriteConfig>()) return std::make_unique<RewriteFilter>(*config);
   if (const auto* config = entry.as<CompressConfig>()) return std::make_unique<CompressFilter>(*config);
+  if (const auto* config = entry.as<FaultConfig>()) return std::make_unique<FaultFilter>(*config, parts);
+  if (const auto* config = entry.as<BufferConfig>()) return std::make_unique<BufferFilter>(*config, parts);
+  if (const auto* config = entry.as<MirrorConfig>()) {
+    TRY(std::unique_ptr<Filter> mirror, MirrorFilter::make(*config, parts));
+    return mirror;
+  }
+  if (const auto* config = entry.as<SplitConfig>()) {
+    TRY(std::unique_ptr<Filter> split, SplitFilter::make(*config, parts));
+    return split;
+  }
   return fail(Code::invalid_argument, "no filter '" + entry.name + "'");
 }
 
-Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& route) {
+Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& route, const FilterParts& parts) {
   std::vector<config::Entry> entries = route.filters;
   sort_filters(entries);
   std::vector<std::unique_ptr<Filter>> filters;
   for (const config::Entry& entry : entries) {
-    TRY(std::unique_ptr<Filter> filter, make_filter(entry));
+    TRY(std::unique_ptr<Filter> filter, make_filter(entry, parts));
     filters.push_back(std::move(filter));
   }
   return filters;

@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,13 +19,16 @@
 #include "config/fields.h"
 #include "proxy/files_target.h"
 #include "proxy/filter.h"
+#include "proxy/filter_parts.h"
 #include "proxy/fixed_target.h"
 #include "proxy/redirect_target.h"
 #include "proxy/router.h"
+#include "proxy/shedder.h"
 
 namespace trellis::proxy {
 
 struct MatchConfig {
+  std::vector<std::string> listeners;  // none: all
   std::string host;
   std::string path;
   std::vector<std::string> methods;
@@ -33,6 +37,7 @@ struct MatchConfig {
   static config::Fields<MatchConfig> fields();
 
   Match match() const;
+  bool takes(std::string_view listener) const;
   // "GET api.example.com/v1/**", the route's name where none is given.
   std::string label() const;
 };
@@ -61,6 +66,7 @@ struct RouteConfig {
   MatchConfig match;
   std::vector<config::Entry> filters;  // as written; filters_of() sorts
   TargetConfig to;
+  Priority priority = Priority::normal;
   static config::Fields<RouteConfig> fields();
   void check(config::Checker& at) const;
   std::string label() const { return name.empty() ? match.label() : name; }
@@ -69,16 +75,20 @@ struct RouteConfig {
 // What a route's `filters` may hold.
 std::vector<config::KindOf> filter_kinds();
 
-// For the check() of the struct that has the routes under the key `child`: reports what is wrong with a match, and
-// routes that can never match.
-void check_routes(const std::vector<RouteConfig>& routes, std::string_view child, config::Checker& at);
+// Every target of a route, its filters' included, with its path below the route: "to", "filters[0].mirror.to".
+std::vector<std::pair<std::string, const TargetConfig*>> targets_of(const RouteConfig& route);
 
-// Precondition: the routes have been checked.
-Router make_router(const std::vector<RouteConfig>& routes);
+// For the check() of the struct that has the routes under the key `child`: reports what is wrong with a match, and
+// routes that can never match on any of their listeners.
+void check_routes(const std::vector<RouteConfig>& routes, std::string_view child, config::Checker& at,
+                  std::span<const std::string_view> listeners = {});
+
+// The routes of one listener, or all of them. Precondition: the routes have been checked.
+Router make_router(const std::vector<RouteConfig>& routes, std::string_view listener = {});
 
 // A route's filters in the order of filter_order(). For one core.
-Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& route);
-Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry);
+Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& route, const FilterParts& parts);
+Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry, const FilterParts& parts);
 
 // files, redirect or fixed, for one core; may read the disk. invalid_argument for the kinds that belong to others.
 Result<std::unique_ptr<http::Handler>> make_target(const TargetConfig& config);

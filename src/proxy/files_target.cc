@@ -52,17 +52,20 @@ http::Body slice_of(const OpenFile& file, ByteRange range) {
 }  // namespace
 
 config::Fields<FilesConfig> FilesConfig::fields() {
-  return {{"root", "the directory that is served", &FilesConfig::root, config::kRequired},
-          {"index", "files tried for a directory, in this order", &FilesConfig::index},
-          {"precompressed", "encodings looked for beside a file as .br, .zst and .gz, best first",
-           &FilesConfig::precompressed,
-           config::one_of<Encoding>(
-               {{"br", Encoding::br}, {"zstd", Encoding::zstd}, {"zst", Encoding::zstd}, {"gzip", Encoding::gzip}})},
-          {"immutable", "path patterns of files that never change, such as /assets/**", &FilesConfig::immutable},
-          {"hashed_names_immutable", "files whose name holds a content hash never change",
-           &FilesConfig::hashed_names_immutable},
-          {"cache_control", "Cache-Control of all other files", &FilesConfig::cache_control,
-           config::default_is("no-cache for HTML, none for the rest")}};
+  return {
+      {"root", "the directory that is served", &FilesConfig::root, config::kRequired},
+      {"index", "files tried for a directory, in this order", &FilesConfig::index},
+      {"precompressed", "encodings looked for beside a file as .br, .zst and .gz, best first",
+       &FilesConfig::precompressed,
+       config::one_of<Encoding>(
+           {{"br", Encoding::br}, {"zstd", Encoding::zstd}, {"zst", Encoding::zstd}, {"gzip", Encoding::gzip}})},
+      {"immutable", "path patterns of files that never change, such as /assets/**", &FilesConfig::immutable},
+      {"hashed_names_immutable", "files whose name holds a content hash never change",
+       &FilesConfig::hashed_names_immutable},
+      {"cache_control", "Cache-Control of all other files", &FilesConfig::cache_control,
+       config::default_is("no-cache for HTML, none for the rest")},
+      {"fallback", "the file that stands in for what is not there, such as index.html of an application in the browser",
+       &FilesConfig::fallback, config::default_is("none: 404")}};
 }
 
 void FilesConfig::check(config::Checker& at) const {
@@ -79,6 +82,10 @@ void FilesConfig::check(config::Checker& at) const {
     const Result<PathPattern> pattern = PathPattern::parse(immutable[i]);
     if (!pattern) at.problem("immutable[" + std::to_string(i) + "]", pattern.error().what());
   }
+  std::string file;
+  if (!fallback.empty() &&
+      (fallback.front() == '/' || fallback.back() == '/' || decode_file_path("/" + fallback, file) != PathFault::none))
+    at.problem("fallback", "is no file below the root", "index.html, or app/index.html");
   if (!is_field_value(cache_control)) at.problem("cache_control", "control characters are not allowed");
 }
 
@@ -119,6 +126,7 @@ Result<std::unique_ptr<FilesTarget>> FilesTarget::make(const FilesConfig& config
   }
   target->hashed_names_immutable_ = config.hashed_names_immutable;
   target->cache_control_ = config.cache_control;
+  target->fallback_ = config.fallback;
   options.precompressed = config.precompressed;
   target->files_ = std::make_unique<OpenFiles>(config.root, std::move(options),
                                                [self = target.get()](OpenPath& path) { self->describe(path); });
@@ -168,6 +176,7 @@ Task<Result<http::Response>> FilesTarget::handle(http::Request& request, http::R
   } else {
     candidates.push_back(std::move(file));
   }
+  if (!fallback_.empty()) candidates.push_back(fallback_);
   Result<std::shared_ptr<const OpenPath>> opened =
       co_await files_->open(std::string(request.path), std::move(candidates));
   if (opened) co_return answer(**opened, request, context);

@@ -22,6 +22,7 @@ struct FilesConfig {
   std::vector<std::string> immutable;  // path patterns
   bool hashed_names_immutable = true;
   std::string cache_control;  // "": no-cache for HTML, none for the rest
+  std::string fallback;       // "": 404
   static config::Fields<FilesConfig> fields();
   void check(config::Checker& at) const;
 };
@@ -43,6 +44,7 @@ class FilesTarget final : public http::Handler {
   std::vector<PathPattern> immutable_;
   bool hashed_names_immutable_ = true;
   std::string cache_control_;
+  std::string fallback_;
   std::unique_ptr<OpenFiles> files_;
 };
 

@@ -20,11 +20,15 @@ constexpr FilterStep kOrder[] = {
      "the cheapest refusal first; stands before allow, so that a named address is out even inside an allowed block",
      false},
     {"allow", "nothing is done for strangers: no password is checked, no limit is used up", false},
+    {"fault", "like a bad network: all of ours lies behind it, what it slows is what leaves", false},
     {"body_limit", "after who may come, before anything reads the body", false},
     {"headers", "sees the request as it came; and the answer last, so what it sets is what goes out", false},
     {"redirect", "answers before anything is fetched", false},
     {"rewrite", "everything before it sees the path that the router saw", false},
     {"compress", "outside of what produces the answer, so that one stored form serves every encoding", false},
+    {"buffer", "before anything asks an upstream; a copy and a second try find the body here", false},
+    {"mirror", "copies what the target gets, as every step before made it, once and whichever way it goes", false},
+    {"split", "innermost: it leads to targets", false},
 };
 
 size_t place_of(std::string_view name) noexcept {

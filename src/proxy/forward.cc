@@ -29,35 +29,45 @@ Hop count_down(http::Fields& fields, Arena& arena) {
   fields.set(FieldId::max_forwards, arena.copy(std::to_string(left - 1)));
   return Hop::on;
 }
+
+// RFC 7239: the client first, with what it asked for, then the proxies before this node.
+std::string_view forwarded(const http::Request& request, const http::RequestContext& context, std::string_view host) {
+  const auto opening = [](std::string_view address) {
+    return address.find(':') == std::string_view::npos ? std::string_view("for=") : std::string_view("for=\"[");
+  };
+  const auto closing = [](std::string_view address) {
+    return address.find(':') == std::string_view::npos ? std::string_view() : std::string_view("]\"");
+  };
+  const std::string_view client = context.client_address;
+  std::string_view text = context.arena.concat({opening(client), client, closing(client), ";proto=", request.scheme,
+                                                host.empty() ? "" : ";host=\"", host, host.empty() ? "" : "\""});
+  std::string_view way = context.forwarded_for;
+  while (const auto proxy = http::next_element(way)) {
+    if (proxy->data() == context.forwarded_for.data()) continue;  // the client
+    text = context.arena.concat({text, ", ", opening(*proxy), *proxy, closing(*proxy)});
+  }
+  return text;
+}
 }  // namespace
 
 void prepare_for_upstream(http::Request& request, const http::RequestContext& context, std::string_view via) {
   Arena& arena = context.arena;
   http::Fields& fields = request.fields;
-  http::remove_hop_by_hop(fields, false);
-  // What a client says here proves nothing: the upstream hears what this node knows.
-  fields.remove_if([](const http::Field& field) {
-    switch (field.id) {
-      case FieldId::x_forwarded_for:
-      case FieldId::x_forwarded_host:
-      case FieldId::x_forwarded_proto:
-      case FieldId::forwarded:
-      case FieldId::x_real_ip:
-      case FieldId::traceparent:
-      case FieldId::x_request_id: return true;
-      default: return false;
-    }
-  });
-  const bool six = context.client_address.find(':') != std::string_view::npos;
-  fields.add(FieldId::x_forwarded_for, context.client_address);
-  fields.add(FieldId::x_forwarded_proto, request.scheme);
-  if (!request.authority.empty()) fields.add(FieldId::x_forwarded_host, request.authority);
-  fields.add(FieldId::forwarded, arena.concat({"for=", six ? "\"[" : "", context.client_address, six ? "]\"" : "",
-                                               ";proto=", request.scheme, request.authority.empty() ? "" : ";host=\"",
-                                               request.authority, request.authority.empty() ? "" : "\""}));
+  // The client's own are gone (take_off_received): what is there the configuration has set, and it counts.
+  uint64_t set = 0;
+  for (const http::Field& field : fields) set |= uint64_t{1} << (static_cast<unsigned>(field.id) & 63U);
+  const auto add = [&](FieldId id, std::string_view value) {
+    const bool maybe = (set >> (static_cast<unsigned>(id) & 63U) & 1U) != 0;
+    if (!maybe || !fields.has(id)) fields.add(id, value);
+  };
+  const std::string_view host = context.forwarded_host.empty() ? request.authority : context.forwarded_host;
+  add(FieldId::x_forwarded_for, context.forwarded_for.empty() ? context.client_address : context.forwarded_for);
+  add(FieldId::x_forwarded_proto, request.scheme);
+  if (!host.empty()) add(FieldId::x_forwarded_host, host);
+  add(FieldId::forwarded, forwarded(request, context, host));
   fields.add(FieldId::via, via);
-  fields.add(FieldId::traceparent, format_traceparent(arena, context.trace));
-  fields.add(FieldId::x_request_id, context.request_id);
+  add(FieldId::traceparent, format_traceparent(arena, context.trace));
+  add(FieldId::x_request_id, context.request_id);
 }
 
 Forward::Forward(std::shared_ptr<upstream::Cluster> cluster, std::string_view node)
@@ -88,8 +98,8 @@ Task<Result<http::Response>> Forward::handle(http::Request& request, http::Reque
   }
   prepare_for_upstream(request, context, via_[std::min<size_t>(request.version_minor, 1)]);
   auto answer = co_await cluster_->send(request, context);
-  if (answer) {
-    http::remove_hop_by_hop(answer->fields, false);
+  if (answer && context.failed_side == Side::unset) {  // not one that a limit of this node gave
+    http::remove_hop_by_hop(answer->fields, answer->status == 101 || answer->status == 426);
     answer->fields.add(FieldId::via, via_[std::min<size_t>(answer->version_minor, 1)]);
   }
   co_return answer;

@@ -1,6 +1,6 @@
-// The target that leads across the network: makes the request fit for the upstream (RFC 9110 §7.6: hop-by-hop fields
-// go, Via comes; the forwarding fields say who really asked, whatever the client claimed) and hands it to the cluster.
-// One a route and core.
+// The target that leads across the network: makes the request fit for the upstream (RFC 9110 §7.6: Via comes, the
+// forwarding fields say who really asked; what the client claimed and what was for its connection is gone already) and
+// hands it to the cluster. One a route and core.
 #pragma once
 
 #include <array>
@@ -25,7 +25,8 @@ class Forward final : public http::Handler {
   std::array<std::string, 2> via_;  // of messages received as HTTP/1.0 and as 1.1: "1.1 edge-1"
 };
 
-// What Forward does to a request's fields, alone so that tests see it.
+// What Forward does to a request's fields, alone so that tests see it. Fields of these names that are there already
+// stay and count: the configuration has set them.
 void prepare_for_upstream(http::Request& request, const http::RequestContext& context, std::string_view via);
 
 }  // namespace trellis::proxy

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "http/busy.h"
 #include "http/problem.h"
 #include "proxy/access_log.h"
 #include "proxy/received_fields.h"
@@ -17,7 +18,13 @@ RouteFigures::RouteFigures(Metrics& metrics, const std::string& route)
       first_byte_(metrics.histogram("trellis_first_byte_seconds",
                                     "time from a request's first byte to its answer's first", {{"route", route}})),
       gauge_(metrics.computed("trellis_requests_in_flight", "requests being handled", {{"route", route}},
-                              [this] { return static_cast<double>(in_flight()); })) {}
+                              [this] { return static_cast<double>(in_flight()); })),
+      upgraded_gauge_(metrics.computed("trellis_upgraded_connections",
+                                       "WebSockets and other connections that were upgraded and have not ended",
+                                       {{"route", route}}, [this] {
+                                         const uint64_t ended = upgrades_ended_.value();
+                                         return static_cast<double>(upgrades_began_.value() - ended);
+                                       })) {}
 
 void RouteFigures::ended(Duration took, Duration first_byte) noexcept {
   ended_.add();
@@ -62,11 +69,21 @@ uint64_t RouteCounts::total() const noexcept {
 uint64_t RouteCounts::errors() const noexcept { return failed_.value(); }
 
 namespace {
+
+// However late the core is, who watches over it must see that it lives.
+bool is_health(std::string_view path) noexcept { return path == "/healthz" || path == "/readyz"; }
+
+Counter& shed_counter(Metrics& metrics, const char* reason) {
+  return metrics.counter("trellis_shed_total", "what was turned away to protect the node or an upstream",
+                         {{"reason", reason}});
+}
+
+}  // namespace
+
 Counter& connection_counter(Metrics& metrics, const std::string& listener, const char* event) {
   return metrics.counter("trellis_connection_events_total", "connections of clients by what became of them",
                          {{"listener", listener}, {"event", event}});
 }
-}  // namespace
 
 std::shared_ptr<void> watch_connections(Metrics& metrics, const std::string& listener) {
   const Counter& opened = connection_counter(metrics, listener, "opened");
@@ -83,10 +100,11 @@ Pipeline::Pipeline(PipelineParts parts, Metrics& metrics)
       metrics_(metrics),
       opened_(connection_counter(metrics, parts_.listener, "opened")),
       closed_(connection_counter(metrics, parts_.listener, "closed")),
-      turned_away_(metrics.counter("trellis_shed_total", "what was turned away to protect the node",
-                                   {{"reason", "max_connections"}})) {}
+      turned_away_(shed_counter(metrics, "max_connections")),
+      shed_(shed_counter(metrics, "overloaded")) {}
 
 Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::RequestContext& context) {
+  if (!parts_.trusted.empty()) parts_.trusted.believe(request, context);
   Rng& rng = context.loop.rng();
   begin_trace(request, context, rng);
   begin_request_id(request, context, context.loop.wall(), rng);
@@ -121,8 +139,16 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   context.route_index = decision.route;
   context.route = route.name;
   if (route.timeout != Duration::max()) context.deadline = after(context.started, route.timeout);
+  if (parts_.shedder && parts_.shedder->refuses(route.priority, context.loop) && !is_health(request.path))
+      [[unlikely]] {
+    shed_.add();
+    http::Response response =
+        http::busy(context, "overloaded", "This node has more to do than it can.", std::chrono::seconds(1));
+    response.fields.set(http::FieldId::x_request_id, context.request_id);
+    co_return response;
+  }
 
-  take_off_received(request.fields);
+  take_off_received(request);
   Result<http::Response> response = co_await route.chain->run(request, context);
   if (!response) {
     if (response.error().code() == Code::internal) {
@@ -135,6 +161,58 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   co_return response;
 }
 
+namespace {
+
+void write_line(const AccessLog& log, const http::Request& request, const http::RequestContext& context,
+                const http::Sent& sent, Time finished) noexcept {
+  log.write({.request = request,
+             .status = sent.status,
+             .context = context,
+             .bytes_in = sent.bytes_in,
+             .bytes_out = sent.bytes_out,
+             .first_byte = sent.first_byte,
+             .finished = finished,
+             .wall = context.loop.wall()});
+}
+
+// Of an upgraded connection; needs no pipeline.
+class UpgradeBooks final : public http::UpgradeEnd {
+ public:
+  UpgradeBooks(std::shared_ptr<RouteFigures> figures, std::shared_ptr<AccessLog> log) noexcept
+      : figures_(std::move(figures)), log_(std::move(log)) {
+    figures_->upgrade_began();
+  }
+  void finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept override {
+    figures_->upgrade_ended();
+    if (log_) write_line(*log_, request, context, sent, context.loop.now());
+  }
+
+ private:
+  std::shared_ptr<RouteFigures> figures_;
+  std::shared_ptr<AccessLog> log_;
+};
+
+}  // namespace
+
+std::unique_ptr<http::UpgradeEnd> Pipeline::upgraded(http::Request& request, http::RequestContext& context,
+                                                     const http::Sent& sent) {
+  const PipelineRoute& route = parts_.routes[context.route_index];
+  // As a request it is over: what comes now would make an answer of hours of it.
+  route.figures->ended(sent.first_byte - context.started, sent.first_byte - context.started);
+  route.counts->add(sent.status, context.failed_side);
+  // These are names of the pipeline's and of the cluster's, which a reload may replace.
+  context.route = context.arena.copy(context.route);
+  context.upstream = context.arena.copy(context.upstream);
+  context.upstream_host = context.arena.copy(context.upstream_host);
+  context.cache_status = context.arena.copy(context.cache_status);
+  context.way = context.arena.copy(context.way);
+  for (http::Field& field : request.fields) {  // a configuration may have set them
+    field.name = context.arena.copy(field.name);
+    field.value = context.arena.copy(field.value);
+  }
+  return std::make_unique<UpgradeBooks>(route.figures, parts_.access_log);
+}
+
 void Pipeline::finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept {
   // The clock was read when the answer left; if that took a turn of the loop, the loop has read it again since.
   const Time finished = std::max(sent.first_byte, context.loop.now());
@@ -143,15 +221,7 @@ void Pipeline::finished(const http::Request& request, http::RequestContext& cont
   const Side side = sent.status == 499 ? Side::client : context.failed_side;
   route.figures->ended(finished - context.started, sent.first_byte - context.started);
   route.counts->add(sent.status, side);
-  if (!parts_.access_log) return;
-  parts_.access_log->write({.request = request,
-                            .status = sent.status,
-                            .context = context,
-                            .bytes_in = sent.bytes_in,
-                            .bytes_out = sent.bytes_out,
-                            .first_byte = sent.first_byte,
-                            .finished = finished,
-                            .wall = context.loop.wall()});
+  if (parts_.access_log) write_line(*parts_.access_log, request, context, sent, finished);
 }
 
 void Pipeline::refused(std::string_view client, int status, http::H1Error why) noexcept {
@@ -175,6 +245,21 @@ void Pipeline::refused(std::string_view client, int status, http::H1Error why) n
                             .first_byte = {},
                             .finished = loop.now(),
                             .wall = loop.wall()});
+}
+
+void Pipeline::header_refused(std::string_view address, std::string_view why) noexcept {
+  tell_header_refused(metrics_, parts_.listener, address, why);
+}
+
+void tell_header_refused(Metrics& metrics, const std::string& listener, std::string_view address,
+                         std::string_view why) noexcept {
+  static LogThrottle throttle(std::chrono::seconds(10));
+  metrics
+      .counter("trellis_header_refused_total", "connections without the PROXY header that they should begin with",
+               {{"listener", listener}})
+      .add();
+  log_every(throttle, LogLevel::warn, "a connection was closed: no PROXY header of a trusted address",
+            {{"listener", listener}, {"address", address}, {"why", why}});
 }
 
 }  // namespace trellis::proxy

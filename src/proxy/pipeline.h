@@ -15,6 +15,8 @@
 #include "http/server.h"
 #include "proxy/filter.h"
 #include "proxy/router.h"
+#include "proxy/shedder.h"
+#include "proxy/trusted_proxies.h"
 
 namespace trellis::proxy {
 
@@ -26,6 +28,8 @@ class RouteFigures {
   RouteFigures(Metrics& metrics, const std::string& route);
   void began() noexcept { began_.add(); }
   void ended(Duration took, Duration first_byte) noexcept;
+  void upgrade_began() noexcept { upgrades_began_.add(); }
+  void upgrade_ended() noexcept { upgrades_ended_.add(); }
   const Histogram& seconds() const noexcept { return seconds_; }
   int64_t in_flight() const noexcept {
     const uint64_t ended = ended_.value();  // first: never ahead of what began
@@ -37,7 +41,10 @@ class RouteFigures {
   Histogram& first_byte_;
   Counter began_;  // each core counts for itself
   Counter ended_;
+  Counter upgrades_began_;
+  Counter upgrades_ended_;
   std::shared_ptr<void> gauge_;
+  std::shared_ptr<void> upgraded_gauge_;
 };
 
 // The answers of one route on one listener, by status; shared by all cores. Counters are looked up when they first
@@ -66,15 +73,18 @@ struct PipelineRoute {
   std::shared_ptr<RouteCounts> counts;
   std::unique_ptr<Chain> chain;
   Duration timeout = Duration::max();  // for the whole request
+  Priority priority = Priority::normal;
 };
 
 struct PipelineParts {
   std::string listener;
+  TrustedProxies trusted;  // before this listener
   std::shared_ptr<const Router> router;
   std::vector<PipelineRoute> routes;                    // as the router numbers them
   PipelineRoute unrouted;                               // stands for what no route takes; has no chain
   std::vector<std::unique_ptr<http::Handler>> targets;  // owned here, used by the chains
   std::shared_ptr<AccessLog> access_log;                // null: none
+  Shedder* shedder = nullptr;                           // of the core; null: nothing is shed
   std::shared_ptr<void> keeps;                          // whatever else must live as long
 };
 
@@ -83,7 +93,10 @@ class Pipeline final : public http::Application {
   explicit Pipeline(PipelineParts parts, Metrics& metrics);
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
   void finished(const http::Request& request, http::RequestContext& context, const http::Sent& sent) noexcept override;
+  std::unique_ptr<http::UpgradeEnd> upgraded(http::Request& request, http::RequestContext& context,
+                                             const http::Sent& sent) override;
   void refused(std::string_view client, int status, http::H1Error why) noexcept override;
+  void header_refused(std::string_view address, std::string_view why) noexcept override;
   void opened() noexcept override { opened_.add(); }
   void closed() noexcept override { closed_.add(); }
   void turned_away() noexcept override { turned_away_.add(); }
@@ -94,8 +107,14 @@ class Pipeline final : public http::Application {
   Counter& opened_;
   Counter& closed_;
   Counter& turned_away_;
+  Counter& shed_;
 };
 
+// Connections of a listener by what became of them: opened, closed.
+Counter& connection_counter(Metrics& metrics, const std::string& listener, const char* event);
+// A connection that should have begun with a PROXY header; counted, and logged now and then.
+void tell_header_refused(Metrics& metrics, const std::string& listener, std::string_view address,
+                         std::string_view why) noexcept;
 // How many connections a listener has, over all cores; the token removes the gauge.
 std::shared_ptr<void> watch_connections(Metrics& metrics, const std::string& listener);
 

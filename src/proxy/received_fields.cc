@@ -10,27 +10,62 @@ using http::FieldId;
 
 namespace {
 
-// X-Forwarded-For and all of its kind: -Port, -Prefix, -Ssl, -Client-Cert, ...
-bool is_claim(const http::Field& field) noexcept {
+bool is_foreign(std::string_view name) noexcept {
   constexpr std::string_view kForwarded = "x-forwarded";
-  switch (field.id) {
-    case FieldId::forwarded:
-    case FieldId::x_real_ip:
-    case FieldId::x_forwarded_for:
-    case FieldId::x_forwarded_host:
-    case FieldId::x_forwarded_proto: return true;
-    case FieldId::unknown:
-      return field.name.size() >= kForwarded.size() &&
-             http::iequal(field.name.substr(0, kForwarded.size()), kForwarded);
+  switch (name[0] | 0x20) {
+    case 'x':  // X-Forwarded-For and all of its kind: -Port, -Prefix, -Ssl, -Client-Cert, ...
+      return name.size() >= kForwarded.size() && http::iequal(name.substr(0, kForwarded.size()), kForwarded);
+    case 'p':  // what CGI makes HTTP_PROXY of, which programs take for the proxy they are to use
+      return http::iequal(name, "proxy");
     default: return false;
   }
 }
 
+// Does a Connection name fields that are not taken off anyway?
+bool names_fields(std::string_view options) noexcept {
+  while (const auto option = http::next_element(options)) {
+    switch (http::field_id(*option)) {
+      case FieldId::keep_alive:
+      case FieldId::proxy_connection:
+      case FieldId::te:
+      case FieldId::upgrade: break;
+      default:
+        if (!http::iequal(*option, "close")) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
-void take_off_received(http::Fields& fields) {
-  if (std::any_of(fields.begin(), fields.end(), is_claim)) fields.remove_if(is_claim);
-  if (fields.has(FieldId::connection)) http::remove_hop_by_hop(fields, false);
+void take_off_received(http::Request& request) {
+  bool named = false;
+  request.fields.remove_if([&](const http::Field& field) {
+    switch (field.id) {
+      case FieldId::connection:
+        if (!names_fields(field.value)) return true;
+        named = true;
+        return false;
+      case FieldId::keep_alive:
+      case FieldId::proxy_authenticate:
+      case FieldId::proxy_authorization:
+      case FieldId::proxy_connection:
+      case FieldId::te:
+      case FieldId::transfer_encoding: return true;
+      case FieldId::upgrade: return !request.upgrade;
+      case FieldId::forwarded:
+      case FieldId::traceparent:
+      case FieldId::x_forwarded_for:
+      case FieldId::x_forwarded_host:
+      case FieldId::x_forwarded_proto:
+      case FieldId::x_real_ip:
+      case FieldId::x_request_id: return true;
+      case FieldId::unknown: return is_foreign(field.name);
+      default: return false;
+    }
+  });
+  if (named) [[unlikely]]
+    http::remove_hop_by_hop(request.fields, request.upgrade);
 }
 
 size_t via_hops(std::string_view via) noexcept {

@@ -336,6 +336,13 @@ Router Router::compile(std::span<const Match> routes, std::vector<RouteProblem>&
   return builder.finish();
 }
 
+Router Router::compile(std::span<const Match> routes, std::span<const size_t> places,
+                       std::vector<RouteProblem>& problems) {
+  RouterBuilder builder(problems);
+  for (const size_t place : places) builder.add(place, routes[place]);
+  return builder.finish();
+}
+
 struct Router::Search {
   const http::Request& request;
   uint32_t method = 0;  // its bit; 0: one that no route names

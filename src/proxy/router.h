@@ -57,6 +57,9 @@ class Router {
   Router() = default;
   // Routes with a problem are left out; every problem is reported, also those of routes that can never match.
   static Router compile(std::span<const Match> routes, std::vector<RouteProblem>& problems);
+  // Of the routes at these places only; they keep their numbers.
+  static Router compile(std::span<const Match> routes, std::span<const size_t> places,
+                        std::vector<RouteProblem>& problems);
 
   Decision find(const http::Request& request) const noexcept;
   // "GET, HEAD, POST" for a 405's Allow; in the arena.

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/ids.h"
 #include "http/handler.h"
+#include "proxy/field_rules.h"
+#include "upstream/hash_key.h"
 
 namespace trellis::proxy {
 
@@ -27,6 +30,7 @@ std::string_view host_without_port(std::string_view authority) noexcept {
 Result<TextTemplate> TextTemplate::parse(std::string_view text) {
   static constexpr std::pair<std::string_view, Variable> kNames[] = {
       {"client.address", Variable::client_address},
+      {"client.port", Variable::client_port},
       {"request_id", Variable::request_id},
       {"host", Variable::host},
       {"path", Variable::path},
@@ -35,7 +39,14 @@ Result<TextTemplate> TextTemplate::parse(std::string_view text) {
       {"method", Variable::method},
       {"route", Variable::route},
       {"scheme", Variable::scheme},
+      {"listener", Variable::listener},
+      {"trace_id", Variable::trace_id},
+      {"upstream", Variable::upstream},
+      {"upstream.host", Variable::upstream_host},
+      {"way", Variable::way},
   };
+  static constexpr std::pair<std::string_view, Variable> kNamed[] = {{"header.", Variable::header},
+                                                                     {"cookie.", Variable::cookie}};
   TextTemplate out;
   out.source_ = text;
   if (std::any_of(text.begin(), text.end(), splits_a_field))
@@ -56,13 +67,19 @@ Result<TextTemplate> TextTemplate::parse(std::string_view text) {
       const std::string_view name = rest.substr(2, end - 2);
       const auto* found =
           std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& each) { return each.first == name; });
-      if (found == std::end(kNames)) {
+      const auto* named = std::find_if(std::begin(kNamed), std::end(kNamed),
+                                       [&](const auto& each) { return name.starts_with(each.first); });
+      if (found == std::end(kNames) &&
+          (named == std::end(kNamed) || !is_field_name(name.substr(named->first.size())))) {
         return fail(Code::invalid_argument,
                     "no variable '" + std::string(name) +
-                        "'; there are client.address, request_id, host, path, query, uri, method, route, scheme");
+                        "'; there are client.address, client.port, request_id, host, path, query, uri, method, route, "
+                        "scheme, listener, trace_id, header.NAME, cookie.NAME, upstream, upstream.host, way");
       }
       flush();
-      out.parts_.push_back({found->second, {}});
+      out.parts_.push_back(found != std::end(kNames)
+                               ? Part{found->second, {}}
+                               : Part{named->second, std::string(name.substr(named->first.size()))});
       at += end + 1;
     } else {
       constant.push_back(text[at++]);
@@ -84,10 +101,10 @@ std::string_view path_of(const http::Request& request) noexcept {
 }
 }  // namespace
 
-std::string_view TextTemplate::value_of(Variable variable, const http::Request& request,
+std::string_view TextTemplate::value_of(const Part& part, const http::Request& request,
                                         const http::RequestContext& context) {
-  switch (variable) {
-    case Variable::none: return {};
+  switch (part.variable) {
+    case Variable::none: return part.text;
     case Variable::client_address: return context.client_address;
     case Variable::request_id: return context.request_id;
     case Variable::host: return host_without_port(request.authority);
@@ -98,6 +115,19 @@ std::string_view TextTemplate::value_of(Variable variable, const http::Request& 
     case Variable::method: return request.method_text;
     case Variable::route: return context.route;
     case Variable::scheme: return request.scheme;
+    case Variable::listener: return context.listener;
+    case Variable::client_port: return context.arena.copy(std::to_string(context.client_port));
+    case Variable::trace_id: {
+      char* const hex = context.arena.alloc(32);
+      write_hex64(hex, context.trace.trace_id_high);
+      write_hex64(hex + 16, context.trace.trace_id_low);
+      return {hex, 32};
+    }
+    case Variable::header: return request.fields.find(part.text).value_or(std::string_view());
+    case Variable::cookie: return upstream::cookie_of(request, part.text).value_or(std::string_view());
+    case Variable::upstream: return context.upstream;
+    case Variable::upstream_host: return context.upstream_host;
+    case Variable::way: return context.way;
   }
   return {};
 }
@@ -109,9 +139,7 @@ std::string_view TextTemplate::write(const http::Request& request, const http::R
   size_t size = 0;
   const size_t count = parts_.size();
   for (size_t i = 0; i < count; ++i) {
-    const Part& part = parts_[i];
-    values[i] =
-        part.variable == Variable::none ? std::string_view(part.text) : value_of(part.variable, request, context);
+    values[i] = value_of(parts_[i], request, context);
     size += values[i].size();
   }
   if (size == 0) return {};

@@ -4,7 +4,9 @@
 //
 //   ${client.address} ${request_id} ${host} (without port) ${path} ${query} (without '?') ${uri} (path, and ?query if
 //   there is one)
-//   ${method} ${route} ${scheme}
+//   ${method} ${route} ${scheme} ${listener} ${client.port} ${trace_id}
+//   ${header.NAME} ${cookie.NAME} of the request: what the client says, "" where it does not
+//   ${upstream} ${upstream.host} ${way} (of a split): known once there is an answer
 #pragma once
 
 #include <cstdint>
@@ -35,13 +37,31 @@ class TextTemplate {
   std::string_view source() const noexcept { return source_; }
 
  private:
-  enum class Variable : uint8_t { none, client_address, request_id, host, path, query, uri, method, route, scheme };
+  enum class Variable : uint8_t {
+    none,
+    client_address,
+    client_port,
+    request_id,
+    host,
+    path,
+    query,
+    uri,
+    method,
+    route,
+    scheme,
+    listener,
+    trace_id,
+    header,
+    cookie,
+    upstream,
+    upstream_host,
+    way
+  };
   struct Part {
     Variable variable = Variable::none;
-    std::string text;  // of a constant
+    std::string text;  // of a constant; the name of a header or cookie
   };
-  static std::string_view value_of(Variable variable, const http::Request& request,
-                                   const http::RequestContext& context);
+  static std::string_view value_of(const Part& part, const http::Request& request, const http::RequestContext& context);
 
   std::string source_;
   std::vector<Part> parts_;

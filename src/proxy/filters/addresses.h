@@ -8,14 +8,14 @@
 #include <vector>
 
 #include "base/error.h"
-#include "proxy/address_set.h"
+#include "net/address_set.h"
 #include "proxy/filter.h"
 
 namespace trellis::proxy {
 
 // One line of `allow` or `deny`.
 struct AddressBlock {
-  AddressSet::Block block;
+  net::AddressSet::Block block;
   std::string text;
   static constexpr std::string_view kText = "address block such as 10.0.0.0/8 or 2001:db8::/32";
   static Result<AddressBlock> from_text(std::string_view text);
@@ -28,7 +28,7 @@ class AddressFilter final : public Filter {
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context, Next next) override;
 
  private:
-  AddressSet set_;
+  net::AddressSet set_;
   bool allow_;
 };
 

@@ -224,6 +224,21 @@ TEST(FilesTarget, FollowsLinksThatStayInside) {
   EXPECT_EQ(site.text("/dir/a.txt"), "200 a");
 }
 
+TEST(FilesTarget, SendsTheFallbackForWhatIsNotThere) {
+  Site site("fallback: app.html\n");
+  site.tree.write("app.html", "the app");
+  site.tree.write("here.txt", "here");
+  site.tree.write("folder/x.txt", "x");
+  EXPECT_EQ(site.text("/some/page"), "200 the app");
+  EXPECT_EQ(site.text("/"), "200 the app");         // without an index
+  EXPECT_EQ(site.text("/folder/"), "200 the app");  // ... of any folder
+  EXPECT_EQ(site.text("/here.txt"), "200 here");
+  EXPECT_EQ(site.status("/folder"), 308);
+  EXPECT_EQ(site.status("/.hidden"), 404);  // no way to ask for hidden names
+  Exchange exchange(site.rig, "GET", "/other/page.css");
+  EXPECT_EQ(site.answer(exchange).fields.value(FieldId::content_type), "text/html; charset=utf-8");
+}
+
 TEST(FilesTarget, HidesDotFilesButForWellKnown) {
   Site site;
   site.tree.write(".env", "KEY");

@@ -12,7 +12,7 @@
 #include "proxy/filters/headers.h"
 #include "proxy/filters/redirect.h"
 #include "proxy/filters/rewrite.h"
-#include "tests/unit/proxy/proxy_test_kit.h"
+#include "tests/unit/proxy/filter_parts_kit.h"
 
 namespace trellis::proxy {
 namespace {
@@ -131,6 +131,106 @@ response:
   EXPECT_FALSE(response->fields.has(FieldId::server));
   EXPECT_FALSE(response->fields.find("x-powered-by"));
   EXPECT_EQ(target.calls, 1);
+}
+
+TEST(Headers, WhatIsEditedDoesNotComeBackBehindTheBody) {
+  struct Trailing final : http::BodyReader {
+    explicit Trailing(Arena& arena) : fields(arena) { fields.add("X-User", "admin"); }
+    Task<Result<Chunk>> read(Deadline) override { co_return Chunk(); }
+    std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
+    const http::Fields* trailers() const noexcept override { return &fields; }
+    http::Fields fields;
+  };
+  for (const char* edits : {"request: { remove: [X-User] }", "response: { remove: [X-User] }"}) {
+    Rig rig;
+    Exchange exchange(rig);
+    exchange.request.body = std::make_unique<Trailing>(exchange.request.fields.arena());
+    FunctionTarget target([&](http::Request& request, http::RequestContext& context) {
+      EXPECT_EQ(request.body->trailers() == nullptr, std::string_view(edits).starts_with("request"));
+      return http::Response(context.arena, 204);
+    });
+    ASSERT_TRUE(run_filter(rig, std::make_unique<HeadersFilter>(read_config<HeadersConfig>(edits)), target, exchange));
+  }
+}
+
+std::string lines_of(const http::Fields& fields) {
+  std::string out;
+  for (const http::Field& field : fields) out += std::string(field.name) + ": " + std::string(field.value) + "\n";
+  return out;
+}
+
+TEST(Headers, RenamesDefaultsAndAppends) {
+  Rig rig;
+  const auto config = read_config<HeadersConfig>(R"(
+request:
+  rename: { X-Old: X-New, X-Absent: X-Other }
+  default: { X-New: unused, Accept-Language: en }
+  append: { X-Chain: "$${client.address}", X-First: one }
+)");
+  Exchange exchange(rig);
+  exchange.with("X-New", "gone").with("x-old", "1").with("X-Old", "2").with("X-Chain", "a").with("X-Chain", "b");
+  exchange.with("X-Other", "stays");
+  FunctionTarget target([](http::Request& request, http::RequestContext& context) {
+    EXPECT_EQ(
+        lines_of(request.fields),
+        "X-New: 1\nX-New: 2\nX-Chain: a\nX-Chain: b, 192.0.2.7\nX-Other: stays\nAccept-Language: en\nX-First: one\n");
+    EXPECT_EQ(request.fields.value(FieldId::accept_language), "en");
+    return http::Response(context.arena, 200);
+  });
+  ASSERT_TRUE(run_filter(rig, std::make_unique<HeadersFilter>(config), target, exchange));
+  EXPECT_EQ(target.calls, 1);
+}
+
+TEST(Headers, EditsAnswersByTheirStatus) {
+  Rig rig;
+  const auto config = read_config<HeadersConfig>(R"(
+response: { set: { Cache-Control: public } }
+by_status:
+  5xx: { set: { Cache-Control: no-store, X-Class: "5" } }
+  "404": { default: { Cache-Control: private }, add: { X-Class: missing } }
+)");
+  const auto fields = [&](int status) {
+    Exchange exchange(rig);
+    FunctionTarget target(
+        [status](http::Request&, http::RequestContext& context) { return http::Response(context.arena, status); });
+    return lines_of(run_filter(rig, std::make_unique<HeadersFilter>(config), target, exchange)->fields);
+  };
+  EXPECT_EQ(fields(200), "Cache-Control: public\n");
+  EXPECT_EQ(fields(404), "Cache-Control: public\nX-Class: missing\n");
+  EXPECT_EQ(fields(403), "Cache-Control: public\n");
+  EXPECT_EQ(fields(500), "Cache-Control: no-store\nX-Class: 5\n");
+  EXPECT_EQ(fields(599), "Cache-Control: no-store\nX-Class: 5\n");
+}
+
+TEST(Headers, KnowsTheClientTheTraceAndTheWay) {
+  Rig rig;
+  const auto config = read_config<HeadersConfig>(R"(
+request: { set: { X-A: "$${client.address}:$${client.port} $${listener} $${header.X-B}|$${header.x-none}|$${cookie.id}" } }
+response: { set: { X-C: "$${upstream} $${upstream.host} $${way} $${trace_id}" } }
+)");
+  Exchange exchange(rig);
+  exchange.with("x-b", "told").with("Cookie", "a=b; id=42");
+  exchange.context.client_port = 4711;
+  exchange.context.listener = "web";
+  FunctionTarget target([](http::Request& request, http::RequestContext& context) {
+    EXPECT_EQ(request.fields.find("X-A"), "192.0.2.7:4711 web told||42");
+    context.upstream = "api";
+    context.upstream_host = "h:1";
+    context.way = "canary";
+    context.trace.trace_id_low = 0xabc;
+    return http::Response(context.arena, 200);
+  });
+  Result<http::Response> response = run_filter(rig, std::make_unique<HeadersFilter>(config), target, exchange);
+  EXPECT_EQ(response->fields.find("X-C"), "api h:1 canary 00000000000000000000000000000abc");
+}
+
+TEST(Headers, SaysWhatItCannotDo) {
+  for (const char* bad :
+       {"request: { rename: { X-A: x-a } }", "request: { rename: { Host: X-A } }", "request: { rename: { X-A: Host } }",
+        "response: { append: { Set-Cookie: a=b } }", "by_status: { 600: {} }", "by_status: { 5x: {} }",
+        "by_status: { 4xx: { set: { Connection: close } } }", "request: { set: { X-A: \"$${header.}\" } }",
+        "request: { set: { X-A: \"$${cookie.a b}\" } }"})
+    EXPECT_NE(test::config_problems<HeadersConfig>(bad), "") << bad;
 }
 
 TEST(Headers, RefusesWhatFramesMessages) {
@@ -272,6 +372,10 @@ routes:
       - allow: [10.0.0.0/8]
       - deny: ["10.0.0.1"]
       - rewrite: { strip_prefix: /a }
+      - split: { ways: [{ share: 10%, to: upstream.canary }] }
+      - mirror: { to: upstream.shadow }
+      - buffer: { request: 1MiB }
+      - fault: { delay: { time: 10ms } }
     to: upstream.api
   - { name: links, match: { host: go.example.com, methods: [GET, POST] }, to: service.links }
   - { match: { path: /f/** }, to: files ./public }
@@ -296,10 +400,20 @@ routes:
   sort_filters(entries);
   std::vector<std::string> order;
   for (const config::Entry& entry : entries) order.push_back(entry.name);
-  EXPECT_EQ(order, (std::vector<std::string>{"deny", "allow", "body_limit", "headers", "rewrite", "compress"}));
-  Result<std::vector<std::unique_ptr<Filter>>> filters = make_filters(root.routes[0]);
+  EXPECT_EQ(order, (std::vector<std::string>{"deny", "allow", "fault", "body_limit", "headers", "rewrite", "compress",
+                                             "buffer", "mirror", "split"}));
+  std::vector<std::string> targets;
+  for (const auto& [path, to] : targets_of(root.routes[0])) targets.push_back(path + ": " + to->name);
+  EXPECT_EQ(targets, (std::vector<std::string>{"to: api", "filters[6].split.ways[0].to: canary",
+                                               "filters[7].mirror.to: shadow"}));
+  Rig rig;
+  test::PartsKit kit;
+  test::NamedTarget other("other");
+  EXPECT_FALSE(make_filters(root.routes[0], kit.parts)) << "there is no such target";
+  kit.targets = {{"canary", &other}, {"shadow", &other}};
+  Result<std::vector<std::unique_ptr<Filter>>> filters = make_filters(root.routes[0], kit.parts);
   ASSERT_TRUE(filters);
-  EXPECT_EQ(filters->size(), 6u);
+  EXPECT_EQ(filters->size(), 10u);
   EXPECT_TRUE(make_target(root.routes[4].to));
   EXPECT_TRUE(make_target(root.routes[5].to));
   EXPECT_FALSE(make_target(root.routes[0].to));

@@ -4,6 +4,7 @@
 
 #include "base/metrics.h"
 #include "http/server.h"
+#include "proxy/received_fields.h"
 #include "tests/unit/http/wire_kit.h"
 #include "upstream/cluster.h"
 
@@ -18,6 +19,8 @@ class Edge final : public http::Application {
   explicit Edge(std::shared_ptr<upstream::Cluster> cluster) : forward_(std::move(cluster), "edge-1") {}
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
     context.request_id = "id";
+    take_off_received(request);
+    for (const auto& [name, value] : configured) request.fields.add(name, value);
     return forward_.handle(request, context);
   }
   void finished(const http::Request&, http::RequestContext&, const http::Sent& sent) noexcept override {
@@ -27,6 +30,7 @@ class Edge final : public http::Application {
   void refused(std::string_view, int, http::H1Error) noexcept override {}
   int done = 0;
   http::Sent last;
+  std::vector<std::pair<std::string, std::string>> configured;  // fields that a filter sets
 
  private:
   Forward forward_;
@@ -71,8 +75,9 @@ class ForwardEdge : public OnBothBackends {
  protected:
   void start(FarServer::Talk talk) {
     far_ = std::make_unique<FarServer>(*loop_, std::move(talk));
-    cluster_ = std::make_shared<upstream::Cluster>("api", config_,
-                                                   std::vector<upstream::Host>{{"far", far_->address()}}, metrics_);
+    auto hosts = std::make_shared<upstream::Hosts>("api", 1, config_.balance, metrics_);
+    hosts->set_members({{.name = "far", .authority = "far:80", .address = far_->address()}}, Time::min());
+    cluster_ = std::make_shared<upstream::Cluster>(std::move(hosts), config_, metrics_);
     edge_ = std::make_shared<Edge>(cluster_);
     server_ = std::make_unique<http::Server>(options_, edge_);
   }
@@ -283,9 +288,22 @@ TEST_P(ForwardEdge, SaysWhoReallyAskedWhateverTheClientClaims) {
   EXPECT_TRUE(asked_.starts_with("GET /a?b HTTP/1.1\r\nHost: shop.example\r\n")) << asked_;
   EXPECT_EQ(asked_.find("6.6.6.6"), std::string::npos) << asked_;
   EXPECT_NE(asked_.find("127.0.0.1"), std::string::npos);
-  for (const char* gone : {"X-Secret", "Upgrade", "TE:", "Connection"})
+  for (const char* gone : {"X-Secret", "x-secret", "Upgrade"})
     EXPECT_EQ(asked_.find(gone), std::string::npos) << asked_;
+  EXPECT_NE(asked_.find("TE: trailers\r\nConnection: TE\r\n"), std::string::npos) << "trailers pass";
   EXPECT_NE(asked_.find("1.1 edge-1"), std::string::npos) << asked_;
+}
+
+TEST_P(ForwardEdge, KeepsWhatTheConfigurationSaysOfTheClient) {
+  start([this](Socket& socket, int) { return answer_early(socket, "HTTP/1.1 204 No Content\r\n\r\n", go_, asked_); });
+  edge_->configured = {{"X-Real-IP", "192.0.2.1"}, {"X-Forwarded-Proto", "https"}};
+  Socket client = connect();
+  send(client, "GET / HTTP/1.1\r\nHost: h\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Proto: ftp\r\n\r\n");
+  receive(client, "\r\n\r\n");
+  EXPECT_NE(asked_.find("X-Real-IP: 192.0.2.1\r\n"), std::string::npos) << asked_;
+  EXPECT_NE(asked_.find("X-Forwarded-Proto: https\r\n"), std::string::npos) << asked_;
+  EXPECT_EQ(asked_.find("6.6.6.6"), std::string::npos) << asked_;
+  EXPECT_EQ(asked_.find("ftp"), std::string::npos) << asked_;
 }
 
 INSTANTIATE_TEST_SUITE_P(Io, ForwardEdge, testing::Values(IoKind::uring, IoKind::epoll), io_name);

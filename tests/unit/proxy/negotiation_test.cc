@@ -3,7 +3,6 @@
 
 #include "http/date.h"
 #include "proxy/accept_encoding.h"
-#include "proxy/address_set.h"
 #include "proxy/field_rules.h"
 #include "proxy/files_target.h"
 #include "proxy/mime.h"
@@ -153,23 +152,6 @@ TEST(ContentHash, IsHexWithDigitsAndLetters) {
   for (const char* no :
        {"app.js", "report-20240131.pdf", "facade.js", "deadbeef.js", "app.3f2a9c1.js", "app.3f2a9c1dz.js", ""})
     EXPECT_FALSE(has_content_hash(no)) << no;
-}
-
-TEST(AddressSet, HoldsBlocksOfBothFamilies) {
-  std::vector<AddressSet::Block> blocks;
-  for (const char* text : {"10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "10.1.0.0/16", "::1"})
-    blocks.push_back(*AddressSet::parse_block(text));
-  const AddressSet set(blocks);
-  for (const char* in : {"10.0.0.0", "10.255.255.255", "192.0.2.7", "2001:db8:ffff::1", "::1", "::ffff:10.1.2.3"})
-    EXPECT_TRUE(set.has(in)) << in;
-  for (const char* out :
-       {"11.0.0.0", "9.255.255.255", "192.0.2.8", "2001:db9::", "::2", "", "10.0.0", "unix:", "10.0.0.1:80"})
-    EXPECT_FALSE(set.has(out)) << out;
-  EXPECT_TRUE(AddressSet({*AddressSet::parse_block("0.0.0.0/0")}).has("203.0.113.9"));
-  EXPECT_FALSE(AddressSet({*AddressSet::parse_block("0.0.0.0/0")}).has("2001:db8::1"));
-  for (const char* bad :
-       {"10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "x", "", "/8", "2001:db8::/129"})
-    EXPECT_FALSE(AddressSet::parse_block(bad)) << bad;
 }
 
 TEST(TextTemplate, FillsInTheRequest) {

@@ -35,9 +35,11 @@ class PipelineTest : public testing::Test {
 
   PipelineTest() {
     PipelineParts parts;
+    parts.shedder = &shedder_;
     parts.listener = "web";
     std::vector<RouteProblem> problems;
-    const std::vector<Match> matches{{"", "/good", {"GET"}, {}, {}}, {"", "/bad", {}, {}, {}}};
+    const std::vector<Match> matches{
+        {"", "/good", {"GET"}, {}, {}}, {"", "/bad", {}, {}, {}}, {"", "/healthz", {}, {}, {}}};
     parts.router = std::make_shared<const Router>(Router::compile(matches, problems));
     auto good = std::make_unique<Good>();
     auto bad = std::make_unique<Bad>();
@@ -45,6 +47,7 @@ class PipelineTest : public testing::Test {
     bad_ = bad.get();
     parts.routes.push_back(route("good", good.get()));
     parts.routes.push_back(route("bad", bad.get()));
+    parts.routes.push_back(route("health", good.get()));
     parts.routes[0].timeout = 30s;
     parts.targets.push_back(std::move(good));
     parts.targets.push_back(std::move(bad));
@@ -79,6 +82,7 @@ class PipelineTest : public testing::Test {
 
   Rig rig_;
   Metrics metrics_;
+  Shedder shedder_{{.lag = 50ms}, 0, metrics_};
   Good* good_ = nullptr;
   Bad* bad_ = nullptr;
   std::unique_ptr<Pipeline> pipeline_;
@@ -164,6 +168,23 @@ TEST_F(PipelineTest, ConnectionsAreThoseOpenedLessThoseClosed) {
   pipeline_->closed();
   EXPECT_NE(metrics_.prometheus_text().find("trellis_connections{listener=\"web\"} 1"), std::string::npos)
       << metrics_.prometheus_text();
+}
+
+TEST_F(PipelineTest, ALateCoreRefusesRequestsButNotThoseForItsHealth) {
+  for (int i = 0; i < 50; ++i) {
+    shedder_.refuses(Priority::normal, *rig_.loop);
+    rig_.advance(500ms);
+  }
+  Exchange exchange(rig_, "GET", "/good");
+  const http::Response response = ask(exchange);
+  EXPECT_EQ(response.status, 503);
+  EXPECT_TRUE(response.fields.has(http::FieldId::retry_after));
+  EXPECT_EQ(response.fields.value(http::FieldId::x_request_id), exchange.context.request_id);
+  EXPECT_EQ(exchange.context.outcome, "overloaded");
+  EXPECT_EQ(answered("good", "503", "self"), 1U);
+  EXPECT_EQ(metrics_.counter("trellis_shed_total", "", {{"reason", "overloaded"}}).value(), 1U);
+  Exchange health(rig_, "GET", "/healthz");
+  EXPECT_EQ(ask(health).status, 201);
 }
 
 }  // namespace

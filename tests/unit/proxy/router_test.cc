@@ -318,6 +318,55 @@ struct DocRoutes {
   void check(config::Checker& at) const { check_routes(routes, "routes", at); }
 };
 
+// The same with two listeners.
+struct TwoListeners {
+  std::vector<RouteConfig> routes;
+  static config::Fields<TwoListeners> fields() { return {{"routes", "routes", &TwoListeners::routes}}; }
+  void check(config::Checker& at) const {
+    constexpr std::string_view kNames[] = {"inner", "outer"};
+    check_routes(routes, "routes", at, kNames);
+  }
+};
+std::string problems_with(std::string_view yaml) {
+  config::Problems problems;
+  std::ignore = config::read<TwoListeners>(config::parse(yaml, "r.yaml", {}, problems), problems);
+  return problems.to_string();
+}
+
+TEST(Router, GivesEachListenerItsOwnRoutes) {
+  config::Problems problems;
+  const auto read = config::read<TwoListeners>(config::parse(R"(
+routes:
+  - { match: { listeners: [inner], path: /status }, to: status }
+  - { match: { path: /** }, to: { fixed: { body: all } } }
+  - { match: { listeners: [outer], path: /x }, to: { fixed: { body: x } } })",
+                                                             "r.yaml", {}, problems),
+                                               problems);
+  ASSERT_TRUE(read) << problems.to_string();
+  const Router inner = make_router(read->routes, "inner");
+  const Router outer = make_router(read->routes, "outer");
+  EXPECT_EQ(ask(inner, {.path = "/status"}).route, 0u);
+  EXPECT_EQ(ask(outer, {.path = "/status"}).route, 1u);
+  EXPECT_EQ(ask(inner, {.path = "/x"}).route, 1u);
+  EXPECT_EQ(ask(outer, {.path = "/x"}).route, 2u);  // places stay those of the file
+}
+
+TEST(Router, ReportsARouteThatNoneOfItsListenersEverTakes) {
+  EXPECT_EQ(problems_with(R"(
+routes:
+  - { match: { listeners: [inner], path: /a }, to: status }
+  - { match: { path: /a }, to: status })"),
+            "");  // the second one is for outer
+  EXPECT_NE(problems_with(R"(
+routes:
+  - { match: { path: /a }, to: status }
+  - { match: { listeners: [inner], path: /a }, to: status })")
+                .find("routes[1].match: never matches"),
+            std::string::npos);
+  EXPECT_EQ(problems_with("routes:\n  - { match: { host: a b }, to: status }\n").find("no host name"),
+            problems_with("routes:\n  - { match: { host: a b }, to: status }\n").rfind("no host name"));
+}
+
 // The routes and the table of docs/routing.md, so that what is promised there is what happens.
 TEST(Router, DoesWhatTheGuideSays) {
   std::ifstream file(std::string(TRELLIS_SOURCE_DIR) + "/docs/routing.md");

@@ -1,0 +1,40 @@
+// What a filter may need when it is made, beside its own settings: its route's name for metrics, a way to other targets
+// than the route's own, and what a core keeps for all its filters. Borrowed for the making alone; what a filter keeps
+// of it is said at each member. Made by whoever builds a node's chains, on the core that will run them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+
+namespace trellis {
+inline namespace base {
+class Metrics;
+}
+inline namespace runtime {
+class TaskGroup;
+}
+}  // namespace trellis
+namespace trellis::http {
+class Handler;
+}
+
+namespace trellis::proxy {
+
+struct TargetConfig;
+class HeldMemory;
+
+// A target for one core. Shared, because work that a filter began may outlive the filter.
+using TargetMaker = std::function<Result<std::shared_ptr<http::Handler>>(const TargetConfig&)>;
+
+struct FilterParts {
+  std::string route;  // its name, copied
+  Metrics& metrics;   // outlives every filter
+  TargetMaker make_target;
+  TaskGroup& background;               // of the core, outlives every filter: what goes on beside requests
+  std::shared_ptr<HeldMemory> memory;  // of the core: what its filters hold of bodies
+};
+
+}  // namespace trellis::proxy
