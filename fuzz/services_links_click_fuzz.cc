@@ -1,5 +1,5 @@
 // Batches of clicks and figures as they lie in the log and the store: whatever is read writes back to bytes that read
-// to the same, and nothing else is taken.
+// to the same, and nothing else is taken. What is added up as it lies there gives what it gives once read.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "services/links/clicks/click.h"
 #include "services/links/clicks/figures.h"
+#include "services/links/clicks/figures_sum.h"
 
 using namespace trellis;
 using namespace trellis::services::links;
@@ -23,7 +24,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto back = Figures::read(written);
     TRELLIS_ASSERT(back && *back == sum);
   }
+  FiguresSum stored;
+  const bool added = stored.add(bytes).has_value();
+  const auto totals = totals_of(bytes);
   if (const auto figures = Figures::read(bytes)) {
+    TRELLIS_ASSERT(added && stored.figures() == *figures);
+    TRELLIS_ASSERT(totals && totals->people == figures->people() && totals->bots == figures->bots());
     std::string written;
     figures->append_to(written);
     const auto back = Figures::read(written);

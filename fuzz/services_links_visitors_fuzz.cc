@@ -1,4 +1,5 @@
-// Bytes that are read as a count are written back to the same bytes; such counts can be merged and counted.
+// Bytes that are read as a count are written back to the same bytes; such counts can be merged and counted, as bytes
+// no worse than as objects.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,7 +11,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trellis::services::links;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   auto visitors = UniqueVisitors::read(bytes);
+  UniqueVisitors sum;
+  const bool added = sum.merge_stored(bytes).has_value();
+  TRELLIS_ASSERT(added == visitors.has_value());
   if (!visitors) return 0;
+  TRELLIS_ASSERT(sum == *visitors);
   std::string written;
   visitors->append_to(written);
   TRELLIS_ASSERT(written == bytes);

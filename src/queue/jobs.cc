@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+
 namespace trellis::queue {
 
 std::string_view to_string(Verdict verdict) noexcept {
@@ -38,6 +40,11 @@ Task<Result<void>> JobQueue::keep_house(Deadline deadline) {
   const Result<size_t> swept = co_await sweeping;
   auto counting = stats(deadline);
   const Result<std::vector<QueueStats>> counted = co_await counting;
+  if (!swept && !counted) {
+    static LogThrottle throttle(std::chrono::seconds(10));
+    log_every(throttle, LogLevel::warn, "the jobs that wait cannot be counted",
+              {{"error", counted.error().to_string()}});
+  }
   if (!swept) co_return fail(swept.error().clone());
   if (!counted) co_return fail(counted.error().clone());
   co_return Result<void>();

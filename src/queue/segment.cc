@@ -7,7 +7,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "queue/crc32c.h"
+#include "base/crc32c.h"
 
 namespace trellis::queue {
 namespace {

@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "base/json.h"
+#include "services/links/clicks/figures_reader.h"
 #include "services/links/clicks/figures_rows.h"
+#include "services/links/domains/domains.h"
 #include "store/sqlite_connection.h"
 
 namespace trellis::services::links {
@@ -24,6 +26,9 @@ std::string list_of(const std::vector<std::string>& texts) {
   json.end_array();
   return out;
 }
+
+// The domain of a link, as split_name() gives it.
+constexpr std::string_view kOfItsDomain = "substr(l.code, 1, max(instr(l.code, '/') - 1, 0)) ";
 
 constexpr std::string_view kWhere =
     " FROM links l LEFT JOIN link_totals t ON t.link = l.id WHERE l.deleted_at IS NULL "
@@ -56,6 +61,12 @@ constexpr std::string_view kTouch =
     "WHERE id IN (SELECT link FROM link_tags WHERE tag = ?1)";
 
 }  // namespace
+
+std::optional<std::string> name_host_of_domain(std::optional<int64_t> number, const DomainTable& domains) {
+  if (!number) return std::nullopt;
+  const Domain* domain = domains.find(*number);
+  return domain ? std::string(domain->name_host()) : std::string("/");
+}
 
 Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) {
   const std::string tags = list_of(search.tags);
@@ -103,9 +114,14 @@ Result<std::optional<Link>> newest_with_url(SqliteConnection& db, std::string_vi
   return find_link(db, code);
 }
 
-Result<std::vector<TagCount>> count_tags(SqliteConnection& db) {
-  TRY(Query rows, db.query("SELECT g.tag, count(*), coalesce(sum(t.clicks), 0) FROM link_tags g "
-                           "LEFT JOIN link_totals t ON t.link = g.link GROUP BY g.tag ORDER BY g.tag"));
+Result<std::vector<TagCount>> count_tags(SqliteConnection& db, const std::optional<std::string>& domain) {
+  static const std::string kOfDomain =
+      "SELECT g.tag, count(*), coalesce(sum(t.clicks), 0) FROM link_tags g JOIN links l ON l.id = g.link "
+      "LEFT JOIN link_totals t ON t.link = g.link WHERE " +
+      std::string(kOfItsDomain) + "= ?1 GROUP BY g.tag ORDER BY g.tag";
+  TRY(Query rows, domain ? db.query(kOfDomain, *domain)
+                         : db.query("SELECT g.tag, count(*), coalesce(sum(t.clicks), 0) FROM link_tags g "
+                                    "LEFT JOIN link_totals t ON t.link = g.link GROUP BY g.tag ORDER BY g.tag"));
   std::vector<TagCount> tags;
   while (true) {
     TRY(const bool row, rows.next());
@@ -142,9 +158,14 @@ Result<void> remove_tag(SqliteConnection& db, std::string_view tag, int64_t now)
   return db.execute("DELETE FROM link_tags WHERE tag = ?1", tag);
 }
 
-Result<LinkTotals> count_links(SqliteConnection& db) {
-  TRY(Query row, db.query("SELECT (SELECT count(*) FROM links WHERE deleted_at IS NULL), "
-                          "(SELECT coalesce(sum(clicks), 0) FROM link_totals)"));
+Result<LinkTotals> count_links(SqliteConnection& db, const std::optional<std::string>& domain) {
+  static const std::string kOfDomain =
+      "SELECT count(*) FILTER (WHERE l.deleted_at IS NULL), coalesce(sum(t.clicks), 0) FROM links l "
+      "LEFT JOIN link_totals t ON t.link = l.id WHERE " +
+      std::string(kOfItsDomain) + "= ?1";
+  TRY(Query row, domain ? db.query(kOfDomain, *domain)
+                        : db.query("SELECT (SELECT count(*) FROM links WHERE deleted_at IS NULL), "
+                                   "(SELECT coalesce(sum(clicks), 0) FROM link_totals)"));
   TRY(const bool there, row.next());
   if (!there) return LinkTotals{};
   return LinkTotals{row.integer(0), row.integer(1)};
@@ -157,7 +178,11 @@ Result<std::vector<HourClicks>> clicks_by_hour(SqliteConnection& db, const HourS
   } else if (search.tag.empty()) {
     links.push_back(kAllLinks);
   } else {
-    TRY(Query rows, db.query("SELECT link FROM link_tags WHERE tag = ?1", search.tag));
+    static const std::string kOfDomain =
+        "SELECT g.link FROM link_tags g JOIN links l ON l.id = g.link WHERE g.tag = ?1 AND " +
+        std::string(kOfItsDomain) + "= ?2";
+    TRY(Query rows, search.domain ? db.query(kOfDomain, search.tag, *search.domain)
+                                  : db.query("SELECT link FROM link_tags WHERE tag = ?1", search.tag));
     while (true) {
       TRY(const bool row, rows.next());
       if (!row) break;
@@ -165,14 +190,16 @@ Result<std::vector<HourClicks>> clicks_by_hour(SqliteConnection& db, const HourS
     }
   }
   std::map<int64_t, HourClicks, std::greater<>> hours;
+  const auto count = [&hours](int64_t number, std::string_view stored) -> Result<void> {
+    TRY(const FiguresTotals totals, totals_of(stored));
+    HourClicks& hour = hours[number];
+    hour.hour = number;
+    hour.people += static_cast<int64_t>(totals.people);
+    hour.bots += static_cast<int64_t>(totals.bots);
+    return {};
+  };
   for (const int64_t link : links) {
-    TRY(const std::vector<FiguresRow> rows, read_figures(db, link, Span::hour, search.from, search.until + 1));
-    for (const FiguresRow& row : rows) {
-      HourClicks& hour = hours[row.number];
-      hour.hour = row.number;
-      hour.people += static_cast<int64_t>(row.figures.people());
-      hour.bots += static_cast<int64_t>(row.figures.bots());
-    }
+    TRY_VOID(each_figures(db, link, Span::hour, search.from, search.until + 1, count));
   }
   std::vector<HourClicks> out;
   out.reserve(hours.size());

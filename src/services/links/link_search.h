@@ -15,6 +15,8 @@
 
 namespace trellis::services::links {
 
+class DomainTable;
+
 enum class LinkOrder : uint8_t { created, code, url, title, clicks, random };
 
 struct LinkSearch {
@@ -32,6 +34,9 @@ struct LinkSearch {
   size_t offset = 0;
   size_t limit = 10;
 };
+// What `domain` of a search is for the one with this number, none for none. One that was removed meanwhile has no
+// links.
+std::optional<std::string> name_host_of_domain(std::optional<int64_t> number, const DomainTable& domains);
 struct LinksFound {
   std::vector<Link> links;
   int64_t total = 0;
@@ -45,8 +50,9 @@ struct TagCount {
   int64_t links = 0;
   int64_t clicks = 0;
 };
-// By name.
-Result<std::vector<TagCount>> count_tags(store::SqliteConnection& db);
+// By name. `domain`, here and below: as LinkSearch has it; none: of all.
+Result<std::vector<TagCount>> count_tags(store::SqliteConnection& db,
+                                         const std::optional<std::string>& domain = std::nullopt);
 enum class Renamed : uint8_t { yes, not_found, taken };
 Result<Renamed> rename_tag(store::SqliteConnection& db, std::string_view from, std::string_view to, int64_t now);
 Result<void> remove_tag(store::SqliteConnection& db, std::string_view tag, int64_t now);
@@ -55,7 +61,8 @@ struct LinkTotals {
   int64_t links = 0;
   int64_t clicks = 0;
 };
-Result<LinkTotals> count_links(store::SqliteConnection& db);
+// Of a domain every link is looked at.
+Result<LinkTotals> count_links(store::SqliteConnection& db, const std::optional<std::string>& domain = std::nullopt);
 
 // Of one link, of those with a tag, or of all; newest hour first.
 struct HourClicks {
@@ -66,7 +73,8 @@ struct HourClicks {
 struct HourSearch {
   std::optional<int64_t> link;
   std::string tag;
-  int64_t from = 0;  // hours, both included
+  std::optional<std::string> domain;  // of those with the tag, these
+  int64_t from = 0;                   // hours, both included
   int64_t until = INT64_MAX - 1;
 };
 Result<std::vector<HourClicks>> clicks_by_hour(store::SqliteConnection& db, const HourSearch& search);

@@ -171,10 +171,10 @@ bool LinksService::files_changed() const { return book_->blocklist().file_change
 Task<Result<void>> LinksService::start(Env& env) {
   home_ = &env.loop;
   if (!config_.countries.empty()) {
-    auto opening = blocking([path = config_.countries] { return CountryDatabase::open(path); });
-    Result<CountryDatabase> countries = co_await opening;
+    auto opening = blocking([path = config_.countries] { return net::CountryDatabase::open(path); });
+    Result<net::CountryDatabase> countries = co_await opening;
     if (!countries) co_return fail(Error(countries.error().code(), "countries").because(std::move(countries).error()));
-    countries_ = std::make_unique<const CountryDatabase>(*std::move(countries));
+    countries_ = std::make_unique<const net::CountryDatabase>(*std::move(countries));
   }
   Result<void> opened = co_await book_->start(env.loop, env.clock);
   if (!opened) co_return fail(std::move(opened).error());
@@ -277,9 +277,9 @@ uint16_t LinksService::apply_rules(Found& found, const Request& request, Request
   visit.query = request.query;
   visit.now = now;
   visit.link = static_cast<uint64_t>(found.id);
-  Place place;
+  net::Place place;
   if (countries_ && found.rules->need_country()) {
-    if (const Result<Place> known = countries_->find(context.client_address)) place = *known;
+    if (const Result<net::Place> known = countries_->find(context.client_address)) place = *known;
   }
   visit.country = place.country_code();
   const std::optional<Rules::Match> match = found.rules->find(visit);

@@ -15,11 +15,11 @@
 #include "cache/memory_cache.h"
 #include "config/fields.h"
 #include "http/routes.h"
+#include "net/country.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
 #include "services/links/clicks/click_stream.h"
 #include "services/links/clicks/clicks.h"
-#include "services/links/clicks/country.h"
 #include "services/links/link_book.h"
 #include "services/links/reports/report_config.h"
 #include "services/links/target.h"
@@ -124,7 +124,7 @@ class LinksService final : public Service {
   std::unique_ptr<LinkBook> book_;
   std::unique_ptr<BulkApi> bulk_;
   std::unique_ptr<BlocklistApi> blocklist_api_;
-  std::unique_ptr<const CountryDatabase> countries_;  // null: none
+  std::unique_ptr<const net::CountryDatabase> countries_;  // null: none
   ClickStream stream_;
   std::unique_ptr<Access> access_;
   std::unique_ptr<KeyApi> key_api_;

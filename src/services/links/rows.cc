@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "services/links/clicks/figures_rows.h"
 #include "services/links/domains/domain_rows.h"
 #include "services/links/link_urls.h"
@@ -159,10 +160,8 @@ Result<void> drop_from_indexes(SqliteConnection& db, int64_t id) {
   return {};
 }
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 bool contains(std::string_view text, std::string_view piece) {
-  const auto equal = [](char a, char b) { return lower(a) == lower(b); };
+  const auto equal = [](char a, char b) { return ascii_lower(a) == ascii_lower(b); };
   return std::search(text.begin(), text.end(), piece.begin(), piece.end(), equal) != text.end();
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/ascii.h"
 #include "services/links/domains/host_name.h"
 
 namespace trellis::services::links {
@@ -15,16 +16,14 @@ std::unexpected<Error> refuse(std::string why) {
   return fail(Error(Code::invalid_argument, std::move(why)).from(Side::client));
 }
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 bool starts_with_nocase(std::string_view text, std::string_view prefix) noexcept {
   return text.size() >= prefix.size() &&
-         std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) { return a == lower(b); });
+         std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) { return a == ascii_lower(b); });
 }
 
 bool is_control(char c) noexcept { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; }
 
-bool is_hex(char c) noexcept { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); }
+bool is_hex(char c) noexcept { return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'f'); }
 
 // One more than what browsers refuse in a host: no '%', which would hide the others.
 constexpr std::string_view kNotInHosts = " #%/:<>?@[\\]^|";
@@ -86,7 +85,7 @@ Result<UrlHost> check_url(std::string_view url) {
     out.port = static_cast<uint16_t>(value);
   }
   out.host.assign(host);
-  std::transform(out.host.begin(), out.host.end(), out.host.begin(), lower);
+  std::transform(out.host.begin(), out.host.end(), out.host.begin(), ascii_lower);
   return out;
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "queue/crc32c.h"
+#include "base/crc32c.h"
 #include "tests/unit/queue/faulty_disk.h"
 
 namespace trellis::queue {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "services/links/access/access.h"
+#include "services/links/clicks/figures_rows.h"
 #include "services/links/domains/domain_json.h"
 #include "tests/unit/services/service_fixture.h"
 
@@ -455,8 +456,219 @@ TEST_F(DomainKeysTest, RoutesThatDoNotKnowDomainsTakeNoSuchKey) {
     }
   }
   EXPECT_GT(refused, 10u);
-  EXPECT_EQ(as(key_, "GET", "/rest/v3/short-urls").status, 403);
-  EXPECT_EQ(request("GET", "/yourls-api.php?action=db-stats&signature=" + key_).status, 403);
+}
+
+TEST_F(DomainKeysTest, SeeAndChangeTheirDomainOnlyThroughShlinksInterfaceToo) {
+  for (const char* host : {"go.example.com", "other.test", "third.test"})
+    as(admin_, "PATCH", std::string("/v1/links/page?domain=") + host, R"({"tags":["shared"]})");
+  const auto shlink = [this](const char* method, const std::string& path, std::string body = {}) {
+    return as(key_, method, "/rest/v3" + path, std::move(body));
+  };
+  const auto listed = [&shlink](const std::string& query) {
+    std::string urls;
+    const json answer = shlink("GET", "/short-urls" + query).json();
+    for (const json& link : answer["shortUrls"]["data"]) urls += std::string(link["longUrl"]) + " ";
+    return urls;
+  };
+  EXPECT_EQ(listed(""), "https://example.com/other ");
+  EXPECT_EQ(listed("?domain=other.test"), "https://example.com/other ");
+  EXPECT_EQ(shlink("GET", "/short-urls/page").json()["longUrl"], "https://example.com/other");
+  for (const char* query : {"?domain=third.test", "?domain=DEFAULT", "?domain=unknown.test", "?domain=",
+                            "?domain=other.test&domain=third.test", "?dom%61in=third.test", "?domain[]=third.test"}) {
+    for (const char* method : {"GET", "PATCH", "DELETE"})
+      EXPECT_EQ(shlink(method, std::string("/short-urls/page") + query, "{}").status, 403) << method << query;
+    EXPECT_EQ(shlink("GET", std::string("/short-urls") + query).status, 403) << query;
+    EXPECT_EQ(shlink("POST", std::string("/short-urls/page/redirect-rules") + query, R"({"redirectRules":[]})").status,
+              403)
+        << query;
+  }
+  const json made = shlink("POST", "/short-urls", R"({"longUrl":"https://example.com/1","customSlug":"one"})").json();
+  EXPECT_EQ(made["domain"], "other.test");
+  EXPECT_EQ(shlink("POST", "/short-urls", R"({"longUrl":"https://example.com/2","domain":"other.test"})").status, 200);
+  for (const char* domain : {"third.test", "DEFAULT", "go.example.com", "unknown.test"}) {
+    const json body = {{"longUrl", "https://example.com/2"}, {"domain", domain}};
+    EXPECT_EQ(shlink("POST", "/short-urls", body.dump()).status, 403) << domain;
+  }
+  const json again =
+      shlink("POST", "/short-urls", R"({"longUrl":"https://example.com/default","findIfExists":true})").json();
+  EXPECT_EQ(again["domain"], "other.test") << "that of another domain is not found";
+
+  const json tags = shlink("GET", "/tags/stats").json()["tags"]["data"];
+  ASSERT_EQ(tags.size(), 1u);
+  EXPECT_EQ(tags[0]["shortUrlsCount"], 1);
+  EXPECT_EQ(shlink("PUT", "/tags", R"({"oldName":"shared","newName":"mine"})").status, 403);
+  EXPECT_EQ(shlink("DELETE", "/tags?tags[]=shared").status, 403);
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page").json()["tags"][0], "shared");
+  const json domains = shlink("GET", "/domains").json()["domains"];
+  ASSERT_EQ(domains["data"].size(), 1u);
+  EXPECT_EQ(domains["data"][0]["domain"], "other.test");
+  EXPECT_EQ(shlink("GET", "/domains/third.test/visits").status, 403);
+  EXPECT_EQ(shlink("GET", "/domains/DEFAULT/visits").status, 403);
+  EXPECT_EQ(shlink("PATCH", "/short-urls/page", R"({"title":"mine"})").json()["title"], "mine");
+  EXPECT_EQ(shlink("DELETE", "/short-urls/page").status, 204);
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page").json()["title"], "");
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page?domain=third.test").status, 200);
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/page?domain=other.test").status, 410);
+}
+
+TEST_F(DomainKeysTest, EveryRouteOfShlinksInterfaceRefusesOtherDomainsAndKeysOfRemovedOnes) {
+  for (const char* host : {"go.example.com", "other.test", "third.test"})
+    as(admin_, "PATCH", std::string("/v1/links/page?domain=") + host, R"({"tags":["shared"]})");
+  struct {
+    const char* method;
+    std::string path;
+    const char* body;
+    int status;
+  } const routes[] = {
+      {"GET", "/short-urls", "", 200},
+      {"POST", "/short-urls", R"({"longUrl":"https://example.com/new"})", 200},
+      {"GET", "/short-urls/page", "", 200},
+      {"PATCH", "/short-urls/page", R"({"title":"mine"})", 200},
+      {"GET", "/short-urls/page/visits", "", 200},
+      {"GET", "/short-urls/page/redirect-rules", "", 200},
+      {"POST", "/short-urls/page/redirect-rules", R"({"redirectRules":[]})", 200},
+      {"GET", "/tags", "", 200},
+      {"GET", "/tags/stats", "", 200},
+      {"GET", "/tags/shared/visits", "", 200},
+      {"PUT", "/tags", R"({"oldName":"shared","newName":"mine"})", 403},
+      {"DELETE", "/tags?tags[]=shared", "", 403},
+      {"GET", "/visits", "", 200},
+      {"GET", "/visits/non-orphan", "", 200},
+      {"GET", "/visits/orphan", "", 200},
+      {"GET", "/domains", "", 200},
+      {"GET", "/domains/other.test/visits", "", 200},
+      {"GET", "/domains/third.test/visits", "", 403},
+      {"GET", "/domains/unknown.test/visits", "", 403},
+      {"GET", "/mercure-info", "", 501},
+      {"DELETE", "/short-urls/page", "", 204},
+  };
+  for (const auto& route : routes) {
+    const std::string with = route.path + (route.path.find('?') == std::string::npos ? "?" : "&") + "domain=";
+    for (const char* domain : {"third.test", "DEFAULT"})
+      EXPECT_EQ(as(key_, route.method, "/rest/v3" + with + domain, route.body).status, 403) << with << domain;
+    const Answer own = as(key_, route.method, "/rest/v3" + route.path, route.body);
+    EXPECT_EQ(own.status, route.status) << route.method << " " << route.path << own.body;
+    for (const char* foreign : {"third", "default\"", "go.example.com"})
+      EXPECT_EQ(own.body.find(foreign), std::string::npos) << route.path << own.body;
+  }
+  const json left = as(admin_, "GET", "/v1/links?domain=other.test").json();
+  for (const json& link : left["items"])
+    as(admin_, "DELETE", "/v1/links/" + std::string(link["code"]) + "?domain=other.test");
+  EXPECT_EQ(as(admin_, "DELETE", "/v1/domains/1").status, 204);
+  for (const auto& route : routes)
+    EXPECT_EQ(as(key_, route.method, "/rest/v3" + route.path, route.body).status, 403) << route.path;
+  EXPECT_EQ(as(admin_, "POST", "/v1/domains", R"({"base_url":"https://other.test"})").status, 201);
+  EXPECT_EQ(as(key_, "GET", "/rest/v3/short-urls").status, 403) << "that is another domain";
+  EXPECT_EQ(as(key_, "GET", "/rest/v3/short-urls?domain=other.test").status, 403);
+}
+
+// Whose links have names without a host.
+TEST_F(DomainKeysTest, TheDefaultDomainIsOneToTheInterfacesOfOthersToo) {
+  for (const char* host : {"go.example.com", "other.test", "third.test"})
+    as(admin_, "PATCH", std::string("/v1/links/page?domain=") + host, R"({"tags":["shared"]})");
+  const std::string key =
+      as(admin_, "POST", "/v1/keys", R"({"name":"own","scope":"write","domain":"go.example.com"})").json()["key"];
+  const auto shlink = [this, &key](const char* path) { return as(key, "GET", std::string("/rest/v3") + path); };
+  for (const char* path : {"/short-urls", "/short-urls?domain=DEFAULT", "/short-urls?domain=go.example.com"}) {
+    const json links = shlink(path).json()["shortUrls"];
+    EXPECT_EQ(links["pagination"]["totalItems"], 1) << path;
+    EXPECT_EQ(links["data"][0]["longUrl"], "https://example.com/default");
+  }
+  EXPECT_EQ(shlink("/short-urls?domain=other.test").status, 403);
+  EXPECT_EQ(shlink("/short-urls/other.test%2Fpage").status, 404);
+  EXPECT_EQ(shlink("/tags/stats").json()["tags"]["data"][0]["shortUrlsCount"], 1);
+  EXPECT_EQ(shlink("/domains").json()["domains"]["data"].size(), 1u);
+  EXPECT_EQ(shlink("/domains/DEFAULT/visits").status, 200);
+  const std::string yourls = "/yourls-api.php?format=json&signature=" + key + "&action=";
+  EXPECT_EQ(request("GET", yourls + "expand&shorturl=page").json()["longurl"], "https://example.com/default");
+  EXPECT_EQ(request("GET", yourls + "expand&shorturl=https://other.test/page").status, 403);
+  EXPECT_EQ(request("GET", yourls + "expand&shorturl=other.test/page").status, 404);
+  EXPECT_EQ(request("GET", yourls + "db-stats").json()["db-stats"]["total_links"], "1");
+}
+
+TEST_F(DomainKeysTest, CountVisitsOfTheirDomainOnlyThroughTheInterfacesOfOthers) {
+  const auto count = [this](const char* host, int64_t clicks) {
+    const json link = as(admin_, "GET", std::string("/v1/links/page?domain=") + host).json();
+    as(admin_, "PATCH", std::string("/v1/links/page?domain=") + host, R"({"tags":["shared"]})");
+    std::vector<FiguresRow> rows(3);
+    const int64_t hour = unix_millis(system_clock().wall()) / millis_of(Span::hour);
+    rows[0] = {Span::hour, hour, link["id"].get<int64_t>(), {}};
+    rows[1] = {Span::hour, hour, kAllLinks, {}};
+    rows[2] = {Span::hour, hour, links_of_domain(std::string_view(host) == "other.test" ? 1 : 2), {}};
+    for (FiguresRow& row : rows) {
+      Click click;
+      click.agent.device = Device::phone;
+      for (int64_t i = 0; i < clicks; ++i) row.figures.add(click);
+    }
+    ASSERT_TRUE(store_->write_now([&](store::SqliteConnection& db) -> Result<void> {
+      TRY_VOID(add_figures(db, rows));
+      const LinkCount total{rows[0].link, clicks};
+      return add_clicks(db, std::span(&total, 1));
+    }));
+  };
+  count("other.test", 3);
+  count("third.test", 5);
+  const auto visits = [this](const std::string& key, const std::string& path) {
+    return as(key, "GET", "/rest/v3" + path).json()["visits"]["pagination"]["totalItems"];
+  };
+  for (const char* path :
+       {"/visits/non-orphan", "/tags/shared/visits", "/short-urls/page/visits", "/domains/other.test/visits"})
+    EXPECT_EQ(visits(key_, path), 3) << path;
+  EXPECT_EQ(visits(admin_, "/visits/non-orphan"), 8);
+  EXPECT_EQ(visits(admin_, "/tags/shared/visits"), 8);
+  const auto total = [this](const std::string& key) {
+    return as(key, "GET", "/rest/v3/visits").json()["visits"]["nonOrphanVisits"]["total"];
+  };
+  EXPECT_EQ(total(key_), 3);
+  EXPECT_EQ(total(admin_), 8);
+  EXPECT_EQ(as(key_, "GET", "/rest/v3/tags/stats").json()["tags"]["data"][0]["visitsSummary"]["total"], 3);
+  EXPECT_EQ(as(key_, "GET", "/rest/v3/short-urls//visits").status, 404) << "no code is not every code";
+  const auto clicks = [this](const std::string& key, const std::string& action) {
+    return request("GET", "/yourls-api.php?format=json&signature=" + key + "&action=" + action).json();
+  };
+  EXPECT_EQ(clicks(key_, "db-stats")["db-stats"]["total_clicks"], "3");
+  EXPECT_EQ(clicks(admin_, "db-stats")["db-stats"]["total_clicks"], "8");
+  EXPECT_EQ(clicks(key_, "url-stats&shorturl=page")["link"]["clicks"], "3");
+}
+
+TEST_F(DomainKeysTest, SeeAndChangeTheirDomainOnlyThroughTheInterfaceOfYourlsToo) {
+  const auto yourls = [this](const std::string& query) {
+    return request("GET", "/yourls-api.php?format=json&signature=" + key_ + query);
+  };
+  const json made = yourls("&action=shorturl&keyword=one&url=https%3A%2F%2Fexample.com%2F1").json();
+  EXPECT_EQ(made["shorturl"], "https://other.test/one");
+  EXPECT_EQ(made["url"]["keyword"], "one");
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/one").status, 404);
+  EXPECT_EQ(as(admin_, "GET", "/v1/links/one?domain=other.test").status, 200);
+  EXPECT_EQ(yourls("&action=expand&shorturl=page").json()["longurl"], "https://example.com/other");
+  EXPECT_EQ(yourls("&action=expand&shorturl=https://other.test/page").json()["longurl"], "https://example.com/other");
+  EXPECT_EQ(yourls("&action=url-stats&shorturl=page").json()["link"]["shorturl"], "https://other.test/page");
+  EXPECT_EQ(yourls("&action=shorturl&keyword=third.test%2Fmine&url=https%3A%2F%2Fexample.com%2F1").status, 400);
+  EXPECT_EQ(yourls("&action=shorturl&keyword=page&url=https%3A%2F%2Fexample.com%2F1").json()["code"], "error:keyword");
+  for (const char* url : {"https://third.test/page", "https://go.example.com/page"}) {
+    for (const char* action : {"expand", "url-stats"}) {
+      const Answer refused = yourls(std::string("&action=") + action + "&shorturl=" + url);
+      EXPECT_EQ(refused.status, 403) << url;
+      EXPECT_EQ(refused.body.find("example.com/default"), std::string::npos);
+      EXPECT_EQ(refused.body.find("example.com/third"), std::string::npos);
+    }
+  }
+  const json stats = yourls("&action=stats&limit=10").json();
+  EXPECT_EQ(stats["stats"]["total_links"], "2");
+  EXPECT_EQ(stats["links"].size(), 2u);
+  EXPECT_EQ(stats.dump().find("third.test"), std::string::npos);
+  EXPECT_EQ(yourls("&action=db-stats").json()["db-stats"]["total_links"], "2");
+  EXPECT_EQ(request("GET", "/yourls-api.php?format=json&action=db-stats&signature=" + admin_)
+                .json()["db-stats"]["total_links"],
+            "4");
+
+  for (const char* code : {"one", "page"})
+    as(admin_, "DELETE", std::string("/v1/links/") + code + "?domain=other.test");
+  EXPECT_EQ(as(admin_, "DELETE", "/v1/domains/1").status, 204);
+  for (const char* query :
+       {"&action=db-stats", "&action=stats&limit=10", "&action=expand&shorturl=page", "&action=url-stats&shorturl=page",
+        "&action=version", "&action=shorturl&url=https%3A%2F%2Fexample.com%2F9"})
+    EXPECT_EQ(yourls(query).status, 403) << query;
 }
 
 TEST_F(DomainKeysTest, DoesNotGetAnswersThatWereGivenToOthers) {

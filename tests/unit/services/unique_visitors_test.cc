@@ -111,6 +111,26 @@ TEST(UniqueVisitors, RefusesWhatItWouldNotWrite) {
     const auto read = UniqueVisitors::read(bytes);
     ASSERT_FALSE(read);
     EXPECT_EQ(read.error().code(), Code::data_loss);
+    UniqueVisitors other;
+    const auto merged = other.merge_stored(bytes);
+    ASSERT_FALSE(merged);
+    EXPECT_EQ(merged.error().code(), Code::data_loss);
+  }
+}
+
+TEST(UniqueVisitors, AddUpFromTheirBytes) {
+  Rng rng(5);
+  for (const int mine : {0, 5, 700, 5000}) {
+    for (const int theirs : {0, 5, 300, 5000}) {
+      UniqueVisitors one;
+      UniqueVisitors other;
+      for (int i = 0; i < mine; ++i) one.add(rng.next());
+      for (int i = 0; i < theirs; ++i) other.add(rng.next());
+      UniqueVisitors merged = one;
+      merged.merge(other);
+      ASSERT_TRUE(one.merge_stored(bytes_of(other)));
+      EXPECT_EQ(one, merged);
+    }
   }
 }
 

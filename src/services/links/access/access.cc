@@ -46,8 +46,7 @@ std::optional<Response> confine(Request& request, RequestContext& context, const
   const bool heeds = std::any_of(route.parameters.begin(), route.parameters.end(), [](const http::ParameterDoc& each) {
     return each.in == "query" && each.name == "domain";
   });
-  // The host of a domain that was added may be that of base_url by now, and is the default domain's then.
-  if (!heeds || !domain || domains.find(domain->host) != domain)
+  if (!heeds || !domain)
     return refuse(context, 403, "permission_denied", "The key is limited to a domain and does not allow this.");
   bool said = false;
   std::string_view query = request.query;
@@ -195,6 +194,11 @@ Access::Verdict Access::judge(std::string_view key, Scope wanted, int64_t now, s
   return held->key.scope >= wanted ? Verdict::allowed : Verdict::too_little;
 }
 
+const Domain* Access::domain_of_key(int64_t domain, const DomainTable& domains) {
+  const Domain* found = domains.find(domain);
+  return found && domains.find(found->host) == found ? found : nullptr;
+}
+
 std::optional<Response> Access::check(Request& request, RequestContext& context, Scope wanted,
                                       const http::RouteDoc& route, const DomainTable& domains) {
   if (!required_) return std::nullopt;
@@ -202,7 +206,7 @@ std::optional<Response> Access::check(Request& request, RequestContext& context,
   switch (judge(key_text_of(request), wanted, unix_millis(context.loop.wall()), &domain)) {
     case Verdict::allowed:
       if (!domain) return std::nullopt;
-      return confine(request, context, route, domains.find(*domain), domains);
+      return confine(request, context, route, domain_of_key(*domain, domains), domains);
     case Verdict::too_little: {
       const std::string_view detail =
           context.arena.concat({"The key does not have the scope ", http::to_string(wanted), "."});

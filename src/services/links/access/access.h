@@ -30,6 +30,7 @@ class SqliteStore;
 namespace trellis::services::links {
 
 class DomainTable;
+struct Domain;
 
 class Access {
  public:
@@ -53,6 +54,9 @@ class Access {
   // Of a key's text, "" for none. `now` in milliseconds since 1970, here and below. `domain`: the number of what the
   // key is limited to goes there; who does not ask cannot heed it, and is told too_little of such a key.
   Verdict judge(std::string_view key, http::Scope wanted, int64_t now, std::optional<int64_t>* domain = nullptr);
+  // What such a number means; null: the domain was removed, or its host is that of base_url by now, and is the default
+  // domain's then. The key opens nothing any more.
+  static const Domain* domain_of_key(int64_t domain, const DomainTable& domains);
 
   // Those after this id, by id.
   std::vector<ApiKey> list(int64_t after, size_t limit) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -10,12 +9,12 @@
 
 #include "base/json.h"
 #include "http/problem.h"
-#include "http/target.h"
 #include "runtime/loop.h"
 #include "services/links/access/block_set.h"
 #include "services/links/access/blocklist.h"
 #include "services/links/answers.h"
 #include "services/links/json_object.h"
+#include "services/links/resource.h"
 
 namespace trellis::services::links {
 
@@ -26,18 +25,11 @@ using http::Request;
 using http::RequestContext;
 using http::Response;
 using http::RouteDoc;
+using http::Scope;
 
 namespace {
 
 constexpr size_t kMaxReason = 256;
-constexpr int64_t kMostListed = 100;
-
-std::optional<int64_t> number_of(std::string_view text) noexcept {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
-}
 
 Response no_entry(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such entry."); }
 
@@ -93,17 +85,7 @@ constexpr const char* kBlockedPage = R"json({"type":"object","required":["items"
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Blocked"}},
 "next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
 
-RouteDoc doc_of(const char* id, const char* summary, const char* description) {
-  RouteDoc doc;
-  doc.id = id;
-  doc.scope = http::Scope::admin;
-  doc.summary = summary;
-  doc.description = description;
-  return doc;
-}
-http::ParameterDoc id_parameter() {
-  return {"id", "path", "The number of the entry.", R"({"type":"integer","minimum":1})"};
-}
+constexpr const char* kNumber = "The number of the entry.";
 
 }  // namespace
 
@@ -112,16 +94,14 @@ void BlocklistApi::mount(http::Routes& routes) {
   routes.schema("NewBlocked", kNewBlocked);
   routes.schema("BlockedPage", kBlockedPage);
 
-  RouteDoc listing =
-      doc_of("list_blocked", "List blocked destinations", "By id; those of the node's file are not among them.");
-  listing.parameters = {
-      {"limit", "query", "Entries a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
-      {"cursor", "query", "next of the page before."}};
+  RouteDoc listing = doc_of("list_blocked", Scope::admin, "List blocked destinations",
+                            "By id; those of the node's file are not among them.");
+  listing.parameters = page_parameters("Entries a page.");
   listing.answers = {{200, "A page.", "BlockedPage"}, {400, "A parameter is not valid.", "Problem"}};
   routes.add(Method::get, "/v1/blocklist", std::move(listing),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
 
-  RouteDoc adding = doc_of("block_destination", "Block a destination",
+  RouteDoc adding = doc_of("block_destination", Scope::admin, "Block a destination",
                            "From the answer on no link to it can be made, and those that there are answer 410.");
   adding.body = "NewBlocked";
   adding.answers = {{201, "Blocked.", "Blocked"},
@@ -130,15 +110,15 @@ void BlocklistApi::mount(http::Routes& routes) {
   routes.add(Method::post, "/v1/blocklist", std::move(adding),
              [this](Request& request, RequestContext& context, PathParameters) { return add(request, context); });
 
-  RouteDoc showing = doc_of("get_blocked", "Read a blocked destination", "With its reason.");
-  showing.parameters = {id_parameter()};
+  RouteDoc showing = doc_of("get_blocked", Scope::admin, "Read a blocked destination", "With its reason.");
+  showing.parameters = {id_parameter(kNumber)};
   showing.answers = {{200, "The entry.", "Blocked"}, {404, "No such entry.", "Problem"}};
   routes.add(Method::get, "/v1/blocklist/{id}", std::move(showing),
              [this](Request&, RequestContext& context, PathParameters path) { return show(context, path[0]); });
 
-  RouteDoc removing =
-      doc_of("unblock_destination", "Unblock a destination", "Links to it redirect again, unless another entry holds.");
-  removing.parameters = {id_parameter()};
+  RouteDoc removing = doc_of("unblock_destination", Scope::admin, "Unblock a destination",
+                             "Links to it redirect again, unless another entry holds.");
+  removing.parameters = {id_parameter(kNumber)};
   removing.answers = {{204, "Unblocked.", ""}, {404, "No such entry.", "Problem"}};
   routes.add(Method::delete_, "/v1/blocklist/{id}", std::move(removing),
              [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
@@ -168,27 +148,12 @@ Task<Result<Response>> BlocklistApi::add(Request& request, RequestContext& conte
 
 Task<Result<Response>> BlocklistApi::list(Request& request, RequestContext& context) {
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
-  int64_t limit = 20;
-  int64_t after = 0;
-  std::string_view query = request.query;
-  while (const auto parameter = http::next_parameter(query)) {
-    const std::optional<int64_t> value = number_of(parameter->value);
-    if (parameter->key == "limit") {
-      if (!value || *value < 1 || *value > kMostListed)
-        co_return refuse(context, Fault{"limit", "The limit is a number from 1 to 100."});
-      limit = *value;
-    } else if (parameter->key == "cursor") {
-      if (!value) co_return refuse(context, Fault{"cursor", "This cursor was not made here."});
-      after = *value;
-    } else {
-      co_return refuse(
-          context, Fault{std::string(parameter->key.substr(0, 64)), "There is limit and cursor.", "unknown_parameter"});
-    }
-  }
-  auto reading = blocklist_.list(after, static_cast<size_t>(limit) + 1, context.deadline);
+  const auto page = page_asked(request.query);
+  if (!page) co_return refuse(context, page.error());
+  auto reading = blocklist_.list(page->after, static_cast<size_t>(page->limit) + 1, context.deadline);
   Result<std::vector<Blocked>> entries = co_await reading;
   if (!entries) co_return http::response_for(entries.error(), context);
-  const bool more = entries->size() > static_cast<size_t>(limit);
+  const bool more = entries->size() > static_cast<size_t>(page->limit);
   if (more) entries->pop_back();
   std::string body = "{\"items\":[";
   for (const Blocked& each : *entries) {

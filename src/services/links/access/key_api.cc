@@ -1,18 +1,17 @@
 #include "services/links/access/key_api.h"
 
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "base/json.h"
 #include "http/problem.h"
-#include "http/target.h"
 #include "services/links/access/access.h"
 #include "services/links/answers.h"
 #include "services/links/domains/domain_json.h"
 #include "services/links/json_object.h"
+#include "services/links/resource.h"
 
 namespace trellis::services::links {
 
@@ -38,13 +37,6 @@ std::optional<Response> refuse_off(const Access& access, RequestContext& context
 }
 
 Response no_key(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such key."); }
-
-std::optional<int64_t> number_of(std::string_view text) noexcept {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
-}
 
 struct KeyPatch {
   std::optional<std::string> name;
@@ -111,17 +103,7 @@ constexpr const char* kKeyPage = R"json({"type":"object","required":["items","ne
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Key"}},
 "next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
 
-RouteDoc doc_of(const char* id, const char* summary, const char* description) {
-  RouteDoc doc;
-  doc.id = id;
-  doc.scope = Scope::admin;
-  doc.summary = summary;
-  doc.description = description;
-  return doc;
-}
-http::ParameterDoc id_parameter() {
-  return {"id", "path", "The number of the key.", R"({"type":"integer","minimum":1})"};
-}
+constexpr const char* kNumber = "The number of the key.";
 
 }  // namespace
 
@@ -162,15 +144,14 @@ void KeyApi::mount(http::Routes& routes) {
   routes.schema("KeyPatch", kKeyPatch);
   routes.schema("KeyPage", kKeyPage);
 
-  RouteDoc listing = doc_of("list_keys", "List API keys", "By id. Expired ones too, until they are deleted.");
-  listing.parameters = {
-      {"limit", "query", "Keys a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
-      {"cursor", "query", "next of the page before."}};
+  RouteDoc listing =
+      doc_of("list_keys", Scope::admin, "List API keys", "By id. Expired ones too, until they are deleted.");
+  listing.parameters = page_parameters("Keys a page.");
   listing.answers = {{200, "A page.", "KeyPage"}, {400, "A parameter is not valid.", "Problem"}};
   routes.add(Method::get, "/v1/keys", std::move(listing),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
 
-  RouteDoc making = doc_of("create_key", "Make an API key",
+  RouteDoc making = doc_of("create_key", Scope::admin, "Make an API key",
                            "The answer is the only one that has the key itself; the store has its SHA-256. It takes no "
                            "Idempotency-Key, for a second answer would have to tell the key again.");
   making.body = "NewKey";
@@ -180,16 +161,17 @@ void KeyApi::mount(http::Routes& routes) {
   routes.add(Method::post, "/v1/keys", std::move(making),
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
 
-  RouteDoc showing = doc_of("get_key", "Read an API key", "All but the key itself.");
-  showing.parameters = {id_parameter()};
+  RouteDoc showing = doc_of("get_key", Scope::admin, "Read an API key", "All but the key itself.");
+  showing.parameters = {id_parameter(kNumber)};
   showing.answers = {{200, "The key.", "Key"}, {404, "No such key.", "Problem"}};
   routes.add(Method::get, "/v1/keys/{id}", std::move(showing),
              [this](Request& request, RequestContext& context, PathParameters path) {
                return show(request, context, path[0]);
              });
 
-  RouteDoc changing = doc_of("change_key", "Change an API key", "Name, scope and end; at once on this node.");
-  changing.parameters = {id_parameter()};
+  RouteDoc changing =
+      doc_of("change_key", Scope::admin, "Change an API key", "Name, scope and end; at once on this node.");
+  changing.parameters = {id_parameter(kNumber)};
   changing.body = "KeyPatch";
   changing.answers = {{200, "The key as it is now.", "Key"},
                       {400, "The body or a member of it is not valid; field names the member.", "Problem"},
@@ -199,8 +181,8 @@ void KeyApi::mount(http::Routes& routes) {
                return change(request, context, path[0]);
              });
 
-  RouteDoc removing = doc_of("delete_key", "Revoke an API key", "It opens nothing from the answer on.");
-  removing.parameters = {id_parameter()};
+  RouteDoc removing = doc_of("delete_key", Scope::admin, "Revoke an API key", "It opens nothing from the answer on.");
+  removing.parameters = {id_parameter(kNumber)};
   removing.answers = {{204, "Revoked."}, {404, "No such key.", "Problem"}};
   routes.add(Method::delete_, "/v1/keys/{id}", std::move(removing),
              [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
@@ -237,32 +219,17 @@ Task<Result<Response>> KeyApi::create(Request& request, RequestContext& context)
 Task<Result<Response>> KeyApi::list(Request& request, RequestContext& context) {
   if (std::optional<Response> refused = refuse_off(access_, context)) co_return *std::move(refused);
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
-  int64_t limit = 20;
-  int64_t after = 0;
-  std::string_view query = request.query;
-  while (const auto parameter = http::next_parameter(query)) {
-    const std::optional<int64_t> value = number_of(parameter->value);
-    if (parameter->key == "limit") {
-      if (!value || *value < 1 || *value > 100)
-        co_return refuse(context, Fault{"limit", "The limit is a number from 1 to 100."});
-      limit = *value;
-    } else if (parameter->key == "cursor") {
-      if (!value) co_return refuse(context, Fault{"cursor", "This cursor was not made here."});
-      after = *value;
-    } else {
-      co_return refuse(
-          context, Fault{std::string(parameter->key.substr(0, 64)), "There is limit and cursor.", "unknown_parameter"});
-    }
-  }
+  const auto page = page_asked(request.query);
+  if (!page) co_return refuse(context, page.error());
   const std::string default_host = domains_.table()->default_domain().host;
-  const std::vector<ApiKey> keys = access_.list(after, static_cast<size_t>(limit));
+  const std::vector<ApiKey> keys = access_.list(page->after, static_cast<size_t>(page->limit));
   std::string body = "{\"items\":[";
   for (const ApiKey& key : keys) {
     if (body.back() != '[') body += ',';
     append_key(body, key, {}, default_host);
   }
   body += "],\"next\":";
-  const bool more = keys.size() == static_cast<size_t>(limit) && !access_.list(keys.back().id, 1).empty();
+  const bool more = keys.size() == static_cast<size_t>(page->limit) && !access_.list(keys.back().id, 1).empty();
   body += more ? "\"" + std::to_string(keys.back().id) + "\"" : "null";
   body += '}';
   co_return json_answer(context, 200, std::move(body));

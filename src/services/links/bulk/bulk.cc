@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/loop.h"
 #include "services/links/link_events.h"
 #include "services/links/link_urls.h"
 #include "store/sqlite.h"
@@ -16,6 +17,7 @@ using Kind = BulkOutcome::Kind;
 
 constexpr int kMaxAttempts = 16;   // to find a number whose code is free
 constexpr size_t kAtLeast = 4096;  // links before an operation gives way
+constexpr size_t kForgottenATurn = 512;
 
 // Numbers for the links of one operation, without those that aliases have taken. Leased in pieces: one that gives way
 // leaves few unused.
@@ -116,6 +118,26 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
   return events.tell(db, LinkEvent::created, made, domains, now);
 }
 
+// Somebody may have asked for a code before it was a link: the cache forgets that there was none, a part in each turn
+// of the loop, whether the one who made them waits for it or has gone.
+struct Forgetting {
+  Forgetting(std::shared_ptr<cache::CacheSpace<Target>> cache, std::shared_ptr<const BulkDone> what)
+      : targets(std::move(cache)), done(std::move(what)) {}
+  bool ended() const noexcept { return next == done->outcomes.size(); }
+
+  std::shared_ptr<cache::CacheSpace<Target>> targets;
+  std::shared_ptr<const BulkDone> done;
+  size_t next = 0;
+};
+
+void forget_some(const std::shared_ptr<Forgetting>& forgetting) {
+  const std::vector<BulkOutcome>& outcomes = forgetting->done->outcomes;
+  const size_t end = std::min(outcomes.size(), forgetting->next + kForgottenATurn);
+  for (size_t& i = forgetting->next; i < end; ++i)
+    if (outcomes[i].kind == Kind::made) forgetting->targets->invalidate(outcomes[i].code);
+  if (!forgetting->ended()) Loop::current().post([forgetting] { forget_some(forgetting); });
+}
+
 }  // namespace
 
 size_t bytes_of(const Link& link) noexcept {
@@ -130,11 +152,9 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
   size_t bytes = 0;
   for (const BulkLink& each : *links) bytes += bytes_of(each.link);
   auto done = std::make_shared<BulkDone>();
-  // Somebody may have asked for a code before it was a link.
-  auto forget = [targets = book.shared_targets(), done, links](const Result<void>& written) {
-    if (!written || done->kind != BulkDone::Kind::done) return;
-    for (const BulkOutcome& outcome : done->outcomes)
-      if (outcome.kind == Kind::made) targets->invalidate(outcome.code);
+  auto forgetting = std::make_shared<Forgetting>(book.shared_targets(), done);
+  auto forget = [forgetting, links](const Result<void>& written) {
+    if (written && forgetting->done->kind == BulkDone::Kind::done) forget_some(forgetting);
   };
   auto put = [links, options = std::move(options), codes = book.codes(), events = book.shared_events(),
               domains = book.domain_table(), &writer = book.store(), now,
@@ -162,6 +182,9 @@ Task<Result<BulkResult>> put_links(LinkBook& book, BulkLinks links, BulkOptions 
   Result<void> written = co_await writing;
   const bool refused = !written && written.error().code() == Code::aborted && done->kind == BulkDone::Kind::refused;
   if (!written && !refused) co_return fail(std::move(written).error());
+  if (written && done->kind == BulkDone::Kind::done) {
+    while (!forgetting->ended()) co_await yield();
+  }
   // Lists go by number: what is made from now on is newer.
   int64_t highest = 0;
   for (const BulkOutcome& outcome : done->outcomes)

@@ -102,7 +102,7 @@ Task<Result<void>> ImportBody::fill(Deadline deadline) {
       }
     }
     while (!full() && take_next(rest_.empty() && source_ended_)) {
-      if (++in_a_row % kReadBeforeYield == 0) co_await yield();
+      if (++in_a_row % kRowsBeforeYield == 0) co_await yield();
     }
     if (!full() && rest_.empty() && source_ended_) reader_ended_ = true;
     if (reader_ && reader_->failed()) reader_ended_ = true;
@@ -199,13 +199,13 @@ void ImportBody::begin_writing(Deadline deadline) {
 Task<Result<void>> ImportBody::settle() {
   is_writing_ = false;
   if (written_.links->empty()) {
-    tell_rows(written_, nullptr);
+    co_await tell_rows(written_, nullptr);
     co_return Result<void>();
   }
   Result<BulkResult> done = co_await writing_.join();
   writing_ = {};
   if (!done) co_return fail(std::move(done).error());
-  tell_rows(written_, done->get());
+  co_await tell_rows(written_, done->get());
   co_return Result<void>();
 }
 
@@ -219,13 +219,13 @@ void ImportBody::tell_problem(uint64_t line, uint64_t column, std::string_view c
 }
 
 // And takes them away: what is left gave way to others.
-void ImportBody::tell_rows(Piece& piece, const BulkDone* done) {
+Task<> ImportBody::tell_rows(Piece& piece, const BulkDone* done) {
   const size_t links = done ? done->outcomes.size() : 0;
   size_t next = 0;
   auto end = piece.rows.begin();
   for (; end != piece.rows.end() && (!end->is_link || next < links); ++end) {
     const Row& row = *end;
-    ++rows_;
+    if (++rows_ % kRowsBeforeYield == 0) co_await yield();
     if (!row.is_link) {
       ++failed_;
       tell_problem(row.line, row.problem->column, row.problem->code, row.problem->field, row.problem->reason);

@@ -39,10 +39,10 @@ class ImportBody final : public http::BodyReader {
   std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
 
  private:
-  static constexpr size_t kRows = 16'384;          // a piece
-  static constexpr size_t kBytes = 8ULL << 20;     // likewise, about
-  static constexpr size_t kTold = 64ULL << 10;     // of the answer, before more is read
-  static constexpr size_t kReadBeforeYield = 256;  // rows
+  static constexpr size_t kRows = 16'384;       // a piece
+  static constexpr size_t kBytes = 8ULL << 20;  // likewise, about
+  static constexpr size_t kTold = 64ULL << 10;  // of the answer, before more is read
+  static constexpr size_t kRowsBeforeYield = 256;
   static constexpr Duration kProgressEvery = std::chrono::milliseconds(250);
   static constexpr Duration kTellEvery = std::chrono::milliseconds(250);  // what there is, however little
 
@@ -66,7 +66,7 @@ class ImportBody final : public http::BodyReader {
   bool take_next(bool at_end);
   Task<Result<void>> settle();
   void begin_writing(Deadline deadline);
-  void tell_rows(Piece& piece, const BulkDone* done);
+  Task<> tell_rows(Piece& piece, const BulkDone* done);
   void tell_problem(uint64_t line, uint64_t column, std::string_view code, std::string_view field,
                     std::string_view detail);
   void tell_counts(const char* name, const Error* error);

@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "base/ascii.h"
 #include "base/json.h"
 #include "services/links/access/passwords.h"
 #include "services/links/link_json.h"
@@ -94,11 +95,9 @@ std::span<const Name> names_of(ImportFormat format) noexcept {
   return {};
 }
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 std::string lowered(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), lower);
+  std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
   return out;
 }
 
@@ -106,7 +105,7 @@ std::string lowered(std::string_view text) {
 std::string plain_name(std::string_view name) {
   std::string plain;
   for (const char c : name)
-    if (c != ' ' && c != '_' && c != '-' && c != '.') plain.push_back(lower(c));
+    if (c != ' ' && c != '_' && c != '-' && c != '.') plain.push_back(ascii_lower(c));
   return plain;
 }
 

@@ -82,7 +82,7 @@ Click ClickReader::read(const RawClick& raw) {
   }
   click.agent = agent->second;
   if (countries_ && !raw.address.empty()) {
-    if (const Result<Place> place = countries_->find(raw.address)) click.country = place->country;
+    if (const Result<net::Place> place = countries_->find(raw.address)) click.country = place->country;
   }
   click.language = first_language(raw.language);
   if (!raw.referrer.empty()) click.referrer = referrer_host(raw.referrer);

@@ -15,8 +15,8 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "net/country.h"
 #include "services/links/clicks/click_ring.h"
-#include "services/links/clicks/country.h"
 #include "services/links/clicks/referrer.h"
 #include "services/links/clicks/unique_visitors.h"
 #include "services/links/clicks/user_agent.h"
@@ -47,7 +47,7 @@ std::string first_language(std::string_view accept_language);
 class ClickReader {
  public:
   // `countries` may be null and outlives it.
-  explicit ClickReader(const CountryDatabase* countries) noexcept : countries_(countries) {}
+  explicit ClickReader(const net::CountryDatabase* countries) noexcept : countries_(countries) {}
 
   // Days since 1970; clicks of another day are hashed with the salt that there is.
   void set_salt(int64_t day, const DaySalt& salt) noexcept {
@@ -59,7 +59,7 @@ class ClickReader {
   Click read(const RawClick& raw);
 
  private:
-  const CountryDatabase* countries_;
+  const net::CountryDatabase* countries_;
   int64_t day_ = -1;
   DaySalt salt_{};
   // Visitors share a few agents; bounded, and begun anew when full.

@@ -53,7 +53,7 @@ class ClickCounter {
     size_t max_links = 200'000;   // whose totals wait
     size_t max_figures = 30'000;  // links and minutes whose figures wait
     queue::EventLog* log = nullptr;
-    const CountryDatabase* countries = nullptr;
+    const net::CountryDatabase* countries = nullptr;
     ClickStream* stream = nullptr;  // who wants to see clicks as they come
   };
   // What it borrows outlives it.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/varint.h"
+#include "services/links/clicks/figures_reader.h"
 
 namespace trellis::services::links {
 
@@ -15,10 +16,7 @@ namespace {
 constexpr std::array<std::string_view, kDimensions> kNames = {
     "country", "referrer",   "device",     "os",           "browser",  "language",   "rule",
     "source",  "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"};
-constexpr uint8_t kVersion = 1;
-constexpr size_t kMaxValue = 1024;  // bytes
-
-Error damaged() { return Error(Code::data_loss, "the figures of a link are damaged").from(Side::self); }
+constexpr uint8_t kVersion = 2;
 
 auto place(const Figures::Count& count) { return std::tie(count.bots, count.dimension, count.value); }
 
@@ -31,6 +29,8 @@ std::optional<Dimension> dimension_of(std::string_view name) noexcept {
   if (found == kNames.end()) return std::nullopt;
   return static_cast<Dimension>(found - kNames.begin());
 }
+
+bool Figures::before(const Count& a, const Count& b) noexcept { return place(a) < place(b); }
 
 void Figures::count(bool bots, Dimension dimension, std::string_view value) {
   if (value.empty()) return;
@@ -134,6 +134,7 @@ void Figures::append_to(std::string& out) const {
   out += static_cast<char>(kVersion);
   append_varint(out, people_);
   append_varint(out, bots_);
+  if (people_ > 0) append_varint(out, visitors_.count());
   append_varint(out, counts_.size());
   for (const Count& count : counts_) {
     out += static_cast<char>(static_cast<uint8_t>(count.dimension) << 1 | (count.bots ? 1 : 0));
@@ -145,28 +146,22 @@ void Figures::append_to(std::string& out) const {
 }
 
 Result<Figures> Figures::read(std::string_view bytes) {
-  ByteReader in(bytes);
+  FiguresReader in(bytes);
   Figures figures;
-  if (in.octet() != kVersion) return fail(damaged());
-  figures.people_ = in.varint();
-  figures.bots_ = in.varint();
-  const uint64_t count = in.varint();
-  if (in.failed() || count > in.left() || count > 2 * kDimensions * (kMaxValues + 1)) return fail(damaged());
-  figures.counts_.reserve(count);
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint8_t kind = in.octet();
-    const uint64_t size = in.varint();
-    if (in.failed() || kind >> 1 >= kDimensions || size > kMaxValue) return fail(damaged());
-    Count one{(kind & 1) != 0, static_cast<Dimension>(kind >> 1), std::string(in.bytes(size)), 0};
-    one.clicks = in.varint();
-    if (in.failed() || one.clicks == 0) return fail(damaged());
-    if (!figures.counts_.empty() && !(place(figures.counts_.back()) < place(one))) return fail(damaged());
+  figures.people_ = in.totals().people;
+  figures.bots_ = in.totals().bots;
+  figures.counts_.reserve(in.counts());
+  FiguresReader::Count count;
+  while (in.next(count)) {
+    Count one{count.bots, static_cast<Dimension>(count.dimension), std::string(count.value), count.clicks};
+    if (!figures.counts_.empty() && !before(figures.counts_.back(), one)) return fail(damaged_figures());
     figures.counts_.push_back(std::move(one));
   }
+  const std::string_view sketch = in.sketch();
+  if (in.failed()) return fail(damaged_figures());
   if (figures.people_ > 0) {
-    TRY(figures.visitors_, UniqueVisitors::read(in.bytes(in.left())));
+    TRY(figures.visitors_, UniqueVisitors::read(sketch));
   }
-  if (in.failed() || !in.at_end()) return fail(damaged());
   return figures;
 }
 

@@ -2,7 +2,7 @@
 // dimension, and how many different visitors. Figures of any spans add up to figures of their whole. Small ones are
 // small: a link with one click takes some tens of bytes. Of each dimension up to kMaxValues values are kept
 // by name; when there are more, the less frequent half becomes one sum. Pure; any core. Reading is strict:
-// fuzz/services_links_figures_fuzz.cc.
+// fuzz/services_links_click_fuzz.cc.
 #pragma once
 
 #include <cstddef>
@@ -48,6 +48,8 @@ class Figures {
     uint64_t clicks = 0;
     friend bool operator==(const Count&, const Count&) = default;
   };
+  // The order of counts().
+  static bool before(const Count& a, const Count& b) noexcept;
 
   void add(const Click& click);
   void merge(const Figures& other);
@@ -61,12 +63,15 @@ class Figures {
   // Clicks and visitors stay.
   void drop_dimensions() { counts_.clear(); }
 
+  // Version 2: the visitors stand among the totals, too, so that a series needs no sketch.
   void append_to(std::string& out) const;
   static Result<Figures> read(std::string_view bytes);
 
   friend bool operator==(const Figures&, const Figures&) = default;
 
  private:
+  friend class FiguresSum;
+
   void count(bool bots, Dimension dimension, std::string_view value);
   void fold_rare();
 

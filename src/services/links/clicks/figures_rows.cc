@@ -15,7 +15,8 @@ using store::SqliteConnection;
 
 // Minutes lie in the order of time, so that the old ones go at little cost; hours and days in the order of links, so
 // that a question about one reads a few pages.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "figures", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {
+    {{1, "figures", R"sql(
 CREATE TABLE figures_minutes(
   number INTEGER NOT NULL,
   link INTEGER NOT NULL,
@@ -42,7 +43,9 @@ CREATE TABLE click_progress(
   rows INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE visitor_salt(one INTEGER PRIMARY KEY CHECK(one = 1), day INTEGER NOT NULL, salt BLOB NOT NULL) STRICT;
-)sql"}}};
+)sql"},
+     // An earlier release must refuse the file.
+     {2, "figures_with_visitors", "-- New rows say how many visitors they have."}}};
 
 constexpr std::array<std::string_view, 3> kSpans = {"minute", "hour", "day"};
 constexpr int64_t kDroppedAtOnce = 2000;
@@ -58,7 +61,7 @@ constexpr std::array<const char*, 3> kPut = {
     "INSERT OR REPLACE INTO figures_days(link, number, figures) VALUES(?1, ?2, ?3)",
 };
 constexpr std::array<const char*, 3> kRange = {
-    "SELECT number, figures FROM figures_minutes WHERE number >= ?2 AND number < ?3 AND link = ?1 ORDER BY number",
+    nullptr,  // they lie apart
     "SELECT number, figures FROM figures_hours WHERE link = ?1 AND number >= ?2 AND number < ?3 ORDER BY number",
     "SELECT number, figures FROM figures_days WHERE link = ?1 AND number >= ?2 AND number < ?3 ORDER BY number",
 };
@@ -102,22 +105,34 @@ Result<void> add_figures(SqliteConnection& db, std::span<const FiguresRow> rows)
   return {};
 }
 
-Result<std::vector<FiguresRow>> read_figures(SqliteConnection& db, int64_t link, Span span, int64_t from, int64_t to) {
-  std::vector<FiguresRow> rows;
+Result<void> each_figures(SqliteConnection& db, int64_t link, Span span, int64_t from, int64_t to,
+                          const SeeFigures& see) {
   if (span == Span::minute) {  // one place in the table each
     for (int64_t number = from; number < to; ++number) {
-      TRY(std::optional<Figures> figures, find_one(db, span, link, number));
-      if (figures) rows.push_back({span, number, link, *std::move(figures)});
+      TRY(Query row, db.query(kFind[index_of(span)], link, number));
+      TRY(const bool found, row.next());
+      if (!found) continue;
+      TRY_VOID(see(number, row.blob(0)));
     }
-    return rows;
+    return {};
   }
-  TRY(Query query, db.query(kRange[index_of(span)], link, from, to));
+  TRY(Query rows, db.query(kRange[index_of(span)], link, from, to));
   while (true) {
-    TRY(const bool row, query.next());
-    if (!row) return rows;
-    TRY(Figures figures, Figures::read(query.blob(1)));
-    rows.push_back({span, query.integer(0), link, std::move(figures)});
+    TRY(const bool row, rows.next());
+    if (!row) return {};
+    TRY_VOID(see(rows.integer(0), rows.blob(1)));
   }
+}
+
+Result<std::vector<FiguresRow>> read_figures(SqliteConnection& db, int64_t link, Span span, int64_t from, int64_t to) {
+  std::vector<FiguresRow> rows;
+  const auto keep = [&](int64_t number, std::string_view stored) -> Result<void> {
+    TRY(Figures figures, Figures::read(stored));
+    rows.push_back({span, number, link, std::move(figures)});
+    return {};
+  };
+  TRY_VOID(each_figures(db, link, span, from, to, keep));
+  return rows;
 }
 
 Result<int64_t> drop_old_figures(SqliteConnection& db, int64_t now) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -46,7 +47,11 @@ struct FiguresRow {
 
 // Adds to what is there.
 Result<void> add_figures(store::SqliteConnection& db, std::span<const FiguresRow> rows);
-// In the order of time; [from, to) are numbers of the span. Spans without a click have no row.
+// In the order of time; [from, to) are numbers of the span. Spans without a click have no row. The first gives the
+// figures as they are stored, as views until the function returns, and ends with its error.
+using SeeFigures = std::function<Result<void>(int64_t number, std::string_view stored)>;
+Result<void> each_figures(store::SqliteConnection& db, int64_t link, Span span, int64_t from, int64_t to,
+                          const SeeFigures& see);
 Result<std::vector<FiguresRow>> read_figures(store::SqliteConnection& db, int64_t link, Span span, int64_t from,
                                              int64_t to);
 // A bounded number of rows whose time has passed; gives how many. `now` in milliseconds since 1970.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "base/ascii.h"
 #include "base/encoding.h"
 
 namespace trellis::services::links {
@@ -12,11 +13,9 @@ namespace {
 
 constexpr size_t kMaxQuery = 8192;  // what follows is not looked at
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 bool starts_with_nocase(std::string_view text, std::string_view prefix) noexcept {
   return text.size() >= prefix.size() &&
-         std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) { return a == lower(b); });
+         std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) { return a == ascii_lower(b); });
 }
 
 bool in_host(char c) noexcept {
@@ -100,7 +99,7 @@ std::string referrer_host(std::string_view referrer) {
   if (host.ends_with('.')) host.remove_suffix(1);
   if (host.empty() || host.size() > kMaxReferrerHost) return {};
   std::string out(host);
-  std::transform(out.begin(), out.end(), out.begin(), lower);
+  std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
   if (out[0] == '[') return out;
   if (!std::all_of(out.begin(), out.end(), in_host)) return {};
   // "www.com" is a host of its own.

@@ -5,11 +5,12 @@
 #include "http/target.h"
 #include "services/links/answers.h"
 #include "services/links/clicks/click_stream.h"
-#include "services/links/clicks/figures_rows.h"
+#include "services/links/clicks/figures_range.h"
 #include "services/links/clicks/stats_json.h"
 #include "services/links/domains/domain_json.h"
 #include "services/links/links.h"
 #include "store/sqlite.h"
+#include "store/sqlite_connection.h"
 
 namespace trellis::services::links {
 
@@ -17,9 +18,12 @@ namespace {
 
 Result<std::string> stats_body(store::SqliteConnection& db, int64_t link, const StatsQuestion& question,
                                const std::string& code) {
-  TRY(const std::vector<FiguresRow> rows, read_figures(db, link, question.step, question.from, question.to));
+  TRY_VOID(db.execute("BEGIN"));  // clicks are counted meanwhile
+  const Result<FiguresRange> range = sum_figures(db, link, question.step, question.from, question.to);
+  TRY_VOID(db.execute("COMMIT"));
+  if (!range) return fail(range.error().clone());
   std::string body;
-  append_stats(body, question, rows, code);
+  append_stats(body, question, *range, code);
   return body;
 }
 

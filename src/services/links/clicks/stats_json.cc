@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <optional>
 #include <tuple>
 
@@ -20,6 +19,28 @@ std::unexpected<Fault> fault(std::string_view field, std::string detail) {
 }
 
 int64_t usual_points(Span step) noexcept { return step == Span::minute ? 60 : step == Span::hour ? 48 : 30; }
+
+// Counts of one dimension, of people or of programs: they lie together.
+struct InPart {
+  using Part = std::pair<bool, Dimension>;
+  static Part of(const Figures::Count& count) noexcept { return {count.bots, count.dimension}; }
+  bool operator()(const Figures::Count& count, const Part& part) const noexcept { return of(count) < part; }
+  bool operator()(const Part& part, const Figures::Count& count) const noexcept { return part < of(count); }
+};
+
+// One entry a value.
+void add_equal(std::vector<std::pair<std::string_view, uint64_t>>& values) {
+  std::sort(values.begin(), values.end());
+  size_t kept = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (kept > 0 && values[kept - 1].first == values[i].first) {
+      values[kept - 1].second += values[i].second;
+    } else {
+      values[kept++] = values[i];
+    }
+  }
+  values.resize(kept);
+}
 
 }  // namespace
 
@@ -98,34 +119,35 @@ std::optional<int64_t> parse_time_or_date(std::string_view text) {
 DimensionTable dimension_table(const Figures& figures, Dimension dimension, StatsQuestion::Bots bots, size_t limit) {
   using Bots = StatsQuestion::Bots;
   const uint64_t asked = (bots == Bots::only ? 0 : figures.people()) + (bots == Bots::exclude ? 0 : figures.bots());
-  std::map<std::string_view, uint64_t> sums;
-  for (const Figures::Count& count : figures.counts()) {
-    if (count.dimension != dimension) continue;
-    if (count.bots ? bots == Bots::exclude : bots == Bots::only) continue;
-    sums[count.value] += count.clicks;
-  }
   DimensionTable table;
   uint64_t known = 0;
-  for (const auto& [value, clicks] : sums) {
-    known += clicks;
-    if (value.empty()) {
-      table.other += clicks;
-    } else {
-      table.values.emplace_back(value, clicks);
+  const auto take = [&](bool of_bots) {
+    const auto [begin, end] =
+        std::equal_range(figures.counts().begin(), figures.counts().end(), std::pair(of_bots, dimension), InPart());
+    for (auto count = begin; count != end; ++count) {
+      known += count->clicks;
+      if (count->value.empty()) {
+        table.other += count->clicks;
+      } else {
+        table.values.emplace_back(count->value, count->clicks);
+      }
     }
-  }
-  std::sort(table.values.begin(), table.values.end(),
-            [](const auto& a, const auto& b) { return std::tie(b.second, a.first) < std::tie(a.second, b.first); });
-  for (size_t i = limit; i < table.values.size(); ++i) table.other += table.values[i].second;
-  table.values.resize(std::min(table.values.size(), limit));
+  };
+  if (bots != Bots::only) take(false);
+  if (bots != Bots::exclude) take(true);
+  if (bots == Bots::all) add_equal(table.values);
+  const auto shown = table.values.begin() + static_cast<ptrdiff_t>(std::min(limit, table.values.size()));
+  std::partial_sort(table.values.begin(), shown, table.values.end(), [](const auto& a, const auto& b) {
+    return std::tie(b.second, a.first) < std::tie(a.second, b.first);
+  });
+  for (auto rest = shown; rest != table.values.end(); ++rest) table.other += rest->second;
+  table.values.erase(shown, table.values.end());
   table.none = asked - std::min(asked, known);
   return table;
 }
 
-void append_stats(std::string& out, const StatsQuestion& question, std::span<const FiguresRow> rows,
-                  std::string_view code) {
-  Figures all;
-  for (const FiguresRow& row : rows) all.merge(row.figures);
+void append_stats(std::string& out, const StatsQuestion& question, const FiguresRange& range, std::string_view code) {
+  const Figures& all = range.all;
   const int64_t step = millis_of(question.step);
   JsonWriter json(out);
   json.begin_object();
@@ -134,9 +156,9 @@ void append_stats(std::string& out, const StatsQuestion& question, std::span<con
   json.member("step", to_string(question.step));
   json.member("clicks", all.people()).member("bots", all.bots()).member("visitors", all.visitors());
   json.key("series").begin_array();
-  for (const FiguresRow& row : rows) {
-    json.begin_object().member("at", format_time(row.number * step)).member("clicks", row.figures.people());
-    json.member("bots", row.figures.bots()).member("visitors", row.figures.visitors()).end_object();
+  for (const FiguresPoint& point : range.points) {
+    json.begin_object().member("at", format_time(point.number * step)).member("clicks", point.totals.people);
+    json.member("bots", point.totals.bots).member("visitors", point.totals.visitors).end_object();
   }
   json.end_array();
   json.key("by").begin_object();

@@ -1,18 +1,17 @@
 // Questions about the clicks of a link, or of all links, and their answers as JSON. Reading is strict; the answer is
-// made from rows of figures alone. Pure, but for the clock that the caller reads; any core.
+// made from figures alone. Pure, but for the clock that the caller reads; any core.
 #pragma once
 
 #include <cstdint>
 #include <expected>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/arena.h"
-#include "services/links/clicks/figures_rows.h"
+#include "services/links/clicks/figures_range.h"
 #include "services/links/link_json.h"
 
 namespace trellis::services::links {
@@ -46,8 +45,7 @@ DimensionTable dimension_table(const Figures& figures, Dimension dimension, Stat
 // A time, or a date as its first moment, to milliseconds since 1970.
 std::optional<int64_t> parse_time_or_date(std::string_view text);
 
-// `rows` in the order of time, of the question's step.
-void append_stats(std::string& out, const StatsQuestion& question, std::span<const FiguresRow> rows,
-                  std::string_view code);
+// `range`: that of the question, in its steps.
+void append_stats(std::string& out, const StatsQuestion& question, const FiguresRange& range, std::string_view code);
 
 }  // namespace trellis::services::links

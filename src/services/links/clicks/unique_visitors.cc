@@ -16,6 +16,7 @@ constexpr unsigned kMaxSparseRank = 64 - kSparseBits + 1;  // 39
 constexpr unsigned kMaxRank = 64 - kPrecision + 1;         // 53
 constexpr char kSparse = 'S';
 constexpr char kDense = 'D';
+static_assert(std::endian::native == std::endian::little, "registers are unpacked as the machine has them");
 
 // The first bits of the hash, then where the first one stands in what follows.
 uint32_t entry_of(uint64_t hash) noexcept {
@@ -30,6 +31,50 @@ uint8_t rank_of(uint32_t entry) noexcept {
   const uint32_t between = (entry >> 6) & ((1u << kBetween) - 1);
   if (between == 0) return static_cast<uint8_t>(kBetween + (entry & 63));
   return static_cast<uint8_t>(std::countl_zero(between << (32 - kBetween)) + 1);
+}
+
+std::unexpected<Error> damaged() { return fail(Code::data_loss, "the count of unique visitors is damaged"); }
+
+uint32_t entry_at(std::string_view bytes, size_t at) noexcept {
+  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(bytes[at + i])); };
+  return byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24;
+}
+
+// Where `kind` and the size that follows are those of registers or entries.
+bool has_form(char kind, std::string_view bytes) noexcept {
+  if (kind == kDense) return bytes.size() == UniqueVisitors::kRegisters * 6 / 8;
+  return kind == kSparse && bytes.size() % 4 == 0 && bytes.size() / 4 <= UniqueVisitors::kMaxSparse;
+}
+
+// Entries in their order, each with a rank that can be.
+bool follows(uint32_t entry, uint32_t before, bool first) noexcept {
+  const uint32_t rank = entry & 63;
+  return rank >= 1 && rank <= kMaxSparseRank && (first || before >> 6 < entry >> 6);
+}
+
+// Raises registers of a byte each to those of six bits each, eight at a time. False: one is larger than it can be.
+bool raise_packed(std::string_view bytes, uint8_t* registers) noexcept {
+  constexpr uint64_t kOnes = 0x0101'0101'0101'0101;
+  uint64_t too_large = 0;
+  for (size_t i = 0, at = 0; i < UniqueVisitors::kRegisters; i += 8, at += 6) {
+    uint32_t low = 0;
+    uint16_t high = 0;
+    std::memcpy(&low, bytes.data() + at, 4);
+    std::memcpy(&high, bytes.data() + at + 4, 2);
+    uint64_t theirs = uint64_t{high} << 32 | low;
+    uint64_t mine = 0;
+    std::memcpy(&mine, registers + i, 8);
+    // Halves, quarters, eighths apart.
+    theirs = (theirs & 0xFF'FFFF) | (theirs & 0xFFFF'FF00'0000) << 8;
+    theirs = (theirs & 0x0000'0FFF'0000'0FFF) | (theirs & 0x00FF'F000'00FF'F000) << 4;
+    theirs = (theirs & 0x003F'003F'003F'003F) | (theirs & 0x0FC0'0FC0'0FC0'0FC0) << 2;
+    too_large |= theirs + (127 - kMaxRank) * kOnes;  // into the highest bit of its byte
+    const uint64_t not_less = ((mine | 0x80 * kOnes) - theirs) & 0x80 * kOnes;
+    const uint64_t keep = not_less - (not_less >> 7);  // the lower seven bits of those bytes
+    mine = (mine & keep) | (theirs & ~keep);
+    std::memcpy(registers + i, &mine, 8);
+  }
+  return (too_large & 0x80 * kOnes) == 0;
 }
 
 double sigma(double x) noexcept {
@@ -106,7 +151,9 @@ void UniqueVisitors::merge(const UniqueVisitors& other) {
     return;
   }
   if (registers_.empty()) make_dense();
-  for (size_t i = 0; i < kRegisters; ++i) registers_[i] = std::max(registers_[i], other.registers_[i]);
+  uint8_t* const mine = registers_.data();
+  const uint8_t* const theirs = other.registers_.data();
+  for (size_t i = 0; i < kRegisters; ++i) mine[i] = std::max(mine[i], theirs[i]);
 }
 
 uint64_t UniqueVisitors::count() const noexcept {
@@ -115,8 +162,15 @@ uint64_t UniqueVisitors::count() const noexcept {
     constexpr double kPlaces = 1u << kSparseBits;
     return static_cast<uint64_t>(std::llround(-kPlaces * std::log1p(-static_cast<double>(sparse_.size()) / kPlaces)));
   }
+  // Four tables, since most registers hold one of few ranks and would wait for each other.
+  std::array<std::array<uint32_t, 64>, 4> some{};
+  for (size_t i = 0; i < kRegisters; i += 4) {
+    for (size_t j = 0; j < 4; ++j) ++some[j][registers_[i + j]];
+  }
   std::array<uint32_t, kMaxRank + 1> of_rank{};
-  for (const uint8_t rank : registers_) ++of_rank[rank];
+  for (const auto& table : some) {
+    for (size_t rank = 0; rank <= kMaxRank; ++rank) of_rank[rank] += table[rank];
+  }
   constexpr double kM = kRegisters;
   double z = kM * tau(1 - of_rank[kMaxRank] / kM);
   for (unsigned rank = kMaxRank - 1; rank >= 1; --rank) z = 0.5 * (z + of_rank[rank]);
@@ -134,43 +188,52 @@ void UniqueVisitors::append_to(std::string& out) const {
     return;
   }
   out.push_back(kDense);
-  for (size_t i = 0; i < kRegisters; i += 4) {
-    const uint32_t four = registers_[i] | static_cast<uint32_t>(registers_[i + 1]) << 6 |
-                          static_cast<uint32_t>(registers_[i + 2]) << 12 |
-                          static_cast<uint32_t>(registers_[i + 3]) << 18;
-    for (unsigned shift = 0; shift < 24; shift += 8) out.push_back(static_cast<char>(four >> shift));
+  size_t at = out.size();
+  out.resize(at + kRegisters * 6 / 8);
+  for (size_t i = 0; i < kRegisters; i += 8, at += 6) {
+    uint64_t eight = 0;
+    std::memcpy(&eight, registers_.data() + i, 8);
+    eight = (eight & 0x003F'003F'003F'003F) | (eight & 0x3F00'3F00'3F00'3F00) >> 2;
+    eight = (eight & 0x0000'0FFF'0000'0FFF) | (eight & 0x0FFF'0000'0FFF'0000) >> 4;
+    eight = (eight & 0xFF'FFFF) | (eight & 0x00FF'FFFF'0000'0000) >> 8;
+    std::memcpy(out.data() + at, &eight, 6);
   }
 }
 
 Result<UniqueVisitors> UniqueVisitors::read(std::string_view bytes) {
-  const auto damaged = [] { return fail(Code::data_loss, "the count of unique visitors is damaged"); };
-  if (bytes.empty()) return damaged();
-  const char kind = bytes[0];
-  bytes.remove_prefix(1);
-  const auto byte = [&](size_t at) { return static_cast<uint32_t>(static_cast<uint8_t>(bytes[at])); };
+  if (bytes.empty() || !has_form(bytes[0], bytes.substr(1))) return damaged();
   UniqueVisitors visitors;
-  if (kind == kSparse) {
-    if (bytes.size() % 4 != 0 || bytes.size() / 4 > kMaxSparse) return damaged();
-    for (size_t at = 0; at < bytes.size(); at += 4) {
-      const uint32_t entry = byte(at) | byte(at + 1) << 8 | byte(at + 2) << 16 | byte(at + 3) << 24;
-      const uint32_t rank = entry & 63;
-      if (rank < 1 || rank > kMaxSparseRank) return damaged();
-      if (at > 0 && visitors.sparse_.back() >> 6 >= entry >> 6) return damaged();
-      visitors.sparse_.push_back(entry);
-    }
+  const bool dense = bytes[0] == kDense;
+  bytes.remove_prefix(1);
+  if (dense) {
+    visitors.registers_.resize(kRegisters);
+    if (!raise_packed(bytes, visitors.registers_.data())) return damaged();
     return visitors;
   }
-  if (kind != kDense || bytes.size() != kRegisters * 6 / 8) return damaged();
-  visitors.registers_.resize(kRegisters);
-  for (size_t i = 0, at = 0; i < kRegisters; i += 4, at += 3) {
-    const uint32_t four = byte(at) | byte(at + 1) << 8 | byte(at + 2) << 16;
-    for (size_t j = 0; j < 4; ++j) {
-      const uint32_t rank = (four >> (6 * j)) & 63;
-      if (rank > kMaxRank) return damaged();
-      visitors.registers_[i + j] = static_cast<uint8_t>(rank);
-    }
+  visitors.sparse_.reserve(bytes.size() / 4);
+  for (size_t at = 0; at < bytes.size(); at += 4) {
+    const uint32_t entry = entry_at(bytes, at);
+    if (!follows(entry, at > 0 ? visitors.sparse_.back() : 0, at == 0)) return damaged();
+    visitors.sparse_.push_back(entry);
   }
   return visitors;
+}
+
+Result<void> UniqueVisitors::merge_stored(std::string_view bytes) {
+  if (bytes.empty() || !has_form(bytes[0], bytes.substr(1))) return damaged();
+  const bool dense = bytes[0] == kDense;
+  bytes.remove_prefix(1);
+  if (dense) {
+    if (registers_.empty()) make_dense();
+    if (!raise_packed(bytes, registers_.data())) return damaged();
+    return {};
+  }
+  for (size_t at = 0; at < bytes.size(); at += 4) {
+    const uint32_t entry = entry_at(bytes, at);
+    if (!follows(entry, at > 0 ? entry_at(bytes, at - 4) : 0, at == 0)) return damaged();
+    registers_.empty() ? add_sparse(entry) : raise(entry);
+  }
+  return {};
 }
 
 }  // namespace trellis::services::links

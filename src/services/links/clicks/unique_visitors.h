@@ -31,6 +31,9 @@ class UniqueVisitors {
   // `hash`: uniform over 64 bits, as visitor_hash() gives it.
   void add(uint64_t hash);
   void merge(const UniqueVisitors& other);
+  // The same with another one as append_to() wrote it, without making it. data_loss: it could not have been written so;
+  // this one is of no use any more.
+  Result<void> merge_stored(std::string_view bytes);
   uint64_t count() const noexcept;
 
   // At most kMaxSerialised bytes, the same on every machine and for every order of adding.

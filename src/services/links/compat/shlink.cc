@@ -96,6 +96,13 @@ Response failed(RequestContext& context, const Error& error) {
   return http::response_for(error, context);
 }
 
+// `domain`: what the key is limited to; null: that is gone.
+Response beyond_key(RequestContext& context, const Domain* domain) {
+  return problem(context, 403, "invalid-api-key", "Invalid API key",
+                 domain ? context.arena.concat({"The key is limited to the domain ", domain->host, "."})
+                        : std::string_view("The key is limited to a domain that is not here any more."));
+}
+
 Response no_content(RequestContext& context) { return Response(context.arena, 204); }
 
 // --- Queries ---
@@ -210,7 +217,7 @@ bool ShlinkApi::Way::is(std::initializer_list<std::string_view> pattern) const n
   if (pattern.size() != count) return false;
   size_t at = 0;
   for (const std::string_view each : pattern) {
-    if (each != "*" && each != parts[at]) return false;
+    if (each == "*" ? parts[at].empty() : each != parts[at]) return false;
     ++at;
   }
   return true;
@@ -224,10 +231,11 @@ std::optional<Response> ShlinkApi::refuse_origin(const Request& request, Request
                  "Pages of other origins may change links only where keys are required.");
 }
 
-std::optional<Response> ShlinkApi::refuse_key(const Request& request, RequestContext& context) const {
+std::optional<Response> ShlinkApi::refuse_key(const Request& request, RequestContext& context,
+                                              std::optional<int64_t>& only) const {
   const Scope wanted = http::is_safe(request.method) ? Scope::read : Scope::write;
   const std::string_view key = request.fields.find("X-Api-Key").value_or(std::string_view());
-  switch (access_.judge(key, wanted, unix_millis(context.loop.wall()))) {
+  switch (access_.judge(key, wanted, unix_millis(context.loop.wall()), &only)) {
     case Access::Verdict::allowed: return std::nullopt;
     case Access::Verdict::missing:
       return problem(context, 401, "missing-authentication", "Invalid authorization",
@@ -239,6 +247,18 @@ std::optional<Response> ShlinkApi::refuse_key(const Request& request, RequestCon
     case Access::Verdict::too_little: break;
   }
   return problem(context, 403, "invalid-api-key", "Invalid API key", "The key does not allow this.");
+}
+
+std::optional<Response> ShlinkApi::confine(Request& request, RequestContext& context, const Way& way) const {
+  const DomainTablePointer domains = book_.domain_table();
+  const Domain* domain = Access::domain_of_key(*way.only, *domains);
+  const bool of_tags = way.is({"tags"}) && !http::is_safe(request.method);  // which are those of all domains
+  if (!domain || of_tags) return beyond_key(context, domain);
+  for (const std::string& asked : query_of(request, context.arena).list("domain"))
+    if (domain_of(asked, *domains) != domain) return beyond_key(context, domain);
+  const std::string_view rest = request.query;
+  request.query = context.arena.concat({"domain=", domain->host, rest.empty() ? "" : "&", rest});
+  return std::nullopt;
 }
 
 Task<Result<Response>> ShlinkApi::handle(Request& request, RequestContext& context) {
@@ -269,7 +289,8 @@ Task<Result<Response>> ShlinkApi::handle(Request& request, RequestContext& conte
     response = *std::move(foreign);
   } else {
     std::optional<Response> refused;
-    if (!way.is({"health"})) refused = refuse_key(request, context);
+    if (!way.is({"health"})) refused = refuse_key(request, context, way.only);
+    if (!refused && way.only) refused = confine(request, context, way);
     if (refused) {
       response = *std::move(refused);
     } else {
@@ -296,22 +317,23 @@ Task<Result<Response>> ShlinkApi::answer(Request& request, RequestContext& conte
       response.fields.set(FieldId::content_type, "application/health+json");
       co_return response;
     }
-    if (way.is({"domains"})) co_return domains(context);
+    if (way.is({"domains"})) co_return domains(context, way.only);
     Task<Result<Response>> task;
     if (way.is({"short-urls"})) task = list(request, context);
     if (way.is({"short-urls", "*"})) task = show(request, context, name);
-    if (way.is({"short-urls", "*", "visits"})) task = visits(request, context, name, {});
+    if (way.is({"short-urls", "*", "visits"})) task = visits(request, context, name, {}, way.only);
     if (way.is({"short-urls", "*", "redirect-rules"})) task = rules(request, context, name);
-    if (way.is({"tags"})) task = tags(request, context, false);
-    if (way.is({"tags", "stats"})) task = tags(request, context, true);
-    if (way.is({"tags", "*", "visits"})) task = visits(request, context, {}, name);
-    if (way.is({"visits"})) task = overview(context);
-    if (way.is({"visits", "non-orphan"})) task = visits(request, context, {}, {});
+    if (way.is({"tags"})) task = tags(request, context, false, way.only);
+    if (way.is({"tags", "stats"})) task = tags(request, context, true, way.only);
+    if (way.is({"tags", "*", "visits"})) task = visits(request, context, {}, name, way.only);
+    if (way.is({"visits"})) task = overview(context, way.only);
+    if (way.is({"visits", "non-orphan"})) task = visits(request, context, {}, {}, way.only);
     if (way.is({"domains", "*", "visits"})) {
       const DomainTablePointer domains = book_.domain_table();
       const Domain* domain = domain_of(name, *domains);
+      if (way.only && (!domain || domain->id != *way.only)) co_return beyond_key(context, domains->find(*way.only));
       if (!domain) co_return problem(context, 404, "domain-not-found", "Domain not found", "There is no such domain.");
-      task = visits(request, context, {}, {}, domains->all().size() > 1 ? links_of_domain(domain->id) : kAllLinks);
+      task = visits(request, context, {}, {}, domain->id);
     }
     if (way.is({"visits", "orphan"})) {
       std::string body = "{\"visits\":{\"data\":[],\"pagination\":";
@@ -328,7 +350,7 @@ Task<Result<Response>> ShlinkApi::answer(Request& request, RequestContext& conte
     co_return answered;
   }
   Task<Result<Response>> task;
-  if (method == Method::post && way.is({"short-urls"})) task = create(request, context);
+  if (method == Method::post && way.is({"short-urls"})) task = create(request, context, way.only);
   if (method == Method::patch && way.is({"short-urls", "*"})) task = change(request, context, name);
   if (method == Method::delete_ && way.is({"short-urls", "*"})) task = remove(request, context, name);
   if (method == Method::post && way.is({"short-urls", "*", "redirect-rules"})) task = set_rules(request, context, name);
@@ -396,14 +418,15 @@ Task<Result<Response>> ShlinkApi::list(Request& request, RequestContext& context
   co_return json_answer(context, 200, std::move(body));
 }
 
-Task<Result<Response>> ShlinkApi::create(Request& request, RequestContext& context) {
+Task<Result<Response>> ShlinkApi::create(Request& request, RequestContext& context, std::optional<int64_t> only) {
   auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
   const Result<std::string> body = co_await reading;
   if (!body) co_return failed(context, body.error());
   auto asked = read_shlink_new(*body);
   if (!asked) co_return invalid(context, asked.error());
   const DomainTablePointer domains = book_.domain_table();
-  const Domain* domain = domain_of(asked->domain, *domains);
+  const Domain* domain = only && asked->domain.empty() ? domains->find(*only) : domain_of(asked->domain, *domains);
+  if (only && (!domain || domain->id != *only)) co_return beyond_key(context, domains->find(*only));
   if (!domain) co_return invalid(context, "domain", "There is no such domain here.");
   const int64_t now = unix_millis(context.loop.wall());
   auto wanted = read_new_link(asked->ours, domains->own(), now);
@@ -535,10 +558,13 @@ Task<Result<Response>> ShlinkApi::set_rules(Request& request, RequestContext& co
 
 // --- Tags ---
 
-Task<Result<Response>> ShlinkApi::tags(Request& request, RequestContext& context, bool stats) {
+Task<Result<Response>> ShlinkApi::tags(Request& request, RequestContext& context, bool stats,
+                                       std::optional<int64_t> only) {
   const Query query = query_of(request, context.arena);
   const bool with_stats = !stats && query.get("withStats") == "true";
-  auto reading = book_.store().read([](store::SqliteConnection& db) { return count_tags(db); }, context.deadline);
+  auto reading = book_.store().read([host = name_host_of_domain(only, *book_.domain_table())](
+                                        store::SqliteConnection& db) { return count_tags(db, host); },
+                                    context.deadline);
   Result<std::vector<TagCount>> counted = co_await reading;
   if (!counted) co_return failed(context, counted.error());
   std::vector<TagCount>& all = *counted;
@@ -643,8 +669,10 @@ Task<Result<Response>> ShlinkApi::remove_tags(Request& request, RequestContext& 
 
 // --- Visits ---
 
-Task<Result<Response>> ShlinkApi::overview(RequestContext& context) {
-  auto reading = book_.store().read([](store::SqliteConnection& db) { return count_links(db); }, context.deadline);
+Task<Result<Response>> ShlinkApi::overview(RequestContext& context, std::optional<int64_t> only) {
+  auto reading = book_.store().read([host = name_host_of_domain(only, *book_.domain_table())](
+                                        store::SqliteConnection& db) { return count_links(db, host); },
+                                    context.deadline);
   const Result<LinkTotals> totals = co_await reading;
   if (!totals) co_return failed(context, totals.error());
   std::string body = "{\"visits\":{\"nonOrphanVisits\":";
@@ -658,7 +686,7 @@ Task<Result<Response>> ShlinkApi::overview(RequestContext& context) {
 // Visits are not kept one by one: each stands here with the hour in which it was counted, and with nothing of who it
 // was.
 Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& context, std::string code, std::string tag,
-                                         std::optional<int64_t> all) {
+                                         std::optional<int64_t> domain) {
   const Query query = query_of(request, context.arena);
   const Paging paging = paging_of(query, kMostItems);
   const auto from = date_of(query, "startDate", false);
@@ -668,7 +696,11 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
   constexpr int64_t kHour = 3'600'000;
   HourSearch search;
   search.tag = tag;
-  search.link = all;
+  if (domain) {
+    const DomainTablePointer domains = book_.domain_table();
+    search.domain = name_host_of_domain(domain, *domains);
+    if (tag.empty()) search.link = domains->all().size() > 1 ? links_of_domain(*domain) : kAllLinks;
+  }
   if (*from) search.from = (**from + kHour - 1) / kHour;
   if (*until) search.until = **until / kHour;
   if (!code.empty()) {
@@ -710,10 +742,11 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
   co_return json_answer(context, 200, std::move(body));
 }
 
-Response ShlinkApi::domains(RequestContext& context) const {
+Response ShlinkApi::domains(RequestContext& context, std::optional<int64_t> only) const {
   const DomainTablePointer domains = book_.domain_table();
   std::string body = "{\"domains\":{\"data\":[";
   for (const Domain& domain : domains->all()) {
+    if (only && domain.id != *only) continue;
     if (body.back() != '[') body += ',';
     body += "{\"domain\":";
     append_json(body, domain.host);
@@ -723,7 +756,8 @@ Response ShlinkApi::domains(RequestContext& context) const {
     body += '}';
   }
   body += "],\"defaultRedirects\":";
-  append_redirects(body, domains->default_domain());
+  const Domain* own = only ? domains->find(*only) : nullptr;
+  append_redirects(body, own ? *own : domains->default_domain());
   body += "}}";
   return json_answer(context, 200, std::move(body));
 }

@@ -162,6 +162,21 @@ bool is_callback(std::string_view name) noexcept {
 
 // --- The API ---
 
+namespace {
+
+std::vector<YourlsValue> forbidden_members(const std::string& why) {
+  return {text("message", why), text("errorCode", "403")};
+}
+
+// Of "https://go.example.com/abc", of any of our domains, or "abc", which is of this one.
+std::string name_of(std::string_view short_url, const Domain& domain, const DomainTable& domains) {
+  if (std::string name = domains.name_of_url(short_url); !name.empty()) return name;
+  while (short_url.starts_with('/')) short_url.remove_prefix(1);
+  return is_code_text(short_url) ? domain.name_of(short_url) : std::string();
+}
+
+}  // namespace
+
 YourlsApi::YourlsApi(LinkBook& book, Access& access) : book_(book), access_(access) {}
 
 void YourlsApi::mount(http::Routes& routes) {
@@ -186,10 +201,9 @@ void YourlsApi::mount(http::Routes& routes) {
 }
 
 std::optional<YourlsApi::Reply> YourlsApi::refuse(const Request& request, const RequestContext& context,
-                                                  const YourlsForm& form, bool writes) const {
-  const auto forbidden = [](std::string why) {
-    return Reply{403, {text("message", why), text("errorCode", "403")}, why};
-  };
+                                                  const YourlsForm& form, bool writes,
+                                                  std::optional<int64_t>& only) const {
+  const auto forbidden = [](std::string why) { return Reply{403, forbidden_members(why), why}; };
   if (!access_.required()) {
     // A GET that makes a link, and nothing that a foreign page could not send: the browser has to say whose it is.
     const std::string_view site = request.fields.find("Sec-Fetch-Site").value_or(std::string_view());
@@ -202,8 +216,11 @@ std::optional<YourlsApi::Reply> YourlsApi::refuse(const Request& request, const 
   std::string key = form.get("signature");
   if (key.empty()) key = form.get("password");
   const http::Scope wanted = writes ? http::Scope::write : http::Scope::read;
-  switch (access_.judge(key, wanted, unix_millis(context.loop.wall()))) {
-    case Access::Verdict::allowed: return std::nullopt;
+  switch (access_.judge(key, wanted, unix_millis(context.loop.wall()), &only)) {
+    case Access::Verdict::allowed:
+      if (only && !Access::domain_of_key(*only, *book_.domain_table()))
+        return forbidden("The key is limited to a domain that is not here any more");
+      return std::nullopt;
     case Access::Verdict::missing: return forbidden("Please log in");
     case Access::Verdict::unknown: return forbidden("Invalid username or password");
     case Access::Verdict::too_little: break;
@@ -236,13 +253,14 @@ Task<Result<Response>> YourlsApi::answer(Request& request, RequestContext& conte
   const bool writes = form.get("action") == "shorturl";
 
   Reply reply;
-  if (std::optional<Reply> refused = refuse(request, context, form, writes)) {
+  std::optional<int64_t> only;
+  if (std::optional<Reply> refused = refuse(request, context, form, writes, only)) {
     reply = *std::move(refused);
   } else if (!callback.empty() && !is_callback(callback)) {
     callback.clear();
     reply = {400, {text("message", "Invalid callback"), text("errorCode", "400")}, "Invalid callback"};
   } else {
-    auto acting = act(context, std::move(form));
+    auto acting = act(context, std::move(form), only);
     Result<Reply> acted = co_await acting;
     if (!acted) co_return http::response_for(acted.error(), context);
     reply = *std::move(acted);
@@ -268,13 +286,16 @@ Task<Result<Response>> YourlsApi::answer(Request& request, RequestContext& conte
   co_return response;
 }
 
-Task<Result<YourlsApi::Reply>> YourlsApi::act(RequestContext& context, YourlsForm form) {
+Task<Result<YourlsApi::Reply>> YourlsApi::act(RequestContext& context, YourlsForm form, std::optional<int64_t> only) {
   const std::string action = form.get("action");
   Task<Result<Reply>> task;
-  if (action == "expand") task = expand(context, name_of(form.get("shorturl")), false);
-  if (action == "url-stats") task = expand(context, name_of(form.get("shorturl")), true);
-  if (action == "shorturl") task = shorten(context, std::move(form));
-  if (action == "stats" || action == "db-stats") task = stats(context, std::move(form));
+  if (action == "expand" || action == "url-stats") {
+    task = expand(context, form.get("shorturl"), action == "url-stats", only);
+  } else if (action == "shorturl") {
+    task = shorten(context, std::move(form), only);
+  } else if (action == "stats" || action == "db-stats") {
+    task = stats(context, std::move(form), only);
+  }
   if (task) {
     Result<Reply> reply = co_await task;
     co_return reply;
@@ -291,7 +312,8 @@ Task<Result<YourlsApi::Reply>> YourlsApi::act(RequestContext& context, YourlsFor
   co_return reply;
 }
 
-Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, YourlsForm form) {
+Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, YourlsForm form,
+                                                  std::optional<int64_t> only) {
   const auto failed = [](const char* code, std::string message, int status = 400) {
     Reply reply;
     reply.status = status;
@@ -315,6 +337,11 @@ Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, Yourl
   if (!wanted && wanted.error().field == "alias") co_return failed("error:keyword", taken);
   if (!wanted) co_return failed("error:nourl", wanted.error().detail);
   if (const auto blocked = book_.refuse_blocked(wanted->set)) co_return failed("error:blocked", blocked->detail, 422);
+  if (only) {
+    const Domain* domain = domains->find(*only);
+    if (!domain) co_return failed("error:db", "The domain of the key was removed", 403);
+    wanted->domain = domain->host;
+  }
   auto creating = book_.create(*std::move(wanted), {}, now, context.deadline);
   Result<Created> created = co_await creating;
   if (!created) co_return fail(std::move(created).error());
@@ -327,16 +354,23 @@ Task<Result<YourlsApi::Reply>> YourlsApi::shorten(RequestContext& context, Yourl
                    text("message", link.url + " added to database"),
                    text("errorCode", ""),
                    text("statusCode", "200"),
-                   object("url", {text("keyword", link.code), text("url", link.url), text("title", link.title),
-                                  text("date", date_of(link.created_at)), text("ip", "")}),
+                   object("url", {text("keyword", std::string(split_name(link.code).code)), text("url", link.url),
+                                  text("title", link.title), text("date", date_of(link.created_at)), text("ip", "")}),
                    text("title", link.title),
                    text("shorturl", reply.simple)};
   co_return reply;
 }
 
-Task<Result<YourlsApi::Reply>> YourlsApi::expand(RequestContext& context, std::string name, bool stats) {
-  const std::string code(split_name(name).code);
+Task<Result<YourlsApi::Reply>> YourlsApi::expand(RequestContext& context, std::string short_url, bool stats,
+                                                 std::optional<int64_t> only) {
   const DomainTablePointer domains = book_.domain_table();
+  const Domain* domain = only ? domains->find(*only) : &domains->default_domain();
+  const std::string name = domain ? name_of(short_url, *domain, *domains) : std::string();
+  if (only && !name.empty() && &domains->of_link(name) != domain) {
+    const std::string why = "The key is limited to the domain " + domain->host;
+    co_return Reply{403, forbidden_members(why), why};
+  }
+  const std::string code(split_name(name).code);
   auto finding = book_.find(name, context.deadline);
   const Result<std::optional<Link>> found = co_await finding;
   if (!found) co_return fail(found.error().clone());
@@ -365,7 +399,7 @@ Task<Result<YourlsApi::Reply>> YourlsApi::expand(RequestContext& context, std::s
   co_return reply;
 }
 
-Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsForm form) {
+Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsForm form, std::optional<int64_t> only) {
   const bool totals_only = form.get("action") == "db-stats";
   const auto number = [&form](const char* name) {
     const std::string value = form.get(name);
@@ -381,6 +415,7 @@ Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsF
   if (filter == "rand" || filter == "random") search.order = LinkOrder::random;
   search.limit = totals_only ? 0 : std::min(number("limit"), kMostLinks);
   search.offset = number("start");
+  search.domain = name_host_of_domain(only, *book_.domain_table());
   struct Both {
     LinkTotals totals;
     LinksFound found;
@@ -388,7 +423,7 @@ Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsF
   auto reading = book_.store().read(
       [search = std::move(search)](store::SqliteConnection& db) -> Result<Both> {
         Both both;
-        TRY(both.totals, count_links(db));
+        TRY(both.totals, count_links(db, search.domain));
         if (search.limit > 0) {
           TRY(both.found, search_links(db, search));
         }
@@ -412,13 +447,6 @@ Task<Result<YourlsApi::Reply>> YourlsApi::stats(RequestContext& context, YourlsF
   reply.members.push_back(text("statusCode", "200"));
   reply.members.push_back(text("message", "success"));
   co_return reply;
-}
-
-// Of "https://go.example.com/abc", of any of our domains, or "abc", which is of the default one.
-std::string YourlsApi::name_of(std::string_view short_url) const {
-  if (std::string name = book_.domain_table()->name_of_url(short_url); !name.empty()) return name;
-  while (short_url.starts_with('/')) short_url.remove_prefix(1);
-  return is_code_text(short_url) ? std::string(short_url) : std::string();
 }
 
 }  // namespace trellis::services::links

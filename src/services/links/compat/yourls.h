@@ -54,12 +54,13 @@ class YourlsApi {
   };
   Task<Result<http::Response>> answer(http::Request& request, http::RequestContext& context);
   std::optional<Reply> refuse(const http::Request& request, const http::RequestContext& context, const YourlsForm& form,
-                              bool writes) const;
-  Task<Result<Reply>> act(http::RequestContext& context, YourlsForm form);
-  Task<Result<Reply>> shorten(http::RequestContext& context, YourlsForm form);
-  Task<Result<Reply>> expand(http::RequestContext& context, std::string name, bool stats);
-  Task<Result<Reply>> stats(http::RequestContext& context, YourlsForm form);
-  std::string name_of(std::string_view short_url) const;
+                              bool writes, std::optional<int64_t>& only) const;
+  // `only`: the domain that the key is limited to.
+  Task<Result<Reply>> act(http::RequestContext& context, YourlsForm form, std::optional<int64_t> only);
+  Task<Result<Reply>> shorten(http::RequestContext& context, YourlsForm form, std::optional<int64_t> only);
+  Task<Result<Reply>> expand(http::RequestContext& context, std::string short_url, bool stats,
+                             std::optional<int64_t> only);
+  Task<Result<Reply>> stats(http::RequestContext& context, YourlsForm form, std::optional<int64_t> only);
 
   LinkBook& book_;
   Access& access_;

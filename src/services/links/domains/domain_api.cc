@@ -1,15 +1,14 @@
 #include "services/links/domains/domain_api.h"
 
-#include <charconv>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "http/problem.h"
-#include "http/target.h"
 #include "services/links/answers.h"
 #include "services/links/domains/domain_json.h"
 #include "services/links/domains/domains.h"
+#include "services/links/resource.h"
 
 namespace trellis::services::links {
 
@@ -23,13 +22,6 @@ using http::RouteDoc;
 using http::Scope;
 
 namespace {
-
-std::optional<int64_t> number_of(std::string_view text) noexcept {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
-}
 
 Response no_domain(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such domain."); }
 
@@ -85,17 +77,7 @@ constexpr const char* kDomainPage = R"json({"type":"object","required":["items",
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Domain"}},
 "next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
 
-RouteDoc doc_of(const char* id, Scope scope, const char* summary, const char* description) {
-  RouteDoc doc;
-  doc.id = id;
-  doc.scope = scope;
-  doc.summary = summary;
-  doc.description = description;
-  return doc;
-}
-http::ParameterDoc id_parameter() {
-  return {"id", "path", "The number of the domain; 0 is the default one.", R"({"type":"integer","minimum":0})"};
-}
+constexpr const char* kNumber = "The number of the domain; 0 is the default one.";
 
 }  // namespace
 
@@ -106,9 +88,7 @@ void DomainApi::mount(http::Routes& routes) {
   routes.schema("DomainPage", kDomainPage);
 
   RouteDoc listing = doc_of("list_domains", Scope::read, "List domains", "By id, the default one first.");
-  listing.parameters = {
-      {"limit", "query", "Domains a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
-      {"cursor", "query", "next of the page before."}};
+  listing.parameters = page_parameters("Domains a page.");
   listing.answers = {{200, "A page.", "DomainPage"}, {400, "A parameter is not valid.", "Problem"}};
   routes.add(Method::get, "/v1/domains", std::move(listing),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
@@ -124,7 +104,7 @@ void DomainApi::mount(http::Routes& routes) {
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
 
   RouteDoc showing = doc_of("get_domain", Scope::read, "Read a domain", "With its fallbacks.");
-  showing.parameters = {id_parameter()};
+  showing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})")};
   showing.answers = {{200, "The domain.", "Domain"}, {404, "No such domain.", "Problem"}};
   routes.add(Method::get, "/v1/domains/{id}", std::move(showing),
              [this](Request& request, RequestContext& context, PathParameters path) {
@@ -133,7 +113,7 @@ void DomainApi::mount(http::Routes& routes) {
 
   RouteDoc changing = doc_of("change_domain", Scope::admin, "Change a domain",
                              "At once on this node. Of the default domain the fallbacks can be changed.");
-  changing.parameters = {id_parameter()};
+  changing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})")};
   changing.body = "DomainPatch";
   changing.answers = {{200, "The domain as it is now.", "Domain"},
                       {400, "The body or a member of it is not valid; field names the member.", "Problem"},
@@ -145,7 +125,7 @@ void DomainApi::mount(http::Routes& routes) {
 
   RouteDoc removing = doc_of("delete_domain", Scope::admin, "Remove a domain",
                              "Only when no links are on it. Its host is treated as the default domain from then on.");
-  removing.parameters = {id_parameter()};
+  removing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})")};
   removing.answers = {{204, "Removed."},
                       {404, "No such domain.", "Problem"},
                       {409, "There are links on it, or it is the default one.", "Problem"}};
@@ -172,30 +152,16 @@ Task<Result<Response>> DomainApi::create(Request& request, RequestContext& conte
 
 Task<Result<Response>> DomainApi::list(Request& request, RequestContext& context) {
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
-  int64_t limit = 20;
-  int64_t after = -1;
-  std::string_view query = request.query;
-  while (const auto parameter = http::next_parameter(query)) {
-    const std::optional<int64_t> value = number_of(parameter->value);
-    if (parameter->key == "limit") {
-      if (!value || *value < 1 || *value > 100)
-        co_return refuse(context, Fault{"limit", "The limit is a number from 1 to 100."});
-      limit = *value;
-    } else if (parameter->key == "cursor") {
-      if (!value) co_return refuse(context, Fault{"cursor", "This cursor was not made here."});
-      after = *value;
-    } else {
-      co_return refuse(
-          context, Fault{std::string(parameter->key.substr(0, 64)), "There is limit and cursor.", "unknown_parameter"});
-    }
-  }
+  const auto page = page_asked(request.query, -1);
+  if (!page) co_return refuse(context, page.error());
   const DomainTablePointer domains = domains_.table();
   std::string body = "{\"items\":[";
   int64_t told = 0;
+  int64_t after = page->after;
   std::string next = "null";
   for (const Domain& domain : domains->all()) {
     if (domain.id <= after) continue;
-    if (told == limit) {
+    if (told == page->limit) {
       next = "\"" + std::to_string(after) + "\"";
       break;
     }

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <optional>
 
+#include "base/ascii.h"
+
 namespace trellis::services::links {
 
 namespace {
@@ -17,8 +19,6 @@ namespace {
 constexpr size_t kMaxHost = 1024;
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 std::string dotted(const std::array<uint8_t, 4>& bytes) {
   std::string out;
   for (const uint8_t byte : bytes) {
@@ -166,7 +166,7 @@ std::string normal_host(std::string_view host) {
   std::string out(host);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') return normal_ipv6(out);
   if (!is_ascii(host)) out = international(host);
-  std::transform(out.begin(), out.end(), out.begin(), lower);
+  std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
   while (out.ends_with('.')) out.pop_back();
   if (const auto address = ipv4_of(out)) return dotted(*address);
   return out;

@@ -1,5 +1,6 @@
 // The routes of reports with their words, for /v1/openapi.json.
 #include "services/links/reports/report_api.h"
+#include "services/links/resource.h"
 
 namespace trellis::services::links {
 
@@ -48,15 +49,7 @@ constexpr const char* kReportPage = R"json({"type":"object","required":["items",
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Report"}},
 "next":{"type":["string","null"],"description":"The cursor of the next page; null at the end."}}})json";
 
-RouteDoc doc_of(const char* id, Scope scope, const char* summary, const char* description, bool with_id) {
-  RouteDoc doc;
-  doc.id = id;
-  doc.scope = scope;
-  doc.summary = summary;
-  doc.description = description;
-  if (with_id) doc.parameters = {{"id", "path", "The number of the report.", R"({"type":"integer","minimum":1})"}};
-  return doc;
-}
+constexpr const char* kNumber = "The number of the report.";
 
 }  // namespace
 
@@ -66,16 +59,14 @@ void ReportApi::mount(Routes& routes) {
   routes.schema("ReportPage", kReportPage);
 
   RouteDoc listing = doc_of("list_reports", Scope::read, "List reports, newest first",
-                            "Those that are waited for, those that are there and those that failed.", false);
-  listing.parameters = {
-      {"limit", "query", "Reports a page.", R"({"type":"integer","minimum":1,"maximum":100,"default":20})"},
-      {"cursor", "query", "next of the page before."}};
+                            "Those that are waited for, those that are there and those that failed.");
+  listing.parameters = page_parameters("Reports a page.");
   listing.answers = {{200, "A page.", "ReportPage"}, {400, "A parameter is not valid.", "Problem"}};
   routes.add(Method::get, "/v1/reports", std::move(listing),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
 
   RouteDoc making = doc_of("create_report", Scope::write, "Ask for a report",
-                           "It is made in the background; Location tells how far it is.", false);
+                           "It is made in the background; Location tells how far it is.");
   making.body = "NewReport";
   making.answers = {{202, "It will be made.", "Report"},
                     {400, "The body or a member of it is not valid; field names the member.", "Problem"},
@@ -86,22 +77,24 @@ void ReportApi::mount(Routes& routes) {
   routes.add(Method::post, "/v1/reports", std::move(making),
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
 
-  RouteDoc showing = doc_of("get_report", Scope::read, "How far a report is", "And where its file is.", true);
+  RouteDoc showing = doc_of("get_report", Scope::read, "How far a report is", "And where its file is.");
+  showing.parameters = {id_parameter(kNumber)};
   showing.answers = {{200, "The report.", "Report"}, {404, "No such report.", "Problem"}};
   routes.add(Method::get, "/v1/reports/{id}", std::move(showing),
              [this](Request& request, RequestContext& context, PathParameters path) {
                return show(request, context, path[0]);
              });
 
-  RouteDoc fetching = doc_of("get_report_file", Scope::read, "The file of a report", "As it was made.", true);
+  RouteDoc fetching = doc_of("get_report_file", Scope::read, "The file of a report", "As it was made.");
+  fetching.parameters = {id_parameter(kNumber)};
   fetching.answers = {{200, "text/csv, text/html or application/json, as an attachment.", {}},
                       {404, "No such report.", "Problem"},
                       {409, "It is not there yet, or failed.", "Problem"}};
   routes.add(Method::get, "/v1/reports/{id}/file", std::move(fetching),
              [this](Request&, RequestContext& context, PathParameters path) { return file(context, path[0]); });
 
-  RouteDoc removing =
-      doc_of("delete_report", Scope::write, "Delete a report", "One that is not begun is not made.", true);
+  RouteDoc removing = doc_of("delete_report", Scope::write, "Delete a report", "One that is not begun is not made.");
+  removing.parameters = {id_parameter(kNumber)};
   removing.answers = {{204, "Deleted.", {}}, {404, "No such report.", "Problem"}};
   routes.add(Method::delete_, "/v1/reports/{id}", std::move(removing),
              [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });

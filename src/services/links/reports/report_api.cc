@@ -17,6 +17,7 @@
 #include "services/links/reports/report.h"
 #include "services/links/reports/report_config.h"
 #include "services/links/reports/report_rows.h"
+#include "services/links/resource.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -31,12 +32,6 @@ namespace {
 using store::SqliteConnection;
 
 Response no_report(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such report."); }
-
-int64_t number_of(std::string_view text) noexcept {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() ? number : 0;
-}
 
 void append_report(std::string& out, const ReportRecord& report) {
   JsonWriter json(out);
@@ -146,8 +141,8 @@ Task<Result<Response>> ReportApi::list(Request& request, RequestContext& context
 
 Task<Result<Response>> ReportApi::show(Request& request, RequestContext& context, std::string_view id) {
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
-  auto reading = book_.store().read([number = number_of(id)](SqliteConnection& db) { return find_report(db, number); },
-                                    context.deadline);
+  auto reading = book_.store().read(
+      [number = number_of(id).value_or(0)](SqliteConnection& db) { return find_report(db, number); }, context.deadline);
   const Result<std::optional<ReportRecord>> report = co_await reading;
   if (!report) co_return http::response_for(report.error(), context);
   if (!*report) co_return no_report(context);
@@ -155,7 +150,7 @@ Task<Result<Response>> ReportApi::show(Request& request, RequestContext& context
 }
 
 Task<Result<Response>> ReportApi::file(RequestContext& context, std::string_view id) {
-  auto read = [number = number_of(id)](SqliteConnection& db) -> Result<std::shared_ptr<FileFound>> {
+  auto read = [number = number_of(id).value_or(0)](SqliteConnection& db) -> Result<std::shared_ptr<FileFound>> {
     TRY(std::optional<ReportRecord> report, find_report(db, number));
     if (!report) return std::shared_ptr<FileFound>();
     auto found = std::make_shared<FileFound>();
@@ -184,7 +179,8 @@ Task<Result<Response>> ReportApi::file(RequestContext& context, std::string_view
 
 Task<Result<Response>> ReportApi::remove(RequestContext& context, std::string_view id) {
   auto writing = book_.store().write(
-      [number = number_of(id)](SqliteConnection& db) { return remove_report(db, number); }, context.deadline);
+      [number = number_of(id).value_or(0)](SqliteConnection& db) { return remove_report(db, number); },
+      context.deadline);
   const Result<bool> removed = co_await writing;
   if (!removed) co_return http::response_for(removed.error(), context);
   if (!*removed) co_return no_report(context);

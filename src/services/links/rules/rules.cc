@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/encoding.h"
 #include "base/hash.h"
 
@@ -13,8 +14,6 @@ namespace trellis::services::links {
 namespace {
 
 constexpr size_t kMaxAcceptLanguage = 512;  // what follows is not looked at
-
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
 std::string_view trimmed(std::string_view text) noexcept {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -25,7 +24,8 @@ std::string_view trimmed(std::string_view text) noexcept {
 // RFC 4647 basic filtering: "de" takes "de" and "de-CH". `tag` is in lower case.
 bool takes(std::string_view tag, std::string_view language) noexcept {
   if (language.size() < tag.size()) return false;
-  if (!std::equal(tag.begin(), tag.end(), language.begin(), [](char a, char b) { return a == lower(b); })) return false;
+  if (!std::equal(tag.begin(), tag.end(), language.begin(), [](char a, char b) { return a == ascii_lower(b); }))
+    return false;
   return language.size() == tag.size() || language[tag.size()] == '-';
 }
 
@@ -37,7 +37,7 @@ bool one_takes(const std::vector<std::string>& tags, std::string_view language) 
 int quality_of(std::string_view parameters) noexcept {
   parameters = trimmed(parameters);
   if (parameters.empty()) return 1000;
-  if (parameters.size() < 3 || lower(parameters[0]) != 'q' || parameters[1] != '=') return 0;
+  if (parameters.size() < 3 || ascii_lower(parameters[0]) != 'q' || parameters[1] != '=') return 0;
   parameters.remove_prefix(2);
   if (parameters[0] != '0' && parameters[0] != '1') return 0;
   int quality = (parameters[0] - '0') * 1000;

@@ -1,7 +1,6 @@
 #include "services/links/webhooks/webhook_api.h"
 
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -13,6 +12,7 @@
 #include "runtime/loop.h"
 #include "services/links/answers.h"
 #include "services/links/json_object.h"
+#include "services/links/resource.h"
 #include "services/links/secrets.h"
 #include "services/links/url.h"
 #include "services/links/webhooks/webhook_rows.h"
@@ -27,6 +27,7 @@ using http::Request;
 using http::RequestContext;
 using http::Response;
 using http::RouteDoc;
+using http::Scope;
 
 namespace {
 
@@ -36,12 +37,6 @@ constexpr size_t kMadeSecret = 32;  // bytes of a secret that we make
 constexpr uint32_t kAllEvents = 15;
 
 Response no_webhook(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such webhook."); }
-
-int64_t number_of(std::string_view text) noexcept {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() ? number : 0;
-}
 
 struct Patch {
   std::optional<std::string> url;
@@ -121,15 +116,7 @@ constexpr const char* kWebhookPatch = R"json({"type":"object","additionalPropert
 constexpr const char* kWebhookList = R"json({"type":"object","required":["items"],"properties":{
 "items":{"type":"array","items":{"$ref":"#/components/schemas/Webhook"}}}})json";
 
-RouteDoc doc_of(const char* id, const char* summary, const char* description, bool with_id) {
-  RouteDoc doc;
-  doc.id = id;
-  doc.scope = http::Scope::admin;
-  doc.summary = summary;
-  doc.description = description;
-  if (with_id) doc.parameters = {{"id", "path", "The number of the webhook.", R"({"type":"integer","minimum":1})"}};
-  return doc;
-}
+constexpr const char* kNumber = "The number of the webhook.";
 
 }  // namespace
 
@@ -139,13 +126,13 @@ void WebhookApi::mount(http::Routes& routes) {
   routes.schema("WebhookPatch", kWebhookPatch);
   routes.schema("WebhookList", kWebhookList);
 
-  RouteDoc listing = doc_of("list_webhooks", "List webhooks", "By id; there are at most 100.", false);
+  RouteDoc listing = doc_of("list_webhooks", Scope::admin, "List webhooks", "By id; there are at most 100.");
   listing.answers = {{200, "All of them.", "WebhookList"}};
   routes.add(Method::get, "/v1/webhooks", std::move(listing),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
 
-  RouteDoc making = doc_of("create_webhook", "Make a webhook",
-                           "From then on each event is posted to the URL, signed with the secret.", false);
+  RouteDoc making = doc_of("create_webhook", Scope::admin, "Make a webhook",
+                           "From then on each event is posted to the URL, signed with the secret.");
   making.body = "NewWebhook";
   making.answers = {{201, "Made.", "Webhook"},
                     {400, "The body or a member of it is not valid; field names the member.", "Problem"},
@@ -153,12 +140,15 @@ void WebhookApi::mount(http::Routes& routes) {
   routes.add(Method::post, "/v1/webhooks", std::move(making),
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
 
-  RouteDoc showing = doc_of("get_webhook", "Read a webhook", "All but its secret.", true);
+  RouteDoc showing = doc_of("get_webhook", Scope::admin, "Read a webhook", "All but its secret.");
+  showing.parameters = {id_parameter(kNumber)};
   showing.answers = {{200, "The webhook.", "Webhook"}, {404, "No such webhook.", "Problem"}};
   routes.add(Method::get, "/v1/webhooks/{id}", std::move(showing),
              [this](Request&, RequestContext& context, PathParameters path) { return show(context, path[0]); });
 
-  RouteDoc changing = doc_of("change_webhook", "Change a webhook", "What waits is delivered as it is then.", true);
+  RouteDoc changing =
+      doc_of("change_webhook", Scope::admin, "Change a webhook", "What waits is delivered as it is then.");
+  changing.parameters = {id_parameter(kNumber)};
   changing.body = "WebhookPatch";
   changing.answers = {{200, "The webhook as it is now.", "Webhook"},
                       {400, "The body or a member of it is not valid; field names the member.", "Problem"},
@@ -169,7 +159,8 @@ void WebhookApi::mount(http::Routes& routes) {
              });
 
   RouteDoc removing =
-      doc_of("delete_webhook", "Delete a webhook", "What waits for it is not delivered any more.", true);
+      doc_of("delete_webhook", Scope::admin, "Delete a webhook", "What waits for it is not delivered any more.");
+  removing.parameters = {id_parameter(kNumber)};
   removing.answers = {{204, "Deleted."}, {404, "No such webhook.", "Problem"}};
   routes.add(Method::delete_, "/v1/webhooks/{id}", std::move(removing),
              [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
@@ -214,8 +205,9 @@ Task<Result<Response>> WebhookApi::list(Request& request, RequestContext& contex
 }
 
 Task<Result<Response>> WebhookApi::show(RequestContext& context, std::string_view id) {
-  auto reading = store_.read([number = number_of(id)](store::SqliteConnection& db) { return find_webhook(db, number); },
-                             context.deadline);
+  auto reading = store_.read(
+      [number = number_of(id).value_or(0)](store::SqliteConnection& db) { return find_webhook(db, number); },
+      context.deadline);
   const Result<std::optional<Webhook>> webhook = co_await reading;
   if (!webhook) co_return http::response_for(webhook.error(), context);
   if (!*webhook) co_return no_webhook(context);
@@ -230,7 +222,7 @@ Task<Result<Response>> WebhookApi::change(Request& request, RequestContext& cont
   auto wanted = read_webhook(*body);
   if (!wanted) co_return refuse(context, wanted.error());
   auto writing = store_.write(
-      [number = number_of(id),
+      [number = number_of(id).value_or(0),
        patch = *std::move(wanted)](store::SqliteConnection& db) -> Result<std::optional<Webhook>> {
         TRY(std::optional<Webhook> webhook, find_webhook(db, number));
         if (!webhook) return webhook;
@@ -250,7 +242,8 @@ Task<Result<Response>> WebhookApi::change(Request& request, RequestContext& cont
 
 Task<Result<Response>> WebhookApi::remove(RequestContext& context, std::string_view id) {
   auto writing = store_.write(
-      [number = number_of(id)](store::SqliteConnection& db) { return remove_webhook(db, number); }, context.deadline);
+      [number = number_of(id).value_or(0)](store::SqliteConnection& db) { return remove_webhook(db, number); },
+      context.deadline);
   const Result<bool> removed = co_await writing;
   if (!removed) co_return http::response_for(removed.error(), context);
   if (!*removed) co_return no_webhook(context);
