@@ -23,6 +23,12 @@ config::Fields<ListenerConfig> ListenerConfig::fields() {
   return {
       {"bind", "address and port; 0.0.0.0 is every IPv4 interface, port 0 any free one", &ListenerConfig::bind,
        config::kRequired},
+      {"tcp", "passes the bytes of connections on to an upstream, instead of HTTP", &ListenerConfig::tcp},
+      {"udp", "passes datagrams on to an upstream, instead of HTTP", &ListenerConfig::udp},
+      {"proxy_protocol",
+       "who the client is, told ahead of its bytes: by a balancer before this node (in), or to the "
+       "hosts of a tcp relay (v1, v2)",
+       &ListenerConfig::proxy_protocol},
       {"idle_timeout", "how long a connection may stay without a request", &ListenerConfig::idle_timeout,
        config::range(1s, 24h)},
       {"head_timeout", "for a request's whole head, from its first byte", &ListenerConfig::head_timeout,
@@ -42,6 +48,14 @@ config::Fields<ListenerConfig> ListenerConfig::fields() {
       {"max_start_line", "a request's first line", &ListenerConfig::max_start_line,
        config::size(256, 64 * config::kKiB)},
       {"max_fields", "header fields of a request", &ListenerConfig::max_fields, config::range(10, 1000)},
+      {"trusted",
+       "addresses of the balancers and proxies before it, such as 10.0.0.0/8, whose word about the client counts, in "
+       "fields and PROXY headers; absent: nobody's",
+       &ListenerConfig::trusted},
+      {"trusted_field", "the field in which trusted proxies name the client; the other is not read",
+       &ListenerConfig::trusted_field,
+       config::one_of<proxy::TrustedProxies::Reads>({{"x_forwarded_for", proxy::TrustedProxies::Reads::x_forwarded_for},
+                                                     {"forwarded", proxy::TrustedProxies::Reads::forwarded}})},
   };
 }
 
@@ -50,6 +64,37 @@ void ListenerConfig::check(config::Checker& at) const {
     at.problem("bind", address.error().to_string(),
                "listen on a numeric address, on localhost, or on 0.0.0.0 for every interface");
   }
+  at.at_most_one({"tcp", "udp"});
+  if (trusted.empty() && trusted_field != proxy::TrustedProxies::Reads::x_forwarded_for)
+    at.problem("trusted_field", "says how trusted proxies are read, but none is trusted", "name them in `trusted`");
+  const bool header_in = proxy_protocol && proxy_protocol->in;
+  if (header_in && trusted.empty())
+    at.problem("proxy_protocol", "say whose headers are believed", "trusted: [10.0.0.0/8]");
+  if ((tcp || udp) && !header_in && !trusted.empty()) at.problem("trusted", "of a relay is for proxy_protocol: in");
+  if (proxy_protocol && proxy_protocol->out != net::ProxyVersion::none && !tcp)
+    at.problem("proxy_protocol", "v1 and v2 are told to the hosts of a tcp relay", "proxy_protocol: in");
+  if (udp && proxy_protocol) at.problem("proxy_protocol", "is for connections");
+  if (!tcp && !udp) return;
+  for (const char* key : {"idle_timeout", "head_timeout", "body_timeout", "min_body_rate", "send_timeout",
+                          "half_close_grace", "max_head", "max_start_line", "max_fields", "trusted_field"}) {
+    if (at.given(key)) at.problem(key, "is for HTTP", "times of a relay stand in tcp and udp");
+  }
+  if (udp && at.given("max_connections")) at.problem("max_connections", "is for connections", "udp: { sessions: ... }");
+}
+
+std::string_view to_string(ListenerConfig::Kind kind) noexcept {
+  switch (kind) {
+    case ListenerConfig::Kind::http: return "http";
+    case ListenerConfig::Kind::tcp: return "tcp";
+    case ListenerConfig::Kind::udp: return "udp";
+  }
+  return "http";
+}
+
+net::AddressSet ListenerConfig::trusted_set() const {
+  std::vector<net::AddressSet::Block> blocks;
+  for (const proxy::AddressBlock& each : trusted) blocks.push_back(each.block);
+  return net::AddressSet(std::move(blocks));
 }
 
 http::ServerOptions ListenerConfig::server_options(const std::string& name) const {
@@ -63,8 +108,14 @@ http::ServerOptions ListenerConfig::server_options(const std::string& name) cons
   options.send_timeout = send_timeout;
   options.half_close_grace = half_close_grace;
   options.max_connections = max_connections;
+  if (proxy_protocol && proxy_protocol->in) {
+    options.header_from = std::make_shared<const net::AddressSet>(trusted_set());
+    options.header_timeout = proxy_protocol->timeout;
+  }
   return options;
 }
+
+proxy::TrustedProxies ListenerConfig::trusted_proxies() const { return {trusted_set(), trusted_field}; }
 
 config::Fields<CacheConfig> CacheConfig::fields() {
   using cache::EvictionPolicy;
@@ -198,14 +249,33 @@ config::Fields<RuntimeConfig> RuntimeConfig::fields() {
        config::one_of<IoKind>({{"automatic", IoKind::automatic}, {"uring", IoKind::uring}, {"epoll", IoKind::epoll}})},
       {"blocking_threads", "threads for calls that block", &RuntimeConfig::blocking_threads, config::range(1, 256)},
       {"drain", "how long requests in flight may take to end when the node stops", &RuntimeConfig::drain,
-       config::range(0s, 1h)}};
+       config::range(0s, 1h)},
+      {"handover",
+       "how long connections that last, such as WebSockets, may stay with the old process after `trellis ctl upgrade`",
+       &RuntimeConfig::handover, config::range(0s, 24h * 7)},
+      {"shed", "what a node that has too much to do refuses", &RuntimeConfig::shed}};
+}
+
+config::Fields<DnsConfig> DnsConfig::fields() {
+  return {{"servers",
+           "ADDRESS:PORT of the servers that are asked, the next one when one fails; absent: those of /etc/resolv.conf",
+           &DnsConfig::servers}};
+}
+
+void DnsConfig::check(config::Checker& at) const {
+  for (size_t i = 0; i < servers.size(); ++i) {
+    if (servers[i].form == config::HostPort::Form::name || servers[i].port == 0)
+      at.problem("servers[" + std::to_string(i) + "]", "a server is a numeric address with its port", "127.0.0.1:53");
+  }
 }
 
 config::Fields<NodeConfig> NodeConfig::fields() {
   return {
       {"node", "the node's name in logs, metrics and Via", &NodeConfig::node, config::default_is("the host's name")},
       {"control", "where /metrics, the control API and its health answers listen", &NodeConfig::control},
+      {"state", "the folder where changes made at run time are kept; a change needs a restart", &NodeConfig::state},
       {"listeners", "where clients come in, by name", &NodeConfig::listeners},
+      {"dns", "who is asked for the names of upstreams' hosts", &NodeConfig::dns},
       {"upstreams", "groups of servers that requests are forwarded to, by name", &NodeConfig::upstreams},
       {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
       {"stores", "databases, by name", &NodeConfig::stores},
@@ -239,17 +309,39 @@ void NodeConfig::check(config::Checker& at) const {
   if (listeners.empty() && !works_for_others)
     at.problem("", "there are no listeners: nothing could reach this node",
                "listeners: { web: { bind: \"127.0.0.1:8080\" } }");
-  proxy::check_routes(routes, "routes", at);
+  std::vector<std::string_view> listener_names;  // that routes may be for
+  for (const auto& [name, listener] : listeners) {
+    if (listener.kind() == ListenerConfig::Kind::http) listener_names.push_back(name);
+  }
+  proxy::check_routes(routes, "routes", at, listener_names);
   const std::vector<std::string_view> upstream_names = names_of(upstreams);
   std::vector<std::string_view> service_names;
   for (const config::Entry& entry : services) {
     if (!entry.as<services::mail::MailConfig>()) service_names.push_back(entry.name);
   }
   for (size_t i = 0; i < routes.size(); ++i) {
-    const proxy::TargetConfig& to = routes[i].to;
-    const std::string place = "routes[" + std::to_string(i) + "].to";
-    if (to.which() == proxy::TargetConfig::Kind::upstream) at.must_be_known(place, "upstream", to.name, upstream_names);
-    if (to.which() == proxy::TargetConfig::Kind::service) at.must_be_known(place, "service", to.name, service_names);
+    const std::vector<std::string>& where = routes[i].match.listeners;
+    for (size_t j = 0; j < where.size(); ++j) {
+      at.must_be_known("routes[" + std::to_string(i) + "].match.listeners[" + std::to_string(j) + "]", "listener",
+                       where[j], listener_names);
+    }
+    for (const auto& [path, to] : proxy::targets_of(routes[i])) {
+      const std::string place = "routes[" + std::to_string(i) + "]." + path;
+      using Kind = proxy::TargetConfig::Kind;
+      if (to->which() == Kind::upstream) at.must_be_known(place, "upstream", to->name, upstream_names);
+      if (to->which() == Kind::service) at.must_be_known(place, "service", to->name, service_names);
+    }
+  }
+  for (const auto& [name, listener] : listeners) {
+    const std::string place = "listeners." + name;
+    const auto known = [&](const std::string& child, const proxy::RelayTarget& to) {
+      if (!to.upstream.empty()) at.must_be_known(place + child, "upstream", to.upstream, upstream_names);
+    };
+    if (listener.udp) known(".udp.to", listener.udp->to);
+    if (!listener.tcp) continue;
+    known(".tcp.to", listener.tcp->to);
+    for (size_t i = 0; i < listener.tcp->routes.size(); ++i)
+      known(".tcp.routes[" + std::to_string(i) + "].to", listener.tcp->routes[i].to);
   }
   for (const config::Entry& entry : services) {
     if (const auto* links = entry.as<services::links::LinksConfig>()) {
@@ -284,7 +376,9 @@ void NodeConfig::check(config::Checker& at) const {
   }
   for (const auto& [name, listener] : listeners) {
     if (listener.bind.port == 0) continue;
-    const auto [taken, added] = binds.emplace(listener.bind.to_text(), "listeners." + name);
+    // TCP and UDP have ports of their own.
+    const std::string bound = listener.bind.to_text() + (listener.udp ? " udp" : "");
+    const auto [taken, added] = binds.emplace(bound, "listeners." + name);
     if (!added)
       at.problem("listeners." + name + ".bind", taken->second + " has the same address", "one address, one listener");
   }

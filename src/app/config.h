@@ -16,14 +16,24 @@
 #include "http/server.h"
 #include "proxy/access_log.h"
 #include "proxy/config.h"
+#include "proxy/filters/addresses.h"
+#include "proxy/relay/config.h"
+#include "proxy/shedder.h"
+#include "proxy/trusted_proxies.h"
 #include "queue/service_jobs.h"
 #include "runtime/loop.h"
 #include "upstream/config.h"
 
 namespace trellis::app {
 
+// Where clients come in: by HTTP, unless it is a relay of TCP or of UDP.
 struct ListenerConfig {
+  enum class Kind : uint8_t { http, tcp, udp };
+
   config::HostPort bind;
+  std::optional<proxy::TcpRelayConfig> tcp;
+  std::optional<proxy::UdpRelayConfig> udp;
+  std::optional<proxy::ProxyProtocolConfig> proxy_protocol;
   Duration idle_timeout = std::chrono::seconds(75);
   Duration head_timeout = std::chrono::seconds(10);
   Duration body_timeout = std::chrono::seconds(30);
@@ -34,10 +44,17 @@ struct ListenerConfig {
   uint64_t max_head = 32 * 1024;
   uint64_t max_start_line = 8 * 1024;
   uint32_t max_fields = 100;
+  std::vector<proxy::AddressBlock> trusted;
+  proxy::TrustedProxies::Reads trusted_field = proxy::TrustedProxies::Reads::x_forwarded_for;
   static config::Fields<ListenerConfig> fields();
   void check(config::Checker& at) const;
+  Kind kind() const noexcept { return tcp ? Kind::tcp : (udp ? Kind::udp : Kind::http); }
+  net::AddressSet trusted_set() const;
   http::ServerOptions server_options(const std::string& name) const;
+  proxy::TrustedProxies trusted_proxies() const;
 };
+
+std::string_view to_string(ListenerConfig::Kind kind) noexcept;
 
 struct CacheConfig {
   uint64_t memory = 64ULL << 20;
@@ -106,6 +123,8 @@ struct RuntimeConfig {
   IoKind io = IoKind::automatic;
   uint32_t blocking_threads = 4;
   Duration drain = std::chrono::seconds(30);
+  Duration handover = std::chrono::hours(1);
+  proxy::ShedConfig shed;
   static config::Fields<RuntimeConfig> fields();
 };
 
@@ -124,10 +143,20 @@ struct ControlConfig {
 // A secret of 16 to 1,024 bytes, alone in a file.
 Result<std::string> read_token(const std::string& path);
 
+// Who is asked for names.
+struct DnsConfig {
+  std::vector<config::HostPort> servers;
+  bool operator==(const DnsConfig&) const = default;
+  static config::Fields<DnsConfig> fields();
+  void check(config::Checker& at) const;
+};
+
 struct NodeConfig {
   std::string node;
+  std::string state = "./data/state";
   ControlConfig control;
   std::map<std::string, ListenerConfig> listeners;
+  DnsConfig dns;
   std::map<std::string, upstream::UpstreamConfig> upstreams;
   std::map<std::string, CacheConfig> caches;
   std::map<std::string, StoreConfig> stores;

@@ -6,6 +6,8 @@
 
 #include "app/commands/cache_commands.h"
 #include "app/commands/commands.h"
+#include "app/commands/hosts_commands.h"
+#include "app/commands/import_commands.h"
 #include "app/commands/jobs_commands.h"
 #include "app/commands/key_commands.h"
 #include "app/commands/links_commands.h"
@@ -36,7 +38,8 @@ int main(int argc, char** argv) {
   run_command->add_flag("--print-config", print_config, "print the built-in one-box configuration and end");
   run_command->footer(
       "Examples:\n  trellis run\n  trellis run edge.yaml --set listeners.web.bind=0.0.0.0:80\n"
-      "Signals: TERM and INT drain and stop, HUP reloads, USR1 reopens the access log.");
+      "Signals: TERM and INT drain and stop, HUP reloads, USR1 reopens the access log, USR2 lets a new process of the\n"
+      "same command take over.");
 
   CheckOptions check_options;
   CLI::App* check_command =
@@ -61,14 +64,18 @@ int main(int argc, char** argv) {
   CLI::App* ctl_status = ctl_command->add_subcommand("status", "the tiers with their figures");
   CLI::App* ctl_reload =
       ctl_command->add_subcommand("reload", "read the configuration again; the old one stays if the new one is wrong");
+  CLI::App* ctl_upgrade = ctl_command->add_subcommand(
+      "upgrade", "let a new process of the installed program take over; the old one stays if that does not start");
   CLI::App* ctl_level = ctl_command->add_subcommand("loglevel", "change what the node logs");
   ctl_level->add_option("LEVEL", ctl_options.argument, "debug, info, warn, error or off")->required();
-  for (CLI::App* command : {ctl_status, ctl_reload, ctl_level}) add_control(command);
+  for (CLI::App* command : {ctl_status, ctl_reload, ctl_upgrade, ctl_level}) add_control(command);
   ctl_status->footer("Example:\n  trellis ctl status --json");
   ctl_reload->footer("Example:\n  trellis ctl reload --control 127.0.0.1:9900");
+  ctl_upgrade->footer("Example:\n  install -m 755 build/release/trellis /usr/local/bin/trellis && trellis ctl upgrade");
   ctl_level->footer("Example:\n  trellis ctl loglevel debug");
   ctl_command->footer(
-      "Examples:\n  trellis ctl status\n  trellis ctl reload --control 127.0.0.1:9900\n  trellis ctl loglevel debug");
+      "Examples:\n  trellis ctl status\n  trellis ctl hosts\n  trellis ctl reload --control 127.0.0.1:9900\n"
+      "  trellis ctl loglevel debug");
 
   LinksCommands links(app);
 
@@ -105,10 +112,12 @@ int main(int argc, char** argv) {
       "  trellis store check main --config edge.yaml");
 
   ChosenCommand chosen;  // of the commands that are declared in their own files
+  add_hosts_commands(*ctl_command, chosen);
   add_cache_commands(app, chosen);
   add_jobs_commands(app, chosen);
   add_log_commands(app, chosen);
   add_key_commands(app, chosen);
+  add_import_command(app, chosen);
 
   ReferenceOptions reference_options;
   CLI::App* reference_command = app.add_subcommand("reference", "write the configuration's reference and JSON schema");
@@ -120,6 +129,7 @@ int main(int argc, char** argv) {
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   version_command->footer("Example:\n  trellis version");
 
+  run_options.command.assign(argv, argv + argc);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -132,6 +142,7 @@ int main(int argc, char** argv) {
   if (*check_command) return check(check_options);
   if (*ctl_status) return ctl("status", ctl_options);
   if (*ctl_reload) return ctl("reload", ctl_options);
+  if (*ctl_upgrade) return ctl("upgrade", ctl_options);
   if (*ctl_level) return ctl("loglevel", ctl_options);
   if (const std::optional<int> code = links.run()) return *code;
   if (*store_backup) return store_command("backup", store_options);

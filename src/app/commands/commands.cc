@@ -69,6 +69,9 @@ int ctl(std::string_view verb, const CtlOptions& options) {
   } else if (verb == "reload") {
     request.method = "POST";
     request.url = base + "/v1/reload";
+  } else if (verb == "upgrade") {
+    request.method = "POST";
+    request.url = base + "/v1/upgrade";
   } else {
     request.method = "PUT";
     request.url = base + "/v1/loglevel?level=" + percent_encoded(options.argument);
@@ -104,6 +107,8 @@ int ctl(std::string_view verb, const CtlOptions& options) {
       if (warning.is_string()) std::printf("warning: %s\n", warning.get<std::string>().c_str());
     }
     std::printf("reloaded, %zu changes\n", changes.size());
+  } else if (verb == "upgrade") {
+    std::printf("process %.0f has taken over\n", number_of(body, "pid"));
   } else {
     std::printf("level %s\n", text_of(body, "level").c_str());
   }

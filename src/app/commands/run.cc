@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "app/config.h"
+#include "app/handover.h"
 #include "app/node/node.h"
 #include "app/version.h"
 #include "base/log.h"
@@ -44,6 +45,8 @@ void notify_systemd(const std::string& state) {
   ::close(fd);
 }
 
+constexpr Duration kStartPatience = std::chrono::seconds(25);  // with a new process
+
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -51,21 +54,21 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// Reloads asked for by the control API, to be run on the main thread.
-class ReloadQueue {
+// What the control API asks of the main thread.
+class MainQueue {
  public:
-  ReloadQueue() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-  ~ReloadQueue() { ::close(fd_); }
-  using Done = std::function<void(Result<ReloadReport>)>;
-  void push(Done done) {
+  MainQueue() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  ~MainQueue() { ::close(fd_); }
+  using Work = std::function<void()>;
+  void push(Work work) {
     {
       std::lock_guard lock(mutex_);
-      waiting_.push_back(std::move(done));
+      waiting_.push_back(std::move(work));
     }
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t wrote = ::write(fd_, &one, sizeof one);
   }
-  std::deque<Done> take() {
+  std::deque<Work> take() {
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t got = ::read(fd_, &count, sizeof count);
     std::lock_guard lock(mutex_);
@@ -76,7 +79,7 @@ class ReloadQueue {
  private:
   int fd_;
   std::mutex mutex_;
-  std::deque<Done> waiting_;
+  std::deque<Work> waiting_;
 };
 
 Result<ReloadReport> reload(Node& node, const RunOptions& options) {
@@ -96,6 +99,25 @@ Result<ReloadReport> reload(Node& node, const RunOptions& options) {
   return report;
 }
 
+struct Successor {
+  int64_t pid = 0;
+  bool waits = false;  // for the data that this process holds
+};
+
+// A new process of the same command takes over, and this one has to go. Whatever fails leaves it as it is.
+Result<Successor> upgrade(const Node& node, const RunOptions& options) {
+  log_info("a new process is being started", {{"command", options.command.front()}});
+  Result<NewProcess> begun = NewProcess::begin(options.command, node.sockets_to_hand_over());
+  if (!begun) return fail(std::move(begun).error());
+  // Nobody else asks or stops this process meanwhile; requests are answered as ever.
+  TRY(const std::string step, begun->next_step(kStartPatience));
+  const pid_t pid = begun->pid();
+  begun->let_go();
+  log_info("a new process takes over", {{"pid", pid}, {"step", step}});
+  notify_systemd("MAINPID=" + std::to_string(pid));
+  return Successor{.pid = pid, .waits = step != "ready"};
+}
+
 void print_welcome(const Node& node) {
   std::string text;
   for (const ListenerStatus& listener : node.listeners()) {
@@ -103,7 +125,7 @@ void print_welcome(const Node& node) {
     if (address.starts_with("127.0.0.1:") || address.starts_with("0.0.0.0:")) {
       address = "localhost" + address.substr(address.rfind(':'));
     }
-    text += "listening " + listener.name + " http://" + address + "\n";
+    text += "listening " + listener.name + " " + std::string(listener.scheme) + "://" + address + "\n";
   }
   text += "control http://" + node.control_address() + "\n";
   std::fputs(text.c_str(), stdout);
@@ -117,7 +139,7 @@ int run(const RunOptions& options) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond a limit fails, as on a full disk
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int one : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, one);
+  for (const int one : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&signals, one);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread: all inherit it
   raise_descriptor_limit();
   ::umask(0027);  // stores hold keys, logs hold addresses: nobody else's business
@@ -131,32 +153,61 @@ int run(const RunOptions& options) {
   start_log({.level = config->values.observe.log_level,
              .format = config->values.observe.log_format,
              .node = config->values.node});
-  Result<std::unique_ptr<Node>> started = Node::start(*std::move(config));
+  Result<Inherited> inherited = take_inherited();
+  if (!inherited) {
+    log_error("cannot take over", {{"error", inherited.error().to_string()}});
+    stop_log();
+    return 1;
+  }
+  const bool takes_over = inherited->line >= 0;
+  if (takes_over && (!config->values.stores.empty() || !config->values.logs.empty())) {
+    tell_old_process(inherited->line, "waiting");
+    wait_for_old_process(inherited->line);
+  }
+  Result<std::unique_ptr<Node>> started = Node::start(*std::move(config), std::move(inherited->sockets));
   if (!started) {
     log_error("cannot start", {{"error", started.error().to_string()}});
     stop_log();
     return 1;
   }
   Node& node = **started;
-  ReloadQueue reloads;
-  node.on_reload_request([&reloads](ReloadQueue::Done done) { reloads.push(std::move(done)); });
+  MainQueue asked;
+  bool stopping = false;
+  bool handed_over = false;
+  bool waited_for = false;
+  const auto upgrade_now = [&]() -> Result<int64_t> {
+    if (stopping) return fail(Code::unavailable, "the node is stopping");
+    Result<Successor> successor = upgrade(node, options);
+    if (!successor) {
+      log_error("the old process stays", {{"error", successor.error().to_string()}});
+      return fail(std::move(successor).error());
+    }
+    stopping = handed_over = true;
+    waited_for = successor->waits;
+    return successor->pid;
+  };
+  using ReloadDone = std::function<void(Result<ReloadReport>)>;
+  using UpgradeDone = std::function<void(Result<int64_t>)>;
+  node.on_reload_request([&](ReloadDone done) { asked.push([&, done] { done(reload(node, options)); }); });
+  node.on_upgrade_request([&](UpgradeDone done) { asked.push([&, done] { done(upgrade_now()); }); });
   const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   print_welcome(node);
   log_info("running",
            {{"version", kVersion}, {"io", node.io()}, {"cores", node.cores()}, {"control", node.control_address()}});
   notify_systemd("READY=1\nSTATUS=running");
+  if (takes_over) tell_old_process(inherited->line, "ready");
 
-  bool stopping = false;
   while (!stopping) {
-    pollfd fds[2] = {{signal_fd, POLLIN, 0}, {reloads.fd(), POLLIN, 0}};
+    pollfd fds[2] = {{signal_fd, POLLIN, 0}, {asked.fd(), POLLIN, 0}};
     ::poll(fds, 2, 1000);
     node.tidy();
-    for (ReloadQueue::Done& done : reloads.take()) done(reload(node, options));
+    for (MainQueue::Work& work : asked.take()) work();
     signalfd_siginfo info{};
     while (!stopping && ::read(signal_fd, &info, sizeof info) == sizeof info) {
       switch (info.ssi_signo) {
         case SIGHUP: (void)reload(node, options); break;
         case SIGUSR1: node.reopen_logs(); break;
+        case SIGUSR2: (void)upgrade_now(); break;
         default: stopping = true;
       }
     }
@@ -170,9 +221,9 @@ int run(const RunOptions& options) {
     }
   });
   log_info("draining");
-  notify_systemd("STOPPING=1");
-  node.stop();
-  reloads.take();  // dropped: who asked for them, and the loops they would be told on, are gone
+  if (!handed_over) notify_systemd("STOPPING=1");
+  node.stop(handed_over && !waited_for && !node.holds_data());
+  asked.take();  // dropped: who asked for them, and the loops they would be told on, are gone
   ::close(signal_fd);
   log_info("stopped");
   started->reset();

@@ -30,20 +30,36 @@ bool is_loopback(std::string_view address) noexcept {
 }
 
 // Those of the areas have a handler.
-constexpr ControlEndpoint kEndpoints[] = {
-    {"/metrics", Method::get, nullptr},    {"/healthz", Method::get, nullptr},
-    {"/readyz", Method::get, nullptr},     {"/v1/status", Method::get, nullptr},
-    {"/v1/reload", Method::post, nullptr}, {"/v1/loglevel", Method::put, nullptr}};
+constexpr ControlEndpoint kEndpoints[] = {{"/metrics", Method::get, nullptr},    {"/healthz", Method::get, nullptr},
+                                          {"/readyz", Method::get, nullptr},     {"/v1/status", Method::get, nullptr},
+                                          {"/v1/reload", Method::post, nullptr}, {"/v1/upgrade", Method::post, nullptr},
+                                          {"/v1/loglevel", Method::put, nullptr}};
 
-const ControlEndpoint* find_endpoint(std::string_view path) noexcept {
+bool matches(std::string_view pattern, std::string_view path) noexcept {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == path;
+  const std::string_view behind = pattern.substr(star + 1);
+  if (!path.starts_with(pattern.substr(0, star)) || !path.ends_with(behind)) return false;
+  if (path.size() <= star + behind.size()) return false;
+  return path.substr(star, path.size() - star - behind.size()).find('/') == std::string_view::npos;
+}
+
+struct Found {
+  const ControlEndpoint* endpoint = nullptr;
+  std::string methods;  // that the path has
+};
+Found find_endpoint(std::string_view path, Method method) {
+  Found found;
   for (const std::span<const ControlEndpoint> area :
-       {std::span<const ControlEndpoint>(kEndpoints), cache_endpoints(), job_endpoints(), log_endpoints(),
-        store_endpoints(), worker_endpoints()}) {
+       {std::span<const ControlEndpoint>(kEndpoints), cache_endpoints(), host_endpoints(), job_endpoints(),
+        log_endpoints(), store_endpoints(), worker_endpoints()}) {
     for (const ControlEndpoint& one : area) {
-      if (one.path == path) return &one;
+      if (!matches(one.path, path)) continue;
+      found.methods += (found.methods.empty() ? "" : ", ") + std::string(http::to_string(one.method));
+      if (one.method == method) found.endpoint = &one;
     }
   }
-  return nullptr;
+  return found;
 }
 
 bool is_for_workers(std::string_view path) noexcept {
@@ -76,18 +92,19 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   } else if (!names_this_machine(request.authority) && !knows(request)) {
     co_return http::problem(context.arena, 403, "wrong_host", "The control API answers to localhost only.", false, {});
   }
-  const ControlEndpoint* endpoint = find_endpoint(request.path);
-  if (!endpoint) {
+  const Found found = find_endpoint(request.path, request.method == Method::head ? Method::get : request.method);
+  if (found.methods.empty()) {
     co_return http::problem(context.arena, 404, "not_found",
-                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/loglevel, "
-                            "/v1/jobs, /v1/log, /v1/caches and /v1/store/backup.",
+                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/upgrade, "
+                            "/v1/loglevel, "
+                            "/v1/upstreams, /v1/jobs, /v1/log, /v1/caches and /v1/store/backup.",
                             false, {});
   }
-  const Method method = request.method == Method::head ? Method::get : request.method;
-  if (method != endpoint->method) {
+  const ControlEndpoint* const endpoint = found.endpoint;
+  if (!endpoint) {
     http::Response refused =
         http::problem(context.arena, 405, "method_not_allowed", "Another method is wanted here.", false, {});
-    refused.fields.add(FieldId::allow, http::to_string(endpoint->method));
+    refused.fields.add_copy(FieldId::allow, found.methods);
     co_return refused;
   }
   if (endpoint->handle) {
@@ -108,6 +125,10 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   if (request.path == "/v1/reload") {
     auto reloaded = co_await reload(context);
     co_return reloaded;
+  }
+  if (request.path == "/v1/upgrade") {
+    auto upgraded = co_await upgrade(context);
+    co_return upgraded;
   }
   if (request.path == "/v1/loglevel") {
     auto changed = co_await log_level(request, context);
@@ -145,6 +166,26 @@ Task<Result<http::Response>> Control::reload(http::RequestContext& context) {
   for (const std::string& warning : outcome->warnings) json.value(warning);
   json.end_array();
   json.end_object();
+  co_return json_answer(context, 200, std::move(text));
+}
+
+Task<Result<http::Response>> Control::upgrade(http::RequestContext& context) {
+  using Outcome = Result<int64_t>;
+  if (!upgrade_ || !node_.ready()) {
+    co_return http::problem(context.arena, 503, "not_ready", "The node is starting or stopping.", true, {});
+  }
+  auto state = std::make_shared<detail::Handoff<Outcome>>();
+  Loop& home = Loop::current();
+  upgrade_([state, &home](Outcome outcome) {
+    state->value.emplace(std::move(outcome));
+    home.post([state] { detail::finish_handoff(state); });
+  });
+  Outcome outcome = co_await detail::HandoffAwaiter<Outcome>(state);
+  if (!outcome) {
+    co_return http::problem(context.arena, 422, "upgrade_failed", outcome.error().to_string(), false, {});
+  }
+  std::string text;
+  JsonWriter(text).begin_object().member("pid", *outcome).end_object();
   co_return json_answer(context, 200, std::move(text));
 }
 

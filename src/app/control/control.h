@@ -16,6 +16,7 @@ class Control final : public http::Application {
   // `token`: of worker nodes on other machines; "": nobody elsewhere is answered.
   Control(Node& node, std::string token) noexcept : node_(node), token_(std::move(token)) {}
   void on_reload(Node::ReloadRequest request) { reload_ = std::move(request); }
+  void on_upgrade(Node::UpgradeRequest request) { upgrade_ = std::move(request); }
 
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
   void finished(const http::Request&, http::RequestContext&, const http::Sent&) noexcept override {}
@@ -23,6 +24,7 @@ class Control final : public http::Application {
 
  private:
   Task<Result<http::Response>> reload(http::RequestContext& context);
+  Task<Result<http::Response>> upgrade(http::RequestContext& context);
   Task<Result<http::Response>> log_level(http::Request& request, http::RequestContext& context);
 
   bool knows(const http::Request& request) const noexcept;
@@ -30,6 +32,7 @@ class Control final : public http::Application {
   Node& node_;
   std::string token_;
   Node::ReloadRequest reload_;
+  Node::UpgradeRequest upgrade_;
 };
 
 }  // namespace trellis::app

@@ -23,12 +23,13 @@ class Node;
 struct OpenStore;
 
 struct ControlEndpoint {
-  std::string_view path;
+  std::string_view path;  // a segment of * is any name
   http::Method method;
   Task<Result<http::Response>> (*handle)(Node& node, http::Request& request, http::RequestContext& context);
 };
 
 std::span<const ControlEndpoint> cache_endpoints() noexcept;
+std::span<const ControlEndpoint> host_endpoints() noexcept;
 std::span<const ControlEndpoint> job_endpoints() noexcept;
 std::span<const ControlEndpoint> log_endpoints() noexcept;
 std::span<const ControlEndpoint> store_endpoints() noexcept;

@@ -17,7 +17,8 @@ Task<> sample_status(Status& status, Event& ends) {
   }
 }
 
-constexpr int kPortTries = 8;  // to find one that is free on both addresses
+constexpr const char* kControlSockets = ":control";  // no name of a listener
+constexpr int kPortTries = 8;                        // to find one that is free on both addresses
 
 Result<int> listen_alone(const net::Address& address) {
   TRY_VOID(net::probe_free(address));
@@ -46,11 +47,26 @@ Result<std::vector<int>> listen_control(const ControlConfig& control) {
   }
 }
 
+Result<std::vector<int>> take_control(Node::Impl& n, const ControlConfig& control) {
+  TRY(const net::Address address, net::parse_address(control.bind.to_text()));
+  const auto given = n.inherited.find(kControlSockets);
+  std::vector<int> fds = given == n.inherited.end() ? std::vector<int>{} : std::move(given->second);
+  const bool fits = !fds.empty() && net::local_of(fds.front()).host() == address.host() &&
+                    (address.port() == 0 || net::local_of(fds.front()).port() == address.port());
+  for (auto& [name, left] : n.inherited) {  // listeners that the configuration has no more
+    for (const int fd : left) ::close(fd);
+  }
+  n.inherited.clear();
+  if (fits) return fds;
+  for (const int fd : fds) ::close(fd);
+  return listen_control(control);
+}
+
 }  // namespace
 
 Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { impl_->self = this; }
 
-Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
+Result<std::unique_ptr<Node>> Node::start(LoadedConfig config, SocketsByName inherited) {
   const ControlConfig control = config.values.control;
   std::string token;
   if (!control.token_file.empty()) {
@@ -60,9 +76,14 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
   }
   auto impl = std::make_unique<Impl>();
   Impl& n = *impl;
+  n.inherited = std::move(inherited);
+  TRY(n.host_state, HostState::open(config.values.state));
   const RuntimeConfig& runtime = config.values.runtime;
   TRY(n.cores, Cores::start({.count = runtime.cores, .io = runtime.io, .blocking_threads = runtime.blocking_threads}));
   for (size_t i = 0; i < n.cores->size(); ++i) n.states.push_back(std::make_unique<CoreState>());
+  for (size_t i = 0; i < n.cores->size(); ++i) {
+    n.cores->run_on(i, [&, i] { n.states[i]->shedder = std::make_unique<proxy::Shedder>(runtime.shed, i, n.metrics); });
+  }
   n.cores->run_on(0, [&] { n.background = std::make_unique<TaskGroup>(); });
   n.watch();
   n.status = std::make_unique<Status>(
@@ -75,7 +96,7 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config) {
     node->stop();
     return fail(std::move(first).error());
   }
-  auto listening = listen_control(control);
+  auto listening = take_control(n, control);
   if (!listening) {
     Error error = Error(listening.error().code(), "control").because(std::move(listening).error());
     node->stop();
@@ -112,7 +133,8 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
     for (const config::Change& change : config::diff<NodeConfig>(before->config.tree, next->config.tree)) {
       report.changes.push_back(change.to_string());
       if (change.path.starts_with("runtime.") || change.path == "runtime" || change.path == "control" ||
-          change.path.starts_with("control.") || change.path == "node" || change.path.starts_with("jobs")) {
+          change.path.starts_with("control.") || change.path == "node" || change.path == "state" ||
+          change.path.starts_with("jobs")) {
         report.warnings.push_back(change.path + " takes effect at the next start");
       }
     }
@@ -138,6 +160,7 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
     auto& figure = n.figures[name];
     if (!figure) figure = std::make_shared<proxy::RouteFigures>(n.metrics, name);
     for (const auto& [listener, listener_config] : values.listeners) {
+      if (listener_config.kind() != ListenerConfig::Kind::http) continue;
       auto& count = n.counts[{listener, name}];
       if (!count) count = std::make_shared<proxy::RouteCounts>(n.metrics, listener, name);
     }
@@ -164,6 +187,7 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   }
 
   // From here on nothing can fail.
+  n.publish_hosts(*next, before);
   for (size_t core = 0; core < n.cores->size(); ++core) {
     n.cores->run_on(core, [&] { n.commit(core, next, *listening); });
   }
@@ -199,16 +223,32 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   return report;
 }
 
-void Node::stop() {
+SocketsByName Node::sockets_to_hand_over() const {
+  SocketsByName out;
+  const std::lock_guard lock(impl_->listeners_mutex);
+  for (const auto& [name, listening] : impl_->sockets) out[name] = listening.fds;
+  out[kControlSockets] = impl_->control_fds;
+  return out;
+}
+
+bool Node::holds_data() const { return !impl_->current->stores.empty() || !impl_->current->logs.empty(); }
+
+void Node::stop(bool handed_over) {
   Impl& n = *impl_;
   if (n.stopped || !n.cores) return;
   n.stopped = true;
   n.ready = false;
-  const Duration patience = n.current ? n.current->config.values.runtime.drain : Duration::zero();
+  const RuntimeConfig runtime = n.current ? n.current->config.values.runtime : RuntimeConfig{.drain = Duration::zero()};
+  const Duration patience = handed_over ? runtime.handover : runtime.drain;
   if (n.current) {
     for (auto& [name, service] : n.current->services) {
       n.cores->run_on(0, [&] { service->service->begin_drain(); });
     }
+  }
+  if (handed_over) {  // the control port is the new process's from now on
+    n.cores->run_on(0, [&n] {
+      for (auto& acceptor : n.control_acceptors) acceptor->stop();
+    });
   }
   // All cores drain at once.
   std::vector<std::future<void>> drained;
@@ -218,7 +258,7 @@ void Node::stop() {
     n.cores->loop(core).post([&n, core, patience, done] {
       CoreState& state = *n.states[core];
       for (auto& [name, listener] : state.listeners) {
-        state.draining.spawn(drain_server(std::move(listener.server), std::move(listener.acceptor), patience));
+        state.draining.spawn(drain_listener(std::move(listener), patience));
       }
       state.listeners.clear();
       // Ends at the latest when the last server's patience does.
@@ -258,6 +298,7 @@ void Node::stop() {
     n.open_stores.clear();
     n.open_logs.clear();
     n.open_caches.clear();
+    n.memberships.clear();
   }
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
   for (size_t core = 0; core < n.cores->size(); ++core) {
@@ -267,6 +308,7 @@ void Node::stop() {
         n.control_server.reset();
         n.background.reset();
         n.sampling_ends.reset();
+        n.host_state.reset();
       }
       n.states[core].reset();
     });
@@ -281,6 +323,7 @@ void Node::stop() {
   n.retired_stores.clear();
   n.gauges.clear();
   n.connection_gauges.clear();
+  n.cores->run_on(0, [] {});  // what was let go of above and belongs to it is gone
   n.cores->stop();
 }
 
@@ -295,7 +338,9 @@ void Node::reopen_logs() noexcept {
 std::vector<ListenerStatus> Node::listeners() const {
   std::vector<ListenerStatus> list;
   std::lock_guard lock(impl_->listeners_mutex);
-  for (const auto& [name, listening] : impl_->sockets) list.push_back({name, listening.address.to_string()});
+  for (const auto& [name, listening] : impl_->sockets) {
+    list.push_back({name, listening.address.to_string(), to_string(listening.kind)});
+  }
   return list;
 }
 
@@ -314,6 +359,13 @@ std::map<std::string, std::shared_ptr<queue::EventLog>> Node::logs() const {
   return impl_->open_logs;
 }
 
+std::map<std::string, std::shared_ptr<upstream::Membership>> Node::memberships() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->memberships;
+}
+
+HostState& Node::host_state() noexcept { return *impl_->host_state; }
+
 std::string Node::status_json() const { return impl_->status->json(system_clock().now()); }
 std::string Node::control_address() const { return impl_->control_address.to_string(); }
 std::string Node::io() const { return std::string(impl_->cores->loop(0).io().name()); }
@@ -321,6 +373,9 @@ size_t Node::cores() const noexcept { return impl_->cores->size(); }
 bool Node::ready() const noexcept { return impl_->ready; }
 void Node::on_reload_request(ReloadRequest request) {
   impl_->cores->run_on(0, [&] { impl_->control->on_reload(std::move(request)); });
+}
+void Node::on_upgrade_request(UpgradeRequest request) {
+  impl_->cores->run_on(0, [&] { impl_->control->on_upgrade(std::move(request)); });
 }
 
 }  // namespace trellis::app

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "app/config.h"
+#include "app/handover.h"
 #include "base/error.h"
 #include "base/metrics.h"
 #include "runtime/cores.h"
@@ -21,9 +22,13 @@ class MemoryCache;
 namespace trellis::queue {
 class EventLog;
 }
+namespace trellis::upstream {
+class Membership;
+}
 
 namespace trellis::app {
 
+class HostState;
 struct OpenStore;
 
 struct ReloadReport {
@@ -33,12 +38,14 @@ struct ReloadReport {
 
 struct ListenerStatus {
   std::string name;
-  std::string address;  // where it really listens
+  std::string address;      // where it really listens
+  std::string_view scheme;  // http, tcp or udp
 };
 
 class Node {
  public:
-  static Result<std::unique_ptr<Node>> start(LoadedConfig config);
+  // `inherited`: listening sockets of the process that it takes over from.
+  static Result<std::unique_ptr<Node>> start(LoadedConfig config, SocketsByName inherited = {});
   ~Node();
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -46,17 +53,24 @@ class Node {
   Result<ReloadReport> reload(LoadedConfig config);
   // Closes what a reload replaced once no request uses it; about once a second.
   void tidy();
-  // Stops listening, lets requests in flight finish (at most runtime.drain), stops services and stores. Once.
-  void stop();
+  // Stops listening, lets requests in flight finish (at most runtime.drain, or runtime.handover for a node that gave
+  // its sockets to a new process), stops services and stores. Once.
+  void stop(bool handed_over = false);
+  // What a new process needs to take over; they stay open here, too.
+  SocketsByName sockets_to_hand_over() const;
+  // Stores and logs are of one process at a time.
+  bool holds_data() const;
 
   // Any thread, while the node lives.
   Metrics& metrics() noexcept;
   void reopen_logs() noexcept;  // for log rotation
   std::vector<ListenerStatus> listeners() const;
-  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;           // of the current configuration
-  std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;       // likewise
-  std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;  // likewise
-  std::string status_json() const;                                            // the live picture, as the page shows it
+  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;                  // of the current configuration
+  std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;              // likewise
+  std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;         // likewise
+  std::map<std::string, std::shared_ptr<upstream::Membership>> memberships() const;  // likewise, by upstream; of core 0
+  HostState& host_state() noexcept;                                                  // core 0
+  std::string status_json() const;  // the live picture, as the page shows it
   std::string control_address() const;
   std::string io() const;  // "io_uring" or "epoll"
   size_t cores() const noexcept;
@@ -65,6 +79,9 @@ class Node {
   // completes there.
   using ReloadRequest = std::function<void(std::function<void(Result<ReloadReport>)> done)>;
   void on_reload_request(ReloadRequest request);
+  // Likewise for POST /v1/upgrade and SIGUSR2; gives the new process's id.
+  using UpgradeRequest = std::function<void(std::function<void(Result<int64_t>)> done)>;
+  void on_upgrade_request(UpgradeRequest request);
 
   struct Impl;
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "app/node/node_impl.h"
 #include "app/node/page_target.h"
 #include "base/log.h"
@@ -30,6 +32,7 @@ class ServiceTarget final : public http::Handler {
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
     if (request.path == "/healthz" || request.path == "/readyz") [[unlikely]]
       return health(request, context);
+    context.deadline = std::min(context.deadline, after(context.started, kServiceTimeout));
     return routes_.handle(request, context);
   }
 
@@ -52,6 +55,31 @@ class ServiceTarget final : public http::Handler {
 
 // --- listening ---
 
+// Sockets of the old process that listen at `wanted`, one a core at most; a port of 0 takes any port of that address.
+std::vector<int> Node::Impl::take_inherited(const std::string& name, const net::Address& wanted, int type) {
+  const auto given = inherited.find(name);
+  if (given == inherited.end()) return {};
+  std::vector<int> fds = std::move(given->second);
+  inherited.erase(given);
+  std::vector<int> taken;
+  for (const int fd : fds) {
+    const net::Address address = net::local_of(fd);
+    int has = 0;
+    socklen_t length = sizeof has;
+    ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &has, &length);
+    const bool fits =
+        has == type && address.host() == wanted.host() && (wanted.port() == 0 || address.port() == wanted.port());
+    if (fits && taken.size() < cores->size()) {
+      taken.push_back(fd);
+    } else {
+      ::close(fd);
+    }
+  }
+  if (taken.size() < fds.size() && !taken.empty())
+    log_warn("fewer cores than before: connections that wait at the others' sockets are lost", {{"listener", name}});
+  return taken;
+}
+
 Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const NodeConfig& values) {
   std::map<std::string, ListeningSockets> opened;
   const auto give_up = [&](Error error) {
@@ -60,19 +88,23 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
   };
   for (const auto& [name, config] : values.listeners) {
     const auto old = sockets.find(name);
-    if (old != sockets.end() && old->second.bind == config.bind) continue;
-    ListeningSockets listening{.bind = config.bind, .address = {}, .fds = {}};
+    if (old != sockets.end() && old->second.bind == config.bind && old->second.kind == config.kind()) continue;
+    const bool udp = config.kind() == ListenerConfig::Kind::udp;
+    ListeningSockets listening{.bind = config.bind, .kind = config.kind(), .address = {}, .fds = {}};
     auto address = net::parse_address(config.bind.to_text());
     if (!address)
       return give_up(Error(Code::invalid_argument, "listeners." + name).because(std::move(address).error()));
     listening.address = *address;
-    if (sockets.empty()) {  // at the start; later the port may be one of our own that is just going
-      if (auto free = net::probe_free(*address); !free) {
+    const int type = udp ? SOCK_DGRAM : SOCK_STREAM;
+    listening.fds = take_inherited(name, *address, type);
+    if (!listening.fds.empty()) listening.address = net::local_of(listening.fds.front());
+    if (sockets.empty() && listening.fds.empty()) {  // at the start; later it may be one of our own that is just going
+      if (auto free = net::probe_free(*address, type); !free) {
         return give_up(Error(free.error().code(), "listeners." + name).because(std::move(free).error()));
       }
     }
-    for (size_t core = 0; core < cores->size(); ++core) {
-      auto fd = net::listen_tcp(listening.address);
+    for (size_t core = listening.fds.size(); core < cores->size(); ++core) {
+      auto fd = udp ? proxy::listen_udp(listening.address) : net::listen_tcp(listening.address);
       if (!fd) {
         listening.close();
         return give_up(Error(fd.error().code(), "listeners." + name).because(std::move(fd).error()));
@@ -88,18 +120,18 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
 // --- what each core has ---
 
 Result<std::unique_ptr<http::Handler>> Node::Impl::make_target(CoreState& state, const Generation& next,
-                                                               const proxy::RouteConfig& route) {
+                                                               const proxy::TargetConfig& to) {
   using Kind = proxy::TargetConfig::Kind;
-  switch (route.to.which()) {
+  switch (to.which()) {
     case Kind::upstream:
-      return std::make_unique<proxy::Forward>(state.next_clusters.at(route.to.name).cluster, next.config.values.node);
+      return std::make_unique<proxy::Forward>(state.next_clusters.at(to.name).cluster, next.config.values.node);
     case Kind::service: {
-      const auto& running = next.services.at(route.to.name);
+      const auto& running = next.services.at(to.name);
       return std::make_unique<ServiceTarget>(*self, running->routes, running);
     }
     case Kind::status: return std::make_unique<StatusTarget>(*self);
     case Kind::page: return std::make_unique<PageTarget>();
-    default: return proxy::make_target(route.to);
+    default: return proxy::make_target(to);
   }
 }
 
@@ -107,36 +139,58 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
   CoreState& state = *states[core];
   state.next_clusters.clear();
   state.next_pipelines.clear();
+  state.next_tcp.clear();
+  state.next_udp.clear();
   for (const auto& [name, resolved] : next->upstreams) {
     const auto old = state.clusters.find(name);
     if (old != state.clusters.end() && old->second.serial == resolved.serial) {
       state.next_clusters[name] = old->second;
     } else {
-      state.next_clusters[name] = {resolved.serial,
-                                   std::make_shared<upstream::Cluster>(name, resolved.config, resolved.hosts, metrics)};
+      state.next_clusters[name] = {
+          resolved.serial, std::make_shared<upstream::Cluster>(resolved.hosts, resolved.config, metrics,
+                                                               resolved.breaker, resolved.ejection, resolved.geo)};
     }
   }
   const NodeConfig& values = next->config.values;
   for (const auto& [listener, config] : values.listeners) {
+    if (config.kind() != ListenerConfig::Kind::http) {
+      prepare_relay(state, *next, listener);
+      continue;
+    }
     proxy::PipelineParts parts;
     parts.listener = listener;
-    parts.router = next->router;
+    parts.trusted = config.trusted_proxies();
+    parts.router = next->routers.at(listener);
+    parts.shedder = state.shedder.get();
     if (next->access_log) parts.access_log = next->access_log->log;
     parts.unrouted.name = "none";
     parts.unrouted.figures = figures.at("none");
     parts.unrouted.counts = counts.at({listener, "none"});
     for (size_t i = 0; i < values.routes.size(); ++i) {
       const proxy::RouteConfig& route = values.routes[i];
+      if (!route.match.takes(listener)) {
+        parts.routes.emplace_back();  // this listener's router never leads here
+        continue;
+      }
       const std::string place = "routes[" + std::to_string(i) + "]";
-      auto filters = proxy::make_filters(route);
+      const proxy::FilterParts filter_parts{
+          .route = route.label(),
+          .metrics = metrics,
+          .make_target = [&](const proxy::TargetConfig& to) -> Result<std::shared_ptr<http::Handler>> {
+            TRY(std::unique_ptr<http::Handler> made, make_target(state, *next, to));
+            return std::shared_ptr<http::Handler>(std::move(made));
+          },
+          .background = state.background,
+          .memory = state.held};
+      auto filters = proxy::make_filters(route, filter_parts);
       if (!filters) return fail(Error(filters.error().code(), place + ".filters").because(std::move(filters).error()));
-      auto target = make_target(state, *next, route);
+      auto target = make_target(state, *next, route.to);
       if (!target) return fail(Error(target.error().code(), place + ".to").because(std::move(target).error()));
       proxy::PipelineRoute built;
       built.name = route.label();
       built.figures = figures.at(built.name);
       built.counts = counts.at({listener, built.name});
-      if (route.to.which() == proxy::TargetConfig::Kind::service) built.timeout = kServiceTimeout;
+      built.priority = route.priority;
       built.chain = std::make_unique<proxy::Chain>(*std::move(filters), **target);
       parts.targets.push_back(*std::move(target));
       parts.routes.push_back(std::move(built));
@@ -147,10 +201,44 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
   return {};
 }
 
+void Node::Impl::prepare_relay(CoreState& state, const Generation& next, const std::string& name) {
+  const ListenerConfig& config = next.config.values.listeners.at(name);
+  const auto cluster = [&](const proxy::RelayTarget& to) {
+    return to.upstream.empty() ? nullptr : state.next_clusters.at(to.upstream).cluster;
+  };
+  const std::shared_ptr<proxy::AccessLog> log = next.access_log ? next.access_log->log : nullptr;
+  if (config.udp) {
+    auto options = std::make_shared<proxy::UdpRelayOptions>();
+    options->listener = name;
+    options->to = cluster(config.udp->to);
+    options->idle = config.udp->idle;
+    options->sessions = config.udp->sessions;
+    options->access_log = log;
+    state.next_udp[name] = std::move(options);
+    return;
+  }
+  auto options = std::make_shared<proxy::TcpRelayOptions>();
+  options->listener = name;
+  options->to = cluster(config.tcp->to);
+  for (const proxy::RelayRouteConfig& route : config.tcp->routes) options->routes.push_back({route, cluster(route.to)});
+  options->limits = *config.tcp;
+  options->max_connections = config.max_connections;
+  if (config.proxy_protocol) {
+    options->header_in = config.proxy_protocol->in;
+    options->header_timeout = config.proxy_protocol->timeout;
+    options->header_out = config.proxy_protocol->out;
+    options->trusted = config.trusted_set();
+  }
+  options->access_log = log;
+  state.next_tcp[name] = std::move(options);
+}
+
 void Node::Impl::drop_prepared() {
   for (size_t core = 0; core < states.size(); ++core) {
     cores->run_on(core, [&] {
       states[core]->next_pipelines.clear();
+      states[core]->next_tcp.clear();
+      states[core]->next_udp.clear();
       states[core]->next_clusters.clear();
     });
   }
@@ -166,8 +254,7 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
       ++it;
       continue;
     }
-    state.draining.spawn(
-        drain_server(std::move(it->second.server), std::move(it->second.acceptor), values.runtime.drain));
+    state.draining.spawn(drain_listener(std::move(it->second), values.runtime.drain));
     it = state.listeners.erase(it);
   }
   for (auto& [name, pipeline] : state.next_pipelines) {
@@ -184,15 +271,62 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
         std::make_unique<Acceptor>(listening.at(name).fds[core], [server](int fd) { server->accept(fd); });
     listener.acceptor->start();
   }
+  for (auto& [name, options] : state.next_tcp) {
+    CoreListener& listener = state.listeners[name];
+    if (listener.tcp) {
+      listener.tcp->set_options(std::move(options));
+      continue;
+    }
+    listener.tcp = std::make_unique<proxy::TcpRelay>(std::move(options), metrics);
+    proxy::TcpRelay* relay = listener.tcp.get();
+    listener.acceptor =
+        std::make_unique<Acceptor>(listening.at(name).fds[core], [relay](int fd) { relay->accept(fd); });
+    listener.acceptor->start();
+  }
+  for (auto& [name, options] : state.next_udp) {
+    CoreListener& listener = state.listeners[name];
+    if (listener.udp) {
+      listener.udp->set_options(std::move(options));
+    } else {
+      listener.udp = std::make_unique<proxy::UdpRelay>(listening.at(name).fds[core], std::move(options), metrics);
+    }
+  }
+  if (core == 0) take_care(*next);
   state.clusters = std::move(state.next_clusters);
   state.next_clusters.clear();
   state.next_pipelines.clear();
+  state.next_tcp.clear();
+  state.next_udp.clear();
 }
 
-Task<> drain_server(std::unique_ptr<http::Server> server, std::unique_ptr<Acceptor> acceptor, Duration patience) {
-  acceptor->stop();
-  const bool drained = co_await server->drain(after(Loop::current().now(), patience));
-  if (!drained) log_warn("connections were cut after the drain time", {{"left", server->connections()}});
+// On core 0: whoever looks after the hosts of an upstream that did not change goes on.
+void Node::Impl::take_care(const Generation& next) {
+  std::map<std::string, CoreCare>& care = states[0]->care;
+  std::erase_if(care, [&](const auto& one) { return !next.upstreams.contains(one.first); });
+  for (const auto& [name, resolved] : next.upstreams) {
+    CoreCare& one = care[name];
+    if (one.serial == resolved.serial) continue;
+    one.care.reset();  // never two at once
+    one = {resolved.serial,
+           std::make_unique<upstream::HostCare>(resolved.hosts, resolved.ejection, resolved.config.health, metrics)};
+    one.care->start();
+  }
+}
+
+Task<> drain_listener(CoreListener listener, Duration patience) {
+  if (listener.acceptor) listener.acceptor->stop();
+  const Deadline deadline = after(Loop::current().now(), patience);
+  size_t left = 0;
+  if (listener.server) {
+    const bool drained = co_await listener.server->drain(deadline);
+    if (!drained) left = listener.server->connections();
+  } else if (listener.tcp) {
+    const bool drained = co_await listener.tcp->drain(deadline);
+    if (!drained) left = listener.tcp->connections();
+  } else if (listener.udp) {
+    co_await listener.udp->drain(deadline);
+  }
+  if (left > 0) log_warn("connections were cut after the drain time", {{"left", left}});
 }
 
 }  // namespace trellis::app

@@ -30,33 +30,26 @@ void Node::Impl::watch() {
     }
     return static_cast<double>(pages) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   });
+  std::vector<std::shared_ptr<const proxy::HeldMemory>> held;
+  for (const auto& state : states) held.push_back(state->held);
+  gauge("trellis_memory_bytes", "memory of the process", {{"kind", "bodies"}}, [held = std::move(held)] {
+    uint64_t sum = 0;
+    for (const auto& one : held) sum += one->used();
+    return static_cast<double>(sum);
+  });
   gauge(
       "trellis_log_dropped_total", "lines of the node's own log that found no room", {},
       [] { return static_cast<double>(log_dropped()); }, true);
 }
 
-// Connections of the listeners and to each host, from counters that every core adds to.
+// Connections of the listeners, from counters that every core adds to.
 void Node::Impl::watch_connections() {
   connection_gauges.clear();
   for (const auto& [name, listener] : current->config.values.listeners) {
     connection_gauges.push_back(proxy::watch_connections(metrics, name));
   }
-  for (const auto& each : current->upstreams) {
-    const std::string& name = each.first;
-    for (const upstream::Host& host : each.second.hosts) {
-      const auto difference = [&](const char* state, const char* more, const char* less) {
-        const Counter& plus = upstream::connection_counter(metrics, name, host.name, more);
-        const Counter& minus = upstream::connection_counter(metrics, name, host.name, less);
-        connection_gauges.push_back(metrics.computed(
-            "trellis_upstream_connections", "connections to an upstream's host, idle ones included in open",
-            {{"upstream", name}, {"host", host.name}, {"state", state}}, [&plus, &minus] {
-              const uint64_t gone = minus.value();
-              return static_cast<double>(plus.value() - gone);
-            }));
-      };
-      difference("open", "opened", "closed");
-      difference("idle", "parked", "taken");
-    }
+  for (const auto& [name, resolved] : current->upstreams) {
+    if (resolved.breaker) connection_gauges.push_back(upstream::watch_breaker(metrics, name, resolved.breaker));
   }
 }
 
@@ -76,7 +69,9 @@ void Node::Impl::set_tiers() {
     for (const proxy::RouteConfig& route : values.routes) {
       if (route.to.which() != proxy::TargetConfig::Kind::service || route.to.name != entry.name) continue;
       own_figures.insert(figures.at(route.label()));
-      for (const auto& [name, listener] : values.listeners) own_counts.insert(counts.at({name, route.label()}));
+      for (const auto& [name, listener] : values.listeners) {
+        if (listener.kind() == ListenerConfig::Kind::http) own_counts.insert(counts.at({name, route.label()}));
+      }
     }
     tiers.push_back(service_tier("links", "Links", {own_figures.begin(), own_figures.end()},
                                  {own_counts.begin(), own_counts.end()}));

@@ -1,6 +1,7 @@
 // What a Node is made of. A Generation is one configuration as running parts; a reload builds the next one beside the
 // current one, part by part, and keeps what did not change. The sources follow the steps of a reload:
 //   node_parts.cc     stores, caches, logs, upstreams, router: what all cores share
+//   node_hosts.cc     where the hosts of the upstreams come from
 //   node_services.cc  services, their jobs and schedules
 //   node_cores.cc     sockets, and what each core owns: listeners, pipelines, targets, clusters
 //   node_figures.cc   metrics of the node itself and the tiers of its live picture
@@ -20,6 +21,7 @@
 
 #include "app/config.h"
 #include "app/control/control.h"
+#include "app/node/host_state.h"
 #include "app/node/node.h"
 #include "app/node/open_store.h"
 #include "app/node/status.h"
@@ -30,7 +32,10 @@
 #include "http/server.h"
 #include "net/address.h"
 #include "proxy/access_log.h"
+#include "proxy/held_body.h"
 #include "proxy/pipeline.h"
+#include "proxy/relay/tcp_relay.h"
+#include "proxy/relay/udp_relay.h"
 #include "queue/event_log.h"
 #include "queue/service_jobs.h"
 #include "runtime/cores.h"
@@ -39,6 +44,13 @@
 #include "services/mail/mail.h"
 #include "services/service.h"
 #include "upstream/cluster.h"
+#include "upstream/health/host_care.h"
+#include "upstream/hosts.h"
+#include "upstream/membership.h"
+
+namespace trellis::net {
+class Dns;
+}
 
 namespace trellis::app {
 
@@ -67,9 +79,13 @@ struct OpenLog {
   std::shared_ptr<proxy::AccessLog> log;
 };
 struct ResolvedUpstream {
-  uint64_t serial = 0;  // changes with its configuration or addresses
+  uint64_t serial = 0;  // changes with its configuration
   upstream::UpstreamConfig config;
-  std::vector<upstream::Host> hosts;
+  std::shared_ptr<upstream::Hosts> hosts;
+  std::shared_ptr<upstream::Breaker> breaker;  // null: none
+  std::shared_ptr<upstream::Ejection> ejection;
+  std::shared_ptr<const upstream::Geo> geo;          // null: none
+  std::shared_ptr<upstream::Membership> membership;  // who they are; published when nothing can fail any more
 };
 
 // One configuration as running parts that all cores share.
@@ -80,32 +96,48 @@ struct Generation {
   std::map<std::string, std::shared_ptr<OpenEventLog>> logs;
   std::map<std::string, std::shared_ptr<RunningService>> services;
   std::vector<queue::WorkerPlan> remote_plans;  // jobs of other nodes
+  std::shared_ptr<net::Dns> dns;
   std::map<std::string, ResolvedUpstream> upstreams;
   std::shared_ptr<OpenLog> access_log;
-  std::shared_ptr<const proxy::Router> router;
+  std::map<std::string, std::shared_ptr<const proxy::Router>> routers;  // by listener
 };
 
+// One of server, tcp and udp; the acceptor of the first two.
 struct CoreListener {
   std::unique_ptr<http::Server> server;
+  std::unique_ptr<proxy::TcpRelay> tcp;
+  std::unique_ptr<proxy::UdpRelay> udp;
   std::unique_ptr<Acceptor> acceptor;
 };
 struct CoreCluster {
   uint64_t serial = 0;
   std::shared_ptr<upstream::Cluster> cluster;
 };
+struct CoreCare {
+  uint64_t serial = 0;
+  std::unique_ptr<upstream::HostCare> care;
+};
 // What one core owns. Touched on that core only.
 struct CoreState {
+  std::unique_ptr<proxy::Shedder> shedder;  // first: pipelines use it
+  // Of filters: what goes on beside requests, and the bytes of bodies that are kept.
+  TaskGroup background;
+  std::shared_ptr<proxy::HeldMemory> held = std::make_shared<proxy::HeldMemory>();
   std::map<std::string, CoreListener> listeners;
   std::map<std::string, CoreCluster> clusters;
+  std::map<std::string, CoreCare> care;  // of core 0: looks after the hosts of each upstream
   // Built by prepare(), put to use by commit().
   std::map<std::string, CoreCluster> next_clusters;
   std::map<std::string, std::shared_ptr<proxy::Pipeline>> next_pipelines;
+  std::map<std::string, std::shared_ptr<const proxy::TcpRelayOptions>> next_tcp;
+  std::map<std::string, std::shared_ptr<const proxy::UdpRelayOptions>> next_udp;
   TaskGroup draining;  // servers of listeners that are gone
   TaskGroup waiting;   // who waits for them at the stop
 };
 
 struct ListeningSockets {
   config::HostPort bind;
+  ListenerConfig::Kind kind;
   net::Address address;
   std::vector<int> fds;  // one a core
   void close() noexcept {
@@ -120,8 +152,8 @@ bool same(const config::Node& before, const config::Node& now, std::string_view 
   return config::diff<T>(before.descend(path), now.descend(path)).empty();
 }
 
-// Takes no more connections, waits for those there are, cuts what is left after `patience`. On the server's core.
-Task<> drain_server(std::unique_ptr<http::Server> server, std::unique_ptr<Acceptor> acceptor, Duration patience);
+// Takes no more connections, waits for those there are, cuts what is left after `patience`. On the listener's core.
+Task<> drain_listener(CoreListener listener, Duration patience);
 
 struct Node::Impl {
   Node* self = nullptr;
@@ -134,11 +166,14 @@ struct Node::Impl {
   std::vector<std::shared_ptr<RunningService>> retired;
   std::vector<std::shared_ptr<OpenStore>> retired_stores;
   std::map<std::string, ListeningSockets> sockets;
+  SocketsByName inherited;             // not taken yet
   mutable std::mutex listeners_mutex;  // sockets is read by status requests
   mutable std::mutex stores_mutex;
-  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;           // of `current`, for the control API
-  std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;       // likewise
-  std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;  // likewise
+  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;             // of `current`, for the control API
+  std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;         // likewise
+  std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;    // likewise
+  std::map<std::string, std::shared_ptr<upstream::Membership>> memberships;  // likewise
+  std::unique_ptr<HostState> host_state;                                     // of core 0
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
   std::vector<std::shared_ptr<void>> gauges;
@@ -157,6 +192,8 @@ struct Node::Impl {
   std::unique_ptr<TaskGroup> background;  // of core 0
 
   Result<> open_shared(Generation& next, const Generation* before);
+  Result<> open_hosts(Generation& next, const Generation* before);
+  void publish_hosts(const Generation& next, const Generation* before);
   Result<> open_services(Generation& next, const Generation* before);
   Result<> open_mail(Generation& next, const Generation* before, const std::string& name,
                      const services::mail::MailConfig& mail);
@@ -165,12 +202,15 @@ struct Node::Impl {
   Result<> check_queues(const Generation& next) const;
   Result<> put_schedules(const Generation& next, const Generation* before);
   void begin_jobs(const Generation& next, const Generation* before);
+  std::vector<int> take_inherited(const std::string& name, const net::Address& wanted, int type);
   Result<std::map<std::string, ListeningSockets>> open_sockets(const NodeConfig& values);
   Result<> prepare(size_t core, const std::shared_ptr<Generation>& next);
+  void prepare_relay(CoreState& state, const Generation& next, const std::string& name);
   Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
-                                                     const proxy::RouteConfig& route);
+                                                     const proxy::TargetConfig& to);
   void commit(size_t core, const std::shared_ptr<Generation>& next,
               const std::map<std::string, ListeningSockets>& listening);
+  void take_care(const Generation& next);
   void drop_prepared();
   void stop_service(RunningService& service, Duration patience);
   void retire_unused();

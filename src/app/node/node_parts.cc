@@ -76,26 +76,9 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
       next.access_log = std::make_shared<OpenLog>(OpenLog{*settings, std::move(log)});
     }
   }
-  for (const auto& [name, config] : values.upstreams) {
-    ResolvedUpstream resolved{.config = config};
-    auto hosts = upstream::resolve_hosts(config);
-    if (!hosts) return fail(Error(hosts.error().code(), "upstreams." + name).because(std::move(hosts).error()));
-    resolved.hosts = *std::move(hosts);
-    resolved.serial = next_serial++;
-    if (before) {
-      const auto old = before->upstreams.find(name);
-      const auto same_host = [](const upstream::Host& a, const upstream::Host& b) {
-        return a.name == b.name && a.address.to_string() == b.address.to_string();
-      };
-      if (old != before->upstreams.end() &&
-          same<upstream::UpstreamConfig>(before->config.tree, next.config.tree, config::path_step("upstreams", name)) &&
-          std::ranges::equal(old->second.hosts, resolved.hosts, same_host)) {
-        resolved.serial = old->second.serial;
-      }
-    }
-    next.upstreams[name] = std::move(resolved);
-  }
-  next.router = std::make_shared<const proxy::Router>(proxy::make_router(values.routes));
+  TRY_VOID(open_hosts(next, before));
+  for (const auto& [name, listener] : values.listeners)
+    next.routers[name] = std::make_shared<const proxy::Router>(proxy::make_router(values.routes, name));
   return {};
 }
 

@@ -1,0 +1,22 @@
+// Sections of HAProxy as a configuration of Trellis: frontends and listens become listeners with routes, backends
+// become upstreams. A frontend's rules are tried in their order there, by the most specific host and path here; where
+// that may make a difference it is told, as is everything that cannot be said. Pure, one thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "app/import/draft.h"
+#include "app/import/haproxy_syntax.h"
+#include "app/import/remark.h"
+
+namespace trellis::app {
+
+ConfigDraft translate_haproxy(const std::vector<HaproxySection>& sections, Remarks& remarks);
+
+// Times as HAProxy writes them: 30s, 500ms, 2m; a bare number is milliseconds.
+std::optional<uint64_t> haproxy_milliseconds(std::string_view text);
+
+}  // namespace trellis::app

@@ -1,0 +1,295 @@
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "app/import/import.h"
+#include "app/import/nginx_path.h"
+#include "app/import/nginx_settings.h"
+#include "app/import/nginx_syntax.h"
+
+namespace trellis::app {
+namespace {
+
+// Files in memory; a glob is a prefix before '*'.
+ImportFiles in_memory(std::map<std::string, std::string> files) {
+  return {.read = [files](const std::string& path) -> Result<std::string> {
+            const auto found = files.find(path);
+            if (found == files.end()) return fail(Code::not_found, path);
+            return found->second;
+          },
+          .glob =
+              [files](const std::string& pattern) {
+                std::vector<std::string> out;
+                for (const auto& [path, text] : files) {
+                  if (path.starts_with(pattern.substr(0, pattern.find('*')))) out.push_back(path);
+                }
+                return out;
+              }};
+}
+
+std::vector<std::string> words_of(const std::string& text) {
+  const Result<NginxTree> tree = parse_nginx_text(text, "x.conf", in_memory({}));
+  if (!tree) return {tree.error().to_string()};
+  std::vector<std::string> out;
+  for (const NginxDirective& one : tree->top.block) {
+    out.push_back(one.name);
+    out.insert(out.end(), one.words.begin(), one.words.end());
+  }
+  return out;
+}
+using Words = std::vector<std::string>;
+
+Imported import_text(const std::string& text) {
+  Result<Imported> out = import_config("x.conf", nullptr, in_memory({{"x.conf", text}}));
+  if (!out) {
+    ADD_FAILURE() << out.error().to_string();
+    return {};
+  }
+  return *std::move(out);
+}
+std::string locations(const std::string& text) {
+  return import_text("http { access_log off; server { listen 80; " + text + " } }").yaml;
+}
+bool told(const Imported& imported, std::string_view directive) {
+  for (const Remark& remark : imported.remarks.kept()) {
+    if (remark.directive.starts_with(directive)) return true;
+  }
+  return false;
+}
+// The route of a pattern up to the next one.
+std::string route(const std::string& yaml, const std::string& path) {
+  for (const std::string& spelled :
+       {"path: \"" + path + "\" }", "path: " + path + " }", "path: \"" + path + "\",", "path: " + path + ","}) {
+    const size_t at = yaml.find(spelled);
+    if (at != std::string::npos) return yaml.substr(at, yaml.find("\n  #", at) - at);
+  }
+  return "no route " + path + " in\n" + yaml;
+}
+#define EXPECT_HAS(text, what) EXPECT_NE((text).find(what), std::string::npos) << (text)
+#define EXPECT_HAS_NOT(text, what) EXPECT_EQ((text).find(what), std::string::npos) << (text)
+
+// --- syntax ---
+
+TEST(NginxSyntax, CutsWordsAsNginxDoes) {
+  EXPECT_EQ(words_of("a b  c;\nd;"), (Words{"a", "b", "c", "d"}));
+  EXPECT_EQ(words_of("a \"b c\" 'd;{}#' # e;\n;"), (Words{"a", "b c", "d;{}#"}));
+  EXPECT_EQ(words_of("a \"b\\\"c\\n\\d\" e\\;f g\\ h;"), (Words{"a", "b\"c\n\\d", "e\\;f", "g\\ h"}));
+  EXPECT_EQ(words_of("a ${b}c b#c x\"y;"), (Words{"a", "${b}c", "b#c", "x\"y"}));
+  EXPECT_EQ(words_of("if ($a = \"b\"){}"), (Words{"if", "($a", "=", "b", ")"}));
+}
+
+TEST(NginxSyntax, KeepsPlacesOverIncludes) {
+  const auto files = in_memory({{"/etc/n/main", "a;\nhttp {\n include d/*.conf;\n include none;\n}\n"},
+                                {"/etc/n/d/1.conf", "\n\nb;"},
+                                {"/etc/n/d/2.conf", "server { include other; }"},
+                                {"/etc/n/other", "c;"}});
+  const Result<NginxTree> tree = parse_nginx("/etc/n/main", files);
+  ASSERT_TRUE(tree) << tree.error().to_string();
+  const NginxDirective& http = tree->top.block.at(1);
+  EXPECT_EQ(http.block.at(0).at.to_string(), "/etc/n/d/1.conf:3");
+  EXPECT_EQ(http.block.at(1).block.at(0).at.to_string(), "/etc/n/other:1");
+  ASSERT_EQ(tree->missing.size(), 1u);
+  EXPECT_EQ(tree->missing[0].second, "none");
+}
+
+TEST(NginxSyntax, RefusesWhatNginxRefuses) {
+  for (const char* bad : {"a", "a {", "}", "a } b;", ";", "{ }", "a \"b\"c;", "a \"b;", "a 'b", "a { b }", "a \\",
+                          "include;", "include a b;", "x_by_lua_block { { }"})
+    EXPECT_FALSE(parse_nginx_text(bad, "x.conf", in_memory({}))) << bad;
+  EXPECT_FALSE(parse_nginx_text(std::string("a \0;", 4), "x.conf", in_memory({})));
+}
+
+TEST(NginxSyntax, HasLimits) {
+  const ImportFiles files = in_memory({{"loop", "include loop;"}});
+  EXPECT_FALSE(parse_nginx("loop", files));
+  std::string deep;
+  for (int i = 0; i < 33; ++i) deep += "a {";
+  EXPECT_FALSE(parse_nginx_text(deep + std::string(33, '}'), "x", files));
+  EXPECT_FALSE(parse_nginx_text("a " + std::string(4097, 'b') + ";", "x", files));
+  EXPECT_TRUE(parse_nginx_text("a " + std::string(4096, 'b') + ";", "x", files));
+  std::string many;
+  for (int i = 0; i < 100'001; ++i) many += "a;";
+  EXPECT_FALSE(parse_nginx_text(many, "x", files));
+}
+
+TEST(NginxSyntax, SkipsCodeOfOtherLanguages) {
+  EXPECT_EQ(words_of("x_by_lua_block { if a then b = { \"}\" } end } c;"), (Words{"x_by_lua_block", "c"}));
+}
+
+TEST(NginxSettings, ReadsTimesAndSizes) {
+  EXPECT_EQ(nginx_milliseconds("1h30m"), 5'400'000u);
+  EXPECT_EQ(nginx_milliseconds("60"), 60'000u);
+  EXPECT_EQ(nginx_milliseconds("250ms"), 250u);
+  EXPECT_EQ(nginx_milliseconds("1d"), 86'400'000u);
+  for (const char* bad : {"", "s", "1x", "-1", "1 m", "99999999999"}) EXPECT_FALSE(nginx_milliseconds(bad)) << bad;
+  EXPECT_EQ(nginx_size("8k"), 8192u);
+  EXPECT_EQ(nginx_size("0"), 0u);
+  EXPECT_EQ(nginx_size("2G"), 2ULL << 30);
+  for (const char* bad : {"", "k", "1t", "-1"}) EXPECT_FALSE(nginx_size(bad)) << bad;
+}
+
+// --- paths ---
+
+TEST(NginxPath, SaysWhatAnExpressionSaysOrNothing) {
+  const auto paths = [](const char* regex) {
+    const auto found = paths_of_regex(regex);
+    return found ? found->patterns : Words{"-"};
+  };
+  EXPECT_EQ(paths("^/api/"), Words{"/api/**"});
+  EXPECT_EQ(paths("^/a$"), Words{"/a"});
+  EXPECT_EQ(paths("^/a/?$"), (Words{"/a", "/a/"}));
+  EXPECT_EQ(paths("^/(a|b)/c$"), (Words{"/a/c", "/b/c"}));
+  EXPECT_EQ(paths("^/v[12]/"), (Words{"/v1/**", "/v2/**"}));
+  EXPECT_EQ(paths("^/u/[^/]+/x$"), Words{"/u/*/x"});
+  EXPECT_EQ(paths("^/u/([^/]+)$"), Words{"/u/*"});
+  EXPECT_EQ(paths("^/a(/|$)"), Words{"/a/**"});
+  EXPECT_EQ(paths("^/a/(.*)$"), Words{"/a/**"});
+  EXPECT_EQ(paths("^/favicon\\.ico$"), Words{"/favicon.ico"});
+  EXPECT_TRUE(paths_of_regex("^/api")->wider);
+  EXPECT_FALSE(paths_of_regex("^/api/")->wider);
+  for (const char* more : {"\\.php$", "^/u/\\d+$", "^/a.b$", "^/a*", "/a", "^/[a-z]/", "^/[^/]+", "^(?!/x)", "^/a|^/b",
+                           "^/(a", "^/x[", "^/(a|b|c|d)(a|b|c|d)(a|b|c|d)$", "", "^", "^/u/[^/]+x$"})
+    EXPECT_EQ(paths(more), Words{"-"}) << more;
+}
+
+TEST(NginxPath, KnowsRewritesOfPrefixes) {
+  const auto change = [](const char* regex, const char* to) {
+    const auto found = prefix_change(regex, to);
+    return found ? found->strip + " " + found->add : std::string("-");
+  };
+  EXPECT_EQ(change("^/api/(.*)$", "/$1"), "/api ");
+  EXPECT_EQ(change("^/api(/.*)$", "$1"), "/api ");
+  EXPECT_EQ(change("^/api/?(.*)$", "/$1"), "/api ");
+  EXPECT_EQ(change("^/a/(.*)", "/b/c/$1"), "/a /b/c");
+  EXPECT_EQ(change("^/(.*)$", "/b/$1"), " /b");
+  EXPECT_EQ(change("^(.*)$", "/b$1"), " /b");
+  for (const auto& [regex, to] : {std::pair{"^/a/(.*)$", "/b$1"},
+                                  {"^/a/(.*)$", "/b/$1?x=1"},
+                                  {"/a/(.*)", "/$1"},
+                                  {"^/a/(\\d+)$", "/$1"},
+                                  {"^/(a|b)/(.*)$", "/$1"},
+                                  {"^/a/(.*)$", "/x"}})
+    EXPECT_EQ(change(regex, to), "-") << regex << ' ' << to;
+}
+
+// --- translation ---
+
+TEST(NginxImport, TakesLocationsInItsOrder) {
+  const std::string yaml = locations(R"(
+    location / { return 200 root; }
+    location = /x { return 200 exact; }
+    location /a/ { proxy_pass http://10.0.0.1:80; }
+    location ^~ /s/ { return 200 s; }
+    location ~ ^/r/ { return 200 regex; }
+    location /r/longer/ { return 200 never; })");
+  EXPECT_HAS(route(yaml, "/**"), "body: root");
+  EXPECT_HAS(route(yaml, "/x"), "body: exact");
+  EXPECT_HAS(route(yaml, "/a"), "redirect");
+  EXPECT_HAS(route(yaml, "/a/**"), "to: upstream.10_0_0_1_80");
+  EXPECT_HAS(route(yaml, "/s"), "body: root");  // `location ^~ /s/` does not take /s
+  EXPECT_HAS(route(yaml, "/r/**"), "body: regex");
+  EXPECT_HAS_NOT(yaml, "body: never");
+}
+
+TEST(NginxImport, TakesOffThePrefixThatProxyPassReplaces) {
+  const std::string yaml = locations(R"(
+    location /a/ { proxy_pass http://h1:80/; }
+    location /b/ { proxy_pass http://h1:80/x/y/; }
+    location /c/ { proxy_pass http://h1:80; }
+    location = /d/e { proxy_pass http://h1:80/f/e; }
+    location = /g { proxy_pass http://h1:80/h; })");
+  EXPECT_HAS(route(yaml, "/a/**"), "rewrite: { strip_prefix: /a }");
+  EXPECT_HAS(route(yaml, "/b/**"), "rewrite: { strip_prefix: /b, add_prefix: /x/y }");
+  EXPECT_HAS_NOT(route(yaml, "/c/**"), "rewrite");
+  EXPECT_HAS(route(yaml, "/d/e"), "rewrite: { strip_prefix: /d, add_prefix: /f }");
+  EXPECT_HAS(route(yaml, "/g"), "status: 501");
+}
+
+TEST(NginxImport, LeavesNothingOpenThatWasGuarded) {
+  const std::string yaml = locations(R"(
+    root /srv;
+    location /a { auth_basic x; auth_basic_user_file f; }
+    location /b { deny 10.0.0.1; allow 10.0.0.0/8; deny all; }
+    location /c { allow 10.0.0.0/8; }
+    location /d { deny all; }
+    location /e { deny nonsense; }
+    location /f { internal; }
+    location /g { allow all; })");
+  EXPECT_HAS(route(yaml, "/a/**"), "status: 501");
+  EXPECT_HAS(route(yaml, "/b/**"), "deny: [\"10.0.0.1\"]\n      - allow: [\"10.0.0.0/8\"]");
+  EXPECT_HAS_NOT(route(yaml, "/c/**"), "allow");
+  EXPECT_HAS(route(yaml, "/d/**"), "status: 403");
+  EXPECT_HAS(route(yaml, "/e/**"), "deny: [\"0.0.0.0/0\", \"::/0\"]");
+  EXPECT_HAS(route(yaml, "/f/**"), "status: 404");
+  EXPECT_HAS_NOT(route(yaml, "/g/**"), "deny");
+}
+
+TEST(NginxImport, ServesNoFilesThatAProgramWouldRun) {
+  const std::string yaml = locations("root /srv; location ~ \\.php$ { fastcgi_pass x:9000; }");
+  EXPECT_HAS(route(yaml, "/**"), "status: 501");
+  EXPECT_HAS_NOT(yaml, "files:");
+  EXPECT_HAS(locations("root /srv; location ~ /\\. { deny all; }"), "files:");  // hidden anyway
+  const std::string beside = locations("root /srv; location ^~ /a/ { } location ~ \\.bak$ { return 404; }");
+  EXPECT_HAS(route(beside, "/a/**"), "files:");  // no expression is asked about it
+  EXPECT_HAS(route(beside, "/**"), "status: 501");
+  EXPECT_HAS(route(locations("root /srv; location ^~ /a/ { location ~ \\.bak$ { return 404; } }"), "/a/**"),
+             "status: 501");
+}
+
+TEST(NginxImport, InheritsAsNginxDoes) {
+  const std::string yaml = locations(R"(
+    add_header X-A 1;
+    root /srv;
+    location /a { expires 1h; }
+    location /b { add_header X-B 2; root /other; })");
+  EXPECT_HAS(route(yaml, "/a/**"), "X-A");
+  EXPECT_HAS(route(yaml, "/a/**"), "cache_control: \"max-age=3600\"");
+  EXPECT_HAS(route(yaml, "/b/**"), "X-B");
+  EXPECT_HAS_NOT(route(yaml, "/b/**"), "X-A");
+  EXPECT_HAS(route(yaml, "/b/**"), "root: /other");
+}
+
+TEST(NginxImport, KeepsListenersApart) {
+  const std::string yaml = import_text(R"(http { access_log off;
+    server { listen 80; location / { return 200 a; } }
+    server { listen 80; server_name b.example.com; location / { return 200 b; } }
+    server { listen 127.0.0.1:81; location / { return 200 c; } } })")
+                               .yaml;
+  EXPECT_HAS(yaml, "web: { bind: \"0.0.0.0:80\" }");
+  EXPECT_HAS(yaml, "web_81: { bind: \"127.0.0.1:81\" }");
+  EXPECT_HAS(yaml, "listeners: [web], path: \"/**\" }\n    to: { fixed: { status: 200, body: a");
+  EXPECT_HAS(yaml, "listeners: [web], host: b.example.com");
+  EXPECT_HAS(yaml, "listeners: [web_81], path: \"/**\" }\n    to: { fixed: { status: 200, body: c");
+}
+
+TEST(NginxImport, WritesVariablesWithTwoDollars) {
+  const std::string yaml = locations("return 301 https://$host$request_uri;");
+  EXPECT_HAS(yaml, "to: \"https://$${host}$${uri}\", status: 301");
+}
+
+TEST(NginxImport, TellsWhatItDoesNotKnow) {
+  const Imported imported = import_text("http { server { listen 80; frobnicate on; location / { return 200 x; } } }");
+  EXPECT_TRUE(told(imported, "frobnicate"));
+  EXPECT_EQ(imported.remarks.left_out(), 1u);
+  EXPECT_HAS(imported.yaml, "#   x.conf:1: frobnicate: not known to the import");
+}
+
+TEST(NginxImport, IsToldFromHaproxyByTheText) {
+  EXPECT_EQ(kind_of("global\n  daemon\ndefaults\n mode http\n"), ImportKind::haproxy);
+  EXPECT_EQ(kind_of("# x\nfrontend web\n  bind :80\n"), ImportKind::haproxy);
+  EXPECT_EQ(kind_of("events { }\nhttp { listen 80; }"), ImportKind::nginx);
+  EXPECT_EQ(kind_of("listen 80;"), ImportKind::nginx);
+  EXPECT_EQ(kind_of(""), ImportKind::nginx);
+}
+
+TEST(NginxImport, ReplacesWhatTheCheckWouldRefuse) {
+  // A path, a host and an index that Trellis does not take.
+  const Imported imported = import_text(
+      "http { server { listen 80; server_name 'a b' good.example.com; location \"/a\nb\" { return 200 x; } } "
+      "server { listen 80; server_name other.example.com; location / { root /srv; index a/b; } } }");
+  EXPECT_GT(imported.remarks.left_out(), 0u);
+  EXPECT_HAS(imported.yaml, "host: other.example.com");
+}
+
+}  // namespace
+}  // namespace trellis::app
