@@ -47,6 +47,7 @@ class Server:
         self.files = files
         self.process = None
         self.port = 0
+        self.relay_port = 0  # of the suite "proxy": connections that are passed on unread
         self.output = None
 
     def available(self):
@@ -65,6 +66,7 @@ class Server:
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        self.relay_port = free_port()
         command = ["taskset", "-c", str(self.core), *self.command()]
         log = self.folder / "output.log"
         self.output = log.open("ab")
@@ -124,7 +126,7 @@ class Trellis(Server):
         return done.stdout.strip().split("\n")[0]
 
     def environment(self):
-        return {"BENCH_PORT": str(self.port), "BENCH_CONTROL": str(free_port()), "BENCH_ORIGIN": str(self.origin_port),
+        return {"BENCH_PORT": str(self.port), "BENCH_RELAY": str(self.relay_port), "BENCH_CONTROL": str(free_port()), "BENCH_ORIGIN": str(self.origin_port),
                 "BENCH_DIR": str(self.folder), "BENCH_FILES": str(self.files), "BENCH_BODY": BODY}
 
     def command(self):
@@ -144,6 +146,7 @@ class Nginx(Server):
     def command(self):
         limit = open_files()
         config = f"""
+{"load_module /usr/lib/nginx/modules/ngx_stream_module.so;" if self.suite == "proxy" else ""}
 {"user root;" if os.geteuid() == 0 else ""}
 worker_processes 1;
 worker_rlimit_nofile {limit};
@@ -163,6 +166,7 @@ http {{
   reset_timedout_connection on;
   open_file_cache max=1000 inactive=60s;
   open_file_cache_valid 30s;
+  client_body_buffer_size 64k;
   client_body_temp_path {self.folder}/body;
   proxy_temp_path {self.folder}/proxy;
   fastcgi_temp_path {self.folder}/fastcgi;
@@ -174,6 +178,7 @@ http {{
     {self.links() if self.suite == "links" else self.http()}
   }}
 }}
+{self.relay() if self.suite == "proxy" else ""}
 """
         path = self.folder / "nginx.conf"
         path.write_text(config)
@@ -185,6 +190,15 @@ http {{
     def http(self):
         return f"""
     location = /fixed {{ return 200 "{BODY}"; }}
+    location = /status {{ stub_status; }}
+    location = /echo {{
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "upgrade";
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Host $host;
+      proxy_read_timeout 300s;
+    }}
     location /files/ {{ alias {self.files}/; }}
     location / {{
       proxy_pass http://origin;
@@ -197,6 +211,17 @@ http {{
       proxy_buffers 8 32k;
       proxy_busy_buffers_size 64k;
     }}"""
+
+
+    def relay(self):
+        return f"""
+stream {{
+  log_format relay '$remote_addr [$time_local] $protocol $status $bytes_sent $bytes_received $session_time "$upstream_addr"';
+  access_log {self.folder}/relay.log relay buffer=64k flush=1s;
+  tcp_nodelay on;
+  proxy_buffer_size 64k;
+  server {{ listen 127.0.0.1:{self.relay_port} backlog=4096; proxy_pass 127.0.0.1:{self.origin_port or 9}; }}
+}}"""
 
 
 class Haproxy(Server):
@@ -240,7 +265,14 @@ frontend web
   bind 127.0.0.1:{self.port} backlog 4096
   maxconn {most}
   http-request return status 200 content-type text/plain string "{BODY}" if {{ path /fixed }}
+  http-request wait-for-body time 60s if {{ path /slow }}
   default_backend origin
+listen relay
+  mode tcp
+  option tcplog
+  bind 127.0.0.1:{self.relay_port} backlog 4096
+  maxconn {most}
+  server origin 127.0.0.1:{self.origin_port or 9} maxconn 1000
 backend origin
   server origin 127.0.0.1:{self.origin_port or 9} maxconn 1000 pool-max-conn 256
 """

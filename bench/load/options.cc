@@ -25,6 +25,8 @@ the latencies of everything it held up.
   --rate R            open loop, R requests a second in all
   --pipeline N        requests in flight on a connection, closed loop only (1)
   --reconnect         a new connection for each request
+  --echo N            WebSocket: each connection upgrades once, then sends messages of N bytes (at most 65535) and waits for
+                      each to come back; those are the answers
   --idle N            N more connections that make one request each and then stay open, idle
   --paths FILE        one path a line, taken in turn instead of the URL's path
   --zipf S            paths at random, the first most often: skew S (1.0 is usual, 0 is uniform)
@@ -133,6 +135,8 @@ Result<Options> parse_options(int argc, char** argv) {
       TRY(options.pipeline, number<unsigned>(name, value, 1, 1024));
     } else if (name == "--idle") {
       TRY(options.idle, number<unsigned>(name, value, 0, 10'000'000));
+    } else if (name == "--echo") {
+      TRY(options.echo, number<unsigned>(name, value, 1, 65535));
     } else if (name == "--seconds") {
       TRY(options.seconds, number<double>(name, value, 0.01, 86400));
     } else if (name == "--warmup") {
@@ -166,6 +170,9 @@ Result<Options> parse_options(int argc, char** argv) {
   if (options.threads > options.connections) options.threads = options.connections;
   if (options.pipeline > 1 && (options.rate > 0 || options.reconnect)) {
     return fail(wrong("--pipeline goes with neither --rate nor --reconnect"));
+  }
+  if (options.echo > 0 && (options.pipeline > 1 || options.reconnect)) {
+    return fail(wrong("--echo goes with neither --pipeline nor --reconnect"));
   }
   return options;
 }

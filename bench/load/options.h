@@ -25,6 +25,7 @@ struct Options {
   unsigned threads = 1;
   unsigned pipeline = 1;
   unsigned idle = 0;
+  unsigned echo = 0;  // bytes of a WebSocket message; 0: plain requests
   double seconds = 10;
   double warmup = 0.5;
   double rate = 0;             // requests a second; 0: closed loop

@@ -10,10 +10,37 @@
 
 namespace trellis::load {
 
+namespace {
+
+// A whole binary message as a client sends it, RFC 6455 section 5.2.
+std::string masked_frame(size_t size) {
+  constexpr size_t kShort = 125;
+  constexpr char kMask[] = {'m', 'a', 's', 'k'};
+  std::string frame("\x82");
+  if (size <= kShort) {
+    frame += static_cast<char>(0x80 | size);
+  } else {
+    frame += '\xfe';
+    frame += static_cast<char>(size >> 8);
+    frame += static_cast<char>(size & 0xff);
+  }
+  frame.append(kMask, sizeof kMask);
+  for (size_t i = 0; i < size; ++i) frame += static_cast<char>('x' ^ kMask[i % sizeof kMask]);
+  return frame;
+}
+
+}  // namespace
+
 RequestSet::RequestSet(const Options& options) {
   std::string tail = fmt::format(" HTTP/1.1\r\nHost: {}:{}\r\n", options.host, options.port);
   for (const std::string& header : options.headers) tail += header + "\r\n";
   if (options.reconnect) tail += "Connection: close\r\n";
+  if (options.echo > 0) {
+    tail +=
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    message_ = masked_frame(options.echo);
+  }
   if (!options.body.empty() || options.method == "POST" || options.method == "PUT" || options.method == "PATCH") {
     tail += fmt::format("Content-Length: {}\r\n", options.body.size());
   }

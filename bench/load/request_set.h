@@ -19,10 +19,16 @@ class RequestSet {
   std::string_view operator[](size_t i) const noexcept {
     return {bytes_.data() + ends_[i], static_cast<size_t>(ends_[i + 1] - ends_[i])};
   }
+  // --echo: the frame that an upgraded connection sends, and how many bytes the one that comes back has.
+  std::string_view message() const noexcept { return message_; }
+  size_t message_back() const noexcept { return message_.size() - kMask; }
 
  private:
+  static constexpr size_t kMask = 4;  // what a client's frame is longer by
+
   std::string bytes_;
   std::vector<uint64_t> ends_{0};
+  std::string message_;
 };
 
 class Picker {

@@ -191,7 +191,8 @@ bool ResponseReader::read_field(std::string_view line) {
 
 void ResponseReader::end_of_head() noexcept {
   if (status_ >= 100 && status_ < 200 && status_ != 101) return;  // an interim answer: the real one follows
-  if (head_request_ || status_ == 204 || status_ == 304) {
+  // What follows a 101 is no HTTP any more.
+  if (head_request_ || status_ == 101 || status_ == 204 || status_ == 304) {
     state_ = State::done;
   } else if (chunked_) {
     state_ = State::chunk_size;

@@ -141,6 +141,7 @@ void Worker::open(Connection& c) {
   c.connected = false;
   c.in_flight = 0;
   c.large = false;
+  c.upgraded = false;
   c.unsent.clear();
   c.reader.start(head_);
   c.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -175,7 +176,11 @@ void Worker::opened(Connection& c) {
   c.connected = true;
   ++tally_.connects;
   if (interval_ == 0) last_now_ = now_nanos();
-  ready(c);
+  if (options_.echo > 0) {
+    fire(c, 1, now_nanos());
+  } else {
+    ready(c);
+  }
 }
 
 void Worker::finish(Connection& c) {
@@ -254,6 +259,11 @@ void Worker::fire(Connection& c, unsigned count, uint64_t due) {
     if (slot >= options_.pipeline) slot -= options_.pipeline;
     c.due[slot] = due;
     ++c.in_flight;
+  }
+  if (c.upgraded) {
+    c.echo_left = requests_.message_back();
+    write(c, requests_.message());
+    return;
   }
   if (count == 1) {
     write(c, requests_[picker_.next()]);
@@ -336,6 +346,10 @@ void Worker::consume(Connection& c, const char* data, size_t size) {
       lost(c);
       return;
     }
+    if (c.upgraded) {
+      size -= consume_echo(c, size);
+      continue;
+    }
     size_t used = c.reader.feed(data, size);
     data += used;
     size -= used;
@@ -344,8 +358,28 @@ void Worker::consume(Connection& c, const char* data, size_t size) {
       lost(c);
       return;
     }
-    if (c.reader.complete()) answered(c);
+    if (!c.reader.complete()) continue;
+    if (options_.echo > 0 && c.reader.status() == 101) {
+      upgraded(c);
+    } else {
+      answered(c);
+    }
   }
+}
+
+// What comes back is counted, not looked at.
+size_t Worker::consume_echo(Connection& c, size_t size) {
+  size_t used = std::min(size, c.echo_left);
+  c.echo_left -= used;
+  if (c.echo_left == 0) answered(c);
+  return used;
+}
+
+// The answer to the upgrade is none that is measured.
+void Worker::upgraded(Connection& c) {
+  c.upgraded = true;
+  --c.in_flight;
+  if (interval_ > 0) make_idle(c);
 }
 
 void Worker::answered(Connection& c) {
@@ -354,7 +388,7 @@ void Worker::answered(Connection& c) {
   if (++c.oldest == options_.pipeline) c.oldest = 0;
   --c.in_flight;
   ++tally_.responses;
-  int hundreds = c.reader.status() / 100;
+  int hundreds = c.upgraded ? 2 : c.reader.status() / 100;
   ++tally_.status[hundreds <= 5 ? static_cast<size_t>(hundreds) : 0];
   c.large = c.reader.body_bytes() >= kLargeBody;
   bool closes = c.reader.server_closes() || options_.reconnect;

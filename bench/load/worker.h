@@ -40,10 +40,12 @@ struct Tally {
 struct Connection {
   int fd = -1;
   bool connected = false;
-  bool idle = false;   // open loop: waits in idle_
-  bool large = false;  // the last answer was large: read its head only, then drop the body unread
+  bool idle = false;      // open loop: waits in idle_
+  bool upgraded = false;  // --echo: speaks WebSocket now
+  bool large = false;     // the last answer was large: read its head only, then drop the body unread
   uint32_t in_flight = 0;
   uint32_t oldest = 0;        // of the ring `due`
+  size_t echo_left = 0;       // bytes of the message that have not come back
   uint64_t fresh_due = 0;     // --reconnect: when the request that waits for this connection was due
   std::vector<uint64_t> due;  // when each request in flight was due
   std::string unsent;         // what the socket did not take yet
@@ -79,6 +81,8 @@ class Worker {
   void flush(Connection& c);
   void read(Connection& c, bool hangup);
   void consume(Connection& c, const char* data, size_t size);
+  size_t consume_echo(Connection& c, size_t size);
+  void upgraded(Connection& c);
   void answered(Connection& c);
   void lost(Connection& c);
   void count_unanswered();

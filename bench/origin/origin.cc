@@ -1,11 +1,11 @@
 // A server with fixed answers, as cheap as a plain epoll loop can be: what stands behind the proxies while they are
 // measured, so that as little as possible of the machine goes to it. One thread; keep-alive and pipelining; bodies of
-// requests are skipped by their Content-Length. It is no server for anything else: it reads only what it must of a
-// request.
+// requests are skipped by their Content-Length, and answered behind them. It is no server for anything else: it reads
+// only what it must of a request.
 //
 //   trellis_origin [PORT]     listens on 127.0.0.1:PORT (9000; 0: any) and prints "listening on PORT"
 //
-// /small 100 bytes, /1k, /64k, /1m, and 404 for the rest.
+// /small and /slow 100 bytes, /1k, /64k, /1m, /echo a WebSocket whose messages come back, and 404 for the rest.
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -38,16 +38,19 @@ std::string answer(std::string_view status, size_t size) {
 
 struct Connection {
   int fd = -1;
-  uint64_t skip = 0;        // bytes of a request's body still to come
-  std::string partial;      // the piece of a head that has come so far
-  std::string_view unsent;  // of an answer that the socket did not take at once
-  std::string queued;       // answers to pipelined requests behind it
-  std::string sending;      // what `unsent` is part of, when it was queued
+  uint64_t skip = 0;                  // bytes of a request's body still to come
+  const std::string* then = nullptr;  // what is answered behind them
+  bool echo = false;                  // speaks WebSocket
+  std::string partial;                // the piece of a head that has come so far
+  std::string_view unsent;            // of an answer that the socket did not take at once
+  std::string queued;                 // answers to pipelined requests behind it
+  std::string sending;                // what `unsent` is part of, when it was queued
 };
 
 class Origin {
  public:
   Origin() : small_(answer("200 OK", 100)), missing_(answer("404 Not Found", 0)) {
+    answers_["/slow"] = small_;
     answers_["/1k"] = answer("200 OK", 1024);
     answers_["/64k"] = answer("200 OK", 64 * 1024);
     answers_["/1m"] = answer("200 OK", 1024 * 1024);
@@ -134,8 +137,10 @@ class Origin {
         size_t part = std::min<uint64_t>(c.skip, data.size());
         c.skip -= part;
         data.remove_prefix(part);
+        if (c.skip == 0 && !send_answer(c, *c.then)) return false;
         continue;
       }
+      if (c.echo) return echo(c, data);
       size_t end = data.find(kEndOfHead);
       if (end == std::string_view::npos) {
         c.partial.assign(data);
@@ -145,7 +150,13 @@ class Origin {
       data.remove_prefix(end + kEndOfHead.size());
       // GET and HEAD carry no body here, and they are all that is measured hot.
       if (head[0] == 'P') c.skip = body_length(head);
-      if (!send_answer(c, choose(head))) return false;
+      const std::string& chosen = choose(head);
+      c.echo = &chosen == &upgraded_;
+      if (c.skip > 0) {
+        c.then = &chosen;
+      } else if (!send_answer(c, chosen)) {
+        return false;
+      }
     }
     return true;
   }
@@ -156,8 +167,37 @@ class Origin {
     head.remove_prefix(space + 1);
     std::string_view path = head.substr(0, head.find(' '));
     if (path == "/small") return small_;
+    if (path == "/echo") return upgraded_;
     auto found = answers_.find(std::string(path));
     return found == answers_.end() ? missing_ : found->second;
+  }
+
+  // Whole messages of a client, in one frame each, go back unmasked.
+  bool echo(Connection& c, std::string_view data) {
+    constexpr size_t kMask = 4;
+    constexpr size_t kLong = 126;  // the length follows in two bytes; longer forms are not spoken here
+    std::string back;
+    while (data.size() >= 2) {
+      const auto byte = [&data](size_t i) { return static_cast<size_t>(static_cast<unsigned char>(data[i])); };
+      size_t head = 2;
+      size_t size = byte(1) & 0x7f;
+      if (size > kLong || byte(1) < 0x80) return false;
+      if (size == kLong) {
+        head = 4;
+        if (data.size() < head) break;
+        size = byte(2) << 8 | byte(3);
+      }
+      if (data.size() < head + kMask + size) break;
+      back += data[0];
+      back += static_cast<char>(byte(1) & 0x7f);
+      back += data.substr(2, head - 2);
+      for (size_t i = 0; i < size; ++i) {
+        back += static_cast<char>(data[head + kMask + i] ^ data[head + i % kMask]);
+      }
+      data.remove_prefix(head + kMask + size);
+    }
+    c.partial.assign(data);
+    return back.empty() || send_copy(c, std::move(back));
   }
 
   static uint64_t body_length(std::string_view head) {
@@ -173,6 +213,13 @@ class Origin {
       return c.queued.size() < (size_t{64} << 20);
     }
     c.unsent = bytes;
+    return push(c);
+  }
+
+  bool send_copy(Connection& c, std::string bytes) {
+    if (!c.unsent.empty()) return send_answer(c, bytes);
+    c.sending = std::move(bytes);
+    c.unsent = c.sending;
     return push(c);
   }
 
@@ -201,6 +248,10 @@ class Origin {
 
   std::string small_;
   std::string missing_;
+  // To the key that the load generator has, which is the one of RFC 6455 section 1.3.
+  std::string upgraded_ =
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
   std::unordered_map<std::string, std::string> answers_;
   std::unordered_map<int, std::unique_ptr<Connection>> connections_;
   int listener_ = -1;
