@@ -16,6 +16,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -66,7 +67,7 @@ class Node:
         """From the lines that say where it listens."""
         text, deadline = b"", time.monotonic() + 20
         while True:
-            listening = re.search(rb"^listening %s http://localhost:(\d+)$" % self.listener.encode(), text, re.M)
+            listening = re.search(rb"^listening %s [a-z]+://localhost:(\d+)$" % self.listener.encode(), text, re.M)
             control = re.search(rb"^control http://127\.0\.0\.1:(\d+)$", text, re.M)
             if listening and control:
                 return int(listening[1]), int(control[1])
@@ -223,6 +224,27 @@ class ReverseProxy(ExampleTest):
                 self.assertEqual((large.status, large.json()["code"]), (413, "body_too_large"))
 
 
+class Canary(ExampleTest):
+    def test_a_few_clients_get_the_new_version_and_stay_there(self):
+        with Application("old") as old, Application("new") as new:
+            hosts = (f'upstreams.old.hosts=["{old.address}"]', f'upstreams.new.hosts=["{new.address}"]')
+            with Node("canary.yaml", "web", *hosts) as node:
+                forced = node.ask("/", headers={"x-canary": "1"})
+                self.assertEqual((forced.json()["name"], forced.headers["x-version"]), ("new", "new"))
+                seen = set()
+                for session in range(200):
+                    cookie = {"cookie": f"session=s{session}"}
+                    versions = {node.ask("/", headers=cookie).json()["name"] for _ in range(2)}
+                    self.assertEqual(len(versions), 1)
+                    seen |= versions
+                self.assertEqual(seen, {"old", "new"})
+                first = node.ask("/")
+                kept = {"cookie": first.headers["set-cookie"].split(";")[0]}
+                self.assertEqual(node.ask("/", headers=kept).json()["name"], first.json()["name"])
+                self.assertEqual(node.ask("/reports/1").json()["name"], "old")
+                self.assertEqual(node.ask("/", headers={"x-fault": "delay"}).status, 200)
+
+
 class StaticSite(ExampleTest):
     def test_serves_files_as_their_kind_wants(self):
         with Node("static-site.yaml") as node:
@@ -290,6 +312,23 @@ class HeadersAndLimits(ExampleTest):
                 self.assertEqual(node.ask("/any", headers={"x-partner": "acme"}).json()["path"], "/any")
                 self.assertEqual(node.ask("/any").status, 403)
                 self.assertEqual(node.ask("/api/", headers={"x-big": "a" * 17000}).status, 431)
+
+
+class Relay(ExampleTest):
+    def test_passes_bytes_on(self):
+        with socket.create_server(("127.0.0.1", 0)) as far, socket.create_server(("127.0.0.1", 0)) as gone:
+            hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in (far, gone)]
+            gone.close()
+            free = ("listeners.tls.bind=127.0.0.1:0", "listeners.dns.bind=127.0.0.1:0")
+            with Node("relay.yaml", "redis", f"upstreams.redis.hosts={json.dumps(hosts)}", *free) as node:
+                for _ in range(2):
+                    with socket.create_connection(("127.0.0.1", node.port), 20) as client:
+                        there, _ = far.accept()
+                        with there:
+                            client.sendall(b"PING\r\n")
+                            self.assertEqual(there.recv(100), b"PING\r\n")
+                            there.sendall(b"+PONG\r\n")
+                            self.assertEqual(client.recv(100), b"+PONG\r\n")
 
 
 class Everything(ExampleTest):

@@ -124,8 +124,12 @@ class Domains(unittest.TestCase):
             self.assertEqual([link["url"] for link in api("GET", "/v1/links", key=limited)[2]["items"]], [URL + "2"])
             self.assertEqual([link["url"] for link in api("GET", "/v1/links", key=default_only)[2]["items"]], [URL + "1"])
             self.assertEqual(api("GET", "/v1/links/page?domain=go.test", key=limited)[0], 403)
-            for path in ("/v1/keys", "/v1/domains", "/v1/webhooks", "/rest/v3/short-urls"):
+            for path in ("/v1/keys", "/v1/domains", "/v1/webhooks", "/rest/v3/short-urls?domain=DEFAULT"):
                 self.assertEqual(api("GET", path, key=limited)[0], 403, path)
+            listed = api("GET", "/rest/v3/short-urls", key=limited)[2]["shortUrls"]
+            self.assertEqual([link["longUrl"] for link in listed["data"]], [URL + "2"], "the clients of others see no more")
+            yourls = api("GET", f"/yourls-api.php?format=json&action=expand&shorturl=page&signature={limited}")[2]
+            self.assertEqual(yourls["longurl"], URL + "2")
 
 
 if __name__ == "__main__":

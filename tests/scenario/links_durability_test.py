@@ -283,6 +283,21 @@ class Starting(unittest.TestCase):
             node.start()
             self.assertEqual(len(node.listed()), 1)
 
+    def test_a_start_on_a_full_disk_is_refused_and_says_why(self):
+        if why := no_mounts():
+            self.skipTest(why)
+        with LinksNode() as node:
+            node.make(URL)
+            node.stop()
+            plain = node.command
+            full = ("mkdir full && mount -t tmpfs -o size=8m none full && cp -p data/* full/ && "
+                    "{ dd if=/dev/zero of=full/filler bs=4k count=2048 2>/dev/null; mount --bind full data && exec \"$@\"; }")
+            node.command = [*UNSHARE, "sh", "-c", full, "sh", *plain]
+            self.assertRegex(self.refused(node), r"cannot start.*the store main could not write: .*disk is full")
+            node.command = plain
+            node.start()
+            self.assertEqual(len(node.listed()), 1)
+
     def test_a_file_that_is_no_database_is_refused_and_left_alone(self):
         with LinksNode() as node:
             node.stop()

@@ -96,7 +96,7 @@ class Node:
 
     @staticmethod
     def _address(url):
-        host, port = url.removeprefix("http://").rsplit(":", 1)
+        host, port = url.split("://")[1].rsplit(":", 1)
         return ("127.0.0.1" if host == "localhost" else host, int(port))
 
     def address(self, listener="web"):

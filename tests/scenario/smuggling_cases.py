@@ -329,7 +329,7 @@ add("two Connection fields", get(b"Connection: keep-alive\r\nConnection: close\r
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
 for label, fields in (("h2c", H2C), ("h2c alone", b"Upgrade: h2c\r\nConnection: Upgrade\r\n"), ("websocket", b"Upgrade: websocket\r\nConnection: Upgrade\r\n"),
                       ("unnamed", b"Upgrade: h2c\r\n"), ("nothing", b"Connection: upgrade\r\n"), ("h2c, websocket", b"Upgrade: h2c, websocket\r\nConnection: upgrade\r\n"),
-                      ("TLS", b"Upgrade: TLS/1.0\r\nConnection: Upgrade\r\n")):
+                      ("TLS", b"Upgrade: TLS/1.0\r\nConnection: Upgrade\r\n"), ("HTTP/2", b"Upgrade: websocket, HTTP/2.0\r\nConnection: Upgrade\r\n")):
     add(f"upgrade: {label}", get(fields), "accept", requests=((b"GET", b""),))
     add(f"upgrade with a body: {label}", post(fields + b"Content-Length: 5\r\n", b"hello"), "either")
 for value in (b"200-ok", b"100-continue, x", b"100-continue;q=1", b"\"100-continue\"", b"100", b"continue", b"", b"100-continue 100-continue", b"x=y"):

@@ -67,6 +67,17 @@ def test_hit_ratios_count_objects_and_bytes():
 
 
 @pytest.mark.skipif(not (BUILD / "trellis").exists() or not (BUILD / "bench/trellis_load").exists(), reason="not built")
+def test_proxy(tmp_path):
+    text = bench(tmp_path, "proxy", "--only", "trellis-epoll", "--load-core", "0", "--origin-core", "0")
+    assert "errors)" not in text
+    for row in ("small, 256", "1 MiB, 64", "POST 16 KiB, 64", "connection per request, 64",
+                "WebSocket echo 100 bytes, 64", "relay small, 64", "100 idle connections"):
+        assert f"| {row} | trellis-epoll | " in text
+    slow = next(line for line in text.split("\n") if line.startswith("| trellis-epoll | "))
+    assert slow.endswith(" | 200 |")
+
+
+@pytest.mark.skipif(not (BUILD / "trellis").exists() or not (BUILD / "bench/trellis_load").exists(), reason="not built")
 def test_links_store(tmp_path):
     text = bench(tmp_path, "links-store", "--links", "2000")
     assert [line.split(" | ")[0] for line in text.split("\n") if line.startswith("| ") and " s | " in line] == [

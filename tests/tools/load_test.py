@@ -210,6 +210,25 @@ def test_connects_for_each_request_when_told(origin, extra):
     assert clean(result) and abs(result["connects"] - result["answers"]) <= 4 and result["answers"] > 4
 
 
+@pytest.mark.parametrize("size", ["1", "125", "126", "65535"])
+def test_messages_of_websockets_come_back(origin, size):
+    result = load(origin[1], "--echo", size, path="/echo")
+    assert clean(result) and result["status"]["2xx"] == result["answers"] > 10 and result["connects"] <= 2
+    assert result["bytes"] > result["answers"] * int(size)
+    result = load(origin[1], "--echo", size, "--rate", "100", path="/echo")
+    assert clean(result) and result["answers"] > 4
+
+
+def test_an_upgrade_that_is_refused_counts_as_what_it_is(origin):
+    result = load(origin[1], "--echo", "10", path="/nothing")
+    assert result["status"]["4xx"] == result["answers"] > 0
+
+
+def test_a_body_is_answered_when_it_is_there(origin):
+    result = load(origin[1], "--method", "POST", "--body-size", "100000", path="/small")
+    assert clean(result) and result["status"]["2xx"] == result["answers"] > 10
+
+
 def test_holds_idle_connections_and_reads_cpu_and_memory(origin):
     pid, port = origin
     result = load(port, "--idle", "300", "--cpu-of", str(pid), path="/small")
@@ -218,7 +237,7 @@ def test_holds_idle_connections_and_reads_cpu_and_memory(origin):
 
 
 @pytest.mark.parametrize("args", [["--nonsense", "1"], ["--connections", "0"], ["--rate"], ["--pipeline", "2", "--rate", "5"],
-                                  ["--cpu-of", "x"], ["--paths", "/does/not/exist"]])
+                                  ["--echo", "0"], ["--echo", "5", "--reconnect"], ["--cpu-of", "x"], ["--paths", "/does/not/exist"]])
 def test_wrong_use_is_said_and_exits_with_2(args):
     done = subprocess.run([LOAD, *args, "http://127.0.0.1:1/"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 2 and done.stderr.startswith("trellis_load: ")

@@ -1,0 +1,208 @@
+"""`trellis ctl upgrade`: a new process takes over the listening sockets; nobody's request is lost on the way."""
+import contextlib
+import http.client
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+import node
+
+EDGE = """
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+  more: {{ bind: "127.0.0.1:0" }}
+upstreams:
+  app: {{ hosts: ["{host}"] }}
+routes:
+  - {{ match: {{ path: /fixed }}, to: {{ fixed: {{ status: 200, body: "{text}" }} }} }}
+  - {{ match: {{ path: /** }}, to: upstream.app }}
+"""
+
+
+class Upgradable(node.Node):
+    """A node whose process changes. The one that runs at the end is ended, too."""
+
+    def __init__(self, *words, **named):
+        super().__init__(*words, **named)
+        self.successors = []
+
+    def upgrade(self):
+        done = self.ctl("upgrade", "--json")
+        if done.returncode == 0:
+            self.successors.append(json.loads(done.stdout)["pid"])
+        return done
+
+    def __exit__(self, *words):
+        for pid in self.successors:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in self.successors:
+            node.until(lambda pid=pid: not is_running(pid), f"process {pid} is gone", seconds=3 * node.PATIENCE)
+        if self.successors:
+            self.process.wait(timeout=3 * node.PATIENCE)
+        super().__exit__(*words)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def config(host, text="one"):
+    return EDGE.format(host=host, text=text)
+
+
+class Load:
+    """Clients that ask without pause: on connections that stay and on one a request."""
+
+    def __init__(self, address):
+        self.address = address
+        self.over = threading.Event()
+        self.good = 0
+        self.faults = []
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self._ask, args=(number % 2 == 0,)) for number in range(8)]
+
+    def _ask(self, stays):
+        connection = None
+        while not self.over.is_set():
+            fresh = connection is None
+            try:
+                connection = connection or http.client.HTTPConnection(*self.address, timeout=3 * node.PATIENCE)
+                connection.request("GET", "/hello", headers={} if stays else {"Connection": "close"})
+                answer = connection.getresponse()
+                body = answer.read()
+                with self.lock:
+                    if (answer.status, body) == (200, b"hello"):
+                        self.good += 1
+                    else:
+                        self.faults.append((answer.status, body))
+                if answer.getheader("Connection") == "close":
+                    connection.close()
+                    connection = None
+            except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as fault:
+                connection = None
+                # A connection that stayed may end between two requests, as ever in HTTP; a fresh one may not.
+                if fresh:
+                    with self.lock:
+                        self.faults.append(repr(fault))
+            except OSError as fault:
+                connection = None
+                with self.lock:
+                    self.faults.append(repr(fault))
+        if connection:
+            connection.close()
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def further(self, count):
+        goal = self.good + count
+        node.until(lambda: self.good >= goal or self.faults, "further answers", seconds=3 * node.PATIENCE)
+
+
+class Hello(node.RawServer):
+    def __init__(self):
+        super().__init__(self._talk)
+
+    def _talk(self, connection, _):
+        reader = node.Reader(connection)
+        while node.read_request(reader):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+
+def test_a_new_process_takes_over_under_load_and_nobody_notices(io):
+    with Hello() as app, Upgradable(config(app.host), io=io) as running, Load(running.address()) as load:
+        load.further(200)
+        for _ in range(3):
+            done = running.upgrade()
+            assert done.returncode == 0, done.stderr
+            load.further(200)
+        assert load.faults == []
+        assert len(set(running.successors)) == 3
+        node.until(lambda: not is_running(running.process.pid) or running.process.poll() is not None,
+                   "the first process has gone")
+        node.until(lambda: not any(is_running(pid) for pid in running.successors[:-1]), "so have those in between")
+        status = json.loads(running.ctl("status", "--json").stdout)
+        assert status["uptime_seconds"] < 3 * node.PATIENCE
+
+
+def test_the_new_process_has_the_new_configuration(io):
+    with Hello() as app, Upgradable(config(app.host), io=io) as running:
+        assert running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "web").body == b"one"
+        running.write_config(config(app.host, "two"))
+        assert running.upgrade().returncode == 0
+        node.until(lambda: running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "web").body == b"two", "the new text")
+        assert running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "more").body == b"two"
+
+
+def test_a_start_that_fails_leaves_the_old_process(io):
+    with Hello() as app, Upgradable(config(app.host), io=io) as running, Load(running.address()) as load:
+        load.further(50)
+        running.write_config("listeners: nonsense\n")
+        done = running.upgrade()
+        assert done.returncode == 1
+        assert b"ended before it was ready" in done.stderr if isinstance(done.stderr, bytes) else \
+            "ended before it was ready" in done.stderr
+        load.further(200)
+        assert load.faults == [] and running.alive()
+        running.write_config(config(app.host))
+        assert running.upgrade().returncode == 0
+        load.further(200)
+        assert load.faults == []
+
+
+def test_a_signal_does_the_same():
+    with Hello() as app, Upgradable(config(app.host)) as running:
+        before = running.process.pid
+        running.signal(signal.SIGUSR2)
+        node.until(lambda: running.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
+        assert running.ask(b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", "web").body == b"hello"
+        started = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid) == running.command]
+        assert started and before not in started
+        running.successors += started
+
+
+def command_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [word.decode() for word in file.read().split(b"\0")[:-1]]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+DATA = """
+listeners:
+  web: { bind: "127.0.0.1:0" }
+stores: { main: "sqlite:./data/main.db" }
+caches: { hot: { memory: 8MiB } }
+logs: { events: "dir:./data/events" }
+services: { links: { store: main, cache: hot, log: events, base_url: "http://localhost" } }
+routes:
+  - { match: { path: /** }, to: service.links }
+"""
+
+
+def test_data_goes_from_one_process_to_the_other_and_who_comes_meanwhile_waits():
+    with Upgradable(DATA) as running:
+        made = running.ask(b"POST /v1/links HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n"
+                           b'{"url":"https://example.com/made"}', "web")
+        assert made.status == 201, made
+        code = json.loads(made.body)["code"].encode()
+        assert running.upgrade().returncode == 0
+        # Asked at once: the new process may not have opened the data yet.
+        found = running.ask(b"GET /" + code + b" HTTP/1.1\r\nHost: h\r\n\r\n", "web")
+        assert found.get(b"Location") == b"https://example.com/made", found
