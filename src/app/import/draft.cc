@@ -5,6 +5,7 @@
 
 #include "base/ascii.h"
 #include "config/values.h"
+#include "net/address.h"
 
 namespace trellis::app {
 
@@ -184,6 +185,11 @@ RouteDraft refused_route(const RouteDraft& route, std::string_view what) {
   out.query = route.query;
   out.to = "{ fixed: { status: 501, body: " + yaml_text("not imported: " + std::string(what) + "\n") + " } }";
   return out;
+}
+
+bool good_bind(std::string_view text) {
+  const auto bind = config::HostPort::from_text(text);
+  return bind && bind->port != 0 && net::parse_address(bind->to_text()).has_value();
 }
 
 std::string plain_name(std::string_view text) {

@@ -95,6 +95,9 @@ std::string yaml_map(const FieldLines& lines);                 // { a: b, c: d }
 std::string yaml_size(uint64_t bytes);
 std::string yaml_seconds(uint64_t milliseconds);  // 60s, 250ms
 
+// Can a listener be bound to ADDRESS:PORT? Only to numbers, and to localhost.
+bool good_bind(std::string_view text);
+
 // A name for a listener, an upstream or a route: letters, digits, '-' and '_' are kept, everything else is '_'.
 std::string plain_name(std::string_view text);
 

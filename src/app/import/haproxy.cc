@@ -374,6 +374,10 @@ class Translation {
       std::string host = address.substr(0, colon);
       if (host.empty() || host == "*") host = "0.0.0.0";
       if (host.find(':') != std::string::npos && !host.starts_with('[')) host = "[" + host + "]";
+      if (!good_bind(host + ":" + std::to_string(*port))) {
+        left_out(line, "bind " + address, "a numeric address and one port only");
+        continue;
+      }
       uint64_t out = *port;
       if (tls) {
         if (out + 8000 <= 65535) out += 8000;

@@ -63,6 +63,7 @@ class Settling {
   bool run() {
     constexpr int kRounds = 8;
     for (int round = 0; round < kRounds; ++round) {
+      if (draft_.listeners.empty()) return false;
       const std::vector<config::Problem> problems = problems_of(draft_);
       if (problems.empty()) return true;
       known_ = false;
@@ -184,12 +185,12 @@ Result<Imported> import_config(const std::string& path, const ImportKind* kind, 
     return fail(Code::invalid_argument, path + ": nothing in it listens where Trellis could");
   constexpr size_t kLarge = 1 << 20;
   const bool good = Settling(draft, out.remarks).run();
+  if (draft.listeners.empty()) return fail(Code::invalid_argument, path + ": nothing is left that listens");
   if (!good && draft_yaml(draft, "").size() > kLarge)
     return fail(Code::resource_exhausted, path + ": the result would be larger than a configuration may be");
   if (!good)
     return fail(Code::internal,
                 path + ": the result would not pass `trellis check`: " + problems_of(draft).front().to_string());
-  if (draft.listeners.empty()) return fail(Code::invalid_argument, path + ": nothing is left that listens");
   out.yaml = draft_yaml(draft, header_of(path, out.kind, out.remarks));
   out.listeners = draft.listeners.size();
   out.upstreams = draft.upstreams.size();

@@ -34,7 +34,7 @@ struct Server {
 };
 
 struct Address {
-  std::string host;  // "" every one
+  std::string host = "0.0.0.0";
   uint16_t port = 80;
 };
 std::optional<Address> address_of(std::string_view text) {
@@ -54,9 +54,9 @@ std::optional<Address> address_of(std::string_view text) {
     if (end == std::string_view::npos) return std::nullopt;
     colon = end + 1 < text.size() && text[end + 1] == ':' ? end + 1 : std::string_view::npos;
   }
-  out.host = text.substr(0, colon);
+  if (text.substr(0, colon) != "*") out.host = text.substr(0, colon);
   if (colon != std::string_view::npos && !port_of(text.substr(colon + 1))) return std::nullopt;
-  if (out.host == "*") out.host.clear();
+  if (!good_bind(out.host + ":" + std::to_string(out.port))) return std::nullopt;
   return out;
 }
 
@@ -212,7 +212,7 @@ class HttpBlock {
   }
 
   void add_listener(const NginxDirective& at, const Address& address, bool tls, bool first, Server& server) {
-    std::string host = address.host.empty() ? "0.0.0.0" : address.host;
+    std::string host = address.host;
     uint32_t port = address.port;
     std::string comment;
     if (tls) {

@@ -137,9 +137,13 @@ class StreamBlock {
     std::string address(one.word(0));
     if (address.find_first_not_of("0123456789") == std::string::npos) address = "0.0.0.0:" + address;
     if (address.starts_with("*:")) address = "0.0.0.0" + address.substr(1);
-    if (has("ssl") || address.starts_with("unix:")) {
-      left_out(one, has("ssl") ? "there is no TLS yet: the server is left out" : "an address and a port only",
-               has("ssl") ? "pass TLS through (ssl_preread), or let another end it" : "");
+    if (has("ssl")) {
+      left_out(one, "there is no TLS yet: the server is left out",
+               "pass TLS through (ssl_preread), or let another end it");
+      return;
+    }
+    if (!good_bind(address)) {
+      left_out(one, "a numeric address and a port only: " + address);
       return;
     }
     if (has("proxy_protocol")) {

@@ -282,6 +282,26 @@ TEST(NginxImport, IsToldFromHaproxyByTheText) {
   EXPECT_EQ(kind_of(""), ImportKind::nginx);
 }
 
+TEST(NginxImport, RefusesWhatListensNowhere) {
+  for (const char* address : {"8080|gif|ico)$", "example.com:80", "1.2.3:80", "[::x]:80", "a_b", "80:80"}) {
+    const Result<Imported> out = import_config(
+        "x.conf", nullptr, in_memory({{"x.conf", std::string("server { listen ") + address + "; return 200 x; }"}}));
+    ASSERT_FALSE(out) << address << out->yaml;
+    EXPECT_EQ(out.error().code(), Code::invalid_argument) << address << ": " << out.error().to_string();
+  }
+  const Imported one = import_text("http { server { listen a_b; listen localhost:81; location / { return 200 x; } } }");
+  EXPECT_TRUE(told(one, "listen a_b"));
+  EXPECT_HAS(one.yaml, "bind: \"localhost:81\"");
+}
+
+TEST(NginxImport, RefusesWhatTheCheckLeavesWithoutListeners) {
+  // The control address is taken, which only the check knows.
+  const Result<Imported> out =
+      import_config("x.conf", nullptr, in_memory({{"x.conf", "server { listen 127.0.0.1:9900; return 200 x; }"}}));
+  ASSERT_FALSE(out) << out->yaml;
+  EXPECT_EQ(out.error().code(), Code::invalid_argument) << out.error().to_string();
+}
+
 TEST(NginxImport, ReplacesWhatTheCheckWouldRefuse) {
   // A path, a host and an index that Trellis does not take.
   const Imported imported = import_text(
