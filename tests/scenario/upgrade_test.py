@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import node
+from dns_server import DnsServer
 
 EDGE = """
 listeners:
@@ -206,3 +207,91 @@ def test_data_goes_from_one_process_to_the_other_and_who_comes_meanwhile_waits()
         # Asked at once: the new process may not have opened the data yet.
         found = running.ask(b"GET /" + code + b" HTTP/1.1\r\nHost: h\r\n\r\n", "web")
         assert found.get(b"Location") == b"https://example.com/made", found
+
+
+# --- Changes of hosts ---
+
+HOSTS = """
+dns: {{ servers: ["127.0.0.1:{port}"] }}
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+upstreams:
+  app: {{ hosts: ["{host}", {{ dns: "nobody.test:80" }}], balance: weighted }}
+routes:
+  - {{ match: {{ path: /** }}, to: upstream.app }}
+"""
+
+
+class Changes:
+    """Weighs the only host anew without pause, on a connection that stays."""
+
+    def __init__(self, running, host):
+        self.running, self.host = running, host
+        self.over = threading.Event()
+        self.acknowledged = None  # the last weight
+        self.refused = []
+        self.faults = []
+        self.thread = threading.Thread(target=self._work)
+
+    def _work(self):
+        weight, client = 0, None
+        while not self.over.is_set():
+            weight = weight % 1000 + 1
+            try:
+                client = client or node.Client(self.running.control)
+                client.send(b"PATCH /v1/upstreams/app/hosts?host=%b&weight=%d HTTP/1.1\r\nHost: localhost\r\n"
+                            b"Content-Length: 0\r\n\r\n" % (self.host.encode(), weight))
+                answer = client.answer()
+            except (OSError, EOFError) as fault:
+                if not self.over.is_set():
+                    self.faults.append(repr(fault))
+                return
+            if answer.status == 200:
+                self.acknowledged = weight
+            else:
+                self.refused.append(answer)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def weight_of(running, host):
+    told = json.loads(running.ctl("hosts", "app", "--json").stdout)
+    return next(one["weight"] for one in told["hosts"] if one["host"] == host)
+
+
+def test_no_change_of_hosts_is_lost_to_the_new_process():
+    with DnsServer() as dns, Hello() as app, Upgradable(HOSTS.format(port=dns.port, host=app.host)) as running:
+        dns.silent = True  # the new process waits a second for the name before it is ready
+        with Changes(running, app.host) as changes:
+            node.until(lambda: changes.acknowledged, "a change")
+            done = running.upgrade()
+            assert done.returncode == 0, done.stderr
+            changes.over.set()
+        node.until(lambda: running.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
+        assert weight_of(running, app.host) == changes.acknowledged
+        assert changes.refused, "none came in the seconds of the upgrade"
+        for answer in changes.refused:
+            assert answer.status == 503 and answer.get(b"retry-after"), answer
+        assert b"new process" in changes.refused[0].body, changes.refused[0]
+        assert running.ctl("hosts", "weight", "app", app.host, "7").returncode == 0
+        assert weight_of(running, app.host) == 7
+
+
+def test_hosts_can_be_changed_again_after_an_upgrade_that_failed():
+    with DnsServer() as dns, Hello() as app, Upgradable(HOSTS.format(port=dns.port, host=app.host)) as running:
+        good = running.config_path.read_text()
+        running.write_config("listeners: nonsense\n")
+        assert running.upgrade().returncode == 1
+        changed = running.ctl("hosts", "weight", "app", app.host, "9")
+        assert changed.returncode == 0, changed.stderr
+        assert weight_of(running, app.host) == 9
+        running.write_config(good)
+        assert running.upgrade().returncode == 0
+        node.until(lambda: running.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
+        assert weight_of(running, app.host) == 9

@@ -104,9 +104,7 @@ struct Successor {
   bool waits = false;  // for the data that this process holds
 };
 
-// A new process of the same command takes over, and this one has to go. Whatever fails leaves it as it is.
-Result<Successor> upgrade(const Node& node, const RunOptions& options) {
-  log_info("a new process is being started", {{"command", options.command.front()}});
+Result<Successor> begin_successor(const Node& node, const RunOptions& options) {
   Result<NewProcess> begun = NewProcess::begin(options.command, node.sockets_to_hand_over());
   if (!begun) return fail(std::move(begun).error());
   // Nobody else asks or stops this process meanwhile; requests are answered as ever.
@@ -116,6 +114,15 @@ Result<Successor> upgrade(const Node& node, const RunOptions& options) {
   log_info("a new process takes over", {{"pid", pid}, {"step", step}});
   notify_systemd("MAINPID=" + std::to_string(pid));
   return Successor{.pid = pid, .waits = step != "ready"};
+}
+
+// A new process of the same command takes over, and this one has to go. Whatever fails leaves it as it is.
+Result<Successor> upgrade(Node& node, const RunOptions& options) {
+  log_info("a new process is being started", {{"command", options.command.front()}});
+  const Result<> held = node.hold_changes();
+  Result<Successor> successor = held ? begin_successor(node, options) : fail(held.error().clone());
+  if (!successor) node.resume_changes();
+  return successor;
 }
 
 void print_welcome(const Node& node) {

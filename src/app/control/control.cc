@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "http/busy.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "runtime/blocking_pool.h"
@@ -62,6 +63,10 @@ Found find_endpoint(std::string_view path, Method method) {
   return found;
 }
 
+http::Response not_ready(http::RequestContext& context) {
+  return http::busy(context, "not_ready", "The node is starting or stopping.", Duration::zero());
+}
+
 bool is_for_workers(std::string_view path) noexcept {
   return path == "/healthz" || path == "/readyz" ||
          std::ranges::any_of(worker_endpoints(), [path](const ControlEndpoint& one) { return one.path == path; });
@@ -109,7 +114,7 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   }
   if (endpoint->handle) {
     if (!node_.ready()) {
-      co_return http::problem(context.arena, 503, "not_ready", "The node is starting or stopping.", true, {});
+      co_return not_ready(context);
     }
     auto handling = endpoint->handle(node_, request, context);
     Result<http::Response> answered = co_await handling;
@@ -144,7 +149,7 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
 Task<Result<http::Response>> Control::reload(http::RequestContext& context) {
   using Outcome = Result<ReloadReport>;
   if (!reload_ || !node_.ready()) {
-    co_return http::problem(context.arena, 503, "not_ready", "The node is starting or stopping.", true, {});
+    co_return not_ready(context);
   }
   auto state = std::make_shared<detail::Handoff<Outcome>>();
   Loop& home = Loop::current();
@@ -172,7 +177,7 @@ Task<Result<http::Response>> Control::reload(http::RequestContext& context) {
 Task<Result<http::Response>> Control::upgrade(http::RequestContext& context) {
   using Outcome = Result<int64_t>;
   if (!upgrade_ || !node_.ready()) {
-    co_return http::problem(context.arena, 503, "not_ready", "The node is starting or stopping.", true, {});
+    co_return not_ready(context);
   }
   auto state = std::make_shared<detail::Handoff<Outcome>>();
   Loop& home = Loop::current();

@@ -13,6 +13,7 @@
 #include "app/control/control_area.h"
 #include "app/node/host_state.h"
 #include "app/node/node.h"
+#include "http/busy.h"
 #include "http/problem.h"
 #include "runtime/loop.h"
 #include "upstream/balancer.h"
@@ -147,6 +148,12 @@ Task<Result<Response>> change(Node& node, Named named, How how, RequestContext& 
   const auto apply = [current](const HostChanges& changes) {
     if (const std::shared_ptr<Membership> membership = current()) membership->set_changes(changes);
   };
+  // What is changed now could be lost: the new process reads the changes when it begins.
+  if (node.host_state().held()) {
+    co_return http::busy(context, "upgrading",
+                         "A new process is taking over the node. Nothing was changed; ask again in a moment.",
+                         Duration::zero());
+  }
   auto changing = node.host_state().change(named.name, edit, apply);
   const Result<> changed = co_await changing;
   if (!changed) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/log.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 
@@ -50,6 +51,18 @@ Result<std::optional<std::string>> read_whole(const std::string& path) {
   return fail(Code::data_loss, path + ": is larger than 64 MiB");
 }
 
+Result<upstream::HostChangesByUpstream> read_changes(const std::string& folder) {
+  const std::string path = file_in(folder);
+  TRY(const std::optional<std::string> text, read_whole(path));
+  if (!text) return upstream::HostChangesByUpstream();
+  auto read = upstream::read_host_changes(*text);
+  if (!read) {
+    return fail(Code::data_loss, path + ": " + read.error().what() +
+                                     "; mend it, or move it away to begin without the changes made at run time");
+  }
+  return read;
+}
+
 // In the blocking pool. The old file is whole until the new one is.
 Result<> write_whole(const std::string& folder, const std::string& text) {
   std::error_code error;
@@ -88,17 +101,7 @@ HostState::HostState(std::string folder, upstream::HostChangesByUpstream changes
     : folder_(std::move(folder)), changes_(std::move(changes)) {}
 
 Result<std::unique_ptr<HostState>> HostState::open(const std::string& folder) {
-  const std::string path = file_in(folder);
-  TRY(const std::optional<std::string> text, read_whole(path));
-  upstream::HostChangesByUpstream changes;
-  if (text) {
-    auto read = upstream::read_host_changes(*text);
-    if (!read) {
-      return fail(Code::data_loss, path + ": " + read.error().what() +
-                                       "; mend it, or move it away to begin without the changes made at run time");
-    }
-    changes = *std::move(read);
-  }
+  TRY(upstream::HostChangesByUpstream changes, read_changes(folder));
   return std::unique_ptr<HostState>(new HostState(folder, std::move(changes)));
 }
 
@@ -108,6 +111,7 @@ upstream::HostChanges HostState::of(const std::string& upstream) const {
 }
 
 Task<Result<>> HostState::change(std::string upstream, Edit edit, Apply apply) {
+  if (held_) co_return fail(Error(Code::unavailable, "a new process is taking over").from(Side::self));
   if (jobs_.size() >= kMaxWaiting)
     co_return fail(Error(Code::resource_exhausted, "too many changes of hosts are waiting").from(Side::self));
   auto job = std::make_shared<Job>();
@@ -133,6 +137,30 @@ Task<> HostState::work() {
     jobs_.pop_front();
   }
   working_ = false;
+  written_.set();
+}
+
+Task<Result<>> HostState::hold(Deadline deadline) {
+  held_ = true;
+  written_.reset();
+  if (!working_) co_return Result<>();
+  const bool written = co_await written_.wait(deadline);
+  if (!written) co_return fail(Code::deadline_exceeded, "changes of hosts could not be written in time");
+  co_return Result<>();
+}
+
+Task<> HostState::resume() {
+  if (!working_) {  // else it did not hold in time, so nobody else has touched the file
+    auto reading = blocking([folder = folder_] { return read_changes(folder); });
+    Result<upstream::HostChangesByUpstream> read = co_await reading;
+    if (read) {
+      changes_ = *std::move(read);
+    } else {
+      log_warn("the changes of hosts could not be read again; those that this process knows stay",
+               {{"error", read.error().to_string()}});
+    }
+  }
+  held_ = false;
 }
 
 Task<Result<>> HostState::do_one(Job& job) {

@@ -56,6 +56,10 @@ class Node {
   // Stops listening, lets requests in flight finish (at most runtime.drain, or runtime.handover for a node that gave
   // its sockets to a new process), stops services and stores. Once.
   void stop(bool handed_over = false);
+  // Before a new process begins: what it reads is on disk, and nothing that it would not know of is changed any more,
+  // until it has failed.
+  Result<> hold_changes();
+  void resume_changes();
   // What a new process needs to take over; they stay open here, too.
   SocketsByName sockets_to_hand_over() const;
   // Stores and logs are of one process at a time.

@@ -13,6 +13,9 @@ namespace {
 // A start or a reload waits so long for names and files that were not asked before; then it goes on without them.
 constexpr Duration kFirstAnswers = std::chrono::seconds(1);
 
+// An upgrade waits so long for changes of hosts that were asked for before it.
+constexpr Duration kWriting = std::chrono::seconds(10);
+
 using Memberships = std::vector<std::shared_ptr<upstream::Membership>>;
 
 Task<> first_answers(Memberships memberships, Deadline deadline) {
@@ -124,6 +127,19 @@ void Node::Impl::publish_hosts(const Generation& next, const Generation* before)
     }
     const std::lock_guard lock(stores_mutex);
     memberships = std::move(now);
+  });
+}
+
+Result<> Node::hold_changes() {
+  Impl& n = *impl_;
+  return n.cores->finish_on(0, [&n] { return n.host_state->hold(after(Loop::current().now(), kWriting)); });
+}
+
+void Node::resume_changes() {
+  Impl& n = *impl_;
+  n.cores->finish_on(0, [&n] { return n.host_state->resume(); });
+  n.cores->run_on(0, [&n] {
+    for (const auto& [name, membership] : n.memberships) membership->set_changes(n.host_state->of(name));
   });
 }
 

@@ -126,6 +126,39 @@ TEST_F(HostStateTest, GoesOnWhenTheOneWhoAskedIsGone) {
   EXPECT_TRUE(state_->of("app").draining.contains("10.0.0.1:80"));
 }
 
+TEST_F(HostStateTest, WritesWhatWasAskedForBeforeItIsHeldAndRefusesTheRest) {
+  auto earlier = state_->change(
+      "app",
+      [](HostChanges& changes) -> Result<> {
+        changes.weights["10.0.0.1:80"] = 3;
+        return {};
+      },
+      [this](const HostChanges& changes) { applied_ = changes; });
+  earlier.start();
+  EXPECT_FALSE(earlier.done());
+  ASSERT_TRUE(fakes::run_task(*loop_, state_->hold(after(loop_->now(), std::chrono::seconds(20)))));
+  EXPECT_EQ((*HostState::open(folder_.string()))->of("app").weights.at("10.0.0.1:80"), 3u);
+  EXPECT_EQ(applied_.weights.at("10.0.0.1:80"), 3u);
+  const auto refused = weigh("app", "10.0.0.1:80", 4);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::unavailable);
+  EXPECT_EQ(state_->of("app").weights.at("10.0.0.1:80"), 3u);
+  EXPECT_TRUE(earlier.done());
+}
+
+TEST_F(HostStateTest, KnowsWhatAnotherProcessWroteWhileItWasHeld) {
+  ASSERT_TRUE(weigh("app", "10.0.0.1:80", 3));
+  ASSERT_TRUE(fakes::run_task(*loop_, state_->hold(kNever)));
+  auto ours = std::exchange(state_, *HostState::open(folder_.string()));
+  ASSERT_TRUE(weigh("app", "10.0.0.1:80", 4));
+  state_ = std::move(ours);
+  fakes::run_task(*loop_, state_->resume());
+  EXPECT_FALSE(state_->held());
+  EXPECT_EQ(state_->of("app").weights.at("10.0.0.1:80"), 4u);
+  ASSERT_TRUE(weigh("app", "10.0.0.2:80", 5));
+  EXPECT_EQ((*HostState::open(folder_.string()))->of("app").weights.size(), 2u);
+}
+
 TEST_F(HostStateTest, RefusesABrokenFileWithItsName) {
   std::filesystem::create_directories(folder_);
   std::ofstream(folder_ / "hosts.json") << R"({"version":1,"upstreams":{"app":{"weights":)";
