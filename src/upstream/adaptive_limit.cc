@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/hash.h"
+#include "runtime/loop.h"
 #include "upstream/waiting_queue.h"
 
 namespace trellis::upstream {
@@ -83,7 +84,12 @@ void AdaptiveLimit::Place::done(Outcome outcome, Time now) noexcept {
 }
 
 AdaptiveLimit::AdaptiveLimit(const AdaptiveLimitConfig& config, WaitingQueue* queue, Duration phase) noexcept
-    : config_(config), queue_(queue), phase_(phase), limit_(config.initial), probe_takes_(kShortestProbe) {}
+    : config_(config),
+      queue_(queue),
+      phase_(phase),
+      limit_(config.initial),
+      probe_takes_(kShortestProbe),
+      probe_over_(&AdaptiveLimit::probe_over, this) {}
 
 Duration AdaptiveLimit::phase_of(std::string_view upstream, Duration probe_every, Time now, WallTime wall) noexcept {
   const Duration shift(static_cast<int64_t>(hash64(upstream) % static_cast<uint64_t>(probe_every.count())));
@@ -164,6 +170,13 @@ void AdaptiveLimit::begin_probe(Time now) noexcept {
   probe_at_ = next_beat(config_.probe_every, now);
   chosen_ = 0;
   held_back_ = false;
+  if (queue_) probe_over_.set(Loop::current().timers(), probe_ends_);
+}
+
+void AdaptiveLimit::probe_over(Timer& timer) noexcept {
+  auto& self = *static_cast<AdaptiveLimit*>(timer.owner());
+  self.step_probe(Loop::current().now());
+  self.freed();
 }
 
 void AdaptiveLimit::end_probe(Time now) noexcept {

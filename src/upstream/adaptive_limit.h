@@ -18,7 +18,8 @@
 // how many requests it timed: chance would move the limit of a core with few of them up and down. Answers that say
 // that the upstream is overloaded, and time-outs, take a tenth off the limit; quick errors are no measure of anything.
 //
-// One an upstream and core, of its Cluster, which outlives its places; places that become free wake the queue. In
+// One an upstream and core, of its Cluster, which outlives its places; places that become free wake the queue, and so
+// does the end of a probe, which makes room without anybody leaving. In
 // Cluster::send, once a request:
 //
 //   AdaptiveLimit::Place place;
@@ -35,6 +36,7 @@
 #include "base/error.h"
 #include "base/time.h"
 #include "config/fields.h"
+#include "runtime/timer.h"
 
 namespace trellis::upstream {
 
@@ -84,7 +86,7 @@ class AdaptiveLimit {
     uint32_t probe_ = 0;  // the probe that it is timed for; 0: none
   };
 
-  // `queue`: woken when there is room; may be null. `phase`: see phase_of().
+  // `queue`: woken when there is room, on the current loop; may be null. `phase`: see phase_of().
   AdaptiveLimit(const AdaptiveLimitConfig& config, WaitingQueue* queue, Duration phase) noexcept;
   AdaptiveLimit(const AdaptiveLimit&) = delete;
   AdaptiveLimit& operator=(const AdaptiveLimit&) = delete;
@@ -124,6 +126,7 @@ class AdaptiveLimit {
   void learn(Time now) noexcept;
   void probe_soon(Time now) noexcept;
   void freed() noexcept;
+  static void probe_over(Timer& timer) noexcept;
   Time next_beat(Duration every, Time now) const noexcept;
 
   AdaptiveLimitConfig config_;
@@ -151,6 +154,7 @@ class AdaptiveLimit {
   uint32_t awaited_ = 0;    // of these without an end
   bool held_back_ = false;  // a request, by this probe
   Mean probed_;
+  Timer probe_over_;  // for those that wait: perhaps nobody comes or goes then
 };
 
 }  // namespace trellis::upstream

@@ -10,7 +10,10 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "runtime/sync.h"
+#include "tests/fakes/manual_clock.h"
 #include "tests/unit/upstream/config_kit.h"
+#include "upstream/waiting_queue.h"
 
 namespace trellis::upstream {
 namespace {
@@ -273,6 +276,62 @@ TEST(AdaptiveLimit, APlaceIsGivenBackOnceHoweverItEnds) {
   for (int i = 0; i < 4; ++i) places.push_back(limit.try_enter(now));
   EXPECT_TRUE(places.back());
   EXPECT_FALSE(limit.try_enter(now));
+}
+
+// Requests of a slow upstream, none of which ends: who waits hears of more room all the same.
+class WaitingForAPlace : public testing::Test {
+ protected:
+  WaitingForAPlace() : loop_(*Loop::make({.io = IoKind::epoll, .clock = &clock_})), queue_(10, 1min) {}
+  void advance(Duration by) {
+    clock_.advance(by);
+    loop_->run_once(Duration::zero());
+  }
+  void enter(size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      places_.push_back(limit_.try_enter(loop_->now()));
+      ASSERT_TRUE(places_.back()) << i;
+    }
+  }
+  static Task<> wait(WaitingForAPlace& test) {
+    WaitingQueue::Waiter waiter(test.queue_, kNever);
+    AdaptiveLimit::Place place;
+    while (!(place = test.limit_.try_enter(test.loop_->now()))) {
+      if (co_await waiter != WaitingQueue::Turn::yours) co_return;
+    }
+    test.places_.push_back(std::move(place));
+  }
+
+  fakes::ManualClock clock_;
+  std::unique_ptr<Loop> loop_;
+  WaitingQueue queue_;
+  AdaptiveLimit limit_{{.initial = 8}, &queue_, 0ns};
+  std::vector<AdaptiveLimit::Place> places_;
+  TaskGroup waiting_;  // goes first
+};
+
+TEST_F(WaitingForAPlace, WhoIsHeldBackByAProbeGoesOnWhenItEnds) {
+  enter(5);
+  advance(1s);
+  for (int i = 0; i < 4; ++i) waiting_.spawn(wait(*this));
+  EXPECT_EQ(queue_.waiting(), 4U) << "a probe lets in a quarter of eight";
+  advance(240ms);
+  EXPECT_EQ(queue_.waiting(), 4U);
+  advance(12ms);
+  EXPECT_EQ(queue_.waiting(), 1U);
+  EXPECT_EQ(limit_.under_way(), 8U);
+}
+
+TEST_F(WaitingForAPlace, PlacesThatBecameFreeInAProbeAreGivenWhenItEnds) {
+  enter(8);
+  for (int i = 0; i < 4; ++i) waiting_.spawn(wait(*this));
+  EXPECT_EQ(queue_.waiting(), 4U);
+  advance(1s);
+  for (int i = 0; i < 3; ++i) places_[static_cast<size_t>(i)].done(Outcome::answered, loop_->now());
+  loop_->run_once(Duration::zero());
+  EXPECT_EQ(queue_.waiting(), 4U) << "five are more than a quarter of eight";
+  advance(252ms);
+  EXPECT_EQ(queue_.waiting(), 1U);
+  EXPECT_EQ(limit_.under_way(), 8U);
 }
 
 TEST(AdaptiveLimit, NodesWithDifferentClocksMeasureAtTheSameMoment) {
