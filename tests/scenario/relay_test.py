@@ -3,6 +3,8 @@ on as what they are, and who is refused harms nobody else."""
 import collections
 import contextlib
 import json
+import os
+import resource
 import shutil
 import socket
 import ssl
@@ -510,6 +512,29 @@ def test_a_reload_keeps_sessions_of_datagrams(io):
             running.reload()
             assert ask(old, b"x") == b"1x"
             assert ask(new, b"x") == b"2x"
+
+
+def test_a_reload_without_descriptors_for_a_relay_of_datagrams_fails_and_leaves_no_deaf_one(io):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        free = one.getsockname()
+    with UdpServer(b"1") as up, \
+            node.Node(config({"dns": udp()}, {"up": [up.host]}), io=io, cores=1) as running, \
+            udp_client(running.address("dns")) as old, udp_client(free) as new:
+        assert ask(old, b"x") == b"1x"
+        running.write_config(config({"dns": udp(), "more": udp().replace(":0", ":%d" % free[1])}, {"up": [up.host]}))
+        used = {int(name) for name in os.listdir(f"/proc/{running.pid}/fd")}
+        unused = [number for number in range(len(used) + 2) if number not in used]
+        _, hard = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (unused[1], hard))  # one for the socket, none for its duplicate
+        running.reload()
+        assert "the old configuration stays" in running.errors() and "listeners.more" in running.errors(), running.errors()
+        assert ask(old, b"x") == b"1x"
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        running.reload()
+        assert "configuration reloaded" in running.errors()
+        assert ask(new, b"x") == b"1x"
+        assert ask(old, b"x") == b"1x"
 
 
 # --- what is wrong is said ---

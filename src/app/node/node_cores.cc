@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "app/node/node_impl.h"
@@ -112,9 +114,22 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
       listening.fds.push_back(*fd);
       listening.address = net::local_of(*fd);  // port 0 has become a real one, the same for every core
     }
+    if (Result<> done = udp ? listening.duplicate() : Result<>(); !done) {
+      listening.close();
+      return give_up(Error(done.error().code(), "listeners." + name).because(std::move(done).error()));
+    }
     opened.emplace(name, std::move(listening));
   }
   return opened;
+}
+
+Result<> ListeningSockets::duplicate() {
+  for (const int fd : fds) {
+    const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return fail(errno_error("cannot duplicate the socket of " + address.to_string(), errno));
+    duplicates.push_back(copy);
+  }
+  return {};
 }
 
 // --- what each core has ---
@@ -245,7 +260,7 @@ void Node::Impl::drop_prepared() {
 }
 
 void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
-                        const std::map<std::string, ListeningSockets>& listening) {
+                        std::map<std::string, ListeningSockets>& listening) {
   CoreState& state = *states[core];
   const NodeConfig& values = next->config.values;
   // Listeners that are gone, or whose address changed: the old one drains while a new one may take the name.
@@ -288,7 +303,8 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
     if (listener.udp) {
       listener.udp->set_options(std::move(options));
     } else {
-      listener.udp = std::make_unique<proxy::UdpRelay>(listening.at(name).fds[core], std::move(options), metrics);
+      const int fd = std::exchange(listening.at(name).duplicates[core], -1);
+      listener.udp = std::make_unique<proxy::UdpRelay>(fd, std::move(options), metrics);
     }
   }
   if (core == 0) take_care(*next);

@@ -140,9 +140,17 @@ struct ListeningSockets {
   ListenerConfig::Kind kind;
   net::Address address;
   std::vector<int> fds;  // one a core
+  // Of udp: what the relays work on and close, until they have it. They cannot share `fds`, which are handed to a new
+  // process; and a relay that found no descriptor would be deaf.
+  std::vector<int> duplicates;
+  Result<> duplicate();
   void close() noexcept {
     for (const int fd : fds) ::close(fd);
+    for (const int fd : duplicates) {
+      if (fd >= 0) ::close(fd);
+    }
     fds.clear();
+    duplicates.clear();
   }
 };
 
@@ -208,8 +216,7 @@ struct Node::Impl {
   void prepare_relay(CoreState& state, const Generation& next, const std::string& name);
   Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
                                                      const proxy::TargetConfig& to);
-  void commit(size_t core, const std::shared_ptr<Generation>& next,
-              const std::map<std::string, ListeningSockets>& listening);
+  void commit(size_t core, const std::shared_ptr<Generation>& next, std::map<std::string, ListeningSockets>& listening);
   void take_care(const Generation& next);
   void drop_prepared();
   void stop_service(RunningService& service, Duration patience);

@@ -1,6 +1,5 @@
 #include "proxy/relay/udp_relay.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -455,7 +454,7 @@ Result<int> listen_udp(const net::Address& address) {
 }
 
 UdpRelay::UdpRelay(int fd, std::shared_ptr<const UdpRelayOptions> options, Metrics& metrics)
-    : impl_(std::make_unique<Impl>(::fcntl(fd, F_DUPFD_CLOEXEC, 0), std::move(options), metrics)) {
+    : impl_(std::make_unique<Impl>(fd, std::move(options), metrics)) {
   impl_->group.spawn(Impl::listen(*impl_));
 }
 

@@ -38,15 +38,15 @@ struct UdpRelayOptions {
   std::shared_ptr<AccessLog> access_log;  // null: none
 };
 
-// A socket for a UdpRelay, one a core on the same address; the caller closes it.
+// A socket for a UdpRelay, one a core on the same address.
 Result<int> listen_udp(const net::Address& address);
 
 class UdpRelay {
  public:
   struct Impl;  // udp_relay.cc's own
 
-  // `fd` from listen_udp(), borrowed: the relay works on a duplicate. On the loop's thread, where it also must be
-  // destroyed.
+  // `fd` from listen_udp(), or a duplicate where somebody else keeps the socket: the relay closes it. On the loop's
+  // thread, where it also must be destroyed.
   UdpRelay(int fd, std::shared_ptr<const UdpRelayOptions> options, Metrics& metrics);
   ~UdpRelay();
   UdpRelay(const UdpRelay&) = delete;
