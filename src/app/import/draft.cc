@@ -89,16 +89,20 @@ std::string edits(const FieldLines& set, const FieldLines& add_lines, const std:
   return braces(parts);
 }
 
+std::string match_of(const MatchDraft& match) {
+  Parts parts;
+  if (!match.listeners.empty()) add(parts, "listeners", yaml_list(match.listeners));
+  if (!match.host.empty()) add(parts, "host", yaml_text(match.host));
+  add(parts, "path", yaml_text(match.path.empty() ? "/**" : match.path));
+  if (!match.methods.empty()) add(parts, "methods", yaml_list(match.methods));
+  if (!match.headers.empty()) add(parts, "headers", yaml_map(match.headers));
+  if (!match.query.empty()) add(parts, "query", yaml_map(match.query));
+  return braces(parts);
+}
+
 void write_route(std::string& out, const RouteDraft& route) {
   out += comment_lines(route.at.to_string() + ": " + route.directive, "  ");
-  Parts match;
-  if (!route.listeners.empty()) add(match, "listeners", yaml_list(route.listeners));
-  if (!route.host.empty()) add(match, "host", yaml_text(route.host));
-  add(match, "path", yaml_text(route.path.empty() ? "/**" : route.path));
-  if (!route.methods.empty()) add(match, "methods", yaml_list(route.methods));
-  if (!route.headers.empty()) add(match, "headers", yaml_map(route.headers));
-  if (!route.query.empty()) add(match, "query", yaml_map(route.query));
-  out += "  - match: " + braces(match) + "\n";
+  out += "  - match: " + match_of(route.match) + "\n";
 
   Parts filters;
   if (!route.deny.empty()) filters.push_back("deny: " + yaml_list(route.deny));
@@ -177,12 +181,7 @@ RouteDraft refused_route(const RouteDraft& route, std::string_view what) {
   out.at = route.at;
   out.directive = route.directive;
   out.refused = true;
-  out.listeners = route.listeners;
-  out.host = route.host;
-  out.path = route.path;
-  out.methods = route.methods;
-  out.headers = route.headers;
-  out.query = route.query;
+  out.match = route.match;
   out.to = "{ fixed: { status: 501, body: " + yaml_text("not imported: " + std::string(what) + "\n") + " } }";
   return out;
 }

@@ -44,16 +44,21 @@ struct UpstreamDraft {
   FieldLines options;  // nested ones as YAML in braces: timeouts, retry, limits
 };
 
-struct RouteDraft {
-  ImportPlace at;
-  std::string directive;               // what it came from: location /api/
-  bool refused = false;                // answers 501 in place of what could not be translated
+struct MatchDraft {
   std::vector<std::string> listeners;  // none: all
   std::string host;
   std::string path;  // a pattern; empty: any
   std::vector<std::string> methods;
   FieldLines headers;
   FieldLines query;
+  bool operator==(const MatchDraft&) const = default;
+};
+
+struct RouteDraft {
+  ImportPlace at;
+  std::string directive;  // what it came from: location /api/
+  bool refused = false;   // answers 501 in place of what could not be translated
+  MatchDraft match;
 
   std::vector<std::string> deny;
   std::vector<std::string> allow;

@@ -3,9 +3,6 @@
 // that may make a difference it is told, as is everything that cannot be said. Pure, one thread.
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <string_view>
 #include <vector>
 
 #include "app/import/draft.h"
@@ -15,8 +12,5 @@
 namespace trellis::app {
 
 ConfigDraft translate_haproxy(const std::vector<HaproxySection>& sections, Remarks& remarks);
-
-// Times as HAProxy writes them: 30s, 500ms, 2m; a bare number is milliseconds.
-std::optional<uint64_t> haproxy_milliseconds(std::string_view text);
 
 }  // namespace trellis::app

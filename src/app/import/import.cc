@@ -90,7 +90,7 @@ class Settling {
 
  private:
   void tell(const ImportPlace& at, std::string what, const config::Problem& problem, std::string instead) {
-    remarks_.add({Remark::Kind::left_out, at, std::move(what), problem.reason, std::move(instead)});
+    remarks_.left_out(at, std::move(what), problem.reason, std::move(instead));
     known_ = true;
   }
 

@@ -1,16 +1,16 @@
 #include "app/import/nginx_http.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
-#include "app/import/nginx_locations.h"
+#include "app/import/nginx_routes.h"
 #include "app/import/nginx_settings.h"
 #include "app/import/nginx_stream.h"
 #include "app/import/nginx_upstreams.h"
+#include "app/import/numbers.h"
 #include "base/ascii.h"
 
 namespace trellis::app {
@@ -40,8 +40,9 @@ struct Address {
 std::optional<Address> address_of(std::string_view text) {
   Address out;
   const auto port_of = [&](std::string_view digits) {
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out.port);
-    return !digits.empty() && error == std::errc() && end == digits.data() + digits.size() && out.port != 0;
+    const std::optional<uint64_t> port = whole_number(digits);
+    out.port = static_cast<uint16_t>(port.value_or(0));
+    return port && *port > 0 && *port <= 65535;
   };
   if (text.empty() || text.starts_with("unix:")) return std::nullopt;
   if (text.find_first_not_of("0123456789") == std::string_view::npos) {
@@ -81,18 +82,11 @@ class HttpBlock {
   }
 
  private:
-  void left_out(const NginxDirective& at, std::string what, std::string why, std::string instead = {}) {
-    remarks_.add({Remark::Kind::left_out, at.at, std::move(what), std::move(why), std::move(instead)});
-  }
-  void differs(const NginxDirective& at, std::string what, std::string why, std::string instead = {}) {
-    remarks_.add({Remark::Kind::differs, at.at, std::move(what), std::move(why), std::move(instead)});
-  }
-
   // The map that WebSockets need in nginx, and only there.
   void variables(const NginxDirective& map) {
     if (map.word(0) == "$http_upgrade") return;
     auto [why, instead] = why_left_out("map");
-    left_out(map, "map " + std::string(map.word(1)), std::move(why), std::move(instead));
+    remarks_.left_out(map.at, "map " + std::string(map.word(1)), std::move(why), std::move(instead));
   }
 
   // One log for the whole node: the first that is named.
@@ -103,16 +97,16 @@ class HttpBlock {
       const std::string path(one.word(0));
       if (path == "off") {
         if (block.name != "http")
-          differs(one, "access_log", "one access log for the whole node: these requests are in it, too");
+          remarks_.differs(one.at, "access_log", "one access log for the whole node: these requests are in it, too");
         log_off_ |= block.name == "http";
         continue;
       }
       if (path.starts_with("syslog:") || path.find('$') != std::string::npos) {
-        left_out(one, "access_log", "a file or a stream only", "let the log shipper read the file");
+        remarks_.left_out(one.at, "access_log", "a file or a stream only", "let the log shipper read the file");
         continue;
       }
       if (!log_.empty()) {
-        if (path != log_) differs(one, "access_log", "one access log for the whole node: " + log_);
+        if (path != log_) remarks_.differs(one.at, "access_log", "one access log for the whole node: " + log_);
         continue;
       }
       log_ = path;
@@ -122,11 +116,13 @@ class HttpBlock {
         draft_.access_log = path.substr(5);
       } else {
         draft_.access_log = "./data/access.log";
-        differs(one, "access_log", "written to ./data/access.log, so that both servers can run beside each other");
+        remarks_.differs(one.at, "access_log",
+                         "written to ./data/access.log, so that both servers can run beside each other");
       }
       if (draft_.access_log_format == "json")
-        differs(one, "access_log",
-                "formats of your own are not known: every field as JSON instead of " + std::string(one.word(1)));
+        remarks_.differs(
+            one.at, "access_log",
+            "formats of your own are not known: every field as JSON instead of " + std::string(one.word(1)));
     }
     if (block.name == "http" && log_.empty() && !log_off_) {
       draft_.access_log = "./data/access.log";
@@ -160,12 +156,13 @@ class HttpBlock {
       std::string name = word;
       std::ranges::transform(name, name.begin(), &ascii_lower);
       if (name.starts_with('~')) {
-        left_out(one, "server_name " + word, "hosts are names or *.name, no expressions",
-                 "name the hosts that are meant");
+        remarks_.left_out(one.at, "server_name " + word, "hosts are names or *.name, no expressions",
+                          "name the hosts that are meant");
       } else if (name.ends_with(".*") || (name.find('*') != std::string::npos && !name.starts_with("*."))) {
-        left_out(one, "server_name " + word, "a wildcard stands in front only", "name the hosts that are meant");
+        remarks_.left_out(one.at, "server_name " + word, "a wildcard stands in front only",
+                          "name the hosts that are meant");
       } else if (name.find('$') != std::string::npos) {
-        if (name == "$hostname") left_out(one, "server_name " + word, "write the machine's name");
+        if (name == "$hostname") remarks_.left_out(one.at, "server_name " + word, "write the machine's name");
       } else if (name.starts_with('.')) {
         server.hosts.push_back(name.substr(1));
         server.hosts.push_back("*" + name);
@@ -182,7 +179,7 @@ class HttpBlock {
   void listen(const NginxDirective& one, Server& server) {
     const std::optional<Address> address = address_of(one.word(0));
     if (!address) {
-      left_out(one, "listen " + std::string(one.word(0)), "an address and a port of TCP only");
+      remarks_.left_out(one.at, "listen " + std::string(one.word(0)), "an address and a port of TCP only");
       return;
     }
     bool tls = false;
@@ -194,16 +191,16 @@ class HttpBlock {
       } else if (word == "default_server" || word == "default") {
         first = true;
       } else if (word == "quic") {
-        left_out(one, "listen ... quic", "HTTP/1.1 only");
+        remarks_.left_out(one.at, "listen ... quic", "HTTP/1.1 only");
         return;
       } else if (word == "proxy_protocol") {
-        left_out(one, "listen ... proxy_protocol", "HTTP listeners do not read it",
-                 "let clients connect to Trellis itself");
+        remarks_.left_out(one.at, "listen ... proxy_protocol", "HTTP listeners do not read it",
+                          "let clients connect to Trellis itself");
       } else if (word != "http2" && word != "reuseport" && word != "deferred" && word != "bind" &&
                  !word.starts_with("backlog=") && !word.starts_with("rcvbuf=") && !word.starts_with("sndbuf=") &&
                  !word.starts_with("ipv6only=") && !word.starts_with("so_keepalive=") &&
                  !word.starts_with("fastopen=")) {
-        left_out(one, "listen ... " + std::string(word), "not known to the import");
+        remarks_.left_out(one.at, "listen ... " + std::string(word), "not known to the import");
       }
     }
     // `ssl on;` of old files.
@@ -219,9 +216,10 @@ class HttpBlock {
       // Without TLS nobody but the machine itself may connect: who ends TLS does.
       port = port + 8000 <= 65535 ? port + 8000 : port;
       host = host.starts_with('[') ? "[::1]" : "127.0.0.1";
-      left_out(at, "listen " + std::string(at.word(0)) + " ssl",
-               "there is no TLS yet: its requests are taken without it on " + host + ":" + std::to_string(port),
-               "let nginx, HAProxy or stunnel end TLS and connect there");
+      remarks_.left_out(
+          at.at, "listen " + std::string(at.word(0)) + " ssl",
+          "there is no TLS yet: its requests are taken without it on " + host + ":" + std::to_string(port),
+          "let nginx, HAProxy or stunnel end TLS and connect there");
     }
     const std::string bind = host + ":" + std::to_string(port);
     const auto known = std::ranges::find(draft_.listeners, bind, &ListenerDraft::bind);
@@ -229,7 +227,8 @@ class HttpBlock {
     if (known != draft_.listeners.end()) {
       name = known->name;
       if (tls != tls_.contains(name)) {
-        left_out(at, "listen " + std::string(at.word(0)), "with and without TLS on one address", "choose another port");
+        remarks_.left_out(at.at, "listen " + std::string(at.word(0)), "with and without TLS on one address",
+                          "choose another port");
         return;
       }
     } else {
@@ -257,21 +256,19 @@ class HttpBlock {
       const NginxDirective* one = http.find(directive);
       if (!one) return;
       if (const auto value = nginx_milliseconds(one->word(0)))
-        options.emplace_back(option, yaml_seconds(std::min(std::max(*value, low), high)));
+        options.emplace_back(option, yaml_seconds(std::clamp(*value, low, high)));
     };
     time("keepalive_timeout", "idle_timeout", 1000, 86'400'000);
     time("client_header_timeout", "head_timeout", 100, 600'000);
     time("client_body_timeout", "body_timeout", 100, 3'600'000);
     time("send_timeout", "send_timeout", 100, 3'600'000);
     if (const NginxDirective* one = http.find("large_client_header_buffers"); one && one->words.size() == 2) {
-      uint64_t count = 0;
-      const std::string& digits = one->words[0];
-      std::from_chars(digits.data(), digits.data() + digits.size(), count);
-      if (const auto size = nginx_size(one->words[1]); size && count > 0) {
-        options.emplace_back(
-            "max_head",
-            yaml_size(std::min<uint64_t>(std::max<uint64_t>(*size * std::min<uint64_t>(count, 1024), 1024), 1 << 20)));
-        options.emplace_back("max_start_line", yaml_size(std::min<uint64_t>(std::max<uint64_t>(*size, 256), 65536)));
+      const std::optional<uint64_t> count = whole_number(one->words[0]);
+      const std::optional<uint64_t> size = nginx_size(one->words[1]);
+      if (size && count && *count > 0) {
+        const uint64_t all = *size * std::min<uint64_t>(*count, 1024);
+        options.emplace_back("max_head", yaml_size(std::clamp<uint64_t>(all, 1024, 1 << 20)));
+        options.emplace_back("max_start_line", yaml_size(std::clamp<uint64_t>(*size, 256, 65536)));
       }
     }
     for (ListenerDraft& listener : draft_.listeners) {
@@ -281,8 +278,8 @@ class HttpBlock {
       for (const char* name : {"keepalive_timeout", "client_header_timeout", "client_body_timeout", "send_timeout",
                                "large_client_header_buffers"}) {
         if (const NginxDirective* one = server.block->find(name))
-          differs(*one, name, "belongs to the listener, which takes the value of the http block",
-                  "change listeners.NAME");
+          remarks_.differs(one->at, name, "belongs to the listener, which takes the value of the http block",
+                           "change listeners.NAME");
       }
     }
   }
@@ -318,7 +315,8 @@ class HttpBlock {
       if (first && !has_wildcards(listen.name, &server)) continue;
       for (const std::string& host : server.hosts) {
         if (!taken_.insert(listen.name + " " + host).second) {
-          differs(*server.block, "server_name " + host, "another server of this address has the name and comes first");
+          remarks_.differs(server.block->at, "server_name " + host,
+                           "another server of this address has the name and comes first");
           continue;
         }
         out[host].push_back(listen.name);
@@ -335,18 +333,19 @@ class HttpBlock {
       const std::vector<RouteDraft> routes = nginx_routes(view, upstreams_, remarks_);
       std::set<std::string> conditional;  // hosts that an `if` answers as a whole
       for (const RouteDraft& route : routes) {
-        if (!route.host.empty()) conditional.insert(route.host);
+        if (!route.match.host.empty()) conditional.insert(route.match.host);
       }
       for (const auto& [host, listeners] : hosts) {
         for (RouteDraft route : routes) {
           if (draft_.routes.size() >= kMaxRoutes) {
-            left_out(*server.block, "server", "more than 2,000 routes");
+            remarks_.left_out(server.block->at, "server", "more than 2,000 routes");
             return;
           }
-          const bool beside = host.empty() && !hosts.contains(route.host);  // of the default server
-          if (route.host.empty() ? conditional.contains(host) : route.host != host && !beside) continue;
-          if (route.host.empty()) route.host = host;
-          if (listeners.size() < http_listeners()) route.listeners = listeners;
+          std::string& only = route.match.host;
+          const bool beside = host.empty() && !hosts.contains(only);  // of the default server
+          if (only.empty() ? conditional.contains(host) : only != host && !beside) continue;
+          if (only.empty()) only = host;
+          if (listeners.size() < http_listeners()) route.match.listeners = listeners;
           draft_.routes.push_back(std::move(route));
         }
       }
@@ -371,19 +370,16 @@ class HttpBlock {
 void main_level(const NginxDirective& top, ConfigDraft& draft, Remarks& remarks) {
   for (const NginxDirective& one : top.block) {
     if (one.name == "worker_processes") {
-      uint32_t count = 0;
-      const std::string_view word = one.word(0);
-      const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-      if (error == std::errc() && end == word.data() + word.size() && count >= 1 && count <= 64) draft.cores = count;
+      const std::optional<uint64_t> count = whole_number(one.word(0));  // or "auto", as without it
+      if (count && *count >= 1 && *count <= 64) draft.cores = static_cast<uint32_t>(*count);
     } else if (one.name == "error_log") {
       const std::string_view level = one.word(1);
       if (level == "debug" || level == "info" || level == "warn") draft.log_level = level;
       if (level == "error" || level == "crit" || level == "alert" || level == "emerg") draft.log_level = "error";
-      remarks.add({Remark::Kind::differs, one.at, "error_log", "the node's own log goes to standard error",
-                   "let systemd keep it"});
+      remarks.differs(one.at, "error_log", "the node's own log goes to standard error", "let systemd keep it");
     } else if (!is_structure(one.name) && !needs_nothing(one.name)) {
       auto [why, instead] = why_left_out(one.name);
-      remarks.add({Remark::Kind::left_out, one.at, one.name, std::move(why), std::move(instead)});
+      remarks.left_out(one.at, one.name, std::move(why), std::move(instead));
     }
   }
 }
@@ -394,7 +390,7 @@ ConfigDraft translate_nginx(const NginxTree& tree, const std::string& folder, Re
   ConfigDraft draft;
   for (const auto& [at, named] : tree.missing) {
     if (named.ends_with("mime.types")) continue;  // there is a table of types built in
-    remarks.add({Remark::Kind::left_out, at, "include " + named, "the file is not there", "import where it is"});
+    remarks.left_out(at, "include " + named, "the file is not there", "import where it is");
   }
   const auto is_http = [](const NginxDirective& one) {
     return one.name == "server" || one.name == "upstream" || one.name == "map";

@@ -1,7 +1,8 @@
 #include "app/import/nginx_settings.h"
 
 #include <algorithm>
-#include <charconv>
+
+#include "app/import/numbers.h"
 
 namespace trellis::app {
 
@@ -235,13 +236,6 @@ constexpr Absent kAbsent[] = {
     {"proxy_protocol", "not for HTTP", ""},
 };
 
-std::optional<uint64_t> number(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 }  // namespace
 
 std::optional<uint64_t> nginx_milliseconds(std::string_view text) {
@@ -249,7 +243,7 @@ std::optional<uint64_t> nginx_milliseconds(std::string_view text) {
   uint64_t total = 0;
   while (!text.empty()) {
     const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-    const std::optional<uint64_t> value = number(text.substr(0, digits));
+    const std::optional<uint64_t> value = whole_number(text.substr(0, digits));
     if (!value || *value > 1'000'000'000) return std::nullopt;
     text.remove_prefix(digits);
     uint64_t unit = 1000;
@@ -292,7 +286,7 @@ std::optional<uint64_t> nginx_size(std::string_view text) {
     default: break;
   }
   if (shift > 0) text.remove_suffix(1);
-  const std::optional<uint64_t> value = number(text);
+  const std::optional<uint64_t> value = whole_number(text);
   if (!value || *value > uint64_t{1} << 30) return std::nullopt;
   return *value << shift;
 }
@@ -341,7 +335,7 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
   for (const NginxDirective& one : block.block) {
     const std::string_view name = one.name;
     const auto left_out = [&](std::string why, std::string instead = {}) {
-      remarks.add({Remark::Kind::left_out, one.at, one.name, std::move(why), std::move(instead)});
+      remarks.left_out(one.at, one.name, std::move(why), std::move(instead));
     };
     const auto flag = [&] { return one.word(0) == "on" || one.word(0) == "always"; };
     const auto time = [&](uint64_t& out) {
@@ -393,7 +387,7 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
         if (when == "non_idempotent") left_out("what is not safe to repeat is not repeated once it was sent");
       }
     } else if (name == "proxy_next_upstream_tries") {
-      if (const auto value = number(one.word(0))) settings.tries = *value;
+      if (const auto value = whole_number(one.word(0))) settings.tries = *value;
     } else if (name == "proxy_next_upstream_timeout") {
       time(settings.tries_ms);
     } else if (name == "client_max_body_size") {
@@ -427,9 +421,9 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
         }
       }
     } else if (name == "gzip_min_length" || name == "brotli_min_length") {
-      settings.min_length = number(one.word(0));
+      settings.min_length = whole_number(one.word(0));
     } else if (name == "gzip_comp_level") {
-      settings.level = number(one.word(0));
+      settings.level = whole_number(one.word(0));
       if (settings.level && (*settings.level < 1 || *settings.level > 9)) settings.level.reset();
     } else if (name == "brotli_comp_level") {
       continue;

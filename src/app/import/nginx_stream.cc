@@ -47,7 +47,7 @@ class StreamBlock {
       if (one.name == "server") {
         server(one, stream);
       } else if (one.name != "upstream" && one.name != "map" && !is_option(one.name) && !needs_no_word(one.name)) {
-        left_out(one, "not known to the import");
+        remarks_.left_out(one.at, one.name, "not known to the import");
       }
     }
   }
@@ -58,9 +58,6 @@ class StreamBlock {
     std::string last;
   };
 
-  void left_out(const NginxDirective& at, std::string why, std::string instead = {}) {
-    remarks_.add({Remark::Kind::left_out, at.at, at.name, std::move(why), std::move(instead)});
-  }
   static bool is_option(std::string_view name) {
     return name == "proxy_timeout" || name == "proxy_connect_timeout" || name == "proxy_protocol" ||
            name == "ssl_preread" || name == "preread_timeout";
@@ -69,7 +66,7 @@ class StreamBlock {
   // By the name in a TLS hello; other maps have no place here.
   void map(const NginxDirective& one) {
     if (one.word(0) != "$ssl_preread_server_name" || !one.word(1).starts_with('$')) {
-      left_out(one, "there are no variables of your own");
+      remarks_.left_out(one.at, one.name, "there are no variables of your own");
       return;
     }
     Choice choice;
@@ -79,7 +76,7 @@ class StreamBlock {
       if (line.name == "default") {
         choice.last = to;
       } else if (line.name.starts_with('~') || line.name.ends_with(".*") || line.name.empty()) {
-        left_out(line, "names or *.name only");
+        remarks_.left_out(line.at, line.name, "names or *.name only");
       } else if (line.name.starts_with('.')) {
         choice.names.emplace_back(line.name.substr(1), to);
         choice.names.emplace_back("*" + line.name, to);
@@ -103,27 +100,27 @@ class StreamBlock {
     return {};
   }
   static uint64_t time(std::string_view text, uint64_t otherwise, uint64_t low, uint64_t high) {
-    return std::min(std::max(nginx_milliseconds(text).value_or(otherwise), low), high);
+    return std::clamp(nginx_milliseconds(text).value_or(otherwise), low, high);
   }
 
   void server(const NginxDirective& block, const NginxDirective& stream) {
     for (const NginxDirective& one : block.block) {
       const bool closes = one.name == "deny" || (one.name == "allow" && one.word(0) != "all");
       if (closes || (one.name == "proxy_ssl" && one.word(0) == "on") || one.name == "return") {
-        left_out(one,
-                 closes ? "a relay asks for no addresses: the server is left out"
-                        : "a relay passes bytes on as they are: the server is left out",
-                 closes ? "let a firewall do it" : "");
+        remarks_.left_out(one.at, one.name,
+                          closes ? "a relay asks for no addresses: the server is left out"
+                                 : "a relay passes bytes on as they are: the server is left out",
+                          closes ? "let a firewall do it" : "");
         return;
       }
       if (one.name != "listen" && one.name != "proxy_pass" && !is_option(one.name) && !needs_no_word(one.name)) {
         auto [why, instead] = why_left_out(one.name);
-        left_out(one, std::move(why), std::move(instead));
+        remarks_.left_out(one.at, one.name, std::move(why), std::move(instead));
       }
     }
     const NginxDirective* pass = block.find("proxy_pass");
     if (!pass) {
-      left_out(block, "leads nowhere");
+      remarks_.left_out(block.at, block.name, "leads nowhere");
       return;
     }
     for (const NginxDirective& one : block.block) {
@@ -138,17 +135,17 @@ class StreamBlock {
     if (address.find_first_not_of("0123456789") == std::string::npos) address = "0.0.0.0:" + address;
     if (address.starts_with("*:")) address = "0.0.0.0" + address.substr(1);
     if (has("ssl")) {
-      left_out(one, "there is no TLS yet: the server is left out",
-               "pass TLS through (ssl_preread), or let another end it");
+      remarks_.left_out(one.at, one.name, "there is no TLS yet: the server is left out",
+                        "pass TLS through (ssl_preread), or let another end it");
       return;
     }
     if (!good_bind(address)) {
-      left_out(one, "a numeric address and a port only: " + address);
+      remarks_.left_out(one.at, one.name, "a numeric address and a port only: " + address);
       return;
     }
     if (has("proxy_protocol")) {
-      left_out(one, "whose headers are believed must be said: the server is left out",
-               "listeners.NAME: { proxy_protocol: in, trusted: [10.0.0.0/8] }");
+      remarks_.left_out(one.at, one.name, "whose headers are believed must be said: the server is left out",
+                        "listeners.NAME: { proxy_protocol: in, trusted: [10.0.0.0/8] }");
       return;
     }
     const bool udp = has("udp");
@@ -181,8 +178,8 @@ class StreamBlock {
     const std::string where(pass.word(0));
     const auto choice = choices_.find(where);
     if (choice == choices_.end() && where.find('$') != std::string::npos) {
-      left_out(pass, "variables lead to hosts that are known only later: the server is left out",
-               "name the hosts in upstreams");
+      remarks_.left_out(pass.at, pass.name, "variables lead to hosts that are known only later: the server is left out",
+                        "name the hosts in upstreams");
       return false;
     }
     const auto use = [&](const std::string& name) -> std::string {
@@ -194,7 +191,7 @@ class StreamBlock {
       return !to.empty();
     }
     if (value(block, stream, "ssl_preread") != "on" || udp) {
-      left_out(pass, "names of TLS are read with ssl_preread on: the server is left out");
+      remarks_.left_out(pass.at, pass.name, "names of TLS are read with ssl_preread on: the server is left out");
       return false;
     }
     for (const auto& [name, upstream] : choice->second.names) {

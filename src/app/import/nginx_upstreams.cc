@@ -1,23 +1,18 @@
 #include "app/import/nginx_upstreams.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "app/import/numbers.h"
 #include "config/values.h"
 
 namespace trellis::app {
 
 namespace {
 
-uint64_t within(uint64_t value, uint64_t low, uint64_t high) { return std::min(std::max(value, low), high); }
-
-std::optional<uint32_t> number_of(std::string_view word, std::string_view key) {
+// KEY=NUMBER
+std::optional<uint64_t> number_of(std::string_view word, std::string_view key) {
   if (!word.starts_with(key)) return std::nullopt;
-  word.remove_prefix(key.size());
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
-  return value;
+  return whole_number(word.substr(key.size()));
 }
 
 // HOST[:PORT] with its port; nothing when it is no address.
@@ -51,9 +46,9 @@ std::optional<std::string> hash_key(std::string_view key) {
 
 FieldLines options_of(const NginxSettings& settings, size_t hosts) {
   constexpr uint64_t kDay = 86'400'000;
-  const uint64_t connect = within(settings.connect_ms, 1, 300'000);
-  const uint64_t first_byte = within(settings.read_ms, 1, kDay);
-  const uint64_t idle = within(std::max(settings.read_ms, settings.send_ms), 1, kDay);
+  const uint64_t connect = std::clamp<uint64_t>(settings.connect_ms, 1, 300'000);
+  const uint64_t first_byte = std::clamp<uint64_t>(settings.read_ms, 1, kDay);
+  const uint64_t idle = std::clamp<uint64_t>(std::max(settings.read_ms, settings.send_ms), 1, kDay);
   const uint64_t tries = settings.tries > 0 ? settings.tries : std::max<uint64_t>(hosts, 1);
   const uint64_t total =
       settings.tries_ms > 0 ? settings.tries_ms : connect + first_byte * std::min<uint64_t>(tries, 3);
@@ -74,19 +69,16 @@ FieldLines options_of(const NginxSettings& settings, size_t hosts) {
   } else {
     std::string words;
     for (const std::string& what : on) words += (words.empty() ? "" : ", ") + what;
-    out.emplace_back("retry", "{ attempts: " + std::to_string(within(tries, 1, 10)) + ", on: [" + words + "] }");
+    out.emplace_back("retry",
+                     "{ attempts: " + std::to_string(std::clamp<uint64_t>(tries, 1, 10)) + ", on: [" + words + "] }");
   }
   out.emplace_back("timeouts", "{ connect: " + yaml_seconds(connect) + ", first_byte: " + yaml_seconds(first_byte) +
                                    ", idle: " + yaml_seconds(idle) + ", upgraded: " + yaml_seconds(idle) +
-                                   ", total: " + yaml_seconds(within(total, 1, kDay)) + " }");
+                                   ", total: " + yaml_seconds(std::clamp<uint64_t>(total, 1, kDay)) + " }");
   return out;
 }
 
 }  // namespace
-
-void NginxUpstreams::left_out(const NginxDirective& at, std::string what, std::string why, std::string instead) {
-  remarks_.add({Remark::Kind::left_out, at.at, std::move(what), std::move(why), std::move(instead)});
-}
 
 void NginxUpstreams::declare(const NginxDirective& block) {
   if (!block.word(0).empty()) blocks_.try_emplace(std::string(block.word(0)), &block);
@@ -94,52 +86,54 @@ void NginxUpstreams::declare(const NginxDirective& block) {
 
 // nginx puts a server out after one failure, counting neither statuses nor failures in a row; Trellis counts answers of
 // 5xx, too, and needs more of them to be sure.
-void NginxUpstreams::eject(const NginxDirective& block, std::optional<uint32_t> max_fails,
+void NginxUpstreams::eject(const NginxDirective& block, std::optional<uint64_t> max_fails,
                            std::optional<uint64_t> fail_ms, UpstreamDraft& out) {
   if (!max_fails && !fail_ms) return;
-  if (max_fails == 0U) {
+  if (max_fails == uint64_t{0}) {
     out.options.emplace_back("eject", "off");
     return;
   }
-  constexpr uint32_t kLeast = 3;
-  const uint64_t base = within(fail_ms.value_or(10'000), 100, 86'400'000);
+  constexpr uint64_t kLeast = 3;
+  const uint64_t base = std::clamp<uint64_t>(fail_ms.value_or(10'000), 100, 86'400'000);
   const uint64_t most = std::max<uint64_t>(base, 300'000);
-  out.options.emplace_back("eject",
-                           "{ consecutive_errors: " + std::to_string(within(max_fails.value_or(kLeast), kLeast, 1000)) +
-                               ", base_time: " + yaml_seconds(base) + ", max_time: " + yaml_seconds(most) + " }");
-  remarks_.add({Remark::Kind::differs, block.at, "max_fails",
-                "failures in a row put a host out, three or more of them; answers of 5xx count, too", ""});
+  out.options.emplace_back(
+      "eject",
+      "{ consecutive_errors: " + std::to_string(std::clamp<uint64_t>(max_fails.value_or(kLeast), kLeast, 1000)) +
+          ", base_time: " + yaml_seconds(base) + ", max_time: " + yaml_seconds(most) + " }");
+  remarks_.differs(block.at, "max_fails",
+                   "failures in a row put a host out, three or more of them; answers of 5xx count, too");
 }
 
 std::optional<UpstreamDraft> NginxUpstreams::of_block(const NginxDirective& block, bool needs_port) {
   UpstreamDraft out;
   out.at = block.at;
   bool weighted = false;
-  std::optional<uint32_t> max_fails;
+  std::optional<uint64_t> max_fails;
   std::optional<uint64_t> fail_ms;
   std::string keepalive;
   std::string idle_time;
   std::string max_age;
-  std::optional<uint32_t> connections;
+  std::optional<uint64_t> connections;
   bool same_connections = true;
   for (const NginxDirective& one : block.block) {
     const std::string_view name = one.name;
     if (name == "server") {
       const std::string_view address = one.word(0);
       if (address.starts_with("unix:")) {
-        left_out(one, "server " + std::string(address), "hosts are reached over TCP", "let it listen on 127.0.0.1 too");
+        remarks_.left_out(one.at, "server " + std::string(address), "hosts are reached over TCP",
+                          "let it listen on 127.0.0.1 too");
         continue;
       }
       const std::optional<std::string> host = with_port(address, needs_port ? 0 : 80);
       if (!host) {
-        left_out(one, "server " + std::string(address), "is no address of a host");
+        remarks_.left_out(one.at, "server " + std::string(address), "is no address of a host");
         continue;
       }
       HostDraft draft{.address = *host};
       for (size_t i = 1; i < one.words.size(); ++i) {
         const std::string_view word = one.words[i];
         if (const auto weight = number_of(word, "weight=")) {
-          draft.weight = static_cast<uint32_t>(within(*weight, 1, 1000));
+          draft.weight = static_cast<uint32_t>(std::clamp<uint64_t>(*weight, 1, 1000));
           weighted |= *weight != 1;
         } else if (word == "backup") {
           draft.backup = true;
@@ -147,7 +141,7 @@ std::optional<UpstreamDraft> NginxUpstreams::of_block(const NginxDirective& bloc
           draft.down = true;
         } else if (const auto most = number_of(word, "max_conns="); most && *most > 0) {
           same_connections &= !connections || *connections == *most;
-          connections = std::max(connections.value_or(0), *most);
+          connections = std::max<uint64_t>(connections.value_or(0), *most);
         } else if (word.starts_with("max_conns=") || word == "resolve") {
           continue;
         } else if (const auto fails = number_of(word, "max_fails=")) {
@@ -156,7 +150,7 @@ std::optional<UpstreamDraft> NginxUpstreams::of_block(const NginxDirective& bloc
           fail_ms = nginx_milliseconds(word.substr(13));
         } else {
           const std::string what(word.substr(0, word.find('=')));
-          left_out(one, "server ... " + what, "is not a setting of a single host");
+          remarks_.left_out(one.at, "server ... " + what, "is not a setting of a single host");
         }
       }
       out.hosts.push_back(std::move(draft));
@@ -169,25 +163,27 @@ std::optional<UpstreamDraft> NginxUpstreams::of_block(const NginxDirective& bloc
         out.balance = "hash";
         out.hash_on = *key;
       } else {
-        left_out(one, "hash " + std::string(one.word(0)),
-                 "the key is the client's address, the path, or one header, cookie or "
-                 "parameter",
-                 "requests go round the hosts instead");
+        remarks_.left_out(one.at, "hash " + std::string(one.word(0)),
+                          "the key is the client's address, the path, or one header, cookie or "
+                          "parameter",
+                          "requests go round the hosts instead");
       }
     } else if (name == "random") {
       out.balance = "two_choices";
     } else if (name == "least_time") {
       out.balance = "least_time";
     } else if (name == "keepalive") {
-      if (const auto count = number_of(one.word(0), "")) keepalive = std::to_string(std::min(*count, 65535U));
+      if (const auto count = whole_number(one.word(0))) keepalive = std::to_string(std::min<uint64_t>(*count, 65535));
     } else if (name == "keepalive_timeout") {
-      if (const auto time = nginx_milliseconds(one.word(0))) idle_time = yaml_seconds(within(*time, 100, 86'400'000));
+      if (const auto time = nginx_milliseconds(one.word(0)))
+        idle_time = yaml_seconds(std::clamp<uint64_t>(*time, 100, 86'400'000));
     } else if (name == "keepalive_time") {
-      if (const auto time = nginx_milliseconds(one.word(0))) max_age = yaml_seconds(within(*time, 1000, 86'400'000));
+      if (const auto time = nginx_milliseconds(one.word(0)))
+        max_age = yaml_seconds(std::clamp<uint64_t>(*time, 1000, 86'400'000));
     } else if (name == "zone" || name == "keepalive_requests" || name == "state") {
       continue;
     } else {
-      left_out(one, one.name, "not known to the import");
+      remarks_.left_out(one.at, one.name, "not known to the import");
     }
   }
   const auto up = [](const HostDraft& host) { return !host.down; };
@@ -198,12 +194,11 @@ std::optional<UpstreamDraft> NginxUpstreams::of_block(const NginxDirective& bloc
     if (!value.empty()) limits += (limits.empty() ? "" : ", ") + (key + (": " + value));
   };
   if (connections) {
-    limit("connections", std::to_string(std::min(*connections, 65535U)));
-    remarks_.add({Remark::Kind::differs, block.at, "max_conns",
-                  same_connections
-                      ? "each core counts its own connections to a host"
-                      : "one number for all hosts of an upstream, the largest, and each core counts its own",
-                  ""});
+    limit("connections", std::to_string(std::min<uint64_t>(*connections, 65535)));
+    remarks_.differs(block.at, "max_conns",
+                     same_connections
+                         ? "each core counts its own connections to a host"
+                         : "one number for all hosts of an upstream, the largest, and each core counts its own");
   }
   limit("idle_connections", keepalive);
   limit("idle_time", idle_time);
@@ -223,13 +218,13 @@ std::optional<std::string> NginxUpstreams::add(std::string_view host, const Fiel
   if (const auto block = blocks_.find(host); block != blocks_.end()) {
     draft = of_block(*block->second, port == 0);
     if (!draft) {
-      left_out(*block->second, "upstream " + std::string(host), "none of its servers can be reached");
+      remarks_.left_out(block->second->at, "upstream " + std::string(host), "none of its servers can be reached");
       return std::nullopt;
     }
   } else {
     const std::optional<std::string> address = with_port(host, port);
     if (!address) {
-      left_out(from, from.name, "no address of a host: " + std::string(host));
+      remarks_.left_out(from.at, from.name, "no address of a host: " + std::string(host));
       return std::nullopt;
     }
     draft.emplace();

@@ -31,9 +31,8 @@ class NginxUpstreams {
   std::optional<std::string> add(std::string_view host, const FieldLines& options, uint16_t port,
                                  const NginxDirective& from);
   std::optional<UpstreamDraft> of_block(const NginxDirective& block, bool needs_port);
-  void eject(const NginxDirective& block, std::optional<uint32_t> max_fails, std::optional<uint64_t> fail_ms,
+  void eject(const NginxDirective& block, std::optional<uint64_t> max_fails, std::optional<uint64_t> fail_ms,
              UpstreamDraft& out);
-  void left_out(const NginxDirective& at, std::string what, std::string why, std::string instead = {});
 
   ConfigDraft& draft_;
   Remarks& remarks_;

@@ -31,4 +31,12 @@ void Remarks::add(Remark remark) {
   if (kept_.size() < kKept) kept_.push_back(std::move(remark));
 }
 
+void Remarks::left_out(const ImportPlace& at, std::string directive, std::string why, std::string instead) {
+  add({Remark::Kind::left_out, at, std::move(directive), std::move(why), std::move(instead)});
+}
+
+void Remarks::differs(const ImportPlace& at, std::string directive, std::string why, std::string instead) {
+  add({Remark::Kind::differs, at, std::move(directive), std::move(why), std::move(instead)});
+}
+
 }  // namespace trellis::app

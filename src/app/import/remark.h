@@ -38,6 +38,9 @@ class Remarks {
 
   // The same remark of the same line is kept once: an included file may be read many times.
   void add(Remark remark);
+  void left_out(const ImportPlace& at, std::string directive, std::string why, std::string instead = {});
+  void differs(const ImportPlace& at, std::string directive, std::string why, std::string instead = {});
+
   const std::vector<Remark>& kept() const noexcept { return kept_; }
   size_t left_out() const noexcept { return left_out_; }
   size_t total() const noexcept { return total_; }

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "app/import/haproxy.h"
+#include "app/import/haproxy_proxies.h"
 #include "app/import/haproxy_syntax.h"
 #include "app/import/import.h"
 

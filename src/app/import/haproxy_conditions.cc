@@ -1,0 +1,242 @@
+#include "app/import/haproxy_conditions.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "app/import/nginx_path.h"
+#include "base/ascii.h"
+#include "proxy/filters/addresses.h"
+
+namespace trellis::app {
+
+namespace {
+
+constexpr size_t kMaxMatches = 256;
+
+std::string lower(std::string text) {
+  std::ranges::transform(text, text.begin(), &ascii_lower);
+  return text;
+}
+
+std::vector<std::string> words_from(const HaproxyLine& line, size_t from) {
+  return {line.words.begin() + static_cast<ptrdiff_t>(std::min(from, line.words.size())), line.words.end()};
+}
+
+// Takes over what the other says; false when both speak of the same thing.
+bool join_text(std::string& into, const std::string& from) {
+  if (from.empty()) return true;
+  if (!into.empty() && into != from) return false;
+  into = from;
+  return true;
+}
+bool join_lines(FieldLines& into, const FieldLines& from) {
+  for (const auto& line : from) {
+    if (std::ranges::find(into, line.first, &FieldLines::value_type::first) != into.end()) return false;
+    into.push_back(line);
+  }
+  return true;
+}
+std::optional<MatchDraft> both(MatchDraft a, const MatchDraft& b) {
+  if (!join_text(a.host, b.host) || !join_text(a.path, b.path)) return std::nullopt;
+  if (!a.methods.empty() && !b.methods.empty()) return std::nullopt;
+  if (!b.methods.empty()) a.methods = b.methods;
+  if (!join_lines(a.headers, b.headers) || !join_lines(a.query, b.query)) return std::nullopt;
+  return a;
+}
+
+// acl NAME CRITERION(ARGUMENT) [flags] VALUE...
+struct Acl {
+  std::string kind;  // the criterion without its prefix, with the way of matching behind it: hdr, hdr_end, path_beg
+  std::string argument;
+  std::vector<std::string> values;
+};
+std::optional<Acl> read_acl(const HaproxyLine& line, std::string& why) {
+  Acl out;
+  std::string match;
+  for (size_t i = 3; i < line.words.size(); ++i) {
+    const std::string& word = line.words[i];
+    if (word == "-i" || word == "--") continue;
+    if (word == "-m" && i + 1 < line.words.size()) {
+      match = line.words[++i];
+    } else if (word == "-f" || word == "-M" || word == "-u" || word == "-n") {
+      why = "values from files are not read: " + line.text();
+      return std::nullopt;
+    } else {
+      out.values.push_back(word);
+    }
+  }
+  std::string criterion(line.word(2));
+  for (const std::string_view begin : {"req.", "f", "req_"}) {
+    if (criterion.starts_with(begin == "f" ? "fhdr" : begin)) criterion.erase(0, begin.size());
+  }
+  const size_t open = criterion.find('(');
+  out.kind = criterion.substr(0, open);
+  if (open != std::string::npos && criterion.ends_with(')'))
+    out.argument = criterion.substr(open + 1, criterion.size() - open - 2);
+  if (!match.empty() && match != "str") out.kind += "_" + match;
+  return out;
+}
+
+}  // namespace
+
+HaproxyConditions::HaproxyConditions(const std::vector<HaproxyLine>& lines, Remarks& remarks) : remarks_(remarks) {
+  for (const HaproxyLine& line : lines) {
+    if (line.word(0) == "acl" && line.words.size() >= 3) acls_[line.words[1]].push_back(line);
+  }
+}
+
+std::optional<std::vector<MatchDraft>> HaproxyConditions::matches(const HaproxyLine& line, size_t from,
+                                                                  std::string& why) const {
+  if (line.words.size() <= from) return std::vector<MatchDraft>{{}};
+  if (line.words[from] != "if") {
+    why = "\"" + line.words[from] + "\" is not known here";
+    return std::nullopt;
+  }
+  std::vector<MatchDraft> out;
+  std::vector<MatchDraft> current{{}};  // of the words since the last "or"
+  for (size_t i = from + 1; i < line.words.size(); ++i) {
+    const std::string& word = line.words[i];
+    if (word == "||" || word == "or") {
+      std::ranges::move(current, std::back_inserter(out));
+      current = {{}};
+      continue;
+    }
+    std::vector<HaproxyLine> acl;
+    if (word == "{") {
+      HaproxyLine inner{{"acl", "-"}, line.at};
+      while (++i < line.words.size() && line.words[i] != "}") inner.words.push_back(line.words[i]);
+      acl.push_back(std::move(inner));
+    } else if (word.starts_with('!')) {
+      why = "conditions cannot be turned round: " + word;
+      return std::nullopt;
+    } else if (const auto known = acls_.find(word); known != acls_.end()) {
+      acl = known->second;
+    } else {
+      why = "no acl is named " + word;
+      return std::nullopt;
+    }
+    std::vector<MatchDraft> either;
+    for (const HaproxyLine& one : acl) {
+      if (!add_matches(one, either, why)) return std::nullopt;
+    }
+    std::vector<MatchDraft> joined;
+    for (const MatchDraft& a : current) {
+      for (const MatchDraft& b : either) {
+        if (joined.size() >= kMaxMatches) {
+          why = "more than 256 cases";
+          return std::nullopt;
+        }
+        auto one = both(a, b);
+        if (!one) {
+          why = "two conditions on the same thing";
+          return std::nullopt;
+        }
+        joined.push_back(*std::move(one));
+      }
+    }
+    current = std::move(joined);
+  }
+  std::ranges::move(current, std::back_inserter(out));
+  return out;
+}
+
+// A match for each value of one acl line.
+bool HaproxyConditions::add_matches(const HaproxyLine& line, std::vector<MatchDraft>& out, std::string& why) const {
+  const std::optional<Acl> acl = read_acl(line, why);
+  if (!acl) return false;
+  const std::string& kind = acl->kind;
+  const std::string field = lower(acl->argument.substr(0, acl->argument.find(',')));
+  const bool host = field == "host" && kind.starts_with("hdr");
+  if (acl->values.empty() && kind != "hdr_found") {
+    why = "no value: " + line.text();
+    return false;
+  }
+  for (const std::string& value : acl->values) {
+    MatchDraft one;
+    if (host && kind == "hdr") {
+      one.host = lower(value.substr(0, value.find(':')));
+    } else if (host && (kind == "hdr_end" || kind == "hdr_dom") && value.size() > 1) {
+      const bool dot = value.starts_with('.');
+      if (kind == "hdr_dom" || !dot) out.emplace_back().host = lower(value);
+      one.host = (dot ? "*" : "*.") + lower(value);
+    } else if (kind == "path") {
+      one.path = pattern_literal(value);
+    } else if (kind == "path_beg" || kind == "path_dir") {
+      std::string path = pattern_literal(value.starts_with('/') ? value : "/" + value);
+      if (!path.ends_with('/') && kind == "path_beg")
+        remarks_.differs(line.at, "acl " + std::string(line.word(1)),
+                         "whole segments are compared: " + value + " and what is below it");
+      while (path.ends_with('/')) path.pop_back();
+      one.path = path + "/**";
+    } else if (kind == "path_reg") {
+      const auto paths = paths_of_regex(value);
+      if (!paths) {
+        why = "no path pattern says " + value;
+        return false;
+      }
+      for (const std::string& pattern : paths->patterns) out.emplace_back().path = pattern;
+      continue;
+    } else if (kind == "method") {
+      one.methods = {value};
+    } else if (kind == "hdr" && !field.empty() && value != "*") {
+      one.headers = {{field, value}};
+    } else if ((kind == "url_param" || kind == "urlp") && !acl->argument.empty() && value != "*") {
+      one.query = {{acl->argument, value}};
+    } else {
+      why = "not known: " + line.text();
+      return false;
+    }
+    out.push_back(std::move(one));
+  }
+  if (kind == "hdr_found" && !field.empty() && !host) out.emplace_back().headers = {{field, "*"}};
+  if (out.empty()) why = "not known: " + line.text();
+  return !out.empty();
+}
+
+std::optional<HaproxyConditions::Sources> HaproxyConditions::sources(const HaproxyLine& line, size_t from) const {
+  std::vector<std::string> words = words_from(line, from);
+  if (words.size() < 2 || (words[0] != "if" && words[0] != "unless")) return std::nullopt;
+  Sources out;
+  out.others = words[0] == "unless";
+  if (words[1].starts_with('!')) {
+    out.others = !out.others;
+    words[1].erase(0, 1);
+  }
+  std::vector<HaproxyLine> acls;
+  if (words[1] == "{" && words.back() == "}" && std::ranges::count(words, "}") == 1) {
+    acls.push_back({{"acl", "-"}, line.at});
+    acls[0].words.insert(acls[0].words.end(), words.begin() + 2, words.end() - 1);
+  } else if (const auto known = acls_.find(words[1]); known != acls_.end() && words.size() == 2) {
+    acls = known->second;
+  }
+  for (const HaproxyLine& acl : acls) {
+    if (acl.word(2) != "src") return std::nullopt;
+    out.blocks.insert(out.blocks.end(), acl.words.begin() + 3, acl.words.end());
+  }
+  const auto good = [](const std::string& block) { return proxy::AddressBlock::from_text(block).has_value(); };
+  if (out.blocks.empty() || !std::ranges::all_of(out.blocks, good)) return std::nullopt;
+  return out;
+}
+
+std::vector<std::string> HaproxyConditions::hello_names(const HaproxyLine& line, size_t from) const {
+  std::vector<std::string> words = words_from(line, from);
+  if (words.size() == 2 && words[0] == "if") {
+    const auto acl = acls_.find(words[1]);
+    if (acl == acls_.end() || acl->second.size() != 1) return {};
+    words = {"if", "{"};
+    words.insert(words.end(), acl->second[0].words.begin() + 2, acl->second[0].words.end());
+    words.emplace_back("}");
+  }
+  if (words.size() < 5 || words[0] != "if" || words[1] != "{" || words.back() != "}") return {};
+  if (words[2] != "req.ssl_sni" && words[2] != "req_ssl_sni" && words[2] != "req.ssl_sni,lower") return {};
+  std::vector<std::string> out;
+  for (size_t i = 3; i + 1 < words.size(); ++i) {
+    if (words[i] == "-i") continue;
+    if (words[i].starts_with('-') || words[i] == "}" || words[i] == "{") return {};
+    out.push_back(lower(words[i]));
+  }
+  return out;
+}
+
+}  // namespace trellis::app

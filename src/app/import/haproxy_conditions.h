@@ -1,0 +1,41 @@
+// What HAProxy's conditions (`if a b || c`, with the acls of their proxy) say about a request: as matches of routes, as
+// blocks of addresses, as names in a TLS hello. Whatever of them a match cannot say is answered by nothing. One proxy,
+// one thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/import/draft.h"
+#include "app/import/haproxy_syntax.h"
+#include "app/import/remark.h"
+
+namespace trellis::app {
+
+class HaproxyConditions {
+ public:
+  HaproxyConditions(const std::vector<HaproxyLine>& lines, Remarks& remarks);
+
+  // The condition behind `from` words, a match for each way in which it holds; nothing, and why, when none says it.
+  std::optional<std::vector<MatchDraft>> matches(const HaproxyLine& line, size_t from, std::string& why) const;
+
+  // `if { src ... }`, `if !{ src ... }`, `if NAME`, `if !NAME`, `unless NAME`, and nothing beside it.
+  struct Sources {
+    std::vector<std::string> blocks;
+    bool others = false;  // it holds for those whom the blocks do not name
+  };
+  std::optional<Sources> sources(const HaproxyLine& line, size_t from) const;
+
+  // `if { req.ssl_sni -i a b }` or an acl that says so, in small letters; else none.
+  std::vector<std::string> hello_names(const HaproxyLine& line, size_t from) const;
+
+ private:
+  bool add_matches(const HaproxyLine& acl, std::vector<MatchDraft>& out, std::string& why) const;
+
+  Remarks& remarks_;
+  std::map<std::string, std::vector<HaproxyLine>> acls_;  // lines of one name are alternatives
+};
+
+}  // namespace trellis::app

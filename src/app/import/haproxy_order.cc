@@ -1,0 +1,81 @@
+#include "app/import/haproxy_order.h"
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace trellis::app {
+
+namespace {
+
+size_t conditions_of(const HaproxyRule& rule) {
+  const MatchDraft& match = rule.route.match;
+  return match.headers.size() + match.query.size() + (match.methods.empty() ? 0 : 1);
+}
+
+// Does a rule for `rule` (any host, a name, a wildcard) meet requests for `host`?
+bool meets(const std::string& rule, const std::string& host) {
+  return rule.empty() || rule == host || (rule.starts_with("*.") && host.ends_with(rule.substr(1)));
+}
+
+bool covers(const std::string& wide, const std::string& narrow) {
+  if (wide == narrow) return true;
+  if (!wide.ends_with("/**") || wide.find('*') != wide.size() - 2) return false;
+  return narrow.starts_with(wide.substr(0, wide.size() - 2)) || narrow == wide.substr(0, wide.size() - 3);
+}
+
+// The first of those with the same match stays.
+void add(std::vector<HaproxyRule>& chosen, HaproxyRule rule) {
+  const auto same = [&](const HaproxyRule& other) {
+    const MatchDraft& a = other.route.match;
+    const MatchDraft& b = rule.route.match;
+    return a.path == b.path && a.methods == b.methods && a.headers == b.headers && a.query == b.query;
+  };
+  if (std::ranges::none_of(chosen, same)) chosen.push_back(std::move(rule));
+}
+
+std::vector<HaproxyRule> rules_of_host(const std::string& host, const std::vector<HaproxyRule>& rules,
+                                       Remarks& remarks) {
+  std::vector<HaproxyRule> chosen;
+  for (const HaproxyRule& rule : rules) {
+    const std::string& path = rule.route.match.path;
+    if (!meets(rule.route.match.host, host)) continue;
+    const auto takes_all = [&](const HaproxyRule& earlier) {
+      return conditions_of(earlier) == 0 && covers(earlier.route.match.path, path);
+    };
+    if (std::ranges::any_of(chosen, takes_all)) continue;
+    // An earlier rule with conditions and a wider path comes first on this path, too.
+    std::vector<HaproxyRule> before;
+    for (const HaproxyRule& earlier : chosen) {
+      const std::string& wider = earlier.route.match.path;
+      if (wider == path || !covers(wider, path)) continue;
+      if (conditions_of(rule) > conditions_of(earlier)) {
+        remarks.differs(rule.route.at, "use_backend",
+                        "the more specific rule wins: line " + std::to_string(earlier.route.at.line) +
+                            " no longer comes before it");
+        continue;
+      }
+      before.push_back(earlier);
+      before.back().route.match.path = path;
+    }
+    for (HaproxyRule& one : before) add(chosen, std::move(one));
+    HaproxyRule copy = rule;
+    copy.route.match.host = host;
+    add(chosen, std::move(copy));
+  }
+  return chosen;
+}
+
+}  // namespace
+
+std::vector<HaproxyRule> rules_by_host(const std::vector<HaproxyRule>& rules, Remarks& remarks) {
+  std::set<std::string> hosts{""};
+  for (const HaproxyRule& rule : rules) hosts.insert(rule.route.match.host);
+  std::vector<HaproxyRule> out;
+  for (const std::string& host : hosts) std::ranges::move(rules_of_host(host, rules, remarks), std::back_inserter(out));
+  return out;
+}
+
+}  // namespace trellis::app

@@ -1,0 +1,16 @@
+// HAProxy tries rules in their order, Trellis the most specific host and path first: the rules of a frontend, chosen and
+// ordered so that each request meets the same one in both. Pure.
+#pragma once
+
+#include <vector>
+
+#include "app/import/haproxy_rules.h"
+#include "app/import/remark.h"
+
+namespace trellis::app {
+
+// Each host that a rule names gets every rule that may meet it, and a rule that an earlier one leaves nothing to is
+// dropped. Where both still choose differently it is told.
+std::vector<HaproxyRule> rules_by_host(const std::vector<HaproxyRule>& rules, Remarks& remarks);
+
+}  // namespace trellis::app

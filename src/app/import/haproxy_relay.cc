@@ -1,0 +1,93 @@
+#include "app/import/haproxy_relay.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "app/import/haproxy_conditions.h"
+#include "app/import/haproxy_words.h"
+
+namespace trellis::app {
+
+namespace {
+
+// Where connections go.
+struct Relay {
+  std::string to;    // a backend; empty: none
+  FieldLines names;  // of a TLS hello, and the backend of each
+};
+
+// Nothing when the proxy asks for what a relay does not do; `drop` has told it.
+template <class Drop>
+std::optional<Relay> read_relay(const HaproxyProxy& proxy, Remarks& remarks, const Drop& drop) {
+  const HaproxyConditions conditions(proxy.lines, remarks);
+  Relay out;
+  if (proxy.has_servers()) out.to = proxy.name;
+  for (const HaproxyLine& line : proxy.lines) {
+    const std::string_view word = line.word(0);
+    if (word == "default_backend") {
+      out.to = line.word(1);
+    } else if (word == "use_backend") {
+      const std::vector<std::string> found = conditions.hello_names(line, 2);
+      if (found.empty())
+        remarks.left_out(line.at, "use_backend " + std::string(line.word(1)),
+                         "a relay chooses by the name in a TLS hello only");
+      for (const std::string& name : found) out.names.emplace_back(name, line.word(1));
+    } else if (word == "tcp-request") {
+      const bool waits = line.word(1) == "inspect-delay" || line.word(2) == "accept";
+      if (waits) continue;
+      drop(line, "a relay asks for no addresses: the listener is left out");
+      return std::nullopt;
+    } else if (word == "bind" && std::ranges::find(line.words, "ssl") != line.words.end()) {
+      drop(line, "there is no TLS yet: the listener is left out");
+      return std::nullopt;
+    } else if (word != "bind" && word != "acl" && !is_of_hosts(line)) {
+      tell_unread(line, remarks);
+    }
+  }
+  return out;
+}
+
+std::string target(const std::optional<std::string>& upstream) {
+  return upstream ? "upstream." + *upstream : std::string("refuse");
+}
+
+}  // namespace
+
+void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& listeners, HaproxyBackends& backends,
+                   ConfigDraft& draft, Remarks& remarks) {
+  const auto is_of_proxy = [&](const ListenerDraft& one) {
+    return std::ranges::find(listeners, one.name) != listeners.end();
+  };
+  const auto drop = [&](const HaproxyLine& line, const char* why) {
+    remarks.left_out(line.at, line.words[0] + " " + std::string(line.word(1)), why);
+    std::erase_if(draft.listeners, is_of_proxy);
+  };
+  const std::optional<Relay> relay = read_relay(proxy, remarks, drop);
+  if (!relay) return;
+  std::string routes;
+  for (const auto& [name, backend] : relay->names) {
+    routes += (routes.empty() ? ", routes: [" : ", ") +
+              ("{ sni: " + yaml_text(name) + ", to: " + target(backends.use(backend, proxy.head.at)) + " }");
+  }
+  if (!routes.empty()) routes += "]";
+  const auto upstream = relay->to.empty() ? std::nullopt : backends.use(relay->to, proxy.head.at);
+  if (!upstream && routes.empty()) return drop(proxy.head, "leads nowhere: the listener is left out");
+
+  constexpr uint64_t kDay = 86'400'000;
+  const uint64_t idle = std::max(proxy.client_ms, proxy.server_ms);
+  std::string tcp = "{ to: " + target(upstream) + routes;
+  if (proxy.connect_ms > 0)
+    tcp += ", connect: " + yaml_seconds(std::clamp<uint64_t>(proxy.connect_ms, 10, 600'000));
+  if (idle > 0) tcp += ", idle: " + yaml_seconds(std::clamp<uint64_t>(idle, 1000, kDay));
+  const std::string header = backends.proxy_protocol_of(relay->to);
+  for (ListenerDraft& listener : draft.listeners) {
+    if (!is_of_proxy(listener)) continue;
+    listener.tcp = tcp + " }";
+    if (!header.empty()) listener.options.emplace_back("proxy_protocol", header);
+  }
+}
+
+}  // namespace trellis::app

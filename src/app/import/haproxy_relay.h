@@ -1,0 +1,19 @@
+// Frontends and listens of HAProxy in mode tcp as relays: bytes are passed on; a name in the TLS hello may choose the
+// backend. One thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/import/draft.h"
+#include "app/import/haproxy_backends.h"
+#include "app/import/haproxy_proxies.h"
+#include "app/import/remark.h"
+
+namespace trellis::app {
+
+// Makes relays of the proxy's `listeners` in the draft, or takes them out when it cannot be one, which is told.
+void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& listeners, HaproxyBackends& backends,
+                   ConfigDraft& draft, Remarks& remarks);
+
+}  // namespace trellis::app

@@ -1,0 +1,39 @@
+// The rules of an HTTP frontend of HAProxy as routes: use_backend, redirect, http-request and http-response. In the
+// order in which HAProxy tries them; which of them is reached in Trellis is haproxy_order.h's. Pure, one thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "app/import/draft.h"
+#include "app/import/haproxy_proxies.h"
+#include "app/import/remark.h"
+
+namespace trellis::app {
+
+struct HaproxyRule {
+  RouteDraft route;       // where it leads stands in route.to, unless that is a backend
+  std::string backend;    // its name; empty: none
+  bool guarded = true;    // by the addresses that the frontend keeps out
+  bool plain_only = false;  // of listeners whose clients come without TLS
+};
+
+// What all routes of a frontend have: header changes, and whom `http-request deny` keeps out by address.
+struct HaproxyEdits {
+  std::vector<std::string> allow;
+  std::vector<std::string> deny;
+  FieldLines set;
+  FieldLines answer_set;
+  std::vector<std::string> removed;
+  std::vector<std::string> answer_removed;
+};
+
+struct HaproxyRules {
+  std::vector<HaproxyRule> rules;
+  HaproxyEdits edits;
+};
+
+HaproxyRules haproxy_rules(const HaproxyProxy& proxy, Remarks& remarks);
+
+}  // namespace trellis::app

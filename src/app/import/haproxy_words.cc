@@ -1,0 +1,131 @@
+#include "app/import/haproxy_words.h"
+
+#include <string>
+#include <string_view>
+
+namespace trellis::app {
+
+namespace {
+
+// Done by Trellis without being told, or of no effect on what clients and servers see.
+constexpr std::string_view kNothing[] = {"daemon",
+                                         "user",
+                                         "group",
+                                         "chroot",
+                                         "pidfile",
+                                         "maxconn",
+                                         "ulimit-n",
+                                         "nbproc",
+                                         "nbthread",
+                                         "cpu-map",
+                                         "description",
+                                         "hash-type",
+                                         "fullconn",
+                                         "bind-process",
+                                         "unix-bind",
+                                         "spread-checks",
+                                         "master-worker",
+                                         "uid",
+                                         "gid",
+                                         "log-tag",
+                                         "log-send-hostname",
+                                         "id",
+                                         "enabled",
+                                         "node",
+                                         "maxconnrate",
+                                         "maxsslconn",
+                                         "nosplice",
+                                         "busy-polling",
+                                         "option httplog",
+                                         "option tcp-check",
+                                         "option tcplog",
+                                         "option dontlognull",
+                                         "option dontlog-normal",
+                                         "option http-server-close",
+                                         "option http-keep-alive",
+                                         "option httpclose",
+                                         "option forceclose",
+                                         "option forwardfor",
+                                         "option redispatch",
+                                         "option abortonclose",
+                                         "option contstats",
+                                         "option splice-auto",
+                                         "option splice-request",
+                                         "option splice-response",
+                                         "option tcp-smart-accept",
+                                         "option tcp-smart-connect",
+                                         "option tcpka",
+                                         "option clitcpka",
+                                         "option srvtcpka",
+                                         "option prefer-last-server",
+                                         "option http-pretend-keepalive",
+                                         "option logasap",
+                                         "option http-use-htx",
+                                         "option log-health-checks",
+                                         "option httpslog",
+                                         "option socket-stats",
+                                         "option http-buffer-request",
+                                         "option nolinger",
+                                         "option http-no-delay",
+                                         "log-format-sd",
+                                         "http-reuse",
+                                         "pool-max-conn",
+                                         "pool-purge-delay"};
+
+struct Absent {
+  std::string_view prefix;
+  std::string_view why;
+  std::string_view instead;
+};
+constexpr Absent kAbsent[] = {
+    {"stick", "there are no stick tables", ""},
+    {"cookie", "clients are not bound to a server by the import", "see docs/migrating-from-haproxy.md"},
+    {"http-check", "only send, and expect of a status or a text, are known here", ""},
+    {"tcp-check", "only send, and expect of a status or a text, are known here", ""},
+    {"option", "not known to the import", ""},
+    {"errorfile", "errors of Trellis are problem+json", "let the application make its error pages"},
+    {"errorloc", "errors of Trellis are problem+json", "let the application make its error pages"},
+    {"compression", "not part of the import", "add the filter compress to the routes"},
+    {"capture", "logs hold what they hold", "read the JSON access log"},
+    {"log-format", "formats of your own are not known", "read the JSON access log"},
+    {"log", "the access log is a file or a stream", "observe.access_log; let the log shipper read it"},
+    {"ssl-", "there is no TLS yet", "let HAProxy go on ending TLS before Trellis"},
+    {"ca-base", "there is no TLS yet", ""},
+    {"crt-base", "there is no TLS yet", ""},
+    {"tune.", "Trellis has limits of its own", "listeners.NAME and upstreams.NAME.limits"},
+    {"lua-", "scripts do not run here", ""},
+    {"acl", "not known to the import", ""},
+    {"filter", "not known to the import", ""},
+    {"stats", "not part of the import", "a route to: status; /metrics of the control address"},
+    {"monitor", "the node has /healthz and /readyz at its control address", ""},
+    {"email-alert", "no mail is sent about servers", ""},
+    {"http-request", "not known to the import", "filters of the route: headers, rewrite, redirect, allow, deny"},
+    {"http-response", "not known to the import", "filters of the route: headers"},
+    {"http-after-response", "not known to the import", "filters of the route: headers"},
+    {"tcp-request", "not known to the import", "filters of the route: allow, deny"},
+    {"rate-limit", "there is no rate limit yet", ""},
+};
+
+}  // namespace
+
+void tell_unread(const HaproxyLine& line, Remarks& remarks) {
+  const std::string text = line.text();
+  for (const std::string_view nothing : kNothing) {
+    if (text == nothing || text.starts_with(std::string(nothing) + " ")) return;
+  }
+  const std::string what = line.words.size() > 1 ? line.words[0] + " " + line.words[1] : line.words[0];
+  for (const Absent& absent : kAbsent) {
+    if (!text.starts_with(absent.prefix)) continue;
+    remarks.left_out(line.at, what, std::string(absent.why), std::string(absent.instead));
+    return;
+  }
+  remarks.left_out(line.at, what, "not known to the import");
+}
+
+bool refuses(const HaproxyLine& line) {
+  if (line.word(0) != "http-request") return false;
+  const std::string_view what = line.word(1);
+  return what == "auth" || what == "deny" || what == "refuse" || what == "tarpit" || what == "silent-drop";
+}
+
+}  // namespace trellis::app

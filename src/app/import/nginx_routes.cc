@@ -1,0 +1,282 @@
+#include "app/import/nginx_routes.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "app/import/nginx_content.h"
+#include "app/import/nginx_path.h"
+
+namespace trellis::app {
+
+namespace {
+
+using How = NginxLocation::How;
+
+// One route with how nginx would come to it.
+struct Placed {
+  How how;
+  std::string pattern;
+  RouteDraft route;
+};
+
+// Exact comes first, then ^~, then the first expression, then a prefix.
+int rank(How how) {
+  switch (how) {
+    case How::exact: return 0;
+    case How::prefix_first: return 1;
+    case How::regex: return 2;
+    default: return 3;
+  }
+}
+
+// Everything below "/a/", for "/a/**" without another wildcard.
+std::optional<std::string> below_of(const std::string& pattern) {
+  if (!pattern.ends_with("/**") || pattern.find('*') != pattern.size() - 2) return std::nullopt;
+  return pattern.substr(0, pattern.size() - 2);
+}
+
+class ServerRoutes {
+ public:
+  ServerRoutes(const NginxServer& server, NginxUpstreams& upstreams, Remarks& remarks)
+      : server_(server), remarks_(remarks), answers_at_once_(server.block.find("return")) {
+    if (!answers_at_once_) locations_ = nginx_locations(server, remarks);
+    content_.emplace(server_, locations_, upstreams, remarks);
+  }
+
+  std::vector<RouteDraft> make() {
+    if (answers_at_once_) {
+      std::vector<RouteDraft> out = content_->conditions_of_server();
+      RouteDraft all = route_from(*answers_at_once_);
+      all.match.path = "/**";
+      content_->answer(*answers_at_once_, server_.settings, all);
+      out.push_back(std::move(all));
+      return out;
+    }
+    for (const NginxLocation& location : locations_) place(location);
+    place_moved();
+    close_gaps();
+    catch_all();
+    drop_unreached();
+    std::vector<RouteDraft> out = content_->conditions_of_server();
+    for (Placed& placed : placed_) out.push_back(std::move(placed.route));
+    return out;
+  }
+
+ private:
+  bool has(const std::string& pattern) const {
+    return std::ranges::find(placed_, pattern, &Placed::pattern) != placed_.end();
+  }
+  void put(How how, const std::string& pattern, RouteDraft route) {
+    route.match.path = pattern;
+    placed_.push_back({how, pattern, std::move(route)});
+  }
+
+  void place(const NginxLocation& location) {
+    if (location.how == How::named) return;
+    const std::vector<std::string> patterns = patterns_of(location);
+    if (patterns.empty()) return;
+    RouteDraft route = route_from(*location.block);
+    content_->fill(location, route);
+    for (RouteDraft& condition : content_->take_conditions()) {
+      // Beside all others of its path: of the same path, the route with more conditions comes first.
+      const std::string apart = condition.match.path + "?" + std::to_string(placed_.size());
+      placed_.push_back({How::exact, apart, std::move(condition)});
+    }
+    for (const std::string& pattern : patterns) {
+      const auto taken = std::ranges::find(placed_, pattern, &Placed::pattern);
+      if (taken != placed_.end()) {
+        if (rank(location.how) >= rank(taken->how)) continue;
+        placed_.erase(taken);
+      }
+      put(location.how, pattern, route);
+    }
+    narrow_methods(location);
+  }
+
+  // None: no list of patterns says it, which is told.
+  std::vector<std::string> patterns_of(const NginxLocation& location) {
+    const NginxDirective& block = *location.block;
+    if (location.how == How::exact) return {pattern_literal(location.path)};
+    if (location.how == How::regex) {
+      const std::optional<RegexPaths> paths = paths_of_regex(location.path);
+      if (!paths) {
+        const bool serves = code_of(block) || block.find("proxy_pass");
+        remarks_.left_out(
+            block.at, block.name, "routes compare whole segments, this expression says something else: " + location.path,
+            serves ? "its requests go where the other locations lead; write routes for the paths that are meant"
+                   : "its requests are treated as the other locations say");
+        return {};
+      }
+      if (paths->wider)
+        remarks_.differs(block.at, block.name,
+                         "whole segments are compared: longer names that begin alike are not matched");
+      if (location.ignores_case()) remarks_.differs(block.at, block.name, "paths are compared with their case");
+      return paths->patterns;
+    }
+    std::string path = pattern_literal(location.path);
+    const bool closed = path.ends_with('/');
+    while (path.ends_with('/')) path.pop_back();
+    if (closed) return {path + "/**"};
+    remarks_.differs(block.at, block.name,
+                     "whole segments are compared: " + location.path + " and what is below it, not " + location.path +
+                         "x");
+    const bool with_slash_too = std::ranges::any_of(locations_, [&](const NginxLocation& other) {
+      return other.is_prefix() && other.path == location.path + "/";
+    });
+    return {with_slash_too ? path : path + "/**"};
+  }
+
+  // limit_except GET { deny all; }: the methods beside it are refused.
+  void narrow_methods(const NginxLocation& location) {
+    const NginxDirective* limit = location.block->find("limit_except");
+    if (!limit) return;
+    NginxSettings inner;
+    apply_nginx_settings(*limit, inner, remarks_);
+    if (!denies_all(inner)) {
+      remarks_.left_out(limit->at, limit->name, "only \"deny all\" is known here");
+      return;
+    }
+    std::vector<Placed> refusals;
+    for (Placed& placed : placed_) {
+      const ImportPlace& at = placed.route.at;
+      if (at.line != location.block->at.line || at.file != location.block->at.file) continue;
+      if (!placed.route.match.methods.empty()) continue;
+      placed.route.match.methods = limit->words;
+      RouteDraft refusal = route_from(*limit);
+      refusal.match.path = placed.pattern;
+      refusal.to = "{ fixed: { status: 403 } }";
+      refusals.push_back({placed.how, placed.pattern, std::move(refusal)});
+    }
+    std::ranges::move(refusals, std::back_inserter(placed_));
+  }
+
+  // `rewrite ... permanent` beside the locations comes before all of them.
+  void place_moved() {
+    for (const NginxDirective& one : server_.block.block) {
+      if (one.name != "rewrite") continue;
+      const std::string_view flag = one.word(2);
+      const std::string to(one.word(1));
+      const uint64_t status = flag == "permanent" ? 301 : 302;
+      const bool away = flag == "permanent" || flag == "redirect" || to.starts_with("http");
+      const WholePath whole = whole_path(one.word(0));
+      if (away && whole != WholePath::no) {
+        RouteDraft route = route_from(one);
+        if (!content_->redirect(one, to, status, whole, server_.settings, route)) continue;
+        placed_.clear();
+        locations_.clear();
+        put(How::exact, "/**", std::move(route));
+        return;
+      }
+      const std::optional<RegexPaths> paths = away ? paths_of_regex(one.word(0)) : std::nullopt;
+      if (!paths || paths->wider || to.find("$1") != std::string::npos) {
+        remarks_.left_out(one.at, one.name, "only a fixed path, or a prefix within a location, is rewritten",
+                          "write a route with a redirect or with rewrite: { strip_prefix, add_prefix }");
+        continue;
+      }
+      for (const std::string& pattern : paths->patterns) {
+        RouteDraft route = route_from(one);
+        if (!content_->redirect(one, to, status, WholePath::unused, server_.settings, route)) break;
+        std::erase_if(placed_, [&](const Placed& placed) { return placed.pattern == pattern; });
+        put(How::exact, pattern, std::move(route));
+      }
+    }
+  }
+
+  // `location /api/` does not take /api, and `/api/**` does: what nginx does with /api gets a route of its own.
+  void close_gaps() {
+    for (const NginxLocation& location : locations_) {
+      if (!location.is_prefix() || !location.path.ends_with('/') || location.path == "/") continue;
+      const std::string bare = location.path.substr(0, location.path.size() - 1);
+      const std::string pattern = pattern_literal(bare);
+      if (pattern.empty() || pattern.ends_with('/') || has(pattern) || expression_takes(pattern)) continue;
+      RouteDraft route = route_from(*location.block);
+      if (location.block->find("proxy_pass") || code_of(*location.block)) {
+        route.to = "{ redirect: { to: " + yaml_text(pattern + "/?${query}") + ", status: 301 } }";
+      } else if (const NginxLocation* taker = longest_prefix(bare)) {
+        content_->fill(*taker, route);
+      } else {
+        continue;  // the server's own files, as for everything else
+      }
+      put(How::exact, pattern, std::move(route));
+    }
+  }
+  bool expression_takes(const std::string& pattern) const {
+    return std::ranges::any_of(placed_, [&](const Placed& placed) {
+      return placed.how == How::regex && placed.pattern.ends_with("/**") &&
+             pattern.starts_with(placed.pattern.substr(0, placed.pattern.size() - 2));
+    });
+  }
+  const NginxLocation* longest_prefix(std::string_view path) const {
+    const NginxLocation* best = nullptr;
+    for (const NginxLocation& location : locations_) {
+      if (!location.is_prefix() || !path.starts_with(location.path)) continue;
+      if (!best || location.path.size() > best->path.size()) best = &location;
+    }
+    return best;
+  }
+
+  // What no location takes is a file below the server's root.
+  void catch_all() {
+    const auto everything = [](const Placed& placed) {
+      return placed.pattern == "/**" && placed.route.match.methods.empty();
+    };
+    if (std::ranges::any_of(placed_, everything)) return;
+    const NginxLocation rest{How::prefix, "/", &server_.block, server_.settings};
+    RouteDraft route = route_from(server_.block);
+    content_->fill(rest, route);
+    put(How::prefix, "/**", std::move(route));
+  }
+
+  // An expression that takes all below a prefix keeps longer prefixes and later expressions there from ever being
+  // asked.
+  void drop_unreached() {
+    for (size_t i = 0; i < placed_.size(); ++i) {
+      if (placed_[i].how != How::regex) continue;
+      const std::string pattern = placed_[i].pattern;
+      const std::optional<std::string> below = below_of(pattern);
+      if (!below) {
+        if (pattern.find('*') != std::string::npos)
+          remarks_.differs(placed_[i].route.at, "location",
+                           "a more specific path of another location comes before this expression");
+        continue;
+      }
+      const std::string first = std::to_string(placed_[i].route.at.line);
+      std::vector<Placed> kept;
+      for (size_t j = 0; j < placed_.size(); ++j) {
+        const Placed& other = placed_[j];
+        const bool inside = other.pattern.size() > pattern.size() && other.pattern.starts_with(*below);
+        const bool later = other.how == How::prefix || (other.how == How::regex && j > i);
+        if (j != i && inside && later) {
+          remarks_.differs(
+              other.route.at, "location",
+              "nginx never reaches it: the expression of line " + first + " comes first; it is dropped");
+          continue;
+        }
+        kept.push_back(other);
+      }
+      if (kept.size() != placed_.size()) {
+        placed_ = std::move(kept);
+        i = 0;
+      }
+    }
+  }
+
+  const NginxServer& server_;
+  Remarks& remarks_;
+  const NginxDirective* answers_at_once_;  // `return` beside the locations: they are never asked
+  std::vector<NginxLocation> locations_;
+  std::optional<NginxContent> content_;
+  std::vector<Placed> placed_;
+};
+
+}  // namespace
+
+std::vector<RouteDraft> nginx_routes(const NginxServer& server, NginxUpstreams& upstreams, Remarks& remarks) {
+  return ServerRoutes(server, upstreams, remarks).make();
+}
+
+}  // namespace trellis::app
