@@ -593,6 +593,7 @@ Task<> run_connection(Server::Impl& server, Socket socket) {
   int in_a_row = 0;
   while (true) {
     const bool waits = !c.socket.has_input();
+    // Also in a drain: an answer whose head left before it said that the connection stays, so the client may ask again.
     const Duration patience = server.draining ? Duration(kLastRequest) : c.options->idle_timeout;
     Result<Chunk> first = co_await c.socket.recv(after(Loop::current().now(), patience));
     if (!first || first->empty()) co_return;
@@ -601,7 +602,6 @@ Task<> run_connection(Server::Impl& server, Socket socket) {
     c.busy = false;
     if (!more) co_return;
     c.renew();
-    if (server.draining && !c.socket.has_bytes()) co_return;
     in_a_row = waits ? 0 : in_a_row + 1;
     if (in_a_row >= kExchangesBeforeYield) {
       in_a_row = 0;

@@ -29,6 +29,8 @@ class App final : public Application {
       response.body = Body(std::string(8 << 20, 'x'));
     } else if (request.path == "/pieces") {
       response.body = Body(std::unique_ptr<BodyReader>(new Pieces(*this, 4096)));
+    } else if (request.path == "/tail") {
+      response.body = Body(std::unique_ptr<BodyReader>(new HeldTail(*this)));
     } else if (request.path == "/hang") {
       Waiting guard(*this);
       co_await hold.wait(kNever);
@@ -90,6 +92,21 @@ class App final : public Application {
    private:
     App& app_;
     int left_;
+  };
+  // One piece, which is held back: the head leaves without it.
+  class HeldTail final : public BodyReader {
+   public:
+    explicit HeldTail(App& app) : app_(app) {}
+    Task<Result<Chunk>> read(Deadline) override {
+      if (std::exchange(over_, true)) co_return Chunk();
+      co_await app_.hold.wait(kNever);
+      co_return Chunk::of_static("tail");
+    }
+    std::optional<uint64_t> length() const noexcept override { return 4; }
+
+   private:
+    App& app_;
+    bool over_ = false;
   };
 };
 
@@ -435,6 +452,29 @@ TEST_P(HttpServer, AKeptConnectionMayAskOnceMoreInADrain) {
   const std::string answer = receive(kept);
   EXPECT_NE(answer.find("Connection: close"), std::string::npos) << answer;
   EXPECT_EQ(body_of(answer), "/two");
+  kept.close();
+  ASSERT_TRUE(until([&] { return drained.has_value(); }));
+  EXPECT_TRUE(*drained);
+}
+
+TEST_P(HttpServer, AnAnswerThatBeganBeforeADrainDoesNotTakeItsConnectionWithIt) {
+  Socket kept = connect();
+  Socket silent = connect();
+  // Its head promised that the connection stays: nobody had thought of a drain yet.
+  const std::string head = ask(kept, "GET /tail HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n");
+  EXPECT_EQ(head.find("Connection: close"), std::string::npos) << head;
+  TaskGroup group;
+  std::optional<bool> drained;
+  group.spawn(into(server_->drain(soon()), drained));
+  EXPECT_EQ(receive(silent), "") << "who is idle is not waited for any longer";
+  silent.close();
+  app_->hold.set();
+  EXPECT_EQ(receive(kept, "tail"), "tail");
+  loop_->run_once(Duration::zero());
+  send(kept, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+  const std::string answer = receive(kept);
+  EXPECT_NE(answer.find("Connection: close"), std::string::npos) << answer;
+  EXPECT_EQ(body_of(answer), "/next");
   kept.close();
   ASSERT_TRUE(until([&] { return drained.has_value(); }));
   EXPECT_TRUE(*drained);
