@@ -260,6 +260,31 @@ def test_a_planned_switchover_loses_nothing(pair):
     assert pair.clients.finish() == []
 
 
+def test_who_has_left_does_not_come_back_for_a_check_that_failed(pair):
+    pair.a.run("trellis-pair", "leave")
+    pair.until_answered_by("b", "fresh", 4)
+    # Edge b answers its clients as before, only its check hears nothing for a while.
+    pair.b.run("nft", "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; };"
+                      " add rule ip deaf in iifname lo tcp dport 9900 drop")
+    node.until(lambda: "from 150 to 50" in pair.b.said(), "edge b is found sick", PATIENCE)
+    pair.b.run("nft", "delete", "table", "ip", "deaf")
+    # Three good checks later: time for edge a to take the address several times over.
+    node.until(lambda: "from 50 to 150" in pair.b.said(), "edge b is found well", PATIENCE)
+    assert pair.a.said().count("Entering MASTER STATE") == 1
+    assert pair.b.holds() and not pair.a.holds()
+    assert pair.a.stop_node(signal.SIGTERM) == 0
+    pair.until_answered_by("b", "kept", 4)
+    assert pair.clients.finish() == []
+
+
+def test_an_edge_that_left_takes_the_address_when_the_other_is_gone(pair):
+    pair.a.run("trellis-pair", "leave")
+    pair.until_answered_by("b", "fresh", 4)
+    pair.cut(pair.b)
+    pair.until_answered_by("a", "fresh", 4)
+    assert longest_gap(pair.clients.asked("fresh")) < LIMIT
+
+
 def test_an_edge_stays_when_the_other_is_not_ready(pair):
     pair.b.stop_node(signal.SIGKILL)
     node.until(lambda: "from 150 to 50" in pair.b.said(), "edge b is found sick", PATIENCE)
