@@ -129,9 +129,9 @@ void add_times(const HaproxyProxy& proxy, UpstreamDraft& out) {
 
 // Settings of a server that have a value and that Trellis has not.
 bool takes_value(std::string_view word) {
-  static constexpr std::string_view kWords[] = {"maxconn",     "cookie",         "resolvers", "init-addr", "verify",
-                                                "maxqueue",    "slowstart",      "observe",   "on-error",  "error-limit",
-                                                "resolve-prefer", "proto",       "alpn",      "id"};
+  static constexpr std::string_view kWords[] = {"maxconn",        "cookie",    "resolvers", "init-addr", "verify",
+                                                "maxqueue",       "slowstart", "observe",   "on-error",  "error-limit",
+                                                "resolve-prefer", "proto",     "alpn",      "id"};
   return std::ranges::find(kWords, word) != std::end(kWords);
 }
 

@@ -1,5 +1,5 @@
-// HAProxy tries rules in their order, Trellis the most specific host and path first: the rules of a frontend, chosen and
-// ordered so that each request meets the same one in both. Pure.
+// HAProxy tries rules in their order, Trellis the most specific host and path first: the rules of a frontend, chosen
+// and ordered so that each request meets the same one in both. Pure.
 #pragma once
 
 #include <vector>

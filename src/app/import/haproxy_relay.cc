@@ -79,8 +79,7 @@ void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& li
   constexpr uint64_t kDay = 86'400'000;
   const uint64_t idle = std::max(proxy.client_ms, proxy.server_ms);
   std::string tcp = "{ to: " + target(upstream) + routes;
-  if (proxy.connect_ms > 0)
-    tcp += ", connect: " + yaml_seconds(std::clamp<uint64_t>(proxy.connect_ms, 10, 600'000));
+  if (proxy.connect_ms > 0) tcp += ", connect: " + yaml_seconds(std::clamp<uint64_t>(proxy.connect_ms, 10, 600'000));
   if (idle > 0) tcp += ", idle: " + yaml_seconds(std::clamp<uint64_t>(idle, 1000, kDay));
   const std::string header = backends.proxy_protocol_of(relay->to);
   for (ListenerDraft& listener : draft.listeners) {

@@ -13,9 +13,9 @@
 namespace trellis::app {
 
 struct HaproxyRule {
-  RouteDraft route;       // where it leads stands in route.to, unless that is a backend
-  std::string backend;    // its name; empty: none
-  bool guarded = true;    // by the addresses that the frontend keeps out
+  RouteDraft route;         // where it leads stands in route.to, unless that is a backend
+  std::string backend;      // its name; empty: none
+  bool guarded = true;      // by the addresses that the frontend keeps out
   bool plain_only = false;  // of listeners whose clients come without TLS
 };
 

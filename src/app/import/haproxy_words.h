@@ -1,5 +1,5 @@
-// What HAProxy's keywords mean to Trellis when no part of the translation reads them: nothing has to be done, or nothing
-// can. Pure.
+// What HAProxy's keywords mean to Trellis when no part of the translation reads them: nothing has to be done, or
+// nothing can. Pure.
 #pragma once
 
 #include "app/import/haproxy_syntax.h"

@@ -113,7 +113,9 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
     return;
   }
   if (const NginxDirective* status = block.find("stub_status")) {
-    remarks_.differs(status->at, status->name, "the node's status is JSON with more figures; for Prometheus there is /metrics of the control address");
+    remarks_.differs(
+        status->at, status->name,
+        "the node's status is JSON with more figures; for Prometheus there is /metrics of the control address");
     route.to = "status";
     return;
   }
@@ -197,7 +199,7 @@ bool NginxContent::redirect(const NginxDirective& one, std::string to, uint64_t 
   const std::optional<std::string> location = template_of(to, server_, settings, unknown);
   if (!location || location->find_first_of(" \t\"<>\\^`") != std::string::npos) {
     remarks_.left_out(one.at, one.name, location ? "no URL: " + to : "redirects have no variable " + unknown,
-             "write a route with a redirect; docs/routing.md has the variables");
+                      "write a route with a redirect; docs/routing.md has the variables");
     route = refused_route(route, directive_text(one));
     return false;
   }
@@ -228,7 +230,8 @@ bool NginxContent::rewritten(const NginxLocation& location, RouteDraft& route) {
       route.add_prefix = change->add;
       continue;
     }
-    remarks_.left_out(one.at, one.name, "only prefixes are rewritten", "rewrite: { strip_prefix, add_prefix } of a route");
+    remarks_.left_out(one.at, one.name, "only prefixes are rewritten",
+                      "rewrite: { strip_prefix, add_prefix } of a route");
     route = refused_route(route, directive_text(one));
     return false;
   }
@@ -282,12 +285,13 @@ void NginxContent::files(const NginxLocation& location, RouteDraft& route) {
     return;
   }
   // nginx asks no expression about exact locations and ^~, unless one stands within.
-  const bool unasked = (location.how == How::exact || location.how == How::prefix_first) &&
-                       location.block->find("location") == nullptr;
+  const bool unasked =
+      (location.how == How::exact || location.how == How::prefix_first) && location.block->find("location") == nullptr;
   if (danger_ && !unasked) {
     if (told_.insert(danger_).second) {
-      remarks_.left_out(danger_->at, danger_->name, "files that it protects, or hands to a program, would be sent as they are",
-               "the server's files answer 501 until you decide");
+      remarks_.left_out(danger_->at, danger_->name,
+                        "files that it protects, or hands to a program, would be sent as they are",
+                        "the server's files answer 501 until you decide");
     }
     route = refused_route(route, directive_text(*danger_));
     return;
@@ -348,10 +352,15 @@ bool NginxContent::tried(const NginxLocation& location, std::string& fallback, R
       route = refused_route(route, "try_files " + last);
       return false;
     }
+    if (!following_.insert(&*named).second) {
+      told("leads back to itself: " + last);
+      route = refused_route(route, "try_files " + last);
+      return false;
+    }
     if (!settings.root.empty())
-      told("files are not tried first: all goes to " + last,
-           "give the folders with files routes of their own");
+      told("files are not tried first: all goes to " + last, "give the folders with files routes of their own");
     fill(*named, route);
+    following_.erase(&*named);
     return false;
   }
   if (last.starts_with('=')) {
@@ -363,8 +372,7 @@ bool NginxContent::tried(const NginxLocation& location, std::string& fallback, R
     fallback = file.substr(1);
     return true;
   }
-  told("only an HTML file stands in for what is not there: " + last,
-       "let the application answer these paths");
+  told("only an HTML file stands in for what is not there: " + last, "let the application answer these paths");
   route = refused_route(route, "try_files " + last);
   return false;
 }

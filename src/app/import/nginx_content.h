@@ -31,8 +31,8 @@ class NginxContent {
   void fill(const NginxLocation& location, RouteDraft& route);
   void answer(const NginxDirective& one, const NginxSettings& settings, RouteDraft& route);
   // False: it was refused instead.
-  bool redirect(const NginxDirective& one, std::string to, uint64_t status, WholePath whole, const NginxSettings& settings,
-                RouteDraft& route);
+  bool redirect(const NginxDirective& one, std::string to, uint64_t status, WholePath whole,
+                const NginxSettings& settings, RouteDraft& route);
 
   // `if` with one simple condition and a return, beside the locations: routes for the whole host.
   std::vector<RouteDraft> conditions_of_server();
@@ -53,6 +53,7 @@ class NginxContent {
   Remarks& remarks_;
   std::vector<RouteDraft> conditions_;
   std::set<const NginxDirective*> told_;
+  std::set<const NginxLocation*> following_;  // named locations that try_files is being followed through
 };
 
 }  // namespace trellis::app

@@ -133,9 +133,7 @@ void add_answer_fields(AnswerOf what, const NginxServer& server, const NginxSett
   const bool of_files = what == AnswerOf::files;
   for (const NginxSettings::Line& line : settings.add_header) {
     if (http::iequal(line.name, "Content-Type") || (of_files && http::iequal(line.name, "Cache-Control"))) continue;
-    const auto told = [&](std::string why) {
-      remarks.left_out(line.at, "add_header " + line.name, std::move(why));
-    };
+    const auto told = [&](std::string why) { remarks.left_out(line.at, "add_header " + line.name, std::move(why)); };
     std::string unknown;
     const std::optional<std::string> value = template_of(line.value, server, settings, unknown);
     if (!value) {

@@ -106,7 +106,8 @@ class ServerRoutes {
       if (!paths) {
         const bool serves = code_of(block) || block.find("proxy_pass");
         remarks_.left_out(
-            block.at, block.name, "routes compare whole segments, this expression says something else: " + location.path,
+            block.at, block.name,
+            "routes compare whole segments, this expression says something else: " + location.path,
             serves ? "its requests go where the other locations lead; write routes for the paths that are meant"
                    : "its requests are treated as the other locations say");
         return {};
@@ -121,12 +122,11 @@ class ServerRoutes {
     const bool closed = path.ends_with('/');
     while (path.ends_with('/')) path.pop_back();
     if (closed) return {path + "/**"};
-    remarks_.differs(block.at, block.name,
-                     "whole segments are compared: " + location.path + " and what is below it, not " + location.path +
-                         "x");
-    const bool with_slash_too = std::ranges::any_of(locations_, [&](const NginxLocation& other) {
-      return other.is_prefix() && other.path == location.path + "/";
-    });
+    remarks_.differs(
+        block.at, block.name,
+        "whole segments are compared: " + location.path + " and what is below it, not " + location.path + "x");
+    const bool with_slash_too = std::ranges::any_of(
+        locations_, [&](const NginxLocation& other) { return other.is_prefix() && other.path == location.path + "/"; });
     return {with_slash_too ? path : path + "/**"};
   }
 
@@ -251,9 +251,8 @@ class ServerRoutes {
         const bool inside = other.pattern.size() > pattern.size() && other.pattern.starts_with(*below);
         const bool later = other.how == How::prefix || (other.how == How::regex && j > i);
         if (j != i && inside && later) {
-          remarks_.differs(
-              other.route.at, "location",
-              "nginx never reaches it: the expression of line " + first + " comes first; it is dropped");
+          remarks_.differs(other.route.at, "location",
+                           "nginx never reaches it: the expression of line " + first + " comes first; it is dropped");
           continue;
         }
         kept.push_back(other);

@@ -1,6 +1,7 @@
 // One server of nginx as routes: where its locations stand. nginx tries exact paths, then the longest prefix, then
 // regular expressions in the order of the file; Trellis takes the most specific path. So locations that nginx never
-// reaches are dropped, and where the two orders differ it is told. What a location does is nginx_content.h's. One thread.
+// reaches are dropped, and where the two orders differ it is told. What a location does is nginx_content.h's. One
+// thread.
 #pragma once
 
 #include <vector>

@@ -329,7 +329,7 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
   if (has("allow") || has("deny")) settings.access.clear();
   if (has("index")) settings.index.clear();
   if (has("gzip_types") || has("brotli_types")) settings.types.clear();
-  if (has("try_files")) settings.try_files.clear();
+  settings.try_files.clear();  // is of its level alone
   bool tls_told = false;
 
   for (const NginxDirective& one : block.block) {

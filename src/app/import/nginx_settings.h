@@ -1,7 +1,8 @@
 // What nginx's directives say at one level (http, server, location), with nginx's own rules of inheritance: a level
 // takes over what stands above it, and a list (add_header, proxy_set_header, allow and deny) only when it has none of
-// its own. Directives that need nothing in Trellis are passed over; those that Trellis cannot do are told. Values are
-// nginx's defaults until something is said. Used by the translation of http blocks; one thread.
+// its own; try_files it never takes over. Directives that need nothing in Trellis are passed over; those that Trellis
+// cannot do are told. Values are nginx's defaults until something is said. Used by the translation of http blocks; one
+// thread.
 #pragma once
 
 #include <cstdint>

@@ -254,6 +254,19 @@ TEST(NginxImport, InheritsAsNginxDoes) {
   EXPECT_HAS_NOT(route(yaml, "/b/**"), "X-A");
 }
 
+TEST(NginxImport, FollowsTryFilesOnce) {
+  // That of the server is not that of its locations.
+  const std::string above = locations("root /srv; try_files $uri @app; location @app { root /x; }");
+  EXPECT_HAS(route(above, "/**"), "root: /x");
+  const std::string round = locations(R"(
+    root /srv;
+    location / { try_files $uri @a; }
+    location @a { try_files $uri @b; }
+    location @b { try_files $uri @a; })");
+  EXPECT_HAS(route(round, "/**"), "status: 501");
+  EXPECT_HAS(round, "leads back to itself: @a");
+}
+
 TEST(NginxImport, KeepsListenersApart) {
   const std::string yaml = import_text(R"(http { access_log off;
     server { listen 80; location / { return 200 a; } }
