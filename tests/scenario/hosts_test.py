@@ -87,7 +87,7 @@ def test_a_node_starts_with_a_name_that_does_not_resolve_and_takes_it_when_it_do
     with DnsServer() as dns, Named("one") as one:
         with node.Node(config(f'{{ dns: "api.test:{one.port}" }}', dns), io=io) as box:
             assert ask(box).status == 503
-            assert "api.test" in box.errors()
+            node.until(lambda: "api.test" in box.errors(), "the log, which is written behind")
             assert "no such name" in good(box.ctl("hosts"))
             dns.records["api.test"] = ["127.0.0.1"]
             node.until(lambda: ask(box).status == 200, "the name to resolve")
