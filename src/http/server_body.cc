@@ -22,10 +22,7 @@ void Exchange::send_interim(Response& response) noexcept {
   if (write_response_head(out, response, head) == H1Error::none) send_now(out.view());
 }
 
-Deadline RequestBody::pace() const noexcept {
-  const BodyProgress& body = exchange_.body;
-  const ServerOptions& options = exchange_.options;
-  const Time now = Loop::current().now();
+Deadline next_piece_due(const BodyProgress& body, const ServerOptions& options, Time now) noexcept {
   Deadline deadline = after(now, options.body_timeout);
   if (options.min_body_rate > 0) {
     constexpr uint64_t kLongest = 1'000'000'000;  // seconds: nothing overflows
@@ -47,7 +44,8 @@ Task<Result<Chunk>> RequestBody::read(Deadline deadline) {
     exchange_.send_now(kContinueHead);  // without it the client sends its body after a while (RFC 9110 §10.1.1)
   }
   while (true) {
-    Result<Chunk> received = co_await socket.recv(std::min(deadline, pace()));
+    Result<Chunk> received =
+        co_await socket.recv(std::min(deadline, next_piece_due(body, exchange_.options, Loop::current().now())));
     if (!received) {
       body.failed = true;
       const bool late = received.error().code() == Code::deadline_exceeded;

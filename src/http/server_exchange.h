@@ -27,6 +27,10 @@ struct BodyProgress {
   Time began{};
 };
 
+// When the next piece of a body that has begun must have come: within body_timeout, and so that as much is there by
+// then as min_body_rate asks for.
+Deadline next_piece_due(const BodyProgress& body, const ServerOptions& options, Time now) noexcept;
+
 struct Exchange final : InterimSink {
   Exchange(Loop& loop, Socket& connection, const ServerOptions& server_options) noexcept
       : socket(connection),
@@ -65,8 +69,6 @@ class RequestBody final : public BodyReader {
   const Fields* trailers() const noexcept override { return decoder_.trailers(); }
 
  private:
-  Deadline pace() const noexcept;  // when the next piece must have come
-
   Exchange& exchange_;
   ChunkedDecoder decoder_;
 };
