@@ -2,6 +2,7 @@
 programs (Python, nginx, a gRPC server), stopped, killed and told to say that they are ill.
 """
 import contextlib
+import json
 import pathlib
 import shutil
 import signal
@@ -317,3 +318,36 @@ def test_what_is_known_of_a_host_outlives_a_reload(folder):
             assert {ask(edge) for _ in range(20)} == {(200, "good")}
             ill.say("200 ready")
             node.until(lambda: healthy(edge, ill), "it has passed")
+
+
+def test_what_a_host_answered_before_a_reload_counts_after_it(folder):
+    good = PythonHost(folder, "good").say("200 ready")
+    bad = PythonHost(folder, "bad").say("200 ready 500")
+
+    def upstream(connections, consecutive_errors=5):
+        return f"    eject: {{ consecutive_errors: {consecutive_errors}, base_time: 10m, max_time: 10m }}\n" \
+               f"    retry: {{ attempts: 1 }}\n    limits: {{ connections: {connections} }}"
+
+    def figures(edge):
+        told = json.loads(edge.ctl("hosts", "app", "--json").stdout)["hosts"]
+        return next((host["answers"], host["errors"], host["state"]) for host in told if host["host"] == bad.address)
+
+    with running(good, bad) as hosts, node.Node(config(hosts, upstream(100)), cores=1) as edge:
+        errors = 0
+        for round in range(5):  # one error, then a reload that changes the upstream
+            for _ in range(20):
+                if ask(edge)[0] == 500:
+                    errors += 1
+                    break
+            assert errors == round + 1
+            assert ejections(edge, bad, "consecutive_errors") == (1 if errors == 5 else 0)
+            edge.write_config(config(hosts, upstream(101 + round)))
+            edge.reload()
+        assert "the old configuration stays" not in edge.errors()
+        assert "5 errors in a row" in edge.errors()
+        # It is out, and stays out whatever the next reload changes.
+        edge.write_config(config(hosts, upstream(200, consecutive_errors=2)))
+        edge.reload()
+        assert {ask(edge) for _ in range(20)} == {(200, "good")}
+        assert not healthy(edge, bad)
+        assert figures(edge) == (5, 5, "ejected")

@@ -367,3 +367,31 @@ def test_nobody_is_trusted_unless_named(io):
             assert seen.get(b"x-forwarded-proto") == b"http"
             assert (seen.get(b"x-request-id") == b"mine") == (listener == ""), "beside trusted proxies a stranger's id is not taken"
             assert client_of(running, "/x") == "127.0.0.1"
+
+
+# --- Refusals in the middle of an upload ---
+
+def test_who_sends_chunks_beyond_the_limit_hears_why(io):
+    def swallow(connection, _):
+        while connection.recv(65536):
+            pass
+
+    limited = """
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+upstreams:
+  up: {{ hosts: ["{host}"] }}
+routes:
+  - {{ match: {{ path: /** }}, filters: [ {{ body_limit: {{ max: 100KiB }} }} ], to: upstream.up }}
+"""
+    with node.RawServer(swallow) as up, node.Node(limited.format(host=up.host), io=io) as running:
+        for _ in range(5):
+            with node.Client(running.address()) as client:
+                client.send(b"POST /upload HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+                # Ten times the limit, without looking at what comes back: a reset on the way would take the answer along.
+                for _ in range(64):
+                    client.send(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+                answer = client.answer()
+                assert answer.status == 413 and json.loads(answer.body)["code"] == "body_too_large", answer
+                client.send(b"0\r\n\r\n")
+                assert client.at_end()

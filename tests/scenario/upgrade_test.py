@@ -4,7 +4,9 @@ import http.client
 import json
 import os
 import signal
+import socket
 import threading
+import time
 
 import pytest
 
@@ -295,3 +297,115 @@ def test_hosts_can_be_changed_again_after_an_upgrade_that_failed():
         assert running.upgrade().returncode == 0
         node.until(lambda: running.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
         assert weight_of(running, app.host) == 9
+
+
+# --- Datagrams ---
+
+RELAYS = """
+listeners:
+  dns: {{ bind: "127.0.0.1:0", udp: {{ to: upstream.dns }} }}
+  raw: {{ bind: "127.0.0.1:0", tcp: {{ to: upstream.raw }} }}
+upstreams:
+  dns: {{ hosts: ["127.0.0.1:{port}"] }}
+  raw: {{ hosts: ["{host}"] }}
+"""
+
+
+class UdpEcho:
+    def __enter__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"stop", ("127.0.0.1", self.port))
+        self.thread.join()
+        self.socket.close()
+
+    def _run(self):
+        while True:
+            data, client = self.socket.recvfrom(65536)
+            if data == b"stop":
+                return
+            self.socket.sendto(data, client)
+
+
+def udp_inodes(port):
+    """Of the sockets that are bound to this port of 127.0.0.1."""
+    with open("/proc/net/udp") as table:
+        rows = [line.split() for line in table][1:]
+    return {int(row[9]) for row in rows if row[1] == "0100007F:%04X" % port}
+
+
+def watched_inodes(pid):
+    """Of all that the process waits for by epoll."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fdinfo"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/fdinfo/{name}") as info:
+            found |= {int(line.split("ino:")[1].split()[0], 16) for line in info if line.startswith("tfd:")}
+    return found
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        words = stat.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_old_process_waits_for_no_datagrams_any_more():
+    with UdpEcho() as dns, node.RawServer(lambda connection, _: connection.sendall(connection.recv(10))) as raw, \
+            Upgradable(RELAYS.format(port=dns.port, host=raw.host), io="epoll") as running, \
+            node.Client(running.address("raw")) as stays, \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        old = running.process.pid
+        client.settimeout(node.PATIENCE)
+        client.connect(running.address("dns"))
+
+        def ask(data):
+            client.send(data)
+            return client.recv(100)
+
+        assert ask(b"before") == b"before"
+        sockets = udp_inodes(running.address("dns")[1])
+        assert len(sockets) == 2 and sockets <= watched_inodes(old)
+        node.until(lambda: running.metric("trellis_connections", listener="raw") == 1, "the connection that stays")
+        assert running.upgrade().returncode == 0
+        # The descriptors are the new process's, too: closing them alone would leave them in the old one's epoll.
+        node.until(lambda: not sockets & watched_inodes(old), "the old process to let go")
+        assert sockets <= watched_inodes(running.successors[0])
+        before, began = cpu_seconds(old), time.monotonic()
+        answered = 0
+        while answered < 500 or time.monotonic() - began < 0.5:
+            assert ask(b"%d" % answered) == b"%d" % answered
+            answered += 1
+        assert cpu_seconds(old) - before < 0.25 * (time.monotonic() - began)
+        assert running.process.poll() is None  # because of the connection
+        stays.send(b"still here")
+        assert stays.take(10) == b"still here"
+
+
+# --- The first store ---
+
+def test_the_new_configuration_may_add_the_first_store():
+    without = "listeners:\n  web: { bind: \"127.0.0.1:0\" }\nroutes:\n" \
+              "  - { match: { path: /** }, to: { fixed: { status: 200, body: one } } }\n"
+    with Upgradable(without) as running, node.Client(running.address("web")) as kept:
+        kept.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert kept.answer().body == b"one"
+        running.write_config(DATA)
+        assert running.upgrade().returncode == 0
+        body = b'{"url":"https://example.com/made"}'
+        made = running.ask(b"POST /v1/links HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                           % (len(body), body), "web")
+        assert made.status == 201, made
+        node.until(lambda: running.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
+        assert running.process.returncode == 0
+        # And on: from one process with data to the next.
+        assert running.upgrade().returncode == 0
+        code = json.loads(made.body)["code"].encode()
+        found = running.ask(b"GET /" + code + b" HTTP/1.1\r\nHost: h\r\n\r\n", "web")
+        assert found.get(b"Location") == b"https://example.com/made", found
