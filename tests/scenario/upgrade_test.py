@@ -391,21 +391,37 @@ def test_the_old_process_waits_for_no_datagrams_any_more():
 # --- The first store ---
 
 def test_the_new_configuration_may_add_the_first_store():
-    without = "listeners:\n  web: { bind: \"127.0.0.1:0\" }\nroutes:\n" \
-              "  - { match: { path: /** }, to: { fixed: { status: 200, body: one } } }\n"
-    with Upgradable(without) as running, node.Client(running.address("web")) as kept:
+    over = threading.Event()
+    without = """
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+upstreams:
+  slow: {{ hosts: ["{host}"], timeouts: {{ first_byte: 10m }} }}
+runtime: {{ drain: 1s }}
+routes:
+  - {{ match: {{ path: /slow }}, to: upstream.slow }}
+  - {{ match: {{ path: /** }}, to: {{ fixed: {{ status: 200, body: one }} }} }}
+"""
+    with node.RawServer(lambda *_: over.wait(5 * node.PATIENCE)) as slow, \
+            Upgradable(without.format(host=slow.host)) as running, \
+            node.Client(running.address("web")) as kept, node.Client(running.address("web")) as hangs:
         kept.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert kept.answer().body == b"one"
+        hangs.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        node.until(lambda: slow.accepted == 1, "a request that has no end")
         running.write_config(DATA)
         assert running.upgrade().returncode == 0
+        # The new process waits for the end of the old one, which has no data itself and drains as if it had: within a
+        # second, and not for the hour that it may take beside a new one that serves.
         body = b'{"url":"https://example.com/made"}'
         made = running.ask(b"POST /v1/links HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
                            % (len(body), body), "web")
         assert made.status == 201, made
-        node.until(lambda: running.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
+        node.until(lambda: running.process.poll() is not None, "the old process goes")
         assert running.process.returncode == 0
         # And on: from one process with data to the next.
         assert running.upgrade().returncode == 0
         code = json.loads(made.body)["code"].encode()
         found = running.ask(b"GET /" + code + b" HTTP/1.1\r\nHost: h\r\n\r\n", "web")
         assert found.get(b"Location") == b"https://example.com/made", found
+        over.set()
