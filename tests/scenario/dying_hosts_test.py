@@ -13,11 +13,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 
 import pytest
 
 import node
+from load import Load
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 pytestmark = pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="nginx is not installed")
@@ -90,18 +90,14 @@ http {{ access_log off; client_body_temp_path {self.folder}/body; proxy_temp_pat
         self.folder_guard.cleanup()
 
 
-class Load:
-    """Clients that ask one request after the other until told to end; every answer is counted by status and text."""
+class CountingLoad(Load):
+    """Clients that ask one request after the other; every answer is counted by status and text."""
 
-    def __init__(self, address, clients=CLIENTS):
-        self.address = address
+    def __init__(self, address):
+        super().__init__(address, CLIENTS)
         self.counts = collections.Counter()
-        self.faults = []
-        self.lock = threading.Lock()
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
-    def _ask(self):
+    def ask(self, _):
         connection = http.client.HTTPConnection(*self.address, timeout=3 * node.PATIENCE)
         while not self.over.is_set():
             try:
@@ -117,28 +113,13 @@ class Load:
                 self.counts[seen] += 1
         connection.close()
 
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-    def total(self):
+    def answered(self):
         with self.lock:
             return sum(self.counts.values())
 
     def of(self, name):
         with self.lock:
             return self.counts[(200, name)]
-
-    def further(self, requests, what):
-        """Waits until so many more were answered."""
-        goal = self.total() + requests
-        node.until(lambda: self.total() >= goal, what, seconds=6 * node.PATIENCE)
 
     def bad(self):
         with self.lock:
@@ -152,7 +133,7 @@ def three(io, balance="round_robin", first_byte="5s"):
         hosts = ", ".join(f'"127.0.0.1:{each.port}"' for each in backends)
         config = CONFIG.format(balance=balance, hosts=hosts, first_byte=first_byte)
         running = stack.enter_context(node.Node(config, io=io))
-        load = stack.enter_context(Load(running.address()))
+        load = stack.enter_context(CountingLoad(running.address()))
         load.further(300, "a beginning")
         yield running, backends, load
 

@@ -19,10 +19,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from http_server import Handler, HttpServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("TRELLIS_BINARY", ROOT / "build/release/trellis"))
@@ -103,46 +103,23 @@ class Node:
         self.folder.cleanup()
 
 
-class Application:
+class Application(HttpServer):
     """What stands behind a proxy: answers with what it was asked, as JSON."""
 
     def __init__(self, name):
-        self.name = name
-
-    def __enter__(self):
-        name = self.name
-
-        class Handler(BaseHTTPRequestHandler):
+        class Telling(Handler):
             protocol_version = "HTTP/1.1"
 
             def answer(self):
                 length = int(self.headers.get("content-length") or 0)
                 told = {"name": name, "method": self.command, "path": self.path, "received": self.rfile.read(length).decode(),
                         "headers": {key.lower(): value for key, value in self.headers.items()}, "filler": "x" * 4000}
-                body = json.dumps(told).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
+                self.say("application/json", json.dumps(told).encode())
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.address = f"127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        super().__init__(Telling)
+        self.name = name
 
 
 def eventually(read, wanted, seconds=10):

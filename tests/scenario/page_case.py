@@ -4,41 +4,28 @@ A test class mixes PageCase with unittest.TestCase and says `make_node`. Node, t
 links of its own, named after it, and fails when the browser's console has said something.
 """
 import json
-import threading
 import unittest
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import browser
+from http_server import Handler, HttpServer
 
 
-class Target:
+class Arrived(Handler):
+    def do_GET(self):
+        self.say("text/html", f"<!doctype html><title>Arrived</title><p>Arrived at {self.path}".encode())
+
+
+class Target(HttpServer):
     """Where the short links lead: a server that answers every path with its name."""
 
-    def __enter__(self):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = f"<!doctype html><title>Arrived</title><p>Arrived at {self.path}".encode()
-                self.send_response(200)
-                self.send_header("content-type", "text/html")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+    def __init__(self):
+        super().__init__(Arrived)
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+    @property
+    def url(self):
+        return f"http://{self.address}"
 
 
 class PageCase:

@@ -10,10 +10,10 @@ import tempfile
 import threading
 
 import pytest
-import websockets
 import websockets.exceptions
 
 import node
+from websocket_server import WebSockets, connect, echoes
 
 CONFIG = """
 node: edge-1
@@ -49,65 +49,11 @@ def log_lines(running, mark):
 
 # --- WebSocket, with a client and a server that others wrote ---
 
-class WebSockets:
-    """A WebSocket server that sends back what it gets; "push N" makes it send N messages, "close" close by itself."""
-
-    def __enter__(self):
-        self.loop = asyncio.new_event_loop()
-        self.open = 0
-        self.headers = []
-        ready = threading.Event()
-
-        async def serve():
-            self.stopping = asyncio.Event()
-            async with websockets.serve(self._talk, "127.0.0.1", 0, max_size=8 << 20, subprotocols=["chat"], ping_interval=None) as server:
-                self.port = server.sockets[0].getsockname()[1]
-                ready.set()
-                await self.stopping.wait()
-
-        self.thread = threading.Thread(target=lambda: self.loop.run_until_complete(serve()), daemon=True)
-        self.thread.start()
-        assert ready.wait(node.PATIENCE)
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.stopping.set)
-        self.thread.join(node.PATIENCE)
-        self.loop.close()
-
-    @property
-    def host(self):
-        return f"127.0.0.1:{self.port}"
-
-    async def _talk(self, connection):
-        self.open += 1
-        self.headers.append(connection.request_headers)
-        try:
-            async for message in connection:
-                if message == "close":
-                    await connection.close(4000, "enough")
-                elif isinstance(message, str) and message.startswith("push "):
-                    for number in range(int(message[5:])):
-                        await connection.send(f"pushed {number}")
-                else:
-                    await connection.send(message)
-        except websockets.exceptions.ConnectionClosed:
-            pass
-        finally:
-            self.open -= 1
-
-
-def connect(address, path="/chat", **more):
-    return websockets.connect("ws://%s:%d%s" % (*address, path), max_size=8 << 20, compression=None, ping_interval=None, open_timeout=node.PATIENCE,
-                              close_timeout=node.PATIENCE, **more)
-
-
 async def conversation(address, path="/chat"):
     async with connect(address, path, subprotocols=["chat"]) as one:
         assert one.subprotocol == "chat"
         for message in ("hello", "", "ä" * 1000, b"\x00\xff" * 70_000, b"x" * (4 << 20)):
-            await one.send(message)
-            assert await asyncio.wait_for(one.recv(), node.PATIENCE) == message
+            await echoes(one, message)
         await asyncio.wait_for(await one.ping(), node.PATIENCE)
         await one.send("push 500")
         for number in range(500):
@@ -154,14 +100,12 @@ def test_a_reload_keeps_websockets(io, change):
     async def over_reloads(running, server, other):
         async with connect(running.address()) as client:
             for number in range(5):
-                await client.send(f"before {number}")
-                assert await asyncio.wait_for(client.recv(), node.PATIENCE) == f"before {number}"
+                await echoes(client, f"before {number}")
                 host = other.host if change == "its own host" else server.host
                 running.write_config(config(host, body=f"body {number}" if change == "another route" else "one"))
                 await asyncio.to_thread(running.reload)
             assert running.metric("trellis_upgraded_connections", route="up") == 1
-            await client.send("behind")
-            assert await asyncio.wait_for(client.recv(), node.PATIENCE) == "behind"
+            await echoes(client, "behind")
         lines = await asyncio.to_thread(node.until, lambda: log_lines(running, "/chat"), "the line of the log")
         assert [(line["status"], line["upstream"], line["upstream_host"]) for line in lines] == [(101, "up", server.host)]
         assert "stays" not in running.errors()
@@ -173,11 +117,9 @@ def test_a_reload_keeps_websockets(io, change):
 def test_a_stop_gives_websockets_the_drain_time_and_then_cuts(io):
     async def until_the_end(running):
         async with connect(running.address()) as client:
-            await client.send("one")
-            assert await asyncio.wait_for(client.recv(), node.PATIENCE) == "one"
+            await echoes(client, "one")
             running.signal(signal.SIGTERM)
-            await client.send("two")
-            assert await asyncio.wait_for(client.recv(), node.PATIENCE) == "two"
+            await echoes(client, "two")
             with pytest.raises(websockets.exceptions.ConnectionClosed):
                 await asyncio.wait_for(client.recv(), node.PATIENCE)
         assert await asyncio.to_thread(running.process.wait, node.PATIENCE) == 0

@@ -1,4 +1,5 @@
 """`trellis ctl upgrade`: a new process takes over the listening sockets; nobody's request is lost on the way."""
+import asyncio
 import contextlib
 import http.client
 import json
@@ -9,9 +10,12 @@ import threading
 import time
 
 import pytest
+import websockets.exceptions
 
 import node
 from dns_server import DnsServer
+from load import Load
+from websocket_server import WebSockets, connect, echoes
 
 EDGE = """
 listeners:
@@ -61,18 +65,22 @@ def config(host, text="one"):
     return EDGE.format(host=host, text=text)
 
 
-class Load:
-    """Clients that ask without pause: on connections that stay and on one a request."""
+def fixed(running):
+    return running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "web").body
+
+
+class HelloLoad(Load):
+    """Half of the clients ask on connections that stay, half on one a request."""
 
     def __init__(self, address):
-        self.address = address
-        self.over = threading.Event()
+        super().__init__(address, 8)
         self.good = 0
-        self.faults = []
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self._ask, args=(number % 2 == 0,)) for number in range(8)]
 
-    def _ask(self, stays):
+    def answered(self):
+        return self.good
+
+    def ask(self, number):
+        stays = number % 2 == 0
         connection = None
         while not self.over.is_set():
             fresh = connection is None
@@ -102,20 +110,6 @@ class Load:
         if connection:
             connection.close()
 
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-    def further(self, count):
-        goal = self.good + count
-        node.until(lambda: self.good >= goal or self.faults, "further answers", seconds=3 * node.PATIENCE)
-
 
 class Hello(node.RawServer):
     def __init__(self):
@@ -128,7 +122,7 @@ class Hello(node.RawServer):
 
 
 def test_a_new_process_takes_over_under_load_and_nobody_notices(io):
-    with Hello() as app, Upgradable(config(app.host), io=io) as running, Load(running.address()) as load:
+    with Hello() as app, Upgradable(config(app.host), io=io) as running, HelloLoad(running.address()) as load:
         load.further(200)
         for _ in range(3):
             done = running.upgrade()
@@ -145,15 +139,15 @@ def test_a_new_process_takes_over_under_load_and_nobody_notices(io):
 
 def test_the_new_process_has_the_new_configuration(io):
     with Hello() as app, Upgradable(config(app.host), io=io) as running:
-        assert running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "web").body == b"one"
+        assert fixed(running) == b"one"
         running.write_config(config(app.host, "two"))
         assert running.upgrade().returncode == 0
-        node.until(lambda: running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "web").body == b"two", "the new text")
+        node.until(lambda: fixed(running) == b"two", "the new text")
         assert running.ask(b"GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n", "more").body == b"two"
 
 
 def test_a_start_that_fails_leaves_the_old_process(io):
-    with Hello() as app, Upgradable(config(app.host), io=io) as running, Load(running.address()) as load:
+    with Hello() as app, Upgradable(config(app.host), io=io) as running, HelloLoad(running.address()) as load:
         load.further(50)
         running.write_config("listeners: nonsense\n")
         done = running.upgrade()
@@ -166,6 +160,61 @@ def test_a_start_that_fails_leaves_the_old_process(io):
         assert running.upgrade().returncode == 0
         load.further(200)
         assert load.faults == []
+
+
+def test_a_websocket_stays_with_the_old_process_and_new_ones_come_to_the_new(io):
+    async def over_an_upgrade(running, server):
+        passed = 0
+        over = False
+
+        async def talk(connection):
+            nonlocal passed
+            while not over:
+                await echoes(connection, f"message {passed}")
+                passed += 1
+
+        async def further(count):
+            goal = passed + count
+            while passed < goal and not talking.done():
+                await echoes(other, "and who says little")
+
+        async with connect(running.address()) as early, connect(running.address()) as other:
+            talking = asyncio.create_task(talk(early))
+            await further(50)
+            running.write_config(config(server.host, "two"))
+            done = await asyncio.to_thread(running.upgrade)
+            assert done.returncode == 0, done.stderr
+            await asyncio.to_thread(node.until, lambda: fixed(running) == b"two", "the new process' answer")
+            await further(50)
+            async with connect(running.address()) as late:
+                await echoes(late, "hello")
+                # The control port is the new process' own, and so is what it counts.
+                assert await asyncio.to_thread(running.metric, "trellis_upgraded_connections") == 1
+                assert server.open == 3
+            assert running.process.poll() is None
+            await further(50)
+            over = True
+            await talking  # nothing was lost, nothing came twice
+        await asyncio.to_thread(running.process.wait, 3 * node.PATIENCE)  # its last connection has ended
+
+    with WebSockets() as server, Upgradable(config(server.host), io=io) as running:
+        asyncio.run(over_an_upgrade(running, server))
+
+
+def test_the_old_process_cuts_a_websocket_when_its_time_is_over(io):
+    async def until_the_end(running):
+        async with connect(running.address()) as early:
+            await echoes(early, "before")
+            assert (await asyncio.to_thread(running.upgrade)).returncode == 0
+            await echoes(early, "behind")
+            with pytest.raises(websockets.exceptions.ConnectionClosed):
+                await asyncio.wait_for(early.recv(), 3 * node.PATIENCE)
+        await asyncio.to_thread(running.process.wait, 3 * node.PATIENCE)
+        async with connect(running.address()) as late:
+            await echoes(late, "hello")
+
+    with WebSockets() as server, Upgradable(config(server.host), io=io, sets=["runtime.handover=2s"]) as running:
+        asyncio.run(until_the_end(running))
 
 
 def test_a_signal_does_the_same():
@@ -224,23 +273,21 @@ routes:
 """
 
 
-class Changes:
+class Changes(Load):
     """Weighs the only host anew without pause, on a connection that stays."""
 
     def __init__(self, running, host):
-        self.running, self.host = running, host
-        self.over = threading.Event()
+        super().__init__(running.control, 1)
+        self.host = host
         self.acknowledged = None  # the last weight
         self.refused = []
-        self.faults = []
-        self.thread = threading.Thread(target=self._work)
 
-    def _work(self):
+    def ask(self, _):
         weight, client = 0, None
         while not self.over.is_set():
             weight = weight % 1000 + 1
             try:
-                client = client or node.Client(self.running.control)
+                client = client or node.Client(self.address)
                 client.send(b"PATCH /v1/upstreams/app/hosts?host=%b&weight=%d HTTP/1.1\r\nHost: localhost\r\n"
                             b"Content-Length: 0\r\n\r\n" % (self.host.encode(), weight))
                 answer = client.answer()
@@ -252,14 +299,6 @@ class Changes:
                 self.acknowledged = weight
             else:
                 self.refused.append(answer)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
 
 
 def weight_of(running, host):
