@@ -282,6 +282,7 @@ struct Metrics::Impl {
     std::string labels;  // as given, rendered
     std::variant<std::monostate, std::unique_ptr<Counter>, std::unique_ptr<Gauge>, std::unique_ptr<Histogram>, Computed>
         what;
+    size_t holders = 0;  // who was given it for ever lets go never
   };
   struct Family {
     std::string_view type;
@@ -292,7 +293,7 @@ struct Metrics::Impl {
     std::weak_ptr<Impl> registry;
     std::string name;
     std::string key;
-    uint64_t registration;
+    uint64_t registration;  // of what is computed; 0: held
 
     ~Token() {
       if (const std::shared_ptr<Impl> impl = registry.lock()) impl->remove(*this);
@@ -304,6 +305,7 @@ struct Metrics::Impl {
   std::mutex mutex;
   std::map<std::string, Family, std::less<>> families;
   uint64_t registrations = 0;
+  uint64_t left_out = 0;
 
   static std::string key_of(Labels labels) {
     std::sort(labels.begin(), labels.end());
@@ -326,23 +328,53 @@ struct Metrics::Impl {
   T& find_or_make(std::string_view name, std::string_view help, std::string_view type, const Labels& labels) {
     const std::string key = key_of(labels);
     const std::lock_guard lock(mutex);
+    return hold<T>(name, help, type, labels, key);
+  }
+
+  template <class T>
+  T& hold(std::string_view name, std::string_view help, std::string_view type, const Labels& labels,
+          const std::string& key) {
     Series& series = find(name, help, type, labels, key);
     if (std::holds_alternative<std::monostate>(series.what)) series.what = std::make_unique<T>();
     auto* found = std::get_if<std::unique_ptr<T>>(&series.what);
     TRELLIS_ASSERT(found != nullptr);
+    ++series.holders;
     return **found;
   }
 
+  bool is_full(std::string_view name, const std::string& key) const {
+    const auto family = families.find(name);
+    return family != families.end() && family->second.series.size() >= kMostSeries &&
+           !family->second.series.contains(key);
+  }
+
+  template <class T>
+  static std::shared_ptr<T> held(const std::shared_ptr<Impl>& impl, std::string_view name, std::string_view help,
+                                 std::string_view type, const Labels& labels) {
+    const std::string key = key_of(labels);
+    const std::lock_guard lock(impl->mutex);
+    if (impl->is_full(name, key)) {
+      ++impl->left_out;
+      return std::make_shared<T>();
+    }
+    T& series = impl->hold<T>(name, help, type, labels, key);
+    return {std::make_shared<Token>(impl, std::string(name), key, 0), &series};
+  }
+
   void remove(const Token& token) {
-    std::function<double()> gone;  // destroyed outside the lock
+    decltype(Series::what) gone;  // destroyed outside the lock
     const std::lock_guard lock(mutex);
     const auto family = families.find(token.name);
     if (family == families.end()) return;
     const auto series = family->second.series.find(token.key);
     if (series == family->second.series.end()) return;
-    auto* computed = std::get_if<Computed>(&series->second.what);
-    if (computed == nullptr || computed->registration != token.registration) return;
-    gone = std::move(computed->read);
+    if (token.registration == 0) {
+      if (--series->second.holders > 0) return;
+    } else {
+      const auto* computed = std::get_if<Computed>(&series->second.what);
+      if (computed == nullptr || computed->registration != token.registration) return;
+    }
+    gone = std::move(series->second.what);
     family->second.series.erase(series);
     if (family->second.series.empty()) families.erase(family);
   }
@@ -361,6 +393,14 @@ Gauge& Metrics::gauge(std::string_view name, std::string_view help, Labels label
 
 Histogram& Metrics::histogram(std::string_view name, std::string_view help, Labels labels) {
   return impl_->find_or_make<Histogram>(name, help, "histogram", labels);
+}
+
+std::shared_ptr<Counter> Metrics::held_counter(std::string_view name, std::string_view help, Labels labels) {
+  return Impl::held<Counter>(impl_, name, help, "counter", labels);
+}
+
+std::shared_ptr<Histogram> Metrics::held_histogram(std::string_view name, std::string_view help, Labels labels) {
+  return Impl::held<Histogram>(impl_, name, help, "histogram", labels);
 }
 
 std::shared_ptr<void> Metrics::computed(std::string_view name, std::string_view help, Labels labels,
@@ -406,6 +446,12 @@ std::string Metrics::prometheus_text() const {
       }
       out += '\n';
     }
+  }
+  if (impl_->left_out > 0) {
+    out += "# HELP trellis_metrics_left_out series that found no room here\n# TYPE trellis_metrics_left_out counter\n";
+    out += "trellis_metrics_left_out ";
+    append_number(out, impl_->left_out);
+    out += '\n';
   }
   return out;
 }

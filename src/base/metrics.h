@@ -25,6 +25,8 @@ inline namespace base {
 inline constexpr size_t kMaxSlots = 65;
 void set_metrics_slot(size_t slot) noexcept;
 
+inline constexpr size_t kMostSeries = 100'000;
+
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
 class Counter {
@@ -82,6 +84,11 @@ class Metrics {
   Counter& counter(std::string_view name, std::string_view help, Labels labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, Labels labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, Labels labels = {});
+  // Likewise, for what comes and goes: a series that is there until the last of those who hold it has let go, and then
+  // begins anew; one that counter() gave, too, stays. What is held is used while the registry lives. Beyond kMostSeries
+  // of one name they count and are not shown; trellis_metrics_left_out tells how many were.
+  std::shared_ptr<Counter> held_counter(std::string_view name, std::string_view help, Labels labels);
+  std::shared_ptr<Histogram> held_histogram(std::string_view name, std::string_view help, Labels labels);
   // Computed when scraped; replaced when registered again; removed when the returned token is destroyed, which waits
   // for a scrape that is under way: `read` is never called afterwards. `read` runs on the scraping thread and must not
   // touch the registry.

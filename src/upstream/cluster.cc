@@ -160,8 +160,7 @@ void Cluster::rebuild_pools() {
     if (old != before.end()) {
       pools_.push_back(std::move(*old));
     } else {
-      pools_.push_back(
-          std::make_shared<Pool>(name(), host, config_.limits, Loop::current().index(), ejection_, metrics_));
+      pools_.push_back(std::make_shared<Pool>(host, config_.limits, Loop::current().index(), ejection_));
     }
     pools_.back()->watch(static_cast<HostId>(pools_.size() - 1), this);
   }

@@ -80,6 +80,9 @@ class Cluster final : private LoadWatcher {
   // The host that a datagram of this client belongs to; null: there is none.
   std::shared_ptr<Host> pick_host(std::string_view client_address);
 
+  // As every request does it first: a core without any would keep hosts that are gone, and their idle connections.
+  void follow_hosts() { refresh(); }
+
   const std::string& name() const noexcept { return hosts_->upstream(); }
   size_t open_connections() const noexcept;
   size_t idle_connections() const noexcept;

@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "upstream/balancer.h"
-#include "upstream/pool.h"
 
 namespace trellis::upstream {
 
@@ -31,7 +30,8 @@ std::string_view to_string(HostOrigin origin) noexcept {
   return "";
 }
 
-Host::Host(HostFacts known, size_t cores) : facts(std::move(known)), weight_(facts.weight), tallies_(cores) {}
+Host::Host(HostFacts known, const std::string& upstream, size_t cores, Metrics& metrics)
+    : facts(std::move(known)), weight_(facts.weight), tallies_(cores), figures_(metrics, upstream, facts.name) {}
 
 uint32_t Host::active() const noexcept {
   uint32_t sum = 0;
@@ -63,8 +63,8 @@ void Hosts::place_keys() {
 void Hosts::watch(Host& host) {
   const std::string& name = host.facts.name;
   const auto difference = [&](const char* state, const char* more, const char* less) {
-    const Counter& plus = connection_counter(metrics_, upstream_, name, more);
-    const Counter& minus = connection_counter(metrics_, upstream_, name, less);
+    const Counter& plus = host.figures().connections(more);
+    const Counter& minus = host.figures().connections(less);
     host.gauges_.push_back(metrics_.computed(
         "trellis_upstream_connections", "connections to an upstream's host, idle ones included in open",
         {{"upstream", upstream_}, {"host", name}, {"state", state}}, [&plus, &minus] {
@@ -99,7 +99,7 @@ void Hosts::set_members(std::vector<HostFacts> members, Time now) {
     if (host) {
       host->weight_.store(facts.weight, std::memory_order_relaxed);
     } else {
-      host = std::make_shared<Host>(std::move(facts), cores_);
+      host = std::make_shared<Host>(std::move(facts), upstream_, cores_, metrics_);
       host->joined_.store(now, std::memory_order_relaxed);
       host->failing_.store(distrust_new_, std::memory_order_relaxed);
       watch(*host);

@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "net/address.h"
 #include "upstream/balance.h"
+#include "upstream/host_figures.h"
 
 namespace trellis {
 inline namespace base {
@@ -59,13 +60,14 @@ struct alignas(64) HostTally {
 // One host with its state. Changed through Hosts only, so that every core hears of it.
 class Host {
  public:
-  Host(HostFacts facts, size_t cores);
+  Host(HostFacts facts, const std::string& upstream, size_t cores, Metrics& metrics);
 
   const HostFacts facts;
   // Since its last good answer; of the requests of all cores.
   std::atomic<uint32_t> errors_in_a_row{0};
   HostTally& tally(size_t core) noexcept { return tallies_[core]; }
   uint32_t active() const noexcept;  // over all cores
+  HostFigures& figures() noexcept { return figures_; }
 
   uint32_t weight() const noexcept { return weight_.load(std::memory_order_relaxed); }
   bool draining() const noexcept { return draining_.load(std::memory_order_relaxed); }
@@ -85,7 +87,8 @@ class Host {
   std::atomic<Time> joined_{Time::min()};
   std::atomic<uint32_t> ejections_{0};  // in a row: each lasts longer
   std::vector<HostTally> tallies_;
-  std::vector<std::shared_ptr<void>> gauges_;
+  HostFigures figures_;
+  std::vector<std::shared_ptr<void>> gauges_;  // of the figures: they go first
 };
 
 using HostList = std::vector<std::shared_ptr<Host>>;

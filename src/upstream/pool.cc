@@ -12,29 +12,18 @@ namespace {
 constexpr Duration kRemembered = std::chrono::seconds(10);  // of a slow answer, by least_time
 }
 
-Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host,
-                            std::string_view event) {
-  return metrics.counter("trellis_upstream_connection_events_total",
-                         "connections to an upstream's host by what became of them",
-                         {{"upstream", upstream}, {"host", host}, {"event", std::string(event)}});
-}
-
-Pool::Pool(const std::string& upstream, std::shared_ptr<Host> host, const LimitConfig& limits, size_t core,
-           std::shared_ptr<Ejection> ejection, Metrics& metrics)
+Pool::Pool(std::shared_ptr<Host> host, const LimitConfig& limits, size_t core, std::shared_ptr<Ejection> ejection)
     : host_(std::move(host)),
       limits_(limits),
       tally_(host_->tally(core)),
       ejection_(std::move(ejection)),
       sweep_(&Pool::sweep_due, this),
-      seconds_(metrics.histogram("trellis_upstream_seconds", "time from the request to the head of the answer",
-                                 {{"upstream", upstream}, {"host", host_->facts.name}})),
-      metrics_(metrics),
-      upstream_(upstream),
-      failed_(answers("none")),
-      opened_(connection_counter(metrics, upstream, host_->facts.name, "opened")),
-      closed_count_(connection_counter(metrics, upstream, host_->facts.name, "closed")),
-      parked_(connection_counter(metrics, upstream, host_->facts.name, "parked")),
-      taken_(connection_counter(metrics, upstream, host_->facts.name, "taken")) {}
+      seconds_(host_->figures().seconds()),
+      failed_(host_->figures().answers("none")),
+      opened_(host_->figures().connections("opened")),
+      closed_count_(host_->figures().connections("closed")),
+      parked_(host_->figures().connections("parked")),
+      taken_(host_->figures().connections("taken")) {}
 
 void Pool::load_changed(int by) noexcept {
   load_.active = static_cast<uint32_t>(open_ - idle_);
@@ -119,7 +108,7 @@ void Pool::closed() noexcept {
 
 void Pool::count(int status, Duration first_byte, Time now) noexcept {
   Counter*& counter = answered_[static_cast<size_t>(std::clamp(status, 100, 599) - 100)];
-  if (!counter) counter = &answers(std::to_string(status));
+  if (!counter) counter = &host_->figures().answers(std::to_string(status));
   counter->add();
   seconds_.record(first_byte);
   load_.measure(first_byte, kRemembered, now);
@@ -136,11 +125,6 @@ void Pool::count_failure(Outcome outcome, Duration took, Time now) noexcept {
 
 void Pool::count_connected(Time now) noexcept {
   if (ejection_) ejection_->record(*host_, Outcome::ok, now);
-}
-
-Counter& Pool::answers(std::string code) {
-  return metrics_.counter("trellis_upstream_requests_total", "answers of an upstream's host; code none: there was none",
-                          {{"upstream", upstream_}, {"host", host_->facts.name}, {"code", std::move(code)}});
 }
 
 void Pool::unlink(http::ClientConnection& c) noexcept {

@@ -16,18 +16,12 @@
 
 namespace trellis {
 inline namespace base {
-class Metrics;
 class Counter;
 class Histogram;
 }  // namespace base
 }  // namespace trellis
 
 namespace trellis::upstream {
-
-// Counts of connections to a host over all cores; event: opened, closed, parked (kept idle), taken (from the idle
-// ones).
-Counter& connection_counter(Metrics& metrics, const std::string& upstream, const std::string& host,
-                            std::string_view event);
 
 // Hears of every change of a pool's load, on its core.
 class LoadWatcher {
@@ -42,8 +36,7 @@ class LoadWatcher {
 class Pool final : public http::ConnectionHome, public std::enable_shared_from_this<Pool> {
  public:
   // `ejection` hears of every outcome; it may be null.
-  Pool(const std::string& upstream, std::shared_ptr<Host> host, const LimitConfig& limits, size_t core,
-       std::shared_ptr<Ejection> ejection, Metrics& metrics);
+  Pool(std::shared_ptr<Host> host, const LimitConfig& limits, size_t core, std::shared_ptr<Ejection> ejection);
   ~Pool() { close_idle(); }
 
   Host& host() const noexcept { return *host_; }
@@ -79,7 +72,6 @@ class Pool final : public http::ConnectionHome, public std::enable_shared_from_t
   void count_connected(Time now) noexcept;
 
  private:
-  Counter& answers(std::string code);
   void unlink(http::ClientConnection& connection) noexcept;
   void load_changed(int by) noexcept;
   bool worn_out(const http::ClientConnection& connection) const noexcept;
@@ -99,8 +91,6 @@ class Pool final : public http::ConnectionHome, public std::enable_shared_from_t
   bool closed_ = false;
   Timer sweep_;
   Histogram& seconds_;
-  Metrics& metrics_;
-  std::string upstream_;
   Counter& failed_;
   Counter& opened_;
   Counter& closed_count_;

@@ -1,4 +1,5 @@
 """Where the hosts of an upstream come from: names, services, files and the control API, on a real node."""
+import contextlib
 import json
 import subprocess
 import threading
@@ -161,6 +162,31 @@ def test_a_file_is_followed_and_a_broken_one_keeps_the_last_list():
             assert who(box) == {"one", "two"}
             path.write_text(f"{two.host}\n")  # in place
             node.until(lambda: who(box) == {"two"}, "the mended file")
+
+
+def test_the_figures_of_hosts_that_left_are_not_kept(io):
+    def talk(connection, _):
+        reader = node.Reader(connection)
+        while node.read_request(reader):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(node.RawServer(talk)) for _ in range(6)]
+        more = ", health: { kind: tcp, interval: 1s }"
+        with node.Node(config("{ file: hosts.txt }", more=more), io=io) as box:
+            def told(server):
+                return any(server.host in sample for sample in box.metrics())
+
+            for server in servers:
+                fresh = box.folder / "hosts.new"
+                fresh.write_text(server.host + "\n")
+                fresh.replace(box.folder / "hosts.txt")
+                node.until(lambda: names(box) == [server.host], "the host", seconds=3 * node.PATIENCE)
+                node.until(lambda: all(ask(box).status == 200 for _ in range(8)), "answers")  # on both cores
+                assert told(server)
+            # Though no request comes that would tell the cores: this asks the control port only.
+            node.until(lambda: not any(told(server) for server in servers[:-1]), "the others' figures to go")
+            assert told(servers[-1])
 
 
 # --- Changes at run time ---

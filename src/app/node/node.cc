@@ -329,7 +329,10 @@ void Node::stop(bool handed_over) {
 
 Metrics& Node::metrics() noexcept { return impl_->metrics; }
 
-void Node::tidy() { impl_->retire_unused(); }
+void Node::tidy() {
+  impl_->retire_unused();
+  impl_->follow_hosts();
+}
 
 void Node::reopen_logs() noexcept {
   if (impl_->current && impl_->current->access_log) impl_->current->access_log->log->reopen();

@@ -51,7 +51,7 @@ class Node {
   Node& operator=(const Node&) = delete;
 
   Result<ReloadReport> reload(LoadedConfig config);
-  // Closes what a reload replaced once no request uses it; about once a second.
+  // Closes what a reload replaced once no request uses it, and lets go of hosts that left; about once a second.
   void tidy();
   // Stops listening, lets requests in flight finish (at most runtime.drain, or runtime.handover for a node that gave
   // its sockets to a new process), stops services and stores. Once.

@@ -324,7 +324,7 @@ void Node::Impl::take_care(const Generation& next) {
     if (one.serial == resolved.serial) continue;
     one.care.reset();  // never two at once
     one = {resolved.serial,
-           std::make_unique<upstream::HostCare>(resolved.hosts, resolved.ejection, resolved.config.health, metrics)};
+           std::make_unique<upstream::HostCare>(resolved.hosts, resolved.ejection, resolved.config.health)};
     one.care->start();
   }
 }

@@ -86,7 +86,7 @@ Result<> Node::Impl::open_hosts(Generation& next, const Generation* before) {
     if (config.breaker && !resolved.breaker)
       resolved.breaker = std::make_shared<upstream::Breaker>(name, *config.breaker, cores->size(), random_seed());
     resolved.hosts = old ? old->hosts : std::make_shared<upstream::Hosts>(name, cores->size(), config.balance, metrics);
-    resolved.ejection = std::make_shared<upstream::Ejection>(resolved.hosts, config.eject, metrics);
+    resolved.ejection = std::make_shared<upstream::Ejection>(resolved.hosts, config.eject);
     if (old && same_dns && old->config.hosts == config.hosts) {
       resolved.membership = old->membership;
       continue;
@@ -128,6 +128,17 @@ void Node::Impl::publish_hosts(const Generation& next, const Generation* before)
     const std::lock_guard lock(stores_mutex);
     memberships = std::move(now);
   });
+}
+
+void Node::Impl::follow_hosts() {
+  std::map<std::string, uint64_t> versions;
+  for (const auto& [name, resolved] : current->upstreams) versions[name] = resolved.hosts->version();
+  if (std::exchange(followed, versions) == versions) return;
+  for (size_t core = 0; core < cores->size(); ++core) {
+    cores->loop(core).post([&state = *states[core]] {
+      for (const auto& [name, one] : state.clusters) one.cluster->follow_hosts();
+    });
+  }
 }
 
 Result<> Node::hold_changes() {

@@ -184,6 +184,7 @@ struct Node::Impl {
   std::unique_ptr<HostState> host_state;                                     // of core 0
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<proxy::RouteCounts>> counts;
+  std::map<std::string, uint64_t> followed;  // version of an upstream's hosts that every core has been told of
   std::vector<std::shared_ptr<void>> gauges;
   std::vector<std::shared_ptr<void>> connection_gauges;  // of the current upstreams
   uint64_t next_serial = 1;
@@ -221,6 +222,7 @@ struct Node::Impl {
   void drop_prepared();
   void stop_service(RunningService& service, Duration patience);
   void retire_unused();
+  void follow_hosts();
   void watch();
   void set_tiers();
   void watch_connections();

@@ -23,8 +23,8 @@ Outcome outcome_of(const Error& error) noexcept {
   return error.code() == Code::deadline_exceeded ? Outcome::timeout : Outcome::reset;
 }
 
-Ejection::Ejection(std::shared_ptr<Hosts> hosts, const EjectConfig& config, Metrics& metrics)
-    : hosts_(std::move(hosts)), config_(config), metrics_(metrics) {}
+Ejection::Ejection(std::shared_ptr<Hosts> hosts, const EjectConfig& config)
+    : hosts_(std::move(hosts)), config_(config) {}
 
 void Ejection::record(Host& host, Outcome outcome, Time now) {
   if (!is_error(outcome)) {
@@ -44,11 +44,7 @@ void Ejection::record(Host& host, Outcome outcome, Time now) {
 
 bool Ejection::eject(Host& host, EjectReason reason, std::string_view why, Time now) {
   if (!hosts_->eject(host, why, config_.base_time, config_.max_time, config_.max_share, now)) return false;
-  metrics_
-      .counter(
-          "trellis_upstream_ejections_total", "times a host was put out for its answers",
-          {{"upstream", hosts_->upstream()}, {"host", host.facts.name}, {"reason", std::string(to_string(reason))}})
-      .add();
+  host.figures().ejections(to_string(reason)).add();
   return true;
 }
 

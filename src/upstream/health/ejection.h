@@ -14,12 +14,6 @@
 #include "upstream/health/config.h"
 #include "upstream/health/outliers.h"
 
-namespace trellis {
-inline namespace base {
-class Metrics;
-}
-}  // namespace trellis
-
 namespace trellis::upstream {
 
 class Host;
@@ -46,8 +40,7 @@ Outcome outcome_of(const Error& error) noexcept;
 
 class Ejection {
  public:
-  // `metrics` outlives it.
-  Ejection(std::shared_ptr<Hosts> hosts, const EjectConfig& config, Metrics& metrics);
+  Ejection(std::shared_ptr<Hosts> hosts, const EjectConfig& config);
 
   const EjectConfig& config() const noexcept { return config_; }
   // After each try. A good one costs a load.
@@ -58,7 +51,6 @@ class Ejection {
  private:
   std::shared_ptr<Hosts> hosts_;
   EjectConfig config_;
-  Metrics& metrics_;
 };
 
 }  // namespace trellis::upstream

@@ -32,8 +32,8 @@ Duration wait_before_check(uint64_t number, Duration interval, Rng& rng) noexcep
   return part(interval, 0.9 + 0.2 * rng.unit());
 }
 
-HealthChecks::HealthChecks(std::shared_ptr<Hosts> hosts, HealthConfig config, Metrics& metrics)
-    : hosts_(std::move(hosts)), config_(std::move(config)), metrics_(metrics) {}
+HealthChecks::HealthChecks(std::shared_ptr<Hosts> hosts, HealthConfig config)
+    : hosts_(std::move(hosts)), config_(std::move(config)) {}
 
 HealthChecks::~HealthChecks() = default;
 
@@ -62,16 +62,10 @@ void HealthChecks::match() {
   std::erase_if(checked_, [&](const auto& entry) { return entry.second->round != round_; });
 }
 
-Counter& HealthChecks::results(const Host& host, std::string_view outcome) {
-  return metrics_.counter(
-      "trellis_upstream_checks_total", "active checks of an upstream's hosts by their outcome",
-      {{"upstream", hosts_->upstream()}, {"host", host.facts.name}, {"outcome", std::string(outcome)}});
-}
-
 Task<> HealthChecks::check_again_and_again(HealthChecks& self, Host& host) {
   const HealthConfig& config = self.config_;
-  Counter& passed = self.results(host, "pass");
-  Counter& failed = self.results(host, "fail");
+  Counter& passed = host.figures().checks("pass");
+  Counter& failed = host.figures().checks("fail");
   const Duration unhealthy_interval =
       config.unhealthy_interval > Duration::zero() ? config.unhealthy_interval : config.interval;
   RiseAndFall state(config.unhealthy_after, config.healthy_after, host.failing());

@@ -15,13 +15,6 @@
 #include "upstream/health/config.h"
 #include "upstream/hosts.h"
 
-namespace trellis {
-inline namespace base {
-class Metrics;
-class Counter;
-}  // namespace base
-}  // namespace trellis
-
 namespace trellis::upstream {
 
 // Whether a host fails, by its results one after the other.
@@ -46,8 +39,7 @@ Duration wait_before_check(uint64_t number, Duration interval, Rng& rng) noexcep
 
 class HealthChecks {
  public:
-  // `metrics` outlives it.
-  HealthChecks(std::shared_ptr<Hosts> hosts, HealthConfig config, Metrics& metrics);
+  HealthChecks(std::shared_ptr<Hosts> hosts, HealthConfig config);
   ~HealthChecks();
   HealthChecks(const HealthChecks&) = delete;
   HealthChecks& operator=(const HealthChecks&) = delete;
@@ -63,11 +55,9 @@ class HealthChecks {
   static Task<> follow(HealthChecks& self);
   static Task<> check_again_and_again(HealthChecks& self, Host& host);
   void match();
-  Counter& results(const Host& host, std::string_view outcome);
 
   std::shared_ptr<Hosts> hosts_;
   HealthConfig config_;
-  Metrics& metrics_;
   std::unordered_map<const Host*, std::unique_ptr<Checked>> checked_;
   uint64_t seen_ = 0;  // version of the hosts
   uint64_t round_ = 0;

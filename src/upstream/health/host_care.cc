@@ -5,9 +5,9 @@
 namespace trellis::upstream {
 
 HostCare::HostCare(std::shared_ptr<Hosts> hosts, std::shared_ptr<Ejection> ejection,
-                   const std::optional<HealthConfig>& health, Metrics& metrics)
+                   const std::optional<HealthConfig>& health)
     : hosts_(std::move(hosts)), watch_(hosts_, std::move(ejection)) {
-  if (health) checks_.emplace(hosts_, *health, metrics);
+  if (health) checks_.emplace(hosts_, *health);
 }
 
 void HostCare::start() {

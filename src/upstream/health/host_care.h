@@ -13,9 +13,7 @@ namespace trellis::upstream {
 
 class HostCare {
  public:
-  // `metrics` outlives it.
-  HostCare(std::shared_ptr<Hosts> hosts, std::shared_ptr<Ejection> ejection, const std::optional<HealthConfig>& health,
-           Metrics& metrics);
+  HostCare(std::shared_ptr<Hosts> hosts, std::shared_ptr<Ejection> ejection, const std::optional<HealthConfig>& health);
 
   void start();
 

@@ -222,6 +222,63 @@ TEST(Metrics, ATokenMayOutliveTheRegistry) {
   token.reset();
 }
 
+TEST(Metrics, WhatIsHeldGoesWithTheLastWhoHoldsItAndBeginsAnew) {
+  Metrics metrics;
+  std::shared_ptr<Counter> first = metrics.held_counter("c_total", "C.", {{"host", "a"}, {"code", "200"}});
+  std::shared_ptr<Counter> second = metrics.held_counter("c_total", "C.", {{"code", "200"}, {"host", "a"}});
+  EXPECT_EQ(first.get(), second.get());
+  first->add(2);
+  first.reset();
+  EXPECT_TRUE(has_line(metrics.prometheus_text(), "c_total{host=\"a\",code=\"200\"} 2"));
+  second.reset();
+  EXPECT_EQ(metrics.prometheus_text(), "");
+  first = metrics.held_counter("c_total", "C.", {{"host", "a"}, {"code", "200"}});
+  EXPECT_EQ(first->value(), 0U);
+  std::shared_ptr<Histogram> times = metrics.held_histogram("h", "H.", {});
+  times->record(1ms);
+  EXPECT_TRUE(has_line(metrics.prometheus_text(), "h_count 1"));
+  times.reset();
+  first.reset();
+  EXPECT_EQ(metrics.prometheus_text(), "");
+}
+
+TEST(Metrics, WhatIsGivenForEverStaysHoweverItIsHeldBeside) {
+  Metrics metrics;
+  metrics.held_counter("c_total", "C.", {})->add();
+  std::shared_ptr<Counter> held = metrics.held_counter("c_total", "C.", {});
+  Counter& kept = metrics.counter("c_total", "C.");
+  held->add(3);
+  held.reset();
+  EXPECT_EQ(kept.value(), 3U);
+  EXPECT_TRUE(has_line(metrics.prometheus_text(), "c_total 3"));
+}
+
+TEST(Metrics, HeldSeriesOfANameHaveALimit) {
+  Metrics metrics;
+  std::vector<std::shared_ptr<Counter>> held;
+  for (size_t i = 0; i < kMostSeries; ++i) held.push_back(metrics.held_counter("c", "C.", {{"i", std::to_string(i)}}));
+  EXPECT_EQ(occurrences(metrics.prometheus_text(), "left_out"), 0U);
+  std::shared_ptr<Counter> beyond = metrics.held_counter("c", "C.", {{"i", "beyond"}});
+  beyond->add();
+  EXPECT_EQ(beyond->value(), 1U);
+  EXPECT_EQ(metrics.held_counter("c", "C.", {{"i", "7"}}).get(), held[7].get()) << "one that is there";
+  std::string text = metrics.prometheus_text();
+  EXPECT_EQ(occurrences(text, "beyond"), 0U);
+  EXPECT_TRUE(has_line(text, "trellis_metrics_left_out 1"));
+  held[7].reset();
+  held[7] = metrics.held_counter("c", "C.", {{"i", "new"}});
+  EXPECT_EQ(occurrences(metrics.prometheus_text(), "i=\"new\""), 1U);
+}
+
+TEST(Metrics, AHolderMayOutliveTheRegistry) {
+  std::shared_ptr<Counter> held;
+  {
+    Metrics metrics;
+    held = metrics.held_counter("c", "C.", {});
+  }
+  held.reset();
+}
+
 TEST(Metrics, RegistersAndScrapesFromSeveralThreads) {
   Metrics metrics;
   std::vector<std::thread> threads;
@@ -230,6 +287,7 @@ TEST(Metrics, RegistersAndScrapesFromSeveralThreads) {
       for (int i = 0; i < 200; ++i) {
         metrics.counter("n_total", "N.", {{"i", std::to_string(i)}}).add();
         metrics.histogram("h", "H.").record(1ms);
+        metrics.held_counter("held_total", "N.", {{"i", std::to_string(i % 4)}})->add();
         const std::shared_ptr<void> token = metrics.computed("g" + std::to_string(t), "G.", {}, [] { return 1.0; });
       }
     });

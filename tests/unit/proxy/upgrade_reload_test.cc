@@ -62,7 +62,8 @@ class UpgradeReload : public OnBothBackends {
     PipelineParts parts;
     parts.listener = "web";
     std::vector<RouteProblem> problems;
-    parts.router = std::make_shared<const Router>(Router::compile(std::vector<Match>{{"", "/**", {}, {}, {}}}, problems));
+    parts.router =
+        std::make_shared<const Router>(Router::compile(std::vector<Match>{{"", "/**", {}, {}, {}}}, problems));
     parts.access_log = log_;
     parts.targets.push_back(std::make_unique<Forward>(cluster, "edge-1"));
     PipelineRoute route;
@@ -100,7 +101,8 @@ TEST_P(UpgradeReload, TheLineOfAWebSocketTellsOfTheConfigurationItBeganWith) {
   TcpPair pair = tcp_pair(*loop_);
   server.accept(pair.fd);
   auto asked = fakes::run_task(
-      *loop_, send_text(pair.far, "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", soon()));
+      *loop_, send_text(pair.far, "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+                        soon()));
   ASSERT_TRUE(asked);
   auto answer = fakes::run_task(*loop_, receive_until(pair.far, "\r\n\r\n", soon()));
   ASSERT_TRUE(answer && answer->starts_with("HTTP/1.1 101 ")) << *answer;

@@ -45,6 +45,31 @@ TEST_F(HostsTest, ThoseThatStayKeepTheirState) {
   EXPECT_EQ(at(1).joined(), now) << "it came while the node ran: a slow start";
 }
 
+TEST_F(HostsTest, TheFiguresOfAHostGoWithItOnceNobodyUsesIt) {
+  const auto told = [&](int number) {
+    return metrics.prometheus_text().find(":" + std::to_string(8000 + number)) != std::string::npos;
+  };
+  members({host(1), host(2)});
+  at(0).figures().answers("200").add();
+  at(0).figures().checks("pass").add();
+  at(0).figures().ejections("latency").add();
+  at(0).figures().seconds().record(1ms);
+  std::shared_ptr<Host> under_way = (*hosts.list())[0];
+  members({host(2)});
+  EXPECT_TRUE(told(1)) << "a request is under way there";
+  under_way->figures().answers("200").add();
+  members({host(1), host(2)});
+  EXPECT_EQ(at(0).figures().answers("200").value(), 2U) << "it is back before the last one left";
+  under_way.reset();
+  EXPECT_TRUE(told(1));
+  members({host(2)});
+  EXPECT_FALSE(told(1));
+  EXPECT_TRUE(told(2));
+  for (int number = 100; number < 200; ++number) members({host(number)});
+  EXPECT_FALSE(told(198));
+  EXPECT_TRUE(told(199));
+}
+
 TEST_F(HostsTest, OneThatIsNamedTwiceIsOne) {
   members({host(1), host(1), host(2)});
   EXPECT_EQ(hosts.list()->size(), 2U);

@@ -26,7 +26,7 @@ class UpstreamEjection : public testing::Test {
       members.push_back({.name = name, .authority = name, .address = *net::parse_address(name), .zone = {}});
     }
     hosts_->set_members(std::move(members), Time::min());
-    ejection_ = std::make_shared<Ejection>(hosts_, config_, metrics_);
+    ejection_ = std::make_shared<Ejection>(hosts_, config_);
     watch_ = std::make_unique<HostWatch>(hosts_, ejection_);
     watch_->tick(now_);
   }

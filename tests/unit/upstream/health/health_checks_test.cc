@@ -140,8 +140,7 @@ class UpstreamHealth : public testing::Test {
     hosts_->set_members(std::move(list), Time::min());
   }
   void care(const std::optional<HealthConfig>& health) {
-    care_ = std::make_unique<HostCare>(hosts_, std::make_shared<Ejection>(hosts_, EjectConfig(), metrics_), health,
-                                       metrics_);
+    care_ = std::make_unique<HostCare>(hosts_, std::make_shared<Ejection>(hosts_, EjectConfig()), health);
     care_->start();
   }
   Host& host(size_t i) { return *(*hosts_->list())[i]; }
