@@ -9,9 +9,9 @@
 
 #include "net/address_set.h"
 #include "proxy/accept_encoding.h"
-#include "proxy/files_target.h"
-#include "proxy/preconditions.h"
-#include "proxy/ranges.h"
+#include "proxy/files/files_target.h"
+#include "proxy/files/preconditions.h"
+#include "proxy/files/ranges.h"
 #include "proxy/router.h"
 #include "proxy/text_template.h"
 #include "proxy/when.h"

@@ -238,7 +238,11 @@ config::Fields<ObserveConfig> ObserveConfig::fields() {
                                      {"off", LogLevel::off}})},
           {"log_format", "automatic: text on a terminal, JSON elsewhere", &ObserveConfig::log_format,
            config::one_of<LogFormat>(
-               {{"automatic", LogFormat::automatic}, {"text", LogFormat::text}, {"json", LogFormat::json}})}};
+               {{"automatic", LogFormat::automatic}, {"text", LogFormat::text}, {"json", LogFormat::json}})},
+          {"explain_key_file",
+           "a file with the secret that X-Trellis-Explain brings to be told why; without it only `trellis ctl explain` "
+           "on this machine knows one",
+           &ObserveConfig::explain_key_file}};
 }
 
 config::Fields<RuntimeConfig> RuntimeConfig::fields() {

@@ -115,6 +115,7 @@ struct ObserveConfig {
   std::optional<AccessLogSettings> access_log;
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::automatic;
+  std::string explain_key_file;
   static config::Fields<ObserveConfig> fields();
 };
 

@@ -6,6 +6,7 @@
 
 #include "app/commands/cache_commands.h"
 #include "app/commands/commands.h"
+#include "app/commands/explain_command.h"
 #include "app/commands/hosts_commands.h"
 #include "app/commands/import_commands.h"
 #include "app/commands/jobs_commands.h"
@@ -74,7 +75,8 @@ int main(int argc, char** argv) {
   ctl_upgrade->footer("Example:\n  install -m 755 build/release/trellis /usr/local/bin/trellis && trellis ctl upgrade");
   ctl_level->footer("Example:\n  trellis ctl loglevel debug");
   ctl_command->footer(
-      "Examples:\n  trellis ctl status\n  trellis ctl hosts\n  trellis ctl reload --control 127.0.0.1:9900\n"
+      "Examples:\n  trellis ctl status\n  trellis ctl hosts\n  trellis ctl explain http://www.example.com/page\n"
+      "  trellis ctl reload --control 127.0.0.1:9900\n"
       "  trellis ctl loglevel debug");
 
   LinksCommands links(app);
@@ -113,6 +115,7 @@ int main(int argc, char** argv) {
 
   ChosenCommand chosen;  // of the commands that are declared in their own files
   add_hosts_commands(*ctl_command, chosen);
+  add_explain_command(*ctl_command, chosen);
   add_cache_commands(app, chosen);
   add_jobs_commands(app, chosen);
   add_log_commands(app, chosen);

@@ -25,8 +25,11 @@ class Clock {
 // The machine's own clocks. One for the process, any thread.
 Clock& system_clock() noexcept;
 
-// now + span without overflow: an infinite span gives kNever.
-constexpr Deadline after(Time now, Duration span) noexcept { return span >= kNever - now ? kNever : now + span; }
+// now + span without overflow, whatever `now` is: an infinite span gives kNever. A span is not negative.
+constexpr Deadline after(Time now, Duration span) noexcept {
+  if (span == Duration::max()) return kNever;
+  return now >= kNever - span ? kNever : now + span;
+}
 
 inline int64_t unix_millis(WallTime t) noexcept {
   return std::chrono::duration_cast<std::chrono::milliseconds>(t.time_since_epoch()).count();

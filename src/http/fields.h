@@ -29,7 +29,7 @@ namespace trellis::http {
   X(transfer_encoding, "Transfer-Encoding") X(upgrade, "Upgrade") X(user_agent, "User-Agent") X(vary, "Vary") X(via, "Via") \
   X(www_authenticate, "WWW-Authenticate") X(x_accel_buffering, "X-Accel-Buffering") X(x_content_type_options, "X-Content-Type-Options") \
   X(x_forwarded_for, "X-Forwarded-For") X(x_forwarded_host, "X-Forwarded-Host") X(x_forwarded_proto, "X-Forwarded-Proto") \
-  X(x_real_ip, "X-Real-IP") X(x_request_id, "X-Request-Id")
+  X(x_real_ip, "X-Real-IP") X(x_request_id, "X-Request-Id") X(x_trellis_explain, "X-Trellis-Explain")
 // clang-format on
 
 enum class FieldId : uint8_t {

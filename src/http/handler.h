@@ -18,6 +18,8 @@ class Loop;
 
 namespace trellis::http {
 
+class Explain;
+
 // W3C trace context, level 1.
 struct TraceContext {
   uint64_t trace_id_high = 0;
@@ -53,6 +55,7 @@ struct RequestContext {
   std::string_view way;  // that a split took
   bool reset = false;    // the client's connection is reset, whatever the handler answers (injected faults)
   Side failed_side = Side::unset;
+  Explain* explain = nullptr;  // null: nobody asks (http/explain.h)
 };
 
 class Handler {

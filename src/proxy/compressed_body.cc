@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <coroutine>
 
-#include "proxy/file_body.h"
+#include "proxy/files/file_body.h"
 #include "runtime/loop.h"
 
 namespace trellis::proxy {

@@ -108,6 +108,16 @@ TargetConfig::Kind TargetConfig::which() const noexcept {
   return fixed ? Kind::fixed : Kind::none;
 }
 
+std::string TargetConfig::label() const {
+  const std::string kind_name(to_string(which()));
+  switch (which()) {
+    case Kind::upstream:
+    case Kind::service: return kind_name + "." + name;
+    case Kind::files: return kind_name + " " + files->root;
+    default: return kind_name;
+  }
+}
+
 config::Fields<RouteConfig> RouteConfig::fields() {
   return {{"name", "name in logs and metrics", &RouteConfig::name, config::default_is("the match in short")},
           {"match", "which requests; see the guide on routing for which route wins", &RouteConfig::match},
@@ -234,6 +244,7 @@ Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& rou
   std::vector<std::unique_ptr<Filter>> filters;
   for (const config::Entry& entry : entries) {
     TRY(std::unique_ptr<Filter> filter, make_filter(entry, parts));
+    filter->name = step_name(entry.name);
     filters.push_back(std::move(filter));
   }
   return filters;

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "config/fields.h"
-#include "proxy/files_target.h"
+#include "proxy/files/files_target.h"
 #include "proxy/filter.h"
 #include "proxy/filter_parts.h"
 #include "proxy/fixed_target.h"
@@ -58,6 +58,8 @@ struct TargetConfig {
   static config::Fields<TargetConfig> fields();
   void check(config::Checker& at) const;
   Kind which() const noexcept;
+  // "upstream.api", "files /srv/www", "redirect".
+  std::string label() const;
 };
 std::string_view to_string(TargetConfig::Kind kind) noexcept;
 

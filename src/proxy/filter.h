@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "http/handler.h"
@@ -19,6 +20,9 @@ class Next {
   Task<Result<http::Response>> operator()(http::Request& request, http::RequestContext& context) const;
 
  private:
+  // WHY not of *this: a Next is gone when a filter that is no coroutine has handed its task on.
+  static Task<Result<http::Response>> explained(Next next, http::Request& request, http::RequestContext& context);
+
   const Chain* chain_;
   size_t index_;
 };
@@ -27,6 +31,7 @@ class Filter {
  public:
   virtual ~Filter() = default;
   virtual Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context, Next next) = 0;
+  std::string_view name = "filter";  // in the configuration; static text
 };
 
 // A route's filters and its target. The target is borrowed: it belongs to the node.
@@ -46,6 +51,8 @@ class Chain {
 
 // Not a coroutine itself: hands over the next step's own task, so a step costs one frame.
 inline Task<Result<http::Response>> Next::operator()(http::Request& request, http::RequestContext& context) const {
+  if (context.explain) [[unlikely]]
+    return explained(*this, request, context);
   if (index_ == chain_->filters_.size()) return chain_->target_->handle(request, context);
   return chain_->filters_[index_]->handle(request, context, Next(*chain_, index_ + 1));
 }

@@ -42,6 +42,8 @@ size_t place_of(std::string_view name) noexcept {
 
 std::span<const FilterStep> filter_order() noexcept { return kOrder; }
 
+std::string_view step_name(std::string_view name) noexcept { return kOrder[place_of(name)].name; }
+
 void sort_filters(std::vector<config::Entry>& filters) {
   std::stable_sort(filters.begin(), filters.end(),
                    [](const config::Entry& a, const config::Entry& b) { return place_of(a.name) < place_of(b.name); });

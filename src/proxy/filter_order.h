@@ -21,6 +21,9 @@ struct FilterStep {
 // Outermost first; the target comes after the last.
 std::span<const FilterStep> filter_order() noexcept;
 
+// The same name as static text. Precondition: it is in the table.
+std::string_view step_name(std::string_view name) noexcept;
+
 // Sorts a route's filters into that order. Precondition: each name is in the table (the configuration's own kinds are).
 void sort_filters(std::vector<config::Entry>& filters);
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "proxy/file_body.h"
+#include "proxy/files/file_body.h"
 #include "runtime/loop.h"
 
 namespace trellis::proxy {

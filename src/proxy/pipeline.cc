@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "http/busy.h"
+#include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/access_log.h"
 #include "proxy/received_fields.h"
+#include "proxy/route_reasons.h"
 #include "proxy/trace.h"
 #include "runtime/loop.h"
 
@@ -73,6 +76,17 @@ namespace {
 // However late the core is, who watches over it must see that it lives.
 bool is_health(std::string_view path) noexcept { return path == "/healthz" || path == "/readyz"; }
 
+// Who asks, and which route has it.
+void tell_way_here(http::Explain& explain, const PipelineParts& parts, uint32_t route, const http::Request& request,
+                   const http::RequestContext& context) {
+  std::string client(context.client_address);
+  client += " at listener " + parts.listener;
+  if (!context.forwarded_for.empty()) client += ", by trusted proxies: " + std::string(context.forwarded_for);
+  explain.add("client", client);
+  explain.add("route", route == Router::kNone ? reason_of_none(parts.routes, request)
+                                              : reason_of_route(parts.routes, route, request));
+}
+
 Counter& shed_counter(Metrics& metrics, const char* reason) {
   return metrics.counter("trellis_shed_total", "what was turned away to protect the node or an upstream",
                          {{"reason", reason}});
@@ -103,7 +117,37 @@ Pipeline::Pipeline(PipelineParts parts, Metrics& metrics)
       turned_away_(shed_counter(metrics, "max_connections")),
       shed_(shed_counter(metrics, "overloaded")) {}
 
+// Not a coroutine itself: a request that nobody asks about costs no frame more.
 Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::RequestContext& context) {
+  if (asks_why(request)) [[unlikely]]
+    return explained(request, context);
+  return answer(request, context);
+}
+
+bool Pipeline::asks_why(const http::Request& request) const noexcept {
+  if (parts_.explain_key.empty()) return false;
+  const auto key = request.fields.find(http::FieldId::x_trellis_explain);
+  return key && constant_time_equal(*key, parts_.explain_key);
+}
+
+Task<Result<http::Response>> Pipeline::explained(http::Request& request, http::RequestContext& context) {
+  http::Explain explain(context.loop, context.started);
+  struct Asking {
+    http::RequestContext& context;
+    ~Asking() { context.explain = nullptr; }
+  } asking{context};
+  context.explain = &explain;
+  CO_TRY(http::Response response, co_await answer(request, context));
+  std::string text = "status " + std::to_string(response.status);
+  if (!context.outcome.empty()) text += ", " + std::string(context.outcome);
+  if (const auto stored = response.fields.find(http::FieldId::cache_control))
+    text += "; its Cache-Control was " + std::string(*stored);
+  explain.add("answer", text);
+  explain.write(response.fields);
+  co_return response;
+}
+
+Task<Result<http::Response>> Pipeline::answer(http::Request& request, http::RequestContext& context) {
   if (!parts_.trusted.empty()) parts_.trusted.believe(request, context);
   Rng& rng = context.loop.rng();
   begin_trace(request, context, rng);
@@ -112,6 +156,8 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   // CONNECT would make this a forward proxy, TRACE would show a client what the edge adds: neither passes.
   const bool refused = request.method == http::Method::connect || request.method == http::Method::trace;
   const Router::Decision decision = refused ? Router::Decision{} : parts_.router->find(request);
+  if (context.explain) [[unlikely]]
+    tell_way_here(*context.explain, parts_, decision.route, request, context);
   if (refused) [[unlikely]] {
     parts_.unrouted.figures->began();
     context.failed_side = Side::client;
@@ -142,6 +188,7 @@ Task<Result<http::Response>> Pipeline::handle(http::Request& request, http::Requ
   if (parts_.shedder && parts_.shedder->refuses(route.priority, context.loop) && !is_health(request.path))
       [[unlikely]] {
     shed_.add();
+    if (context.explain) context.explain->add("overload", "the core is late, and the route's priority is too low");
     http::Response response =
         http::busy(context, "overloaded", "This node has more to do than it can.", std::chrono::seconds(1));
     response.fields.set(http::FieldId::x_request_id, context.request_id);

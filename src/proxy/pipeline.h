@@ -74,6 +74,8 @@ struct PipelineRoute {
   std::unique_ptr<Chain> chain;
   Duration timeout = Duration::max();  // for the whole request
   Priority priority = Priority::normal;
+  Match match = {};  // of this and `to` explanations tell
+  std::string to = {};
 };
 
 struct PipelineParts {
@@ -85,6 +87,7 @@ struct PipelineParts {
   std::vector<std::unique_ptr<http::Handler>> targets;  // owned here, used by the chains
   std::shared_ptr<AccessLog> access_log;                // null: none
   Shedder* shedder = nullptr;                           // of the core; null: nothing is shed
+  std::string explain_key;                              // who sends it is told why; "": nobody
   std::shared_ptr<void> keeps;                          // whatever else must live as long
 };
 
@@ -102,6 +105,10 @@ class Pipeline final : public http::Application {
   void turned_away() noexcept override { turned_away_.add(); }
 
  private:
+  bool asks_why(const http::Request& request) const noexcept;
+  Task<Result<http::Response>> answer(http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> explained(http::Request& request, http::RequestContext& context);
+
   PipelineParts parts_;
   Metrics& metrics_;
   Counter& opened_;

@@ -59,7 +59,8 @@ void take_off_received(http::Request& request) {
       case FieldId::x_forwarded_host:
       case FieldId::x_forwarded_proto:
       case FieldId::x_real_ip:
-      case FieldId::x_request_id: return true;
+      case FieldId::x_request_id:
+      case FieldId::x_trellis_explain: return true;
       case FieldId::unknown: return is_foreign(field.name);
       default: return false;
     }

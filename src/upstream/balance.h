@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace trellis::upstream {
 
@@ -15,5 +16,6 @@ enum class Balance : uint8_t {
   hash,
   maglev
 };
+std::string_view to_string(Balance policy) noexcept;
 
 }  // namespace trellis::upstream

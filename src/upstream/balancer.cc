@@ -23,6 +23,20 @@ void HostLoad::measure(Duration first_byte, Duration decay, Time now) noexcept {
   measured = now;
 }
 
+std::string_view to_string(Balance policy) noexcept {
+  switch (policy) {
+    case Balance::round_robin: return "round_robin";
+    case Balance::weighted: return "weighted";
+    case Balance::least_connections: return "least_connections";
+    case Balance::two_choices: return "two_choices";
+    case Balance::least_time: return "least_time";
+    case Balance::ip_hash: return "ip_hash";
+    case Balance::hash: return "hash";
+    case Balance::maglev: return "maglev";
+  }
+  return "round_robin";
+}
+
 std::shared_ptr<const KeyTable> make_key_table(Balance policy, std::span<const BalanceHost> all) {
   switch (policy) {
     case Balance::hash:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/metrics.h"
+#include "http/explain.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
 #include "runtime/sync.h"
@@ -266,6 +267,7 @@ Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::Re
   bool body_read = false;                        // by the last try
   for (uint32_t attempt = 1;; ++attempt) {
     std::shared_ptr<Pool> pool = attempt == 1 ? pick_sticky(request) : nullptr;
+    std::string_view why = pool ? "its cookie" : to_string(config_.balance);
     if (!pool && (answer || waiting_.may_try())) pool = pick(wish, tried);
     if (!pool && answer) {  // all were asked: one of them again, after a pause
       const Time due = after(Loop::current().now(), pause_before(attempt, *answer));
@@ -280,7 +282,10 @@ Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::Re
       const WaitingQueue::Turn turn = co_await waiter;
       if (turn != WaitingQueue::Turn::yours) co_return refuse(context, "upstream_busy");
       pool = pick(wish, tried);
+      why = "the first that had room";
     }
+    if (context.explain) [[unlikely]]
+      tell_pick(*context.explain, pool.get(), wish, tried.in(*this), why);
     if (!pool) co_return fail(Error(Code::unavailable, "the upstream has no host to ask").from(Side::self));
     answer.reset();  // and with it what was still sending the body of the last try
     if (body_read && !request.body->rewind())
@@ -301,6 +306,8 @@ Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::Re
                        Loop::current().now() < context.deadline && (!sent || may_retry());
     body_read = request.body && sent;
     if (again) continue;
+    if (context.explain) [[unlikely]]
+      tell_no_retry(*context.explain, attempt, request, *answer);
     if (*answer && config_.sticky) stick(request, *pool, **answer, context.arena);
     co_return *std::move(answer);
   }
@@ -373,6 +380,8 @@ Task<Result<http::Response>> Cluster::ask_two(std::shared_ptr<Pool>& pool, const
   const bool quick = co_await race.over.wait(after(Loop::current().now(), config_.retry.hedge_after));
   if (!quick) {
     if (std::shared_ptr<Pool> second = pick(wish, tried); second && may_retry()) {
+      if (context.explain) [[unlikely]]
+        tell_pick(*context.explain, second.get(), wish, tried.in(*this), "a second one, for the first is slow");
       tried.add(*this, *second);
       race.start(second, ask(second, request, context, attempts_before));
     }
@@ -390,6 +399,8 @@ Task<Result<http::Response>> Cluster::ask(std::shared_ptr<Pool> pool, http::Requ
     const bool retried = context.attempts++ > attempts_before;
     auto answer = co_await try_once(pool, request, context, fresh);
     if (retried) (answer ? retries_won_ : retries_lost_).add();
+    if (context.explain) [[unlikely]]
+      tell_end(*context.explain, *pool, answer, Loop::current().exact_now() - began);
     if (answer) {
       const Time now = Loop::current().exact_now();
       pool->count(answer->status, now - began, now);
@@ -433,6 +444,8 @@ Task<Result<http::Response>> Cluster::try_once(std::shared_ptr<Pool> pool, http:
                                                http::RequestContext& context, bool fresh) {
   std::unique_ptr<http::ClientConnection> connection;
   if (!fresh) connection = pool->take();
+  if (context.explain) [[unlikely]]
+    context.explain->add("connection", connection ? "one that was kept" : "a new one");
   if (!connection) {
     auto opened = co_await open(pool, context.deadline);
     if (!opened) co_return fail(std::move(opened).error());

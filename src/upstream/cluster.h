@@ -37,6 +37,10 @@ class Gauge;
 }
 }  // namespace trellis
 
+namespace trellis::http {
+class Explain;
+}
+
 namespace trellis::upstream {
 
 class Geo;
@@ -120,6 +124,14 @@ class Cluster final : private LoadWatcher {
   Task<Result<http::Response>> send_within_limits(http::Request& request, http::RequestContext& context);
   bool may_retry() noexcept;
   http::Response refuse(http::RequestContext& context, std::string_view code);
+  // cluster_explain.cc
+  void tell_limits(http::RequestContext& context);
+  void tell_pick(http::Explain& explain, const Pool* picked, const Wish& wish, std::span<const HostId> tried,
+                 std::string_view why) const;
+  void tell_end(http::Explain& explain, const Pool& pool, const Result<http::Response>& answer, Duration took) const;
+  void tell_no_retry(http::Explain& explain, uint32_t attempt, const http::Request& request,
+                     const Result<http::Response>& answer) const;
+  std::string score_of(HostId host, Time now) const;
   // cluster_regions.cc
   void watch_regions();
   std::unique_ptr<Balancer> balance_regions(std::vector<BalanceHost> hosts, const BalanceOptions& options,

@@ -2,6 +2,7 @@
 // who is refused (docs/resilience.md). Waiting for a connection is where hosts are picked, in cluster.cc.
 #include "base/metrics.h"
 #include "http/busy.h"
+#include "http/explain.h"
 #include "runtime/loop.h"
 #include "upstream/cluster.h"
 
@@ -30,6 +31,8 @@ Task<Result<http::Response>> Cluster::send(http::Request& request, http::Request
   context.upstream = name();
   refresh();
   budget_.request(Loop::current().now());
+  if (context.explain) [[unlikely]]
+    tell_limits(context);
   if (!breaker_ && !adaptive_) return try_hosts(request, context);
   return send_within_limits(request, context);
 }
@@ -79,6 +82,8 @@ http::Response Cluster::refuse(http::RequestContext& context, std::string_view c
       .counter("trellis_shed_total", "what was turned away to protect the node or an upstream",
                {{"reason", std::string(code)}})
       .add();
+  if (context.explain) [[unlikely]]
+    context.explain->add("limit", std::string(code) + ": " + std::string(detail_of(code)));
   const Duration wait = code == "upstream_open" ? breaker_->wait(Loop::current().now()) : Duration::zero();
   return http::busy(context, code, detail_of(code), wait);
 }

@@ -30,6 +30,13 @@ std::string_view to_string(HostOrigin origin) noexcept {
   return "";
 }
 
+std::string_view state_of(const Host& host, Time now) noexcept {
+  if (host.draining()) return "draining";
+  if (host.failing()) return "failing";
+  if (host.out_until() > now) return "ejected";
+  return host.weight() > 0 ? "up" : "off";
+}
+
 Host::Host(HostFacts known, const std::string& upstream, size_t cores, Metrics& metrics)
     : facts(std::move(known)), weight_(facts.weight), tallies_(cores), figures_(metrics, upstream, facts.name) {}
 

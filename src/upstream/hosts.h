@@ -91,6 +91,9 @@ class Host {
   std::vector<std::shared_ptr<void>> gauges_;  // of the figures: they go first
 };
 
+// "up", "draining", "failing" (by its checks), "ejected" (for its answers) or "off" (weight 0).
+std::string_view state_of(const Host& host, Time now) noexcept;
+
 using HostList = std::vector<std::shared_ptr<Host>>;
 
 class Hosts {

@@ -33,4 +33,9 @@ bool RetryBudget::may_retry(Time now) noexcept {
   return true;
 }
 
+double RetryBudget::left(Time now) noexcept {
+  move_to(now);
+  return std::max(share_ * static_cast<double>(requests_) + floor_ - static_cast<double>(retries_), 0.0);
+}
+
 }  // namespace trellis::upstream

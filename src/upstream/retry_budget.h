@@ -26,6 +26,8 @@ class RetryBudget {
   void request(Time now) noexcept;
   // Takes one out of the budget. False: it is used up.
   bool may_retry(Time now) noexcept;
+  // Retries that it would let through now.
+  double left(Time now) noexcept;
 
  private:
   struct Slot {

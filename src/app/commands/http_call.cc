@@ -84,6 +84,7 @@ Task<> talk(net::Address address, http::Request& request, http::RequestContext& 
     co_return;
   }
   CallAnswer answer{.status = response->status, .body = {}};
+  for (const http::Field& field : response->fields) answer.fields.emplace_back(field.name, field.value);
   if (streams && response->status == 200) {
     Result<void> taken;
     if (response->body.kind() == http::Body::Kind::bytes) {
@@ -124,8 +125,9 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   const size_t slash = rest.find('/');
   const std::string authority(rest.substr(0, slash));
   const std::string target = slash == std::string_view::npos ? "/" : std::string(rest.substr(slash));
-  const bool has_port = authority.rfind(':') != std::string::npos && authority.back() != ']';
-  TRY(auto parts, net::split_host_port(has_port ? authority : authority + ":80"));
+  const std::string at = wanted.connect.empty() ? authority : wanted.connect;
+  const bool has_port = at.rfind(':') != std::string::npos && at.back() != ']';
+  TRY(auto parts, net::split_host_port(has_port ? at : at + ":80"));
   // "localhost" is where a node listens by default, whatever the resolver's order is.
   TRY(const auto addresses,
       net::resolve_blocking(parts.first == "localhost" ? "127.0.0.1" : parts.first, parts.second));
@@ -157,7 +159,7 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   while (!talking.done()) loop->run_once(std::chrono::seconds(1));
   if (!answer && answer.error().code() != Code::cancelled) {
     return fail(
-        Error(Code::unavailable, "no node answers at " + authority + " (is it running? --control and --node say where)")
+        Error(Code::unavailable, "no node answers at " + at + " (is it running? --control and --node say where)")
             .because(std::move(answer).error()));
   }
   return answer;

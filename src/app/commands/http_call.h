@@ -15,10 +15,12 @@ namespace trellis::app {
 struct CallAnswer {
   int status = 0;
   std::string body;
+  std::vector<std::pair<std::string, std::string>> fields = {};
 };
 struct Call {
   std::string method = "GET";
-  std::string url;  // http://host:port/path
+  std::string url;           // http://host:port/path
+  std::string connect = {};  // HOST:PORT to ask instead of the URL's
   std::string body;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> fields = {};  // further ones

@@ -35,13 +35,6 @@ constexpr std::string_view kPrefix = "/v1/upstreams/";
 
 // --- Telling ---
 
-std::string_view state_of(const upstream::Host& host, Time now) noexcept {
-  if (host.draining()) return "draining";
-  if (host.failing()) return "failing";
-  if (host.out_until() > now) return "ejected";
-  return host.weight() > 0 ? "up" : "off";
-}
-
 void write_host(JsonWriter& json, upstream::Host& host, size_t cores, Time now) {
   uint64_t answers = 0;
   uint64_t errors = 0;
@@ -60,7 +53,7 @@ void write_host(JsonWriter& json, upstream::Host& host, size_t cores, Time now) 
       .member("zone", facts.zone)
       .member("backup", facts.backup)
       .member("origin", to_string(facts.origin))
-      .member("state", state_of(host, now));
+      .member("state", upstream::state_of(host, now));
   if (host.out_until() > now) json.member("ejected_seconds", seconds(host.out_until() - now));
   json.member("active", host.active()).member("answers", answers).member("errors", errors);
   json.member("mean_ms", answers > 0 ? static_cast<double>(nanos) / static_cast<double>(answers) / 1e6 : 0.0);

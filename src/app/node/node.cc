@@ -367,6 +367,11 @@ std::map<std::string, std::shared_ptr<upstream::Membership>> Node::memberships()
   return impl_->memberships;
 }
 
+std::string Node::explain_key() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->explain_key;
+}
+
 HostState& Node::host_state() noexcept { return *impl_->host_state; }
 
 std::string Node::status_json() const { return impl_->status->json(system_clock().now()); }

@@ -74,6 +74,7 @@ class Node {
   std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;         // likewise
   std::map<std::string, std::shared_ptr<upstream::Membership>> memberships() const;  // likewise, by upstream; of core 0
   HostState& host_state() noexcept;                                                  // core 0
+  std::string explain_key() const;                                                   // of the current configuration
   std::string status_json() const;  // the live picture, as the page shows it
   std::string control_address() const;
   std::string io() const;  // "io_uring" or "epoll"

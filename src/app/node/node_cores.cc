@@ -177,6 +177,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
     parts.trusted = config.trusted_proxies();
     parts.router = next->routers.at(listener);
     parts.shedder = state.shedder.get();
+    parts.explain_key = next->explain_key;
     if (next->access_log) parts.access_log = next->access_log->log;
     parts.unrouted.name = "none";
     parts.unrouted.figures = figures.at("none");
@@ -206,6 +207,8 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
       built.figures = figures.at(built.name);
       built.counts = counts.at({listener, built.name});
       built.priority = route.priority;
+      built.match = route.match.match();
+      built.to = route.to.label();
       built.chain = std::make_unique<proxy::Chain>(*std::move(filters), **target);
       parts.targets.push_back(*std::move(target));
       parts.routes.push_back(std::move(built));

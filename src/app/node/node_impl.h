@@ -99,6 +99,7 @@ struct Generation {
   std::shared_ptr<net::Dns> dns;
   std::map<std::string, ResolvedUpstream> upstreams;
   std::shared_ptr<OpenLog> access_log;
+  std::string explain_key;
   std::map<std::string, std::shared_ptr<const proxy::Router>> routers;  // by listener
 };
 
@@ -163,6 +164,9 @@ bool same(const config::Node& before, const config::Node& now, std::string_view 
 // Takes no more connections, waits for those there are, cuts what is left after `patience`. On the listener's core.
 Task<> drain_listener(CoreListener listener, Duration patience);
 
+// 32 hexadecimal digits, other ones in each process.
+std::string make_explain_key();
+
 struct Node::Impl {
   Node* self = nullptr;
   Metrics metrics;
@@ -174,10 +178,12 @@ struct Node::Impl {
   std::vector<std::shared_ptr<RunningService>> retired;
   std::vector<std::shared_ptr<OpenStore>> retired_stores;
   std::map<std::string, ListeningSockets> sockets;
-  SocketsByName inherited;             // not taken yet
-  mutable std::mutex listeners_mutex;  // sockets is read by status requests
+  SocketsByName inherited;                                 // not taken yet
+  mutable std::mutex listeners_mutex;                      // sockets is read by status requests
+  const std::string own_explain_key = make_explain_key();  // where the configuration has none
   mutable std::mutex stores_mutex;
-  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;             // of `current`, for the control API
+  std::string explain_key;                                                   // of `current`, for the control API
+  std::map<std::string, std::shared_ptr<OpenStore>> open_stores;             // likewise
   std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;         // likewise
   std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;    // likewise
   std::map<std::string, std::shared_ptr<upstream::Membership>> memberships;  // likewise

@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "app/node/node_impl.h"
 #include "app/node/remote_jobs.h"
+#include "base/encoding.h"
+#include "base/rng.h"
 
 namespace trellis::app {
 
@@ -19,6 +22,12 @@ Result<> make_parent(const std::string& path) {
 }
 
 }  // namespace
+
+std::string make_explain_key() {
+  std::array<char, 16> bytes;
+  random_bytes(bytes.data(), bytes.size());
+  return to_hex({bytes.data(), bytes.size()});
+}
 
 Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
   const NodeConfig& values = next.config.values;
@@ -75,6 +84,13 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
       TRY(auto log, proxy::AccessLog::open(config, values.node));
       next.access_log = std::make_shared<OpenLog>(OpenLog{*settings, std::move(log)});
     }
+  }
+  if (const std::string& path = values.observe.explain_key_file; path.empty()) {
+    next.explain_key = own_explain_key;
+  } else if (auto key = read_token(path); key) {
+    next.explain_key = *std::move(key);
+  } else {
+    return fail(Error(key.error().code(), "observe.explain_key_file").because(std::move(key).error()));
   }
   TRY_VOID(open_hosts(next, before));
   for (const auto& [name, listener] : values.listeners)

@@ -167,6 +167,7 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
   open_stores = next.stores;
   open_logs.clear();
   for (const auto& [name, log] : next.logs) open_logs[name] = std::shared_ptr<queue::EventLog>(log, log->log.get());
+  explain_key = next.explain_key;
   open_caches.clear();
   for (const auto& [name, cache] : next.caches)
     open_caches[name] = std::shared_ptr<cache::MemoryCache>(cache, cache->cache.get());

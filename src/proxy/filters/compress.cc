@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "http/explain.h"
 #include "proxy/compressed_body.h"
 #include "proxy/encoder.h"
 
@@ -129,13 +130,15 @@ int CompressFilter::level_of(Encoding encoding) const noexcept {
   }
 }
 
-bool CompressFilter::is_eligible(const http::Response& response, bool head) const {
+std::string_view CompressFilter::reason_to_leave(const http::Response& response, bool head) const {
   const http::Fields& fields = response.fields;
-  if (response.status < 200 || response.status == 204 || response.status == 206 || response.status == 304) return false;
-  if (fields.has(FieldId::content_encoding) || fields.has(FieldId::content_range)) return false;
-  if (!takes_type(fields.value(FieldId::content_type))) return false;
+  if (response.status < 200 || response.status == 204 || response.status == 206 || response.status == 304)
+    return "not for this status";
+  if (fields.has(FieldId::content_encoding)) return "encoded already";
+  if (fields.has(FieldId::content_range)) return "a part";
+  if (!takes_type(fields.value(FieldId::content_type))) return "not for this Content-Type";
   if (fields.has(FieldId::cache_control) && http::list_has(fields.joined(FieldId::cache_control), "no-transform"))
-    return false;
+    return "no-transform";
   std::optional<uint64_t> length = response.body.length();
   if (head) {
     // What GET would have is said by the field; without it GET's body is a stream.
@@ -146,7 +149,7 @@ bool CompressFilter::is_eligible(const http::Response& response, bool head) cons
       if (error == std::errc() && end == text->data() + text->size()) length = value;
     }
   }
-  return !length || *length >= std::max<uint64_t>(min_size_, 1);
+  return !length || *length >= std::max<uint64_t>(min_size_, 1) ? "" : "smaller than min_size";
 }
 
 Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http::RequestContext& context, Next next) {
@@ -154,6 +157,10 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
   const Encoding encoding = choose_encoding(request.fields.joined(FieldId::accept_encoding), encodings_);
   const std::string_view if_none_match = request.fields.joined(FieldId::if_none_match);
   const bool head = request.method == http::Method::head;
+  const auto tell = [&](std::string_view what) {
+    if (context.explain) [[unlikely]]
+      context.explain->add("filter", "compress: " + std::string(what));
+  };
   CO_TRY(http::Response response, co_await next(request, context));
 
   http::Fields& fields = response.fields;
@@ -165,9 +172,15 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
     }
     co_return response;
   }
-  if (!is_eligible(response, head)) co_return response;
+  if (const std::string_view reason = reason_to_leave(response, head); !reason.empty()) {
+    tell(reason);
+    co_return response;
+  }
   add_vary(fields);
-  if (encoding == Encoding::identity) co_return response;
+  if (encoding == Encoding::identity) {
+    tell("the client accepts no encoding that is offered");
+    co_return response;
+  }
 
   const std::optional<uint64_t> length = response.body.length();
   if (!head) {
@@ -188,6 +201,7 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
     fields.remove(digest);
   weaken_etag(fields, context.arena);
   fields.set(FieldId::content_encoding, to_string(encoding));
+  tell(to_string(encoding));
   co_return response;
 }
 

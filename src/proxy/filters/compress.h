@@ -39,7 +39,8 @@ class CompressFilter final : public Filter {
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context, Next next) override;
 
  private:
-  bool is_eligible(const http::Response& response, bool head) const;
+  // Why an answer is left as it is; "": it may be encoded.
+  std::string_view reason_to_leave(const http::Response& response, bool head) const;
   bool takes_type(std::string_view content_type) const;
   int level_of(Encoding encoding) const noexcept;
 

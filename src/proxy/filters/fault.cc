@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/metrics.h"
+#include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/paced_body.h"
 #include "runtime/loop.h"
@@ -53,6 +54,15 @@ Task<Result<http::Response>> FaultFilter::handle(http::Request& request, http::R
 
 Task<Result<http::Response>> FaultFilter::meet(Fault fault, http::Request& request, http::RequestContext& context,
                                                Next next) {
+  if (context.explain) [[unlikely]] {
+    std::string text = "fault:";
+    if (fault.delay > Duration::zero())
+      text += " waits " + std::to_string(fault.delay / std::chrono::milliseconds(1)) + " ms";
+    if (fault.reset) text += " resets the connection";
+    if (fault.abort != 0) text += " answers " + std::to_string(fault.abort);
+    if (bandwidth_ > 0) text += " lets " + std::to_string(bandwidth_) + " bytes a second through";
+    context.explain->add("filter", text);
+  }
   if (fault.delay > Duration::zero()) {
     delays_.add();
     const Time until = after(context.loop.now(), fault.delay);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/metrics.h"
+#include "http/explain.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
 
@@ -151,7 +152,10 @@ Task<Result<http::Response>> MirrorFilter::handle(http::Request& request, http::
   // A connection that becomes something else cannot be copied; and a copy is not copied again, or two nodes that mirror
   // each other would never end.
   const bool wanted = !request.fields.has(http::FieldId::upgrade) && !request.fields.find(kMark);
-  if (wanted && (share_ >= 1 || context.loop.rng().unit() < share_)) copy(request, context);
+  const bool copied = wanted && (share_ >= 1 || context.loop.rng().unit() < share_);
+  if (context.explain) [[unlikely]]
+    context.explain->add("filter", copied ? "mirror: a copy goes beside" : "mirror: no copy of this one");
+  if (copied) copy(request, context);
   return next(request, context);
 }
 

@@ -1,5 +1,6 @@
 #include "proxy/filters/rewrite.h"
 
+#include "http/explain.h"
 #include "proxy/path_pattern.h"
 
 namespace trellis::proxy {
@@ -53,6 +54,8 @@ Task<Result<http::Response>> RewriteFilter::handle(http::Request& request, http:
   }
   if (!add_.empty()) path = context.arena.concat({add_, path});
   request.path = path;
+  if (context.explain) [[unlikely]]
+    context.explain->add("filter", "rewrite: the path is " + std::string(path) + " now");
   Result<http::Response> result = co_await next(request, context);
   request.path = before;
   co_return result;

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/metrics.h"
+#include "http/explain.h"
 #include "proxy/field_rules.h"
 #include "runtime/loop.h"
 
@@ -128,7 +129,10 @@ Task<Result<http::Response>> SplitFilter::go(const Way& way, http::Request& requ
                                              Next next) {
   context.way = way.name;
   way.requests->add();
-  return way.target ? way.target->handle(request, context) : next(request, context);
+  if (!way.target) return next(request, context);
+  if (context.explain) [[unlikely]]
+    ++context.explain->reached;  // a target, too
+  return way.target->handle(request, context);
 }
 
 Task<Result<http::Response>> SplitFilter::go_with_cookie(const Way& way, uint32_t point, http::Request& request,
@@ -145,18 +149,25 @@ Task<Result<http::Response>> SplitFilter::go_with_cookie(const Way& way, uint32_
 }
 
 Task<Result<http::Response>> SplitFilter::handle(http::Request& request, http::RequestContext& context, Next next) {
-  if (const auto way = forced(request)) return go(ways_[*way], request, context, next);
+  const auto tell = [&](const Way& way, std::string_view why) -> const Way& {
+    if (context.explain) [[unlikely]]
+      context.explain->add("filter", "split: way " + way.name + ", " + std::string(why));
+    return way;
+  };
+  if (const auto way = forced(request)) return go(tell(ways_[*way], "its `when` holds"), request, context, next);
   if (key_) {
-    if (const auto hash = key_->of(request, context))
-      return go(ways_[plan_.way_of(SplitPlan::point_of(*hash))], request, context, next);
+    if (const auto hash = key_->of(request, context)) {
+      const Way& way = ways_[plan_.way_of(SplitPlan::point_of(*hash))];
+      return go(tell(way, "by the key"), request, context, next);
+    }
   }
   if (sticky_) {
     const auto cookie = upstream::cookie_of(request, sticky_->cookie);
     if (const auto point = cookie ? read_point(*cookie) : std::nullopt)
-      return go(ways_[plan_.way_of(*point)], request, context, next);
+      return go(tell(ways_[plan_.way_of(*point)], "by the cookie"), request, context, next);
   }
   const auto point = static_cast<uint32_t>(context.loop.rng().below(SplitPlan::kPoints));
-  const Way& way = ways_[plan_.way_of(point)];
+  const Way& way = tell(ways_[plan_.way_of(point)], "by chance");
   return sticky_ ? go_with_cookie(way, point, request, context, next) : go(way, request, context, next);
 }
 

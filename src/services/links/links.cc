@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/rng.h"
+#include "http/explain.h"
 #include "http/problem.h"
 #include "queue/outbox_relay.h"
 #include "queue/service_jobs.h"
@@ -425,6 +426,11 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   }
   uint16_t rule = 0;
   if (found.rules) rule = apply_rules(found, request, context, now);
+  if (context.explain) [[unlikely]] {
+    std::string text = std::string(name) + ": target from the cache: " + std::string(context.cache_status);
+    if (found.rules) text += rule > 0 ? ", rule " + std::to_string(rule) + " holds" : ", none of its rules holds";
+    context.explain->add("link", text);
+  }
   Response response(context.arena, found.status);
   std::string_view query = request.query;
   const bool scan = take_qr_mark(query);

@@ -1,7 +1,6 @@
 #include "upstream/policies/choices.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "upstream/policies/load.h"
@@ -9,8 +8,7 @@
 namespace trellis::upstream {
 
 namespace {
-constexpr double kLeastTime = 1e-6;  // seconds: what is below says nothing any more
-constexpr int kDraws = 16;           // to find one that was not tried; then the first is taken
+constexpr int kDraws = 16;  // to find one that was not tried; then the first is taken
 }  // namespace
 
 WeightedDraw::WeightedDraw(std::span<const BalanceHost> hosts) {
@@ -47,15 +45,9 @@ uint32_t WeightedDraw::draw(Rng& rng) const noexcept {
 Choices::Choices(std::vector<BalanceHost> hosts, By by, Duration slow_start, Duration decay, Rng& rng)
     : hosts_(std::move(hosts)), draws_(hosts_), by_(by), slow_start_(slow_start), decay_(decay), rng_(rng.next()) {}
 
-// Of one request more. A host of which nothing is known yet is as good as any while it has no work, and waits for its
-// first answer then.
+// Of one request more.
 double Choices::cost(const BalanceHost& host, Time now) const noexcept {
-  const double crowd = crowding(host, slow_start_, now);
-  if (by_ == By::active) return crowd;
-  const HostLoad& load = *host.load;
-  if (load.measured == Time::min()) return load.active == 0 ? 0 : HUGE_VAL * crowd;
-  const double age = seconds(std::max(now - load.measured, Duration::zero()));
-  return std::max(load.seconds * std::exp(-age / seconds(decay_)), kLeastTime) * crowd;
+  return by_ == By::active ? crowding(host, slow_start_, now) : expected_time(host, slow_start_, decay_, now);
 }
 
 std::optional<uint32_t> Choices::draw_untried(std::span<const HostId> tried, uint32_t but) noexcept {

@@ -1,4 +1,4 @@
-#include "proxy/files_target.h"
+#include "proxy/files/files_target.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "proxy/file_body.h"
+#include "proxy/files/file_body.h"
 #include "tests/unit/proxy/proxy_test_kit.h"
 
 namespace trellis::proxy {

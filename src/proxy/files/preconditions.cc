@@ -1,4 +1,4 @@
-#include "proxy/preconditions.h"
+#include "proxy/files/preconditions.h"
 
 #include "http/date.h"
 

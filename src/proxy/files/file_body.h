@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "http/message.h"
-#include "proxy/ranges.h"
+#include "proxy/files/ranges.h"
 
 namespace trellis::proxy {
 

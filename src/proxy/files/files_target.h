@@ -10,7 +10,7 @@
 
 #include "config/fields.h"
 #include "http/handler.h"
-#include "proxy/open_files.h"
+#include "proxy/files/open_files.h"
 #include "proxy/path_pattern.h"
 
 namespace trellis::proxy {

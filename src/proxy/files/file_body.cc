@@ -1,4 +1,4 @@
-#include "proxy/file_body.h"
+#include "proxy/files/file_body.h"
 
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-#include "proxy/mime.h"
+#include "proxy/files/mime.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "proxy/open_files.h"
+#include "proxy/files/open_files.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>

@@ -1,4 +1,4 @@
-#include "proxy/ranges.h"
+#include "proxy/files/ranges.h"
 
 #include <algorithm>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "proxy/files_target.h"
+#include "proxy/files/files_target.h"
 
 #include <fcntl.h>
 
@@ -8,10 +8,10 @@
 
 #include "base/ids.h"
 #include "proxy/field_rules.h"
-#include "proxy/file_body.h"
-#include "proxy/mime.h"
-#include "proxy/preconditions.h"
-#include "proxy/ranges.h"
+#include "proxy/files/file_body.h"
+#include "proxy/files/mime.h"
+#include "proxy/files/preconditions.h"
+#include "proxy/files/ranges.h"
 #include "proxy/refusal.h"
 #include "runtime/loop.h"
 
