@@ -70,11 +70,13 @@ void write_upstream(std::string& out, const UpstreamDraft& upstream) {
   if (!upstream.hash_on.empty()) out += "    hash_on: " + yaml_text(upstream.hash_on) + "\n";
   out += "    hosts:\n";
   for (const HostDraft& host : upstream.hosts) {
+    static constexpr std::string_view kKeys[] = {"address", "dns", "srv"};
     Parts parts;
-    add(parts, "address", yaml_text(host.address));
+    add(parts, kKeys[static_cast<size_t>(host.from)], yaml_text(host.address));
+    if (host.refresh_ms > 0) add(parts, "refresh", yaml_seconds(host.refresh_ms));
     if (host.weight != 1) add(parts, "weight", std::to_string(host.weight));
     if (host.backup) add(parts, "backup", "true");
-    const bool alone = parts.size() == 1;
+    const bool alone = parts.size() == 1 && host.from == HostDraft::From::address;
     out += host.down ? "      # down: " : "      - ";
     out += (alone ? yaml_text(host.address) : braces(parts)) + "\n";
   }
@@ -100,6 +102,24 @@ std::string match_of(const MatchDraft& match) {
   return braces(parts);
 }
 
+std::string percent(uint32_t share) { return config::format_percent(share / double{kWholeShare}); }
+
+std::string split_of(const RouteDraft& route) {
+  std::string ways;
+  for (const WayDraft& way : route.ways) {
+    Parts parts;
+    add(parts, "name", yaml_text(way.name));
+    if (way.share > 0) add(parts, "share", percent(way.share));
+    add(parts, "to", way.to);
+    if (!way.when.empty()) add(parts, "when", yaml_map(way.when));
+    ways += (ways.empty() ? "" : ", ") + braces(parts);
+  }
+  Parts parts;
+  if (!route.split_key.empty()) add(parts, "key", yaml_text(route.split_key));
+  add(parts, "ways", "[" + ways + "]");
+  return braces(parts);
+}
+
 void write_route(std::string& out, const RouteDraft& route) {
   out += comment_lines(route.at.to_string() + ": " + route.directive, "  ");
   out += "  - match: " + match_of(route.match) + "\n";
@@ -121,6 +141,7 @@ void write_route(std::string& out, const RouteDraft& route) {
   if (route.buffer_response > 0) add(buffer, "response", yaml_size(route.buffer_response));
   if (!buffer.empty()) filters.push_back("buffer: " + braces(buffer));
   if (!route.compress.empty()) filters.push_back("compress: " + route.compress);
+  if (!route.ways.empty()) filters.push_back("split: " + split_of(route));
   if (!filters.empty()) {
     out += "    filters:\n";
     for (const std::string& filter : filters) out += "      - " + filter + "\n";
@@ -176,13 +197,17 @@ std::string yaml_seconds(uint64_t milliseconds) {
   return config::format_duration(std::chrono::milliseconds(milliseconds));
 }
 
+std::string refused_target(std::string_view what) {
+  return "{ fixed: { status: 501, body: " + yaml_text("not imported: " + std::string(what) + "\n") + " } }";
+}
+
 RouteDraft refused_route(const RouteDraft& route, std::string_view what) {
   RouteDraft out;
   out.at = route.at;
   out.directive = route.directive;
   out.refused = true;
   out.match = route.match;
-  out.to = "{ fixed: { status: 501, body: " + yaml_text("not imported: " + std::string(what) + "\n") + " } }";
+  out.to = refused_target(what);
   return out;
 }
 
@@ -206,6 +231,7 @@ std::string draft_yaml(const ConfigDraft& draft, const std::string& header) {
     out += "listeners:\n";
     for (const ListenerDraft& listener : draft.listeners) write_listener(out, listener);
   }
+  if (!draft.dns_servers.empty()) out += "dns: { servers: " + yaml_list(draft.dns_servers) + " }\n";
   if (!draft.upstreams.empty()) {
     out += "upstreams:\n";
     for (const UpstreamDraft& upstream : draft.upstreams) write_upstream(out, upstream);

@@ -28,7 +28,11 @@ struct ListenerDraft {
 };
 
 struct HostDraft {
-  std::string address;
+  enum class From : uint8_t { address, dns, srv };
+
+  std::string address;  // HOST:PORT; of srv the name of its records
+  From from = From::address;
+  uint64_t refresh_ms = 0;  // of dns and srv; 0: as long as the answer says
   uint32_t weight = 1;
   bool backup = false;
   bool down = false;  // written as a comment
@@ -43,6 +47,17 @@ struct UpstreamDraft {
   std::vector<HostDraft> hosts;
   FieldLines options;  // nested ones as YAML in braces: timeouts, retry, limits
 };
+
+// One way of a split: where a share of a route's requests goes, or those that ask for it.
+struct WayDraft {
+  std::string name;
+  uint32_t share = 0;  // of 10,000
+  FieldLines when;     // header or cookie
+  std::string to;      // YAML of the target
+  bool operator==(const WayDraft&) const = default;
+};
+constexpr size_t kMaxWays = 8;
+constexpr uint32_t kWholeShare = 10'000;
 
 struct MatchDraft {
   std::vector<std::string> listeners;  // none: all
@@ -73,9 +88,14 @@ struct RouteDraft {
   uint64_t buffer_response = 0;
   std::string compress;  // YAML of its settings; empty: none
   FieldLines response_set;
+  std::string split_key;  // what keeps a client on its way
+  std::vector<WayDraft> ways;
 
   std::string to;  // YAML of the target
 };
+
+// A target that answers 501 in place of what could not be translated.
+std::string refused_target(std::string_view what);
 
 // The same match with an answer of 501 in place of everything else.
 RouteDraft refused_route(const RouteDraft& route, std::string_view what);
@@ -88,6 +108,7 @@ struct ConfigDraft {
   std::string access_log_format;  // combined or json
   std::string log_level;
   uint32_t cores = 0;
+  std::vector<std::string> dns_servers;  // none: those of the system
 };
 
 // `header` is put in front, each line as a comment.

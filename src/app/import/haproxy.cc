@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -11,7 +12,10 @@
 #include "app/import/haproxy_order.h"
 #include "app/import/haproxy_proxies.h"
 #include "app/import/haproxy_relay.h"
+#include "app/import/haproxy_resolvers.h"
 #include "app/import/haproxy_rules.h"
+#include "app/import/haproxy_trust.h"
+#include "app/import/haproxy_ways.h"
 #include "app/import/haproxy_words.h"
 #include "app/import/numbers.h"
 
@@ -28,8 +32,9 @@ bool has_word(const HaproxyLine& line, std::string_view word) {
 
 class Translation {
  public:
-  Translation(const std::vector<HaproxyProxy>& proxies, ConfigDraft& draft, Remarks& remarks)
-      : proxies_(proxies), draft_(draft), remarks_(remarks), backends_(proxies, draft, remarks) {}
+  Translation(const std::vector<HaproxyProxy>& proxies, std::map<std::string, HaproxyResolvers> resolvers,
+              ConfigDraft& draft, Remarks& remarks)
+      : proxies_(proxies), draft_(draft), remarks_(remarks), backends_(proxies, std::move(resolvers), draft, remarks) {}
 
   void run() {
     for (const HaproxyProxy& proxy : proxies_) {
@@ -39,35 +44,34 @@ class Translation {
 
  private:
   void frontend(const HaproxyProxy& proxy) {
+    const HaproxyTrust trust = haproxy_trust(proxy, remarks_);
     std::vector<std::string> listeners;
     for (const HaproxyLine& line : proxy.lines) {
-      if (line.word(0) == "bind") bind(line, proxy, listeners);
+      if (line.word(0) == "bind") bind(line, proxy, trust.options(line, remarks_), listeners);
     }
     if (listeners.empty()) {
       remarks_.left_out(proxy.head.at, proxy.kind + " " + proxy.name, "it listens nowhere that Trellis could");
     } else if (proxy.http) {
-      routes(proxy, listeners);
+      routes(proxy, trust, listeners);
     } else {
-      relay_haproxy(proxy, listeners, backends_, draft_, remarks_);
+      relay_haproxy(proxy, trust, listeners, backends_, draft_, remarks_);
     }
   }
 
   // --- listeners ---
 
-  void bind(const HaproxyLine& line, const HaproxyProxy& proxy, std::vector<std::string>& listeners) {
-    if (has_word(line, "accept-proxy"))
-      remarks_.left_out(line.at, "bind accept-proxy", "PROXY headers are not read, what begins with one gets 400",
-                        "let clients connect without it");
+  void bind(const HaproxyLine& line, const HaproxyProxy& proxy, const FieldLines& trust,
+            std::vector<std::string>& listeners) {
     std::string_view rest = line.word(1);
     while (!rest.empty()) {
       const size_t comma = rest.find(',');
       const std::string address(rest.substr(0, comma));
       rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
-      listen(line, address, proxy, listeners);
+      listen(line, address, proxy, trust, listeners);
     }
   }
 
-  void listen(const HaproxyLine& line, std::string address, const HaproxyProxy& proxy,
+  void listen(const HaproxyLine& line, std::string address, const HaproxyProxy& proxy, const FieldLines& trust,
               std::vector<std::string>& listeners) {
     for (const std::string_view kind : {"ipv4@", "ipv6@"}) {
       if (address.starts_with(kind)) address.erase(0, kind.size());
@@ -95,6 +99,7 @@ class Translation {
     listener.name = free_name(proxy.name.empty() ? "web" : proxy.name);
     listener.bind = host + ":" + std::to_string(out);
     if (proxy.http) listener.options = times_of(proxy);
+    listener.options.insert(listener.options.end(), trust.begin(), trust.end());
     if (tls) tls_.insert(listener.name);
     listeners.push_back(listener.name);
     draft_.listeners.push_back(std::move(listener));
@@ -121,8 +126,8 @@ class Translation {
 
   // --- routes ---
 
-  void routes(const HaproxyProxy& proxy, const std::vector<std::string>& listeners) {
-    const HaproxyRules rules = haproxy_rules(proxy, remarks_);
+  void routes(const HaproxyProxy& proxy, const HaproxyTrust& trust, const std::vector<std::string>& listeners) {
+    const HaproxyRules rules = haproxy_rules(proxy, trust.lines, remarks_);
     std::vector<std::string> plain;
     std::vector<std::string> tls;
     for (const std::string& name : listeners) (tls_.contains(name) ? tls : plain).push_back(name);
@@ -160,6 +165,7 @@ class Translation {
         route = refused_route(route, rule.backend);
       }
     }
+    if (!route.refused) add_ways(rule, route);
     if (rule.guarded && !route.refused) {
       route.allow = edits.allow;
       route.deny = edits.deny;
@@ -167,6 +173,16 @@ class Translation {
     route.response_set = edits.answer_set;
     route.response_remove = edits.answer_removed;
     return route;
+  }
+
+  void add_ways(const HaproxyRule& rule, RouteDraft& route) {
+    HaproxyShares shares = shares_of(rule);
+    for (WayDraft& way : shares.ways) {
+      const auto upstream = backends_.use(way.to, route.at);
+      way.to = upstream ? "upstream." + *upstream : refused_target(way.to);
+    }
+    route.split_key = std::move(shares.key);
+    route.ways = std::move(shares.ways);
   }
 
   const std::vector<HaproxyProxy>& proxies_;
@@ -198,7 +214,7 @@ ConfigDraft translate_haproxy(const std::vector<HaproxySection>& sections, Remar
     if (section.kind == "global") global(section, draft, remarks);
   }
   const std::vector<HaproxyProxy> proxies = read_haproxy_proxies(sections, remarks);
-  Translation(proxies, draft, remarks).run();
+  Translation(proxies, read_haproxy_resolvers(sections, remarks), draft, remarks).run();
   return draft;
 }
 

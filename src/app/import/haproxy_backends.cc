@@ -4,8 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "app/import/haproxy_server.h"
 #include "app/import/haproxy_words.h"
-#include "app/import/numbers.h"
 #include "config/values.h"
 
 namespace trellis::app {
@@ -13,35 +13,6 @@ namespace trellis::app {
 namespace {
 
 constexpr uint64_t kDay = 86'400'000;
-
-struct Checks {
-  bool on = false;
-  uint64_t interval_ms = 2000;
-  uint64_t rise = 2;
-  uint64_t fall = 3;
-  std::string port;
-};
-
-// A word of `server` or `default-server` about its checks; moves `i` over a value. False: it is about something else.
-bool check_word(const HaproxyLine& line, size_t& i, Checks& checks) {
-  const std::string& word = line.words[i];
-  if (word == "check") return checks.on = true;
-  if (i + 1 >= line.words.size()) return false;
-  const std::string& value = line.words[i + 1];
-  if (word == "inter") {
-    checks.interval_ms = haproxy_milliseconds(value).value_or(2000);
-  } else if (word == "rise") {
-    checks.rise = whole_number(value).value_or(2);
-  } else if (word == "fall") {
-    checks.fall = whole_number(value).value_or(3);
-  } else if (word == "port") {
-    if (whole_number(value)) checks.port = value;
-  } else if (word != "fastinter" && word != "downinter") {
-    return false;
-  }
-  ++i;
-  return true;
-}
 
 // option httpchk and http-check as options of `health`; false when the line is something else.
 bool http_check(const HaproxyLine& line, FieldLines& check) {
@@ -77,15 +48,55 @@ bool http_check(const HaproxyLine& line, FieldLines& check) {
   return false;
 }
 
-void add_health(const Checks& checks, const FieldLines& http, UpstreamDraft& out) {
-  if (!checks.on) return;
+// HAProxy checks by server, Trellis by upstream: with the times of the last one that is checked.
+void add_health(const HaproxyProxy& proxy, const HaproxyServer& server, const FieldLines& http, UpstreamDraft& out) {
+  if (!server.checked) return;
+  const uint64_t interval = std::clamp<uint64_t>(server.interval_ms, 100, kDay);
+  // Without `timeout check` a check may take as long as the interval; with it, that is for what follows the connect.
+  const uint64_t connect = proxy.connect_ms > 0 ? std::min(proxy.connect_ms, interval) : interval;
+  const uint64_t timeout = proxy.check_ms > 0 ? connect + proxy.check_ms : interval;
   std::string text = http.empty() ? "{ kind: tcp" : "{ kind: http";
   for (const auto& [key, value] : http) text += ", " + key + ": " + value;
-  if (!checks.port.empty()) text += ", port: " + checks.port;
-  text += ", interval: " + yaml_seconds(std::clamp<uint64_t>(checks.interval_ms, 100, kDay));
-  text += ", unhealthy_after: " + std::to_string(std::clamp<uint64_t>(checks.fall, 1, 1000));
-  text += ", healthy_after: " + std::to_string(std::clamp<uint64_t>(checks.rise, 1, 1000));
+  if (!server.check_port.empty()) text += ", port: " + server.check_port;
+  text += ", interval: " + yaml_seconds(interval);
+  if (server.down_interval_ms > 0)
+    text += ", unhealthy_interval: " + yaml_seconds(std::clamp<uint64_t>(server.down_interval_ms, 100, kDay));
+  text += ", timeout: " + yaml_seconds(std::clamp<uint64_t>(timeout, 10, 300'000));
+  text += ", unhealthy_after: " + std::to_string(std::clamp<uint64_t>(server.fall, 1, 1000));
+  text += ", healthy_after: " + std::to_string(std::clamp<uint64_t>(server.rise, 1, 1000));
   out.options.emplace_back("health", text + " }");
+}
+
+// observe, on-error, error-limit: answers to requests that put a server out.
+void add_eject(const HaproxyLine& line, const HaproxyServer& server, UpstreamDraft& out, Remarks& remarks) {
+  if (server.observe.empty()) return;
+  if (server.on_error != "mark-down") {
+    remarks.left_out(line.at, "server ... observe", "errors of requests do not change the rhythm of checks",
+                     "upstreams.NAME.eject puts a host out after five in a row");
+    return;
+  }
+  const uint64_t base = std::clamp<uint64_t>(server.rise * std::min(server.interval_ms, kDay), 100, kDay);
+  out.options.emplace_back(
+      "eject", "{ consecutive_errors: " + std::to_string(std::clamp<uint64_t>(server.error_limit, 1, 1000)) +
+                   ", base_time: " + yaml_seconds(base) +
+                   ", max_time: " + yaml_seconds(std::max<uint64_t>(base, 300'000)) + " }");
+  remarks.differs(
+      line.at, "server ... observe",
+      std::string("a host that errors put out is back after a time, twice as long with each time in a row") +
+          (server.observe == "layer4" ? "; answers of 5xx count, too" : ""));
+}
+
+void add_limits(const HaproxyProxy& proxy, uint64_t connections, UpstreamDraft& out, Remarks& remarks) {
+  std::string text;
+  if (connections > 0) {
+    text = "connections: " + std::to_string(std::min<uint64_t>(connections, 65535));
+    remarks.differs(proxy.head.at, "server ... maxconn",
+                    "one number for all hosts of an upstream, the largest, and each core counts its own connections");
+  }
+  // Without `timeout queue` a request waits for a connection as long as for a connect.
+  const uint64_t wait = proxy.queue_ms > 0 ? proxy.queue_ms : connections > 0 ? proxy.connect_ms : 0;
+  if (wait > 0) text += (text.empty() ? "wait: " : ", wait: ") + yaml_seconds(std::min<uint64_t>(wait, 300'000));
+  if (!text.empty()) out.options.emplace_back("limits", "{ " + text + " }");
 }
 
 void add_balance(const HaproxyProxy& proxy, bool weighted, UpstreamDraft& out, Remarks& remarks) {
@@ -114,6 +125,26 @@ void add_balance(const HaproxyProxy& proxy, bool weighted, UpstreamDraft& out, R
   }
 }
 
+// retry-on as reasons of Trellis; empty: none.
+std::string retried(const std::vector<std::string>& words) {
+  if (words.empty()) return "connect, reset";
+  static constexpr std::pair<std::string_view, std::string_view> kReasons[] = {{"conn-failure", "connect"},
+                                                                               {"empty-response", "reset"},
+                                                                               {"junk-response", "malformed"},
+                                                                               {"response-timeout", "timeout"},
+                                                                               {"500", "500"},
+                                                                               {"502", "502"},
+                                                                               {"503", "503"},
+                                                                               {"504", "504"}};
+  std::string out;
+  for (const auto& [word, reason] : kReasons) {
+    const bool asked = std::ranges::find(words, word) != words.end();
+    const bool all = std::ranges::find(words, "all-retryable-errors") != words.end();
+    if (asked || all) out += (out.empty() ? "" : ", ") + std::string(reason);
+  }
+  return out;
+}
+
 void add_times(const HaproxyProxy& proxy, UpstreamDraft& out) {
   // Without a timeout HAProxy waits for ever; a day is as long as Trellis waits.
   const uint64_t connect = std::clamp<uint64_t>(proxy.connect_ms > 0 ? proxy.connect_ms : 300'000, 1, 300'000);
@@ -121,18 +152,12 @@ void add_times(const HaproxyProxy& proxy, UpstreamDraft& out) {
   const uint64_t tunnel = std::clamp<uint64_t>(proxy.tunnel_ms > 0 ? proxy.tunnel_ms : server, 1, 30 * kDay);
   const uint64_t tries = std::min<uint64_t>(proxy.retries.value_or(3), 9) + 1;
   const uint64_t total = std::clamp<uint64_t>(connect * tries + server, 1, kDay);
-  out.options.emplace_back("retry", "{ attempts: " + std::to_string(tries) + ", on: [connect, reset] }");
+  const std::string on = retried(proxy.retry_on);
+  out.options.emplace_back(
+      "retry", on.empty() ? "{ attempts: 1 }" : "{ attempts: " + std::to_string(tries) + ", on: [" + on + "] }");
   out.options.emplace_back("timeouts", "{ connect: " + yaml_seconds(connect) + ", first_byte: " + yaml_seconds(server) +
                                            ", idle: " + yaml_seconds(server) + ", upgraded: " + yaml_seconds(tunnel) +
                                            ", total: " + yaml_seconds(total) + " }");
-}
-
-// Settings of a server that have a value and that Trellis has not.
-bool takes_value(std::string_view word) {
-  static constexpr std::string_view kWords[] = {"maxconn",        "cookie",    "resolvers", "init-addr", "verify",
-                                                "maxqueue",       "slowstart", "observe",   "on-error",  "error-limit",
-                                                "resolve-prefer", "proto",     "alpn",      "id"};
-  return std::ranges::find(kWords, word) != std::end(kWords);
 }
 
 }  // namespace
@@ -141,15 +166,19 @@ bool takes_value(std::string_view word) {
 struct HaproxyBackends::Reading {
   const HaproxyProxy& proxy;
   UpstreamDraft upstream;
-  Checks defaults;
-  Checks checks;  // HAProxy checks by server, Trellis by upstream: the last one's times
+  HaproxyServer defaults;
+  HaproxyServer checked;   // the last that is
+  HaproxyServer observed;  // the last that is, and where
+  HaproxyLine observed_at;
   FieldLines http_check;
+  uint64_t connections = 0;
+  uint64_t slow_start_ms = 0;
   bool weighted = false;
 };
 
 bool is_of_hosts(const HaproxyLine& line) {
   const std::string_view word = line.word(0);
-  return word == "server" || word == "default-server" || word == "http-check" ||
+  return word == "server" || word == "server-template" || word == "default-server" || word == "http-check" ||
          (word == "option" && line.word(1) == "httpchk");
 }
 
@@ -182,21 +211,23 @@ std::string HaproxyBackends::free_name(const std::string& name) {
 }
 
 std::optional<UpstreamDraft> HaproxyBackends::upstream_of(const HaproxyProxy& proxy) {
-  Reading reading{.proxy = proxy, .upstream = {}, .defaults = {}, .checks = {}, .http_check = {}};
+  Reading reading{.proxy = proxy,
+                  .upstream = {},
+                  .defaults = {},
+                  .checked = {},
+                  .observed = {},
+                  .observed_at = {},
+                  .http_check = {}};
   UpstreamDraft& out = reading.upstream;
   out.at = proxy.head.at;
   out.name = free_name(proxy.name);
   for (const HaproxyLine& line : proxy.lines) {
-    if (line.word(0) != "default-server") continue;
-    for (size_t i = 1; i < line.words.size(); ++i) {
-      if (!check_word(line, i, reading.defaults))
-        remarks_.left_out(line.at, "default-server " + line.words[i], "not known to the import");
-    }
+    if (line.word(0) == "default-server") read_haproxy_server(line, 1, reading.defaults, remarks_);
   }
   const bool backend = proxy.kind == "backend";
   bool good = true;
   for (const HaproxyLine& line : proxy.lines) {
-    if (line.word(0) == "server") {
+    if (line.word(0) == "server" || line.word(0) == "server-template") {
       good = server(line, reading) && good;
     } else if (line.word(0) == "default-server" || http_check(line, reading.http_check)) {
       continue;
@@ -204,6 +235,8 @@ std::optional<UpstreamDraft> HaproxyBackends::upstream_of(const HaproxyProxy& pr
       remarks_.left_out(line.at, "http-request " + std::string(line.word(1)),
                         "rules that refuse stand in frontends only");
       good = false;
+    } else if (line.word(1) == "forwardfor" && line.at.line < proxy.head.at.line) {
+      continue;  // of the defaults: the frontends tell it
     } else if (line.word(0) != "bind" && line.word(0) != "acl" && backend) {
       tell_unread(line, remarks_);
     }
@@ -217,50 +250,80 @@ std::optional<UpstreamDraft> HaproxyBackends::upstream_of(const HaproxyProxy& pr
     return std::nullopt;
   }
   add_times(proxy, out);
-  add_health(reading.checks, reading.http_check, out);
+  add_limits(proxy, reading.connections, out, remarks_);
+  add_health(proxy, reading.checked, reading.http_check, out);
+  add_eject(reading.observed_at, reading.observed, out, remarks_);
+  if (reading.slow_start_ms > 0)
+    out.options.emplace_back("slow_start", yaml_seconds(std::min<uint64_t>(reading.slow_start_ms, 3'600'000)));
   return std::move(out);
 }
 
-// False: requests must not go to its backend.
+// server NAME ADDRESS ..., server-template PREFIX COUNT ADDRESS ...; false: requests must not go to its backend.
 bool HaproxyBackends::server(const HaproxyLine& line, Reading& reading) {
-  const auto parsed = config::HostPort::from_text(line.word(2));
-  if (!parsed || parsed->port == 0) {
-    remarks_.left_out(line.at, "server " + std::string(line.word(1)),
-                      "no address with a port: " + std::string(line.word(2)));
-    return true;
+  const size_t at = line.word(0) == "server" ? 2 : 3;
+  HaproxyServer server = reading.defaults;
+  read_haproxy_server(line, at + 1, server, remarks_);
+  if (server.tls) {
+    remarks_.left_out(line.at, "server ... ssl", "hosts are spoken to without TLS",
+                      "use a private network, or a TLS tunnel to the host");
+    return false;
   }
-  HostDraft host{.address = std::string(line.word(2))};
-  Checks checks = reading.defaults;
-  for (size_t i = 3; i < line.words.size(); ++i) {
-    const std::string& word = line.words[i];
-    const bool more = i + 1 < line.words.size();
-    if (word == "weight" && more) {
-      const uint64_t weight = whole_number(line.words[++i]).value_or(1);
-      host.down |= weight == 0;
-      host.weight = static_cast<uint32_t>(std::clamp<uint64_t>(weight, 1, 1000));
-      reading.weighted |= weight != 1;
-    } else if (word == "backup") {
-      host.backup = true;
-    } else if (word == "disabled") {
-      host.down = true;
-    } else if (word == "ssl") {
-      remarks_.left_out(line.at, "server ... ssl", "hosts are spoken to without TLS",
-                        "use a private network, or a TLS tunnel to the host");
+  if (!server.proxy_protocol.empty()) {
+    proxy_protocols_[reading.proxy.name] = server.proxy_protocol;
+    if (reading.proxy.http) {
+      remarks_.left_out(line.at, "server ... send-proxy", "told to hosts by relays of mode tcp only",
+                        "they can read X-Forwarded-For");
       return false;
-    } else if (word == "send-proxy" || word == "send-proxy-v2") {
-      proxy_protocols_[reading.proxy.name] = word == "send-proxy" ? "v1" : "v2";
-      if (reading.proxy.http) {
-        remarks_.left_out(line.at, "server ... " + word, "told to hosts by relays of mode tcp only",
-                          "they can read X-Forwarded-For");
-        return false;
-      }
-    } else if (!check_word(line, i, checks)) {
-      remarks_.left_out(line.at, "server ... " + word, "is not a setting of a single host");
-      if (more && takes_value(word)) ++i;
     }
   }
-  if (checks.on) reading.checks = checks;
+  HostDraft host;
+  host.address = line.word(at);
+  if (!name_source(line, server, host)) {
+    remarks_.left_out(line.at, line.words[0] + " " + std::string(line.word(1)),
+                      "no address with a port: " + host.address);
+    return true;
+  }
+  host.weight = static_cast<uint32_t>(std::clamp<uint64_t>(server.weight, 1, 1000));
+  host.backup = server.backup;
+  host.down = server.disabled || server.weight == 0;
+  reading.weighted |= server.weight != 1;
+  if (server.checked) reading.checked = server;
+  if (!server.observe.empty()) {
+    reading.observed = server;
+    reading.observed_at = line;
+  }
+  reading.connections = std::max(reading.connections, server.connections);
+  reading.slow_start_ms = std::max(reading.slow_start_ms, server.slow_start_ms);
   reading.upstream.hosts.push_back(std::move(host));
+  return true;
+}
+
+// Is its address one that is looked up again, and by whom? False: it is no address of a host.
+bool HaproxyBackends::name_source(const HaproxyLine& line, const HaproxyServer& server, HostDraft& host) {
+  const std::string what = line.words[0] + " " + std::string(line.word(1));
+  const auto parsed = config::HostPort::from_text(host.address);
+  const bool looked_up = !server.resolvers.empty() || line.word(0) == "server-template";
+  if (looked_up && host.address.starts_with('_')) {
+    host.address = host.address.substr(0, host.address.find(':'));
+    host.from = HostDraft::From::srv;
+  } else if (!parsed || parsed->port == 0) {
+    return false;
+  } else if (looked_up && parsed->form == config::HostPort::Form::name) {
+    host.from = HostDraft::From::dns;
+    remarks_.differs(line.at, what, "every address that the name has is a host, whatever the number of servers");
+  }
+  if (host.from == HostDraft::From::address || server.resolvers.empty()) return true;
+  const auto section = resolvers_.find(server.resolvers);
+  if (section == resolvers_.end()) {
+    remarks_.left_out(line.at, what, "there is no resolvers section " + server.resolvers);
+    return true;
+  }
+  host.refresh_ms = std::min<uint64_t>(section->second.refresh_ms, kDay);
+  if (draft_.dns_servers.empty()) {
+    draft_.dns_servers = section->second.servers;
+  } else if (!section->second.servers.empty() && draft_.dns_servers != section->second.servers) {
+    remarks_.differs(line.at, what, "the whole node asks one list of servers for names, the first that is used");
+  }
   return true;
 }
 

@@ -6,10 +6,13 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/import/draft.h"
 #include "app/import/haproxy_proxies.h"
+#include "app/import/haproxy_resolvers.h"
+#include "app/import/haproxy_server.h"
 #include "app/import/remark.h"
 
 namespace trellis::app {
@@ -19,8 +22,9 @@ bool is_of_hosts(const HaproxyLine& line);
 
 class HaproxyBackends {
  public:
-  HaproxyBackends(const std::vector<HaproxyProxy>& proxies, ConfigDraft& draft, Remarks& remarks)
-      : proxies_(proxies), draft_(draft), remarks_(remarks) {}
+  HaproxyBackends(const std::vector<HaproxyProxy>& proxies, std::map<std::string, HaproxyResolvers> resolvers,
+                  ConfigDraft& draft, Remarks& remarks)
+      : proxies_(proxies), resolvers_(std::move(resolvers)), draft_(draft), remarks_(remarks) {}
 
   // The upstream of a backend's name. Nothing when its servers cannot be reached as they must, which has been told.
   std::optional<std::string> use(const std::string& name, const ImportPlace& at);
@@ -31,9 +35,11 @@ class HaproxyBackends {
   struct Reading;
   std::optional<UpstreamDraft> upstream_of(const HaproxyProxy& proxy);
   bool server(const HaproxyLine& line, Reading& reading);
+  bool name_source(const HaproxyLine& line, const HaproxyServer& server, HostDraft& host);
   std::string free_name(const std::string& name);
 
   const std::vector<HaproxyProxy>& proxies_;
+  std::map<std::string, HaproxyResolvers> resolvers_;
   ConfigDraft& draft_;
   Remarks& remarks_;
   std::set<std::string> names_;

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "app/import/nginx_path.h"
+#include "app/import/numbers.h"
 #include "base/ascii.h"
 #include "proxy/filters/addresses.h"
 
@@ -78,6 +81,74 @@ std::optional<Acl> read_acl(const HaproxyLine& line, std::string& why) {
   return out;
 }
 
+// NAME of `hdr(NAME)`; nothing when the fetch is another.
+std::optional<std::string> argument_of(std::string_view fetch, std::string_view function) {
+  if (fetch.starts_with("req.")) fetch.remove_prefix(4);
+  if (!fetch.starts_with(function) || fetch.size() < function.size() + 3 || fetch[function.size()] != '(') return {};
+  if (!fetch.ends_with(')')) return {};
+  fetch = fetch.substr(function.size() + 1, fetch.size() - function.size() - 2);
+  if (fetch.find_first_of("(),") != std::string_view::npos) return {};
+  return std::string(fetch);
+}
+
+// What a split calls the thing that HAProxy makes a number of.
+std::string split_key(std::string_view fetch) {
+  if (fetch == "src") return "client_address";
+  if (fetch == "path") return "path";
+  if (const auto name = argument_of(fetch, "cook")) return "cookie." + *name;
+  if (const auto name = argument_of(fetch, "hdr")) return "header." + *name;
+  if (const auto name = argument_of(fetch, "url_param")) return "query." + *name;
+  return {};
+}
+
+// `rand(100) lt 5`, `src,crc32,mod(100) lt 5`
+std::optional<HaproxyConditions::Way> chance_of(std::span<const std::string> words) {
+  if (words.size() != 3 || (words[1] != "lt" && words[1] != "le")) return std::nullopt;
+  HaproxyConditions::Way out;
+  const auto bound = whole_number(words[2]);
+  std::string_view fetch = words[0];
+  if (const auto most = argument_of(fetch, "rand")) {
+    out.key = "random";
+    out.whole = whole_number(*most).value_or(0);
+  } else {
+    const size_t converter = fetch.find(',');
+    const size_t last = fetch.rfind(",mod(");
+    if (last == std::string_view::npos || !fetch.ends_with(')')) return std::nullopt;
+    out.whole = whole_number(fetch.substr(last + 5, fetch.size() - last - 6)).value_or(0);
+    const std::string_view between = fetch.substr(converter, last - converter);
+    if (fetch.substr(0, converter) == "rand") {
+      out.key = between.empty() ? "random" : "";
+    } else if (between.find_first_of("()", 1) == std::string_view::npos && std::ranges::count(between, ',') == 1) {
+      out.key = split_key(fetch.substr(0, converter));  // of a hash of it
+    }
+  }
+  if (!bound || out.whole == 0 || out.whole > 1'000'000 || out.key.empty()) return std::nullopt;
+  out.part = std::min(words[1] == "le" ? *bound + 1 : *bound, out.whole);
+  return out;
+}
+
+// `cook(canary) 1`, `req.cook(canary) -m str 1`, `cook(canary) -m found`
+std::optional<HaproxyConditions::Way> cookie_of(std::span<const std::string> words) {
+  if (words.empty()) return std::nullopt;
+  const auto name = argument_of(words[0], "cook");
+  if (!name) return std::nullopt;
+  words = words.subspan(1);
+  HaproxyConditions::Way out;
+  if (words.size() == 2 && words[0] == "-m" && words[1] == "found") {
+    out.when = {{"cookie", *name}};
+    return out;
+  }
+  if (words.size() == 3 && words[0] == "-m" && words[1] == "str") words = words.subspan(2);
+  if (words.size() != 1 || words[0].starts_with('-')) return std::nullopt;
+  out.when = {{"cookie", *name + "=" + words[0]}};
+  return out;
+}
+
+std::optional<HaproxyConditions::Way> way_of(std::span<const std::string> words) {
+  if (auto chance = chance_of(words)) return chance;
+  return cookie_of(words);
+}
+
 }  // namespace
 
 HaproxyConditions::HaproxyConditions(const std::vector<HaproxyLine>& lines, Remarks& remarks) : remarks_(remarks) {
@@ -139,6 +210,32 @@ std::optional<std::vector<MatchDraft>> HaproxyConditions::matches(const HaproxyL
   }
   std::ranges::move(current, std::back_inserter(out));
   return out;
+}
+
+std::optional<HaproxyConditions::Way> HaproxyConditions::take_way(HaproxyLine& line, size_t from) const {
+  std::vector<std::string>& words = line.words;
+  if (words.size() <= from || words[from] != "if") return std::nullopt;
+  for (const std::string& word : words) {
+    if (word == "||" || word == "or") return std::nullopt;
+  }
+  for (size_t i = from + 1; i < words.size(); ++i) {
+    size_t end = i + 1;
+    std::optional<Way> out;
+    if (words[i] == "{") {
+      while (end < words.size() && words[end] != "}") ++end;
+      out = way_of(std::span(words).subspan(i + 1, end - i - 1));
+      if (end < words.size()) ++end;
+    } else if (const auto acl = acls_.find(words[i]); acl != acls_.end() && acl->second.size() == 1) {
+      out = way_of(std::span(acl->second[0].words).subspan(2));
+    }
+    if (out) {
+      words.erase(words.begin() + static_cast<ptrdiff_t>(i), words.begin() + static_cast<ptrdiff_t>(end));
+      if (words.size() == from + 1) words.pop_back();  // the "if"
+      return out;
+    }
+    i = end - 1;
+  }
+  return std::nullopt;
 }
 
 // A match for each value of one acl line.

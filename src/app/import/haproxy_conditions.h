@@ -3,6 +3,7 @@
 // one thread.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -30,6 +31,16 @@ class HaproxyConditions {
 
   // `if { req.ssl_sni -i a b }` or an acl that says so, in small letters; else none.
   std::vector<std::string> hello_names(const HaproxyLine& line, size_t from) const;
+
+  // Of the words behind `from`, the one condition that no match says and a way of a split does: a chance (`rand(100) lt
+  // 5`, `src,crc32,mod(100) lt 5`) or a cookie. It is taken out of the line; the rest stays.
+  struct Way {
+    std::string key;    // of a chance; empty: it is `when`
+    uint64_t part = 0;  // of `whole`
+    uint64_t whole = 0;
+    FieldLines when;
+  };
+  std::optional<Way> take_way(HaproxyLine& line, size_t from) const;
 
  private:
   bool add_matches(const HaproxyLine& acl, std::vector<MatchDraft>& out, std::string& why) const;

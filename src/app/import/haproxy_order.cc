@@ -20,7 +20,7 @@ bool meets(const std::string& rule, const std::string& host) {
   return rule.empty() || rule == host || (rule.starts_with("*.") && host.ends_with(rule.substr(1)));
 }
 
-bool covers(const std::string& wide, const std::string& narrow) {
+bool path_covers(const std::string& wide, const std::string& narrow) {
   if (wide == narrow) return true;
   if (!wide.ends_with("/**") || wide.find('*') != wide.size() - 2) return false;
   return narrow.starts_with(wide.substr(0, wide.size() - 2)) || narrow == wide.substr(0, wide.size() - 3);
@@ -43,14 +43,14 @@ std::vector<HaproxyRule> rules_of_host(const std::string& host, const std::vecto
     const std::string& path = rule.route.match.path;
     if (!meets(rule.route.match.host, host)) continue;
     const auto takes_all = [&](const HaproxyRule& earlier) {
-      return conditions_of(earlier) == 0 && covers(earlier.route.match.path, path);
+      return conditions_of(earlier) == 0 && path_covers(earlier.route.match.path, path);
     };
     if (std::ranges::any_of(chosen, takes_all)) continue;
     // An earlier rule with conditions and a wider path comes first on this path, too.
     std::vector<HaproxyRule> before;
     for (const HaproxyRule& earlier : chosen) {
       const std::string& wider = earlier.route.match.path;
-      if (wider == path || !covers(wider, path)) continue;
+      if (wider == path || !path_covers(wider, path)) continue;
       if (conditions_of(rule) > conditions_of(earlier)) {
         remarks.differs(rule.route.at, "use_backend",
                         "the more specific rule wins: line " + std::to_string(earlier.route.at.line) +
@@ -69,6 +69,25 @@ std::vector<HaproxyRule> rules_of_host(const std::string& host, const std::vecto
 }
 
 }  // namespace
+
+bool covers(const MatchDraft& wide, const MatchDraft& narrow) {
+  const auto has = [](const FieldLines& lines) {
+    return [&](const auto& line) { return std::ranges::find(lines, line) != lines.end(); };
+  };
+  return meets(wide.host, narrow.host) && path_covers(wide.path, narrow.path) &&
+         (wide.methods.empty() || wide.methods == narrow.methods) &&
+         std::ranges::all_of(wide.headers, has(narrow.headers)) && std::ranges::all_of(wide.query, has(narrow.query));
+}
+
+bool may_meet(const MatchDraft& a, const MatchDraft& b) {
+  if (!meets(a.host, b.host) && !meets(b.host, a.host)) return false;
+  if (path_covers(a.path, b.path) || path_covers(b.path, a.path)) return true;
+  const auto wild = [](const std::string& path) {  // within, so that others could be below it
+    const size_t star = path.find('*');
+    return star != std::string::npos && star + 2 != path.size();
+  };
+  return wild(a.path) || wild(b.path);
+}
 
 std::vector<HaproxyRule> rules_by_host(const std::vector<HaproxyRule>& rules, Remarks& remarks) {
   std::set<std::string> hosts{""};

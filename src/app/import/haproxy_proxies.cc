@@ -10,27 +10,45 @@ namespace trellis::app {
 
 namespace {
 
+struct Timeout {
+  std::string_view name;
+  uint64_t HaproxyProxy::* into;
+};
+constexpr Timeout kTimeouts[] = {
+    {"connect", &HaproxyProxy::connect_ms},      {"server", &HaproxyProxy::server_ms},
+    {"client", &HaproxyProxy::client_ms},        {"http-request", &HaproxyProxy::request_ms},
+    {"http-keep-alive", &HaproxyProxy::idle_ms}, {"tunnel", &HaproxyProxy::tunnel_ms},
+    {"queue", &HaproxyProxy::queue_ms},          {"check", &HaproxyProxy::check_ms},
+};
+
 void read_timeout(const HaproxyLine& line, HaproxyProxy& out, Remarks& remarks) {
   const std::string_view which = line.word(1);
   const std::string what = "timeout " + std::string(which);
   const auto time = haproxy_milliseconds(line.word(2));
+  const auto known = std::ranges::find(kTimeouts, which, &Timeout::name);
   if (!time) {
     remarks.left_out(line.at, what, "not a time: " + std::string(line.word(2)));
-  } else if (which == "connect") {
-    out.connect_ms = *time;
-  } else if (which == "server") {
-    out.server_ms = *time;
-  } else if (which == "client") {
-    out.client_ms = *time;
-  } else if (which == "http-request") {
-    out.request_ms = *time;
-  } else if (which == "http-keep-alive") {
-    out.idle_ms = *time;
-  } else if (which == "tunnel") {
-    out.tunnel_ms = *time;
-  } else if (which != "queue" && which != "check" && which != "client-fin" && which != "server-fin") {
+  } else if (known != std::end(kTimeouts)) {
+    out.*(known->into) = *time;
+  } else if (which == "client-fin" || which == "server-fin") {
+    remarks.left_out(line.at, what, "a side that ended its stream has the time limits of all others",
+                     "listeners.NAME.tcp.idle");
+  } else {
     remarks.left_out(line.at, what, "not known to the import");
   }
+}
+
+constexpr std::string_view kRetried[] = {
+    "none", "conn-failure", "empty-response",      "junk-response", "response-timeout", "0rtt-rejected", "500", "502",
+    "503",  "504",          "all-retryable-errors"};
+
+void tell_retry_on(const HaproxyLine& line, Remarks& remarks) {
+  for (size_t i = 1; i < line.words.size(); ++i) {
+    if (std::ranges::find(kRetried, line.words[i]) != std::end(kRetried)) continue;
+    remarks.left_out(line.at, "retry-on " + line.words[i], "an answer with this status goes to the client");
+  }
+  if (line.word(1) == "none") return;
+  remarks.differs(line.at, "retry-on", "but for connects only what may be repeated without harm is");
 }
 
 void read_lines(const HaproxySection& section, HaproxyProxy& out, Remarks& remarks) {
@@ -42,6 +60,9 @@ void read_lines(const HaproxySection& section, HaproxyProxy& out, Remarks& remar
       read_timeout(line, out, remarks);
     } else if (word == "retries") {
       out.retries = whole_number(line.word(1));
+    } else if (word == "retry-on") {
+      out.retry_on.assign(line.words.begin() + 1, line.words.end());
+      tell_retry_on(line, remarks);
     } else if (word == "balance") {
       out.balance.assign(line.words.begin() + 1, line.words.end());
     } else {
@@ -76,7 +97,8 @@ std::vector<HaproxyProxy> read_haproxy_proxies(const std::vector<HaproxySection>
       proxy.head = section.head;
       read_lines(section, proxy, remarks);
       out.push_back(std::move(proxy));
-    } else if (section.kind != "global" && section.kind != "peers" && section.kind != "mailers") {
+    } else if (section.kind != "global" && section.kind != "resolvers" && section.kind != "peers" &&
+               section.kind != "mailers") {
       remarks.left_out(section.head.at, section.kind, "this kind of section is not known to the import");
     }
   }

@@ -24,7 +24,10 @@ struct HaproxyProxy {
   uint64_t request_ms = 0;
   uint64_t idle_ms = 0;
   uint64_t tunnel_ms = 0;
+  uint64_t queue_ms = 0;
+  uint64_t check_ms = 0;
   std::optional<uint64_t> retries;
+  std::vector<std::string> retry_on;
   std::vector<std::string> balance;
   std::vector<HaproxyLine> lines;  // all others, those of the defaults first
 

@@ -21,12 +21,14 @@ struct Relay {
 
 // Nothing when the proxy asks for what a relay does not do; `drop` has told it.
 template <class Drop>
-std::optional<Relay> read_relay(const HaproxyProxy& proxy, Remarks& remarks, const Drop& drop) {
+std::optional<Relay> read_relay(const HaproxyProxy& proxy, const HaproxyTrust& trust, Remarks& remarks,
+                                const Drop& drop) {
   const HaproxyConditions conditions(proxy.lines, remarks);
   Relay out;
   if (proxy.has_servers()) out.to = proxy.name;
   for (const HaproxyLine& line : proxy.lines) {
     const std::string_view word = line.word(0);
+    if (trust.lines.contains(line.at.line) || line.word(1) == "forwardfor") continue;
     if (word == "default_backend") {
       out.to = line.word(1);
     } else if (word == "use_backend") {
@@ -56,8 +58,8 @@ std::string target(const std::optional<std::string>& upstream) {
 
 }  // namespace
 
-void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& listeners, HaproxyBackends& backends,
-                   ConfigDraft& draft, Remarks& remarks) {
+void relay_haproxy(const HaproxyProxy& proxy, const HaproxyTrust& trust, const std::vector<std::string>& listeners,
+                   HaproxyBackends& backends, ConfigDraft& draft, Remarks& remarks) {
   const auto is_of_proxy = [&](const ListenerDraft& one) {
     return std::ranges::find(listeners, one.name) != listeners.end();
   };
@@ -65,7 +67,7 @@ void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& li
     remarks.left_out(line.at, line.words[0] + " " + std::string(line.word(1)), why);
     std::erase_if(draft.listeners, is_of_proxy);
   };
-  const std::optional<Relay> relay = read_relay(proxy, remarks, drop);
+  const std::optional<Relay> relay = read_relay(proxy, trust, remarks, drop);
   if (!relay) return;
   std::string routes;
   for (const auto& [name, backend] : relay->names) {
@@ -82,10 +84,22 @@ void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& li
   if (proxy.connect_ms > 0) tcp += ", connect: " + yaml_seconds(std::clamp<uint64_t>(proxy.connect_ms, 10, 600'000));
   if (idle > 0) tcp += ", idle: " + yaml_seconds(std::clamp<uint64_t>(idle, 1000, kDay));
   const std::string header = backends.proxy_protocol_of(relay->to);
+  for (const auto& [name, backend] : relay->names) {
+    if (backends.proxy_protocol_of(backend) != header)
+      remarks.left_out(proxy.head.at, "backend " + backend,
+                       "all hosts of a listener are told who the client is in one way, that of its default backend",
+                       "give it a listener of its own");
+  }
   for (ListenerDraft& listener : draft.listeners) {
     if (!is_of_proxy(listener)) continue;
     listener.tcp = tcp + " }";
-    if (!header.empty()) listener.options.emplace_back("proxy_protocol", header);
+    if (header.empty()) continue;
+    const auto in = std::ranges::find(listener.options, "proxy_protocol", &FieldLines::value_type::first);
+    if (in == listener.options.end()) {
+      listener.options.emplace_back("proxy_protocol", header);
+    } else {
+      in->second = "{ in: true, out: " + header + " }";
+    }
   }
 }
 

@@ -8,12 +8,13 @@
 #include "app/import/draft.h"
 #include "app/import/haproxy_backends.h"
 #include "app/import/haproxy_proxies.h"
+#include "app/import/haproxy_trust.h"
 #include "app/import/remark.h"
 
 namespace trellis::app {
 
 // Makes relays of the proxy's `listeners` in the draft, or takes them out when it cannot be one, which is told.
-void relay_haproxy(const HaproxyProxy& proxy, const std::vector<std::string>& listeners, HaproxyBackends& backends,
-                   ConfigDraft& draft, Remarks& remarks);
+void relay_haproxy(const HaproxyProxy& proxy, const HaproxyTrust& trust, const std::vector<std::string>& listeners,
+                   HaproxyBackends& backends, ConfigDraft& draft, Remarks& remarks);
 
 }  // namespace trellis::app

@@ -7,6 +7,7 @@
 
 #include "app/import/haproxy_backends.h"
 #include "app/import/haproxy_conditions.h"
+#include "app/import/haproxy_ways.h"
 #include "app/import/haproxy_words.h"
 #include "app/import/numbers.h"
 #include "proxy/field_rules.h"
@@ -17,12 +18,12 @@ namespace {
 
 class RuleReader {
  public:
-  RuleReader(const HaproxyProxy& proxy, Remarks& remarks)
-      : proxy_(proxy), remarks_(remarks), conditions_(proxy.lines, remarks) {}
+  RuleReader(const HaproxyProxy& proxy, const std::set<uint32_t>& done, Remarks& remarks)
+      : proxy_(proxy), done_(done), remarks_(remarks), conditions_(proxy.lines, remarks) {}
 
   HaproxyRules read() {
     for (const HaproxyLine& line : proxy_.lines) {
-      if (!is_of_hosts(line)) read_line(line);
+      if (!is_of_hosts(line) && !done_.contains(line.at.line)) read_line(line);
     }
     HaproxyRule rest = everything_else();
     const auto auth = std::ranges::find_if(
@@ -32,6 +33,7 @@ class RuleReader {
       for (HaproxyRule& rule : out_.rules) {
         rule.route = refused_route(rule.route, "http-request auth");
         rule.backend.clear();
+        rule.some.reset();
       }
     }
     for (HaproxyRule& rule : out_.rules) {
@@ -39,6 +41,7 @@ class RuleReader {
       rule.guarded = !before;
     }
     std::ranges::stable_sort(out_.rules, {}, &rank);
+    share_out(out_.rules, remarks_);
     return std::move(out_);
   }
 
@@ -50,7 +53,7 @@ class RuleReader {
     if (word == "default_backend") {
       default_backend_ = line;
     } else if (word == "use_backend") {
-      add(line, 2, {.route = {}, .backend = std::string(next)});
+      use_backend(line);
     } else if (word == "redirect") {
       redirect(line, 1);
     } else if (word == "http-request" && next == "redirect") {
@@ -106,6 +109,15 @@ class RuleReader {
       if (match.path.empty()) rule.route.match.path = "/**";
       out_.rules.push_back(rule);
     }
+  }
+  void use_backend(const HaproxyLine& line) {
+    HaproxyLine rest = line;
+    HaproxyRule rule;
+    rule.backend = line.word(1);
+    rule.some = conditions_.take_way(rest, 2);
+    const size_t before = out_.rules.size();
+    add(rest, 2, std::move(rule));
+    for (size_t i = before; i < out_.rules.size(); ++i) out_.rules[i].route.directive = line.text();
   }
   static HaproxyRule to(std::string target) {
     HaproxyRule out;
@@ -216,6 +228,7 @@ class RuleReader {
   }
 
   const HaproxyProxy& proxy_;
+  const std::set<uint32_t>& done_;
   Remarks& remarks_;
   HaproxyConditions conditions_;
   HaproxyRules out_;
@@ -225,6 +238,8 @@ class RuleReader {
 
 }  // namespace
 
-HaproxyRules haproxy_rules(const HaproxyProxy& proxy, Remarks& remarks) { return RuleReader(proxy, remarks).read(); }
+HaproxyRules haproxy_rules(const HaproxyProxy& proxy, const std::set<uint32_t>& done, Remarks& remarks) {
+  return RuleReader(proxy, done, remarks).read();
+}
 
 }  // namespace trellis::app

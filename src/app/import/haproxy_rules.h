@@ -3,20 +3,31 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "app/import/draft.h"
+#include "app/import/haproxy_conditions.h"
 #include "app/import/haproxy_proxies.h"
 #include "app/import/remark.h"
 
 namespace trellis::app {
 
+// A backend that gets some of a rule's requests.
+struct HaproxyWay {
+  std::string backend;
+  HaproxyConditions::Way who;
+};
+
 struct HaproxyRule {
-  RouteDraft route;         // where it leads stands in route.to, unless that is a backend
-  std::string backend;      // its name; empty: none
-  bool guarded = true;      // by the addresses that the frontend keeps out
-  bool plain_only = false;  // of listeners whose clients come without TLS
+  RouteDraft route;                            // where it leads stands in route.to, unless that is a backend
+  std::string backend;                         // its name; empty: none
+  std::optional<HaproxyConditions::Way> some;  // it takes only some of them, the others go on to later rules
+  std::vector<HaproxyWay> ways;                // to these it leaves some of its own
+  bool guarded = true;                         // by the addresses that the frontend keeps out
+  bool plain_only = false;                     // of listeners whose clients come without TLS
 };
 
 // What all routes of a frontend have: header changes, and whom `http-request deny` keeps out by address.
@@ -34,6 +45,7 @@ struct HaproxyRules {
   HaproxyEdits edits;
 };
 
-HaproxyRules haproxy_rules(const HaproxyProxy& proxy, Remarks& remarks);
+// Without the lines in `done`.
+HaproxyRules haproxy_rules(const HaproxyProxy& proxy, const std::set<uint32_t>& done, Remarks& remarks);
 
 }  // namespace trellis::app

@@ -20,7 +20,6 @@ constexpr std::string_view kNothing[] = {"daemon",
                                          "cpu-map",
                                          "description",
                                          "hash-type",
-                                         "fullconn",
                                          "bind-process",
                                          "unix-bind",
                                          "spread-checks",
@@ -78,6 +77,10 @@ struct Absent {
   std::string_view instead;
 };
 constexpr Absent kAbsent[] = {
+    {"option forwardfor ", "hosts hear every client in X-Forwarded-For, and nothing that it claimed there",
+     "listeners.NAME.trusted, and a filter headers for another name"},
+    {"fullconn", "the connections that a host may have do not grow with the load",
+     "upstreams.NAME.limits: { adaptive: true }"},
     {"stick", "there are no stick tables", ""},
     {"cookie", "clients are not bound to a server by the import", "see docs/migrating-from-haproxy.md"},
     {"http-check", "only send, and expect of a status or a text, are known here", ""},
@@ -110,7 +113,9 @@ constexpr Absent kAbsent[] = {
 
 void tell_unread(const HaproxyLine& line, Remarks& remarks) {
   const std::string text = line.text();
+  const bool forwarded = text.starts_with("option forwardfor ");  // its words do mean something
   for (const std::string_view nothing : kNothing) {
+    if (forwarded) break;
     if (text == nothing || text.starts_with(std::string(nothing) + " ")) return;
   }
   const std::string what = line.words.size() > 1 ? line.words[0] + " " + line.words[1] : line.words[0];

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -103,15 +104,57 @@ std::optional<Place> place_of(const NginxDirective& pass, const NginxSettings& s
   return out;
 }
 
+// Does the host of proxy_pass stand in variables? nginx looks up its name again and again then.
+bool by_variable(const NginxDirective& pass) {
+  const std::string_view url = pass.word(0);
+  const size_t host = url.starts_with("http://") ? 7 : 0;
+  return url.substr(0, url.find('/', host)).find('$') != std::string_view::npos;
+}
+
+// The ways of a variable that is chosen for each request, each with its own value put in. False: one of them leads
+// elsewhere than to hosts.
+bool add_ways(const NginxDirective& pass, const NginxSettings& settings, const std::string& name,
+              const NginxChoice& choice, const std::string& uri, NginxUpstreams& upstreams, Remarks& remarks,
+              RouteDraft& route) {
+  std::set<std::string> names;
+  for (const NginxChoice::Way& way : choice.ways) {
+    NginxSettings own = settings;
+    own.variables[name] = way.value;
+    const std::optional<Place> place = place_of(pass, own, remarks);
+    if (!place || place->uri != uri) return false;
+    const std::optional<std::string> upstream = upstreams.use(place->host, own, true, pass);
+    WayDraft draft;
+    draft.name = plain_name(way.value);
+    for (int i = 2; !names.insert(draft.name).second; ++i) draft.name = plain_name(way.value) + "_" + std::to_string(i);
+    draft.share = way.share;
+    draft.when = way.when;
+    draft.to = upstream ? "upstream." + *upstream : refused_target(way.value);
+    route.ways.push_back(std::move(draft));
+  }
+  route.split_key = choice.key;
+  if (choice.ignores_case) remarks.differs(pass.at, pass.name, "values of a map are compared with their case");
+  return true;
+}
+
 }  // namespace
 
 void forward_nginx(const NginxDirective& pass, const NginxLocation& location, const NginxServer& server,
                    NginxUpstreams& upstreams, Remarks& remarks, RouteDraft& route) {
-  const NginxSettings& settings = location.settings;
+  const bool variable = by_variable(pass);
+  const auto choice = server.choices.in(pass.word(0));
+  NginxSettings settings = location.settings;
+  if (choice) settings.variables[choice->first] = choice->second.rest;
   const std::optional<Place> place = place_of(pass, settings, remarks);
   std::optional<std::string> upstream;
-  if (place && (place->uri.empty() || change_path(pass, location, place->uri, route, remarks)))
-    upstream = upstreams.use(place->host, settings, pass);
+  if (place && (place->uri.empty() || change_path(pass, location, place->uri, route, remarks))) {
+    upstream = upstreams.use(place->host, settings, variable, pass);
+    if (variable && !place->uri.empty())
+      remarks.differs(pass.at, pass.name,
+                      "nginx asks for " + place->uri + " alone when a host stands in variables; here the rest follows");
+  }
+  if (upstream && choice &&
+      !add_ways(pass, settings, choice->first, choice->second, place->uri, upstreams, remarks, route))
+    upstream.reset();
   if (!upstream) {
     route = refused_route(route, directive_text(pass));
     return;

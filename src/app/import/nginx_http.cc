@@ -6,9 +6,11 @@
 #include <set>
 #include <utility>
 
+#include "app/import/nginx_choices.h"
 #include "app/import/nginx_routes.h"
 #include "app/import/nginx_settings.h"
 #include "app/import/nginx_stream.h"
+#include "app/import/nginx_trust.h"
 #include "app/import/nginx_upstreams.h"
 #include "app/import/numbers.h"
 #include "base/ascii.h"
@@ -23,7 +25,9 @@ constexpr size_t kMaxRoutes = 2'000;
 struct Listen {
   std::string name;  // of the listener
   bool tls = false;
-  bool first = false;  // default_server
+  bool first = false;           // default_server
+  bool proxy_protocol = false;  // its connections begin with a PROXY header
+  const NginxDirective* at = nullptr;
 };
 struct Server {
   const NginxDirective* block = nullptr;
@@ -71,24 +75,19 @@ class HttpBlock {
     apply_nginx_settings(http, settings, remarks_);
     for (const NginxDirective& one : http.block) {
       if (one.name == "upstream") upstreams_.declare(one);
+      if (one.name == "map" || one.name == "split_clients") choices_.declare(one);
     }
     access_log(http);
     for (const NginxDirective& one : http.block) {
       if (one.name == "server") read_server(one, settings);
-      if (one.name == "map") variables(one);
     }
     listener_options(http);
+    trust();
     for (Server& server : servers_) routes(server);
+    choices_.tell_unused(remarks_);
   }
 
  private:
-  // The map that WebSockets need in nginx, and only there.
-  void variables(const NginxDirective& map) {
-    if (map.word(0) == "$http_upgrade") return;
-    auto [why, instead] = why_left_out("map");
-    remarks_.left_out(map.at, "map " + std::string(map.word(1)), std::move(why), std::move(instead));
-  }
-
   // One log for the whole node: the first that is named.
   void access_log(const NginxDirective& block) {
     for (const NginxDirective& one : block.block) {
@@ -146,7 +145,7 @@ class HttpBlock {
         continue;
       }
     }
-    if (!any_listen) add_listener(block, Address{}, false, false, server);
+    if (!any_listen) add_listener(block, Address{}, {.name = {}, .at = &block}, server);
     servers_.push_back(std::move(server));
   }
 
@@ -184,6 +183,7 @@ class HttpBlock {
     }
     bool tls = false;
     bool first = false;
+    bool proxy_protocol = false;
     for (size_t i = 1; i < one.words.size(); ++i) {
       const std::string_view word = one.words[i];
       if (word == "ssl") {
@@ -194,8 +194,7 @@ class HttpBlock {
         remarks_.left_out(one.at, "listen ... quic", "HTTP/1.1 only");
         return;
       } else if (word == "proxy_protocol") {
-        remarks_.left_out(one.at, "listen ... proxy_protocol", "HTTP listeners do not read it",
-                          "let clients connect to Trellis itself");
+        proxy_protocol = true;
       } else if (word != "http2" && word != "reuseport" && word != "deferred" && word != "bind" &&
                  !word.starts_with("backlog=") && !word.starts_with("rcvbuf=") && !word.starts_with("sndbuf=") &&
                  !word.starts_with("ipv6only=") && !word.starts_with("so_keepalive=") &&
@@ -205,10 +204,12 @@ class HttpBlock {
     }
     // `ssl on;` of old files.
     if (const NginxDirective* old = server.block->find("ssl"); old && old->word(0) == "on") tls = true;
-    add_listener(one, *address, tls, first, server);
+    add_listener(one, *address, {.name = {}, .tls = tls, .first = first, .proxy_protocol = proxy_protocol, .at = &one},
+                 server);
   }
 
-  void add_listener(const NginxDirective& at, const Address& address, bool tls, bool first, Server& server) {
+  void add_listener(const NginxDirective& at, const Address& address, Listen listen, Server& server) {
+    const bool tls = listen.tls;
     std::string host = address.host;
     uint32_t port = address.port;
     std::string comment;
@@ -245,8 +246,9 @@ class HttpBlock {
       draft_.listeners.push_back(std::move(listener));
       if (tls) tls_.insert(name);
     }
-    if (std::ranges::none_of(server.listens, [&](const Listen& other) { return other.name == name; }))
-      server.listens.push_back({name, tls, first});
+    listen.name = name;
+    if (std::ranges::find(server.listens, name, &Listen::name) == server.listens.end())
+      server.listens.push_back(std::move(listen));
   }
 
   // Times and sizes of connections belong to the listener in Trellis: those of the http level.
@@ -281,6 +283,34 @@ class HttpBlock {
           remarks_.differs(one->at, name, "belongs to the listener, which takes the value of the http block",
                            "change listeners.NAME");
       }
+    }
+  }
+
+  // All servers of an address share what its listener believes about clients.
+  void trust() {
+    for (ListenerDraft& listener : draft_.listeners) {
+      const Server* first = nullptr;
+      const Listen* said = nullptr;
+      bool proxy_protocol = false;
+      bool same = true;
+      for (const Server& server : servers_) {
+        const auto here = std::ranges::find(server.listens, listener.name, &Listen::name);
+        if (here == server.listens.end()) continue;
+        if (!first) {
+          first = &server;
+          said = &*here;
+        }
+        same &= same_trust(first->settings, server.settings);
+        proxy_protocol |= here->proxy_protocol;
+      }
+      if (!first) continue;  // of a stream
+      if (!same) {
+        remarks_.left_out(said->at->at, "set_real_ip_from", "servers of one address trust different proxies",
+                          "listeners.NAME.trusted: [10.0.0.0/8]");
+        continue;
+      }
+      const FieldLines options = nginx_trust(first->settings, *said->at, proxy_protocol, remarks_);
+      listener.options.insert(listener.options.end(), options.begin(), options.end());
     }
   }
 
@@ -329,7 +359,7 @@ class HttpBlock {
     for (const bool tls : {false, true}) {
       const auto hosts = hosts_of(server, tls);
       if (hosts.empty()) continue;
-      const NginxServer view{*server.block, server.settings, server.name, folder_, tls};
+      const NginxServer view{*server.block, server.settings, choices_, server.name, folder_, tls};
       const std::vector<RouteDraft> routes = nginx_routes(view, upstreams_, remarks_);
       std::set<std::string> conditional;  // hosts that an `if` answers as a whole
       for (const RouteDraft& route : routes) {
@@ -360,6 +390,7 @@ class HttpBlock {
   std::string folder_;
   Remarks& remarks_;
   NginxUpstreams upstreams_;
+  NginxChoices choices_;
   std::vector<Server> servers_;
   std::set<std::string> tls_;    // listeners whose clients come through TLS
   std::set<std::string> taken_;  // listener and host

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/import/draft.h"
+#include "app/import/nginx_choices.h"
 #include "app/import/nginx_settings.h"
 #include "app/import/nginx_syntax.h"
 #include "app/import/remark.h"
@@ -16,9 +17,10 @@ namespace trellis::app {
 struct NginxServer {
   const NginxDirective& block;
   const NginxSettings& settings;  // of the server's level
-  std::string name;               // the first of its names; may be empty
-  std::string folder;             // what relative paths start from, with its '/'
-  bool tls = false;               // clients come through TLS
+  NginxChoices& choices;
+  std::string name;    // the first of its names; may be empty
+  std::string folder;  // what relative paths start from, with its '/'
+  bool tls = false;    // clients come through TLS
 };
 
 struct NginxLocation {

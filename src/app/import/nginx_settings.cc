@@ -37,6 +37,7 @@ constexpr std::string_view kStructure[] = {"http",
                                            "worker_processes",
                                            "log_format",
                                            "map",
+                                           "split_clients",
                                            "types"};
 
 // Done by Trellis without being told, or of no effect on what clients and hosts see.
@@ -112,7 +113,6 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "fastcgi_temp_path",
                                          "uwsgi_temp_path",
                                          "scgi_temp_path",
-                                         "resolver",
                                          "resolver_timeout",
                                          "uninitialized_variable_warn",
                                          "rewrite_log",
@@ -198,15 +198,10 @@ constexpr Absent kAbsent[] = {
     {"proxy_set_body", "bodies go through as they are", ""},
     {"proxy_store", "nothing is stored", ""},
     {"proxy_limit_rate", "answers are not slowed down", ""},
-    {"real_ip_header", "no other proxy is trusted yet: the client is who connects",
-     "let clients connect to Trellis itself"},
-    {"real_ip_recursive", "no other proxy is trusted yet", ""},
-    {"set_real_ip_from", "no other proxy is trusted yet: the client is who connects",
-     "let clients connect to Trellis itself"},
     {"geoip", "routes cannot ask for the country", ""},
     {"geo", "there are no variables made from addresses", "use allow and deny"},
     {"map", "there are no variables of your own", "write a route for each case: match.host, headers, query"},
-    {"split_clients", "there are no variables of your own", ""},
+    {"split_clients", "there are no variables of your own", "filter split of a route"},
     {"sub_filter", "bodies are not changed", ""},
     {"subs_filter", "bodies are not changed", ""},
     {"ssi", "bodies are not changed", ""},
@@ -327,6 +322,7 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
   if (has("proxy_set_header")) settings.set_header.clear();
   if (has("proxy_hide_header")) settings.hide_header.clear();
   if (has("allow") || has("deny")) settings.access.clear();
+  if (has("set_real_ip_from")) settings.trusted.clear();
   if (has("index")) settings.index.clear();
   if (has("gzip_types") || has("brotli_types")) settings.types.clear();
   settings.try_files.clear();  // is of its level alone
@@ -373,6 +369,18 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
       settings.hide_header.emplace_back(one.word(0));
     } else if (name == "allow" || name == "deny") {
       settings.access.push_back({name == "allow", std::string(one.word(0)), one.at});
+    } else if (name == "set_real_ip_from" || name == "real_ip_header" || name == "real_ip_recursive") {
+      if (block.name == "location") {
+        left_out("who is trusted belongs to the listener", "listeners.NAME.trusted");
+      } else if (name == "set_real_ip_from") {
+        settings.trusted.push_back({true, std::string(one.word(0)), one.at});
+      } else if (name == "real_ip_header") {
+        settings.real_ip_header = one.word(0);
+      } else {
+        settings.real_ip_recursive = flag();
+      }
+    } else if (name == "resolver") {
+      settings.resolver = &one;
     } else if (name == "proxy_connect_timeout") {
       time(settings.connect_ms);
     } else if (name == "proxy_read_timeout") {

@@ -40,6 +40,10 @@ struct NginxSettings {
   std::vector<Line> set_header;
   std::vector<std::string> hide_header;
   std::vector<Access> access;
+  std::vector<Access> trusted;  // set_real_ip_from
+  std::string real_ip_header = "X-Real-IP";
+  bool real_ip_recursive = false;
+  const NginxDirective* resolver = nullptr;
   std::string guard;  // who else decides on access, such as auth_basic; empty: nobody
   uint64_t connect_ms = 60'000;
   uint64_t read_ms = 60'000;

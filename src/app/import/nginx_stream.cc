@@ -9,6 +9,7 @@
 
 #include "app/import/nginx_settings.h"
 #include "app/import/nginx_upstreams.h"
+#include "proxy/filters/addresses.h"
 
 namespace trellis::app {
 
@@ -60,7 +61,7 @@ class StreamBlock {
 
   static bool is_option(std::string_view name) {
     return name == "proxy_timeout" || name == "proxy_connect_timeout" || name == "proxy_protocol" ||
-           name == "ssl_preread" || name == "preread_timeout";
+           name == "ssl_preread" || name == "preread_timeout" || name == "set_real_ip_from";
   }
 
   // By the name in a TLS hello; other maps have no place here.
@@ -103,6 +104,19 @@ class StreamBlock {
     return std::clamp(nginx_milliseconds(text).value_or(otherwise), low, high);
   }
 
+  // Whose PROXY headers are believed: those of set_real_ip_from.
+  static std::vector<std::string> trusted_of(const NginxDirective& block, const NginxDirective& stream) {
+    std::vector<std::string> out;
+    for (const NginxDirective* level : {&block, &stream}) {
+      for (const NginxDirective& one : level->block) {
+        if (one.name == "set_real_ip_from" && proxy::AddressBlock::from_text(one.word(0)))
+          out.emplace_back(one.word(0));
+      }
+      if (!out.empty()) break;
+    }
+    return out;
+  }
+
   void server(const NginxDirective& block, const NginxDirective& stream) {
     for (const NginxDirective& one : block.block) {
       const bool closes = one.name == "deny" || (one.name == "allow" && one.word(0) != "all");
@@ -143,7 +157,9 @@ class StreamBlock {
       remarks_.left_out(one.at, one.name, "a numeric address and a port only: " + address);
       return;
     }
-    if (has("proxy_protocol")) {
+    const std::vector<std::string> trusted =
+        has("proxy_protocol") ? trusted_of(block, stream) : std::vector<std::string>();
+    if (has("proxy_protocol") && trusted.empty()) {
       remarks_.left_out(one.at, one.name, "whose headers are believed must be said: the server is left out",
                         "listeners.NAME: { proxy_protocol: in, trusted: [10.0.0.0/8] }");
       return;
@@ -168,7 +184,13 @@ class StreamBlock {
       const std::string connect =
           yaml_seconds(time(value(block, stream, "proxy_connect_timeout"), 60'000, 10, 600'000));
       listener.tcp = "{ to: " + to + routes + ", connect: " + connect + ", idle: " + idle + " }";
-      if (value(block, stream, "proxy_protocol") == "on") listener.options.emplace_back("proxy_protocol", "v1");
+      const bool out = value(block, stream, "proxy_protocol") == "on";
+      if (!trusted.empty()) {
+        listener.options.emplace_back("proxy_protocol", out ? "{ in: true, out: v1 }" : "in");
+        listener.options.emplace_back("trusted", yaml_list(trusted));
+      } else if (out) {
+        listener.options.emplace_back("proxy_protocol", "v1");
+      }
     }
     draft_.listeners.push_back(std::move(listener));
   }
@@ -182,8 +204,10 @@ class StreamBlock {
                         "name the hosts in upstreams");
       return false;
     }
+    const NginxDirective* const own = block.find("resolver");
+    const NginxDirective* const resolver = own ? own : stream.find("resolver");
     const auto use = [&](const std::string& name) -> std::string {
-      const auto upstream = upstreams_.use_plain(name, {}, pass);
+      const auto upstream = upstreams_.use_plain(name, resolver, pass);
       return upstream ? "upstream." + *upstream : std::string();
     };
     if (choice == choices_.end()) {

@@ -21,23 +21,27 @@ class NginxUpstreams {
 
   void declare(const NginxDirective& block);
   bool declared(std::string_view name) const { return blocks_.contains(name); }
-  // The upstream for what proxy_pass names: a block, or HOST[:PORT]. Nothing when no host of it can be reached, which
-  // has been told.
-  std::optional<std::string> use(std::string_view host, const NginxSettings& settings, const NginxDirective& from);
-  // The same for a relay, which has no requests: options are written as they are.
-  std::optional<std::string> use_plain(std::string_view host, const FieldLines& options, const NginxDirective& from);
+  // The upstream for what proxy_pass names: a block, or HOST[:PORT], whose name is looked up again when it stood in
+  // variables. Nothing when no host of it can be reached, which has been told.
+  std::optional<std::string> use(std::string_view host, const NginxSettings& settings, bool by_variable,
+                                 const NginxDirective& from);
+  // The same for a relay, which has no requests and no settings but the servers that are asked for names.
+  std::optional<std::string> use_plain(std::string_view host, const NginxDirective* resolver,
+                                       const NginxDirective& from);
 
  private:
-  std::optional<std::string> add(std::string_view host, const FieldLines& options, uint16_t port,
-                                 const NginxDirective& from);
-  std::optional<UpstreamDraft> of_block(const NginxDirective& block, bool needs_port);
-  void eject(const NginxDirective& block, std::optional<uint64_t> max_fails, std::optional<uint64_t> fail_ms,
-             UpstreamDraft& out);
+  struct Request;  // what is asked for
+  std::optional<std::string> add(const Request& request);
+  std::optional<UpstreamDraft> draft_of(const Request& request);
+  void look_up(const NginxDirective* resolver, HostDraft& host);
 
   ConfigDraft& draft_;
   Remarks& remarks_;
   std::map<std::string, const NginxDirective*, std::less<>> blocks_;
   std::map<std::string, std::string> made_;  // by what was asked for
 };
+
+// What a variable of nginx is as a key of hashes and splits; nothing when it is none.
+std::optional<std::string> nginx_hash_key(std::string_view variable);
 
 }  // namespace trellis::app

@@ -113,5 +113,86 @@ TEST(HaproxyImport, KeepsFrontendsApart) {
   EXPECT_HAS(yaml, "{ address: \"10.0.0.2:80\", backup: true }");
 }
 
+TEST(HaproxyImport, SharesOutWhatRulesTakeByChance) {
+  const std::string one = web(" use_backend b if { rand(100) lt 5 }\n default_backend a");
+  EXPECT_HAS(one, "split: { key: random, ways: [{ name: b, share: 5%, to: upstream.b }] }\n    to: upstream.a");
+  // Each of two draws anew; of one number, the second one gets what the first one leaves.
+  EXPECT_HAS(web(" use_backend b if { rand(10) lt 1 }\n use_backend b if { rand(10) lt 5 }\n default_backend a"),
+             "[{ name: b, share: 10%, to: upstream.b }, { name: b_2, share: 45%, to: upstream.b }]");
+  EXPECT_HAS(web(" use_backend b if { src,crc32,mod(10) lt 1 }\n use_backend b if { src,crc32,mod(10) lt 5 }\n"
+                 " default_backend a"),
+             "key: client_address, ways: [{ name: b, share: 10%, to: upstream.b }, { name: b_2, share: 40%, to: ");
+  // Of one path only: a route of its own, and the other requests stay as they were.
+  const std::string path = web(" use_backend b if { rand(2) lt 1 } { path /x }\n default_backend a");
+  EXPECT_HAS(path, "path: /x }\n    filters:\n      - split: { key: random, ways: [{ name: b, share: 50%");
+  EXPECT_HAS(path, "path: \"/**\" }\n    to: upstream.a");
+  EXPECT_HAS(web(" use_backend b if { cook(v) new }\n default_backend a"),
+             "ways: [{ name: b, to: upstream.b, when: { cookie: \"v=new\" } }]");
+}
+
+TEST(HaproxyImport, TellsSharesThatNoSplitSays) {
+  for (const char* rules :
+       {" use_backend b if { rand(100) lt 5 }\n use_backend b if { src,crc32,mod(9) lt 5 }",
+        " use_backend b if { rand(100) lt 5 }\n use_backend b if { cook(v) new }",
+        " use_backend b if { rand(100) lt 5 } { hdr(x) 1 }\n use_backend a if { path_beg /a/ }",
+        " use_backend b if { rand(0) lt 5 }", " use_backend b if { rand(100) lt five }",
+        " use_backend b if { src,crc32,djb2,mod(9) lt 5 }", " use_backend b unless { rand(2) lt 1 }",
+        " use_backend b if { rand(100) lt 5 } or { path /x }"}) {
+    const std::string yaml = web(std::string(rules) + "\n default_backend a");
+    EXPECT_HAS(yaml, "use_backend b: ") << rules;
+  }
+}
+
+TEST(HaproxyImport, BelievesOnlyAddressesThatAreNamed) {
+  const auto listener = [](const std::string& bind, const std::string& rules) {
+    const std::string yaml = import_text("defaults\n mode http\nfrontend web\n bind :80 " + bind + "\n" + rules +
+                                         " default_backend a\nbackend a\n server s 10.0.0.1:80\n")
+                                 .yaml;
+    const size_t at = yaml.find("  web: ");
+    return yaml.substr(at, yaml.find('\n', at) - at);
+  };
+  const std::string named = ", proxy_protocol: in, trusted: [\"10.0.0.0/8\"]";
+  EXPECT_HAS(listener("accept-proxy", " tcp-request connection reject if !{ src 10.0.0.0/8 }\n"), named);
+  EXPECT_HAS(listener("", " tcp-request connection expect-proxy layer4 if { src 10.0.0.0/8 }\n"), named);
+  EXPECT_HAS_NOT(listener("accept-proxy", ""), "trusted");
+  EXPECT_HAS_NOT(listener("accept-proxy", " tcp-request connection reject if { src 10.0.0.0/8 }\n"), "trusted");
+  EXPECT_HAS(listener("", " option forwardfor except 10.0.0.0/8\n"), ", trusted: [\"10.0.0.0/8\"]");
+  EXPECT_HAS_NOT(listener("", " option forwardfor except 10.0.0.0/8\n http-request deny if { src 10.1.1.1 }\n"),
+                 "trusted");
+  EXPECT_HAS_NOT(listener("", " http-request set-src hdr(x-real-ip) if { src 10.0.0.0/8 }\n"), "trusted");
+  EXPECT_HAS_NOT(listener("", " http-request set-src hdr(x-forwarded-for)\n"), "trusted");
+}
+
+TEST(HaproxyImport, LooksUpNames) {
+  const auto hosts = [](const std::string& lines) {
+    return import_text("resolvers r\n nameserver a 10.0.0.53:53\n hold valid 9s\n" +
+                       ("defaults\n mode http\nlisten web\n bind :80\n" + lines))
+        .yaml;
+  };
+  EXPECT_HAS(hosts(" server a a.internal:80 resolvers r\n"), "- { dns: \"a.internal:80\", refresh: 9s }");
+  EXPECT_HAS(hosts(" server a a.internal:80 resolvers r\n"), "dns: { servers: [\"10.0.0.53:53\"] }");
+  EXPECT_HAS(hosts(" server-template a 3 _x._tcp.a.internal resolvers r\n"),
+             "- { srv: _x._tcp.a.internal, refresh: 9s }");
+  EXPECT_HAS_NOT(hosts(" server a a.internal:80\n"), "dns:");
+  EXPECT_HAS_NOT(hosts(" server a 10.0.0.1:80 resolvers r\n"), "dns:");
+}
+
+TEST(HaproxyImport, TakesOverQueuesRepeatsAndErrors) {
+  const auto upstream = [](const std::string& lines) {
+    return import_text("defaults\n mode http\n timeout connect 4s\nlisten web\n bind :80\n" + lines).yaml;
+  };
+  EXPECT_HAS(upstream(" timeout queue 9s\n server a 10.0.0.1:80\n"), "limits: { wait: 9s }");
+  EXPECT_HAS(upstream(" server a 10.0.0.1:80 maxconn 7\n"), "limits: { connections: 7, wait: 4s }");
+  EXPECT_HAS(upstream(" timeout check 1s\n server a 10.0.0.1:80 check inter 6s\n"), "interval: 6s, timeout: 5s");
+  EXPECT_HAS(upstream(" server a 10.0.0.1:80 check inter 6s\n"), "interval: 6s, timeout: 6s");
+  EXPECT_HAS(upstream(" retry-on none\n server a 10.0.0.1:80\n"), "retry: { attempts: 1 }");
+  EXPECT_HAS(upstream(" retry-on 503 conn-failure\n server a 10.0.0.1:80\n"), "on: [connect, 503] }");
+  EXPECT_HAS(upstream(" server a 10.0.0.1:80 check inter 4s rise 5 observe layer7 on-error mark-down\n"),
+             "eject: { consecutive_errors: 10, base_time: 20s, max_time: 5m }");
+  EXPECT_HAS(upstream(" default-server ssl\n server a 10.0.0.1:80\n"), "status: 501");
+  for (const char* told : {"server ... maxqueue", "server ... minconn", "fullconn", "server ... observe"})
+    EXPECT_HAS(upstream(" fullconn 9\n server a 10.0.0.1:80 maxqueue 1 minconn 2 observe layer4\n"), told);
+}
+
 }  // namespace
 }  // namespace trellis::app

@@ -329,5 +329,66 @@ TEST(NginxImport, ReplacesWhatTheCheckWouldRefuse) {
   EXPECT_HAS(imported.yaml, "host: other.example.com");
 }
 
+TEST(NginxImport, LooksUpNames) {
+  const auto server = [](const std::string& words) {
+    return import_text("http { access_log off; resolver 10.0.0.53 valid=9s; upstream a { server " + words +
+                       "; } server { listen 80; location / { proxy_pass http://a; } } }")
+        .yaml;
+  };
+  EXPECT_HAS(server("a.internal:81 resolve"), "- { dns: \"a.internal:81\", refresh: 9s }");
+  EXPECT_HAS(server("a.internal resolve"), "dns: { servers: [\"10.0.0.53:53\"] }");
+  EXPECT_HAS(server("a.internal service=http resolve"), "- { srv: _http._tcp.a.internal, refresh: 9s }");
+  EXPECT_HAS(server("a.internal service=_x._udp resolve"), "- { srv: _x._udp.a.internal, refresh: 9s }");
+  EXPECT_HAS_NOT(server("a.internal:81"), "dns:");
+  EXPECT_HAS_NOT(server("10.0.0.1:81 resolve"), "dns:");
+  EXPECT_HAS(locations("location / { set $a a.internal; proxy_pass http://$a:81; }"), "- { dns: \"a.internal:81\" }");
+  EXPECT_HAS_NOT(locations("location / { set $a 10.0.0.1; proxy_pass http://$a:81; }"), "dns:");
+}
+
+TEST(NginxImport, MakesSplitsOfChosenHosts) {
+  const auto pass = [](const std::string& blocks) {
+    return import_text(
+               "http { access_log off; upstream one { server 10.0.0.1:80; } upstream two { server 10.0.0.2:80; } " +
+               blocks + " server { listen 80; location / { proxy_pass http://$pool; } } }")
+        .yaml;
+  };
+  EXPECT_HAS(
+      pass("split_clients $remote_addr $pool { 12.5% two; * one; }"),
+      "split: { key: client_address, ways: [{ name: two, share: 12.5%, to: upstream.two }] }\n    to: upstream.one");
+  EXPECT_HAS(pass("split_clients ${cookie_user}x $pool { 5% two; * one; }"), "key: cookie.user");
+  EXPECT_HAS(pass("map $cookie_v $pool { 1 two; default one; }"),
+             "ways: [{ name: two, to: upstream.two, when: { cookie: \"v=1\" } }]");
+  EXPECT_HAS(
+      pass("split_clients $request_id $p { 5% two; * one; } map $http_x_v $pool { 1 two; default $p; }"),
+      "key: random, ways: [{ name: two, to: upstream.two, when: { header: \"x-v: 1\" } }, { name: two_2, share: 5%");
+  for (const char* unsaid :
+       {"split_clients $remote_addr$uri $pool { 5% two; * one; }", "split_clients $remote_addr $pool { 5% two; }",
+        "split_clients $remote_addr $pool { 80% two; 30% two; * one; }", "map $cookie_v $pool { ~1 two; default one; }",
+        "map $uri $pool { /x two; default one; }", "split_clients $remote_addr $pool { 0.001% two; * one; }"})
+    EXPECT_HAS(pass(unsaid), "status: 501") << unsaid;
+}
+
+TEST(NginxImport, BelievesOnlyAddressesThatAreNamed) {
+  const auto listener = [](const std::string& words, const std::string& lines) {
+    const std::string yaml =
+        import_text("http { access_log off; server { listen 80 " + words + "; " + lines + " return 200 x; } }").yaml;
+    const size_t at = yaml.find("  web: ");
+    return yaml.substr(at, yaml.find('\n', at) - at);
+  };
+  const std::string from = "set_real_ip_from 10.0.0.0/8; ";
+  EXPECT_HAS(listener("", from + "real_ip_header X-Forwarded-For;"), ", trusted: [\"10.0.0.0/8\"] }");
+  EXPECT_HAS(listener("proxy_protocol", from + "real_ip_header proxy_protocol;"),
+             ", proxy_protocol: in, trusted: [\"10.0.0.0/8\"] }");
+  EXPECT_HAS_NOT(listener("proxy_protocol", ""), "proxy_protocol");
+  EXPECT_HAS_NOT(listener("", from), "trusted");  // X-Real-IP
+  EXPECT_HAS_NOT(listener("", from + "real_ip_header proxy_protocol;"), "trusted");
+  EXPECT_HAS_NOT(listener("", "set_real_ip_from a.internal; real_ip_header X-Forwarded-For;"), "trusted");
+  const Imported apart = import_text("http { access_log off; server { listen 80; " + from +
+                                     "real_ip_header X-Forwarded-For; return 200 x; } server { listen 80; "
+                                     "server_name b; return 200 x; } }");
+  EXPECT_HAS(apart.yaml, "web: { bind: \"0.0.0.0:80\" }");
+  EXPECT_TRUE(told(apart, "set_real_ip_from"));
+}
+
 }  // namespace
 }  // namespace trellis::app
