@@ -1,7 +1,7 @@
 // What is counted at one host, by all cores: connections, answers and their times, checks, ejections. The series are in
-// the registry while a host of that name is in use by anybody: one that left its upstream takes them along when the last
-// request at it has ended. Else a name whose addresses change would fill the registry over the weeks. Owned by its Host;
-// any core.
+// the registry while a host of that name is in use by anybody: one that left its upstream takes them along when the
+// last request at it has ended. Else a name whose addresses change would fill the registry over the weeks. Owned by its
+// Host; any core.
 #pragma once
 
 #include <map>

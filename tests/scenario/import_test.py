@@ -15,6 +15,7 @@ import urllib.parse
 
 import pytest
 
+from dns_server import DnsServer
 from node import BINARY, PATIENCE, Client, Node, until
 
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
@@ -85,7 +86,7 @@ class Backend(http.server.ThreadingHTTPServer):
 def lay_out(folder, **values):
     """The fixtures in `folder`, their @NAMES@ replaced; without values everything is something that could be real."""
     values = {"WEB": "127.0.0.1:8080", "INNER": "8081", "APP1": "127.0.0.1:9001", "APP2": "127.0.0.1:9002", "TMP": "/tmp",
-              "WWW": "/srv/www", **values}
+              "PORT1": "9001", "DNS": "10.0.0.53", "WWW": "/srv/www", **values}
     for path in [*FIXTURES.glob("nginx/**/*"), *FIXTURES.glob("haproxy/*")]:
         if path.is_file():
             target = folder / path.relative_to(FIXTURES).relative_to(path.relative_to(FIXTURES).parts[0])
@@ -185,14 +186,14 @@ def running(folder, command, port):
         process.wait(PATIENCE)
 
 
-def ask(address, line, host="example.com", fields=(), body=b""):
+def ask(address, line, host="example.com", fields=(), body=b"", ahead=b""):
     method, target = line.split(" ")
     text = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
     text += "".join(f"{field}\r\n" for field in fields)
     if body or method == "POST":
         text += f"Content-Length: {len(body)}\r\n"
     with Client(address) as client:
-        client.send(text.encode() + b"\r\n" + body)
+        client.send(ahead + text.encode() + b"\r\n" + body)
         return client.answer(method.encode())
 
 
@@ -224,7 +225,7 @@ class Pair:
 
 
 @contextlib.contextmanager
-def beside(folder, name):
+def beside(folder, name, **values):
     www = folder / "www"
     for path, text in FILES.items():
         (www / path).parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,7 @@ def beside(folder, name):
     web, inner = free_ports(2)
     with Backend("one") as one, Backend("two") as two:
         lay_out(folder, WEB=f"127.0.0.1:{web}", INNER=str(inner), APP1=one.address, APP2=two.address, TMP=str(folder),
-                WWW=str(www))
+                PORT1=str(one.server_address[1]), WWW=str(www), **values)
         for path in folder.glob("*.conf"):  # nginx's working files belong into this folder, too
             text = path.read_text()
             path.write_text(text.replace("http {", "http {\n" + "".join(
@@ -316,6 +317,42 @@ def test_included_files_are_part_of_it(open_folder):
             pair.same(line)
         _, ours = pair.both("GET /who")
         assert ours.get(b"x-backend") == b"one"  # two is for when one is gone
+
+
+@needs_nginx
+def test_canaries_and_clients_behind_a_balancer_are_as_with_nginx(open_folder):
+    with beside(open_folder, "canary.conf") as pair:
+        def same_host(line, **more):
+            theirs, ours = pair.same(line, body_too=False, **more)
+            assert ours.get(b"x-backend") == theirs.get(b"x-backend"), (line, more)
+            assert json.loads(ours.body) == json.loads(theirs.body), (line, more)
+            return ours.get(b"x-backend"), json.loads(ours.body)["heard"]["x-real-ip"]
+
+        assert same_host("GET /a") == (b"one", "127.0.0.1")
+        assert same_host("GET /a", fields=["Cookie: a=b; canary=1"])[0] == b"two"
+        assert same_host("GET /a", fields=["Cookie: canary=2"])[0] == b"one"
+        assert same_host("GET /asked/x", fields=["X-Canary: yes"])[0] == b"two"
+        assert same_host("GET /asked/x", fields=["X-Canary: no"])[0] == b"one"
+        assert same_host("GET /everybody/x")[0] == b"two"
+        # The client is the last address of X-Forwarded-For that is not trusted itself, and may be let in by it.
+        for claimed, client in (("192.0.2.7", "192.0.2.7"), ("203.0.113.9, 192.0.2.7", "192.0.2.7"),
+                                ("192.0.2.7, 127.0.0.1", "192.0.2.7")):
+            assert same_host("GET /a", fields=[f"X-Forwarded-For: {claimed}"])[1] == client
+            assert same_host("GET /office/x", fields=[f"X-Forwarded-For: {claimed}"])[1] == client
+        pair.same("GET /office/x", fields=["X-Forwarded-For: 203.0.113.9"])
+        header = b"PROXY TCP4 192.0.2.8 127.0.0.1 4711 80\r\n"
+        assert same_host("GET /a", port=pair.ports[1], ahead=header) == (b"one", "192.0.2.8")
+
+
+@needs_nginx
+def test_names_in_variables_are_looked_up_by_the_same_servers(open_folder):
+    with DnsServer() as dns:
+        dns.records["app.test"] = ["127.0.0.1"]
+        with beside(open_folder, "names.conf", DNS=f"127.0.0.1:{dns.port}") as pair:
+            _, ours = pair.same("GET /a?b=c")
+            assert ours.get(b"x-backend") == b"one"
+            statuses = [answer.status for answer in pair.both("GET /none/x")]
+            assert statuses == [502, 503]  # nginx cannot resolve it, we have no host
 
 
 @needs_haproxy
