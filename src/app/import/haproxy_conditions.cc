@@ -122,7 +122,7 @@ std::optional<HaproxyConditions::Way> chance_of(std::span<const std::string> wor
       out.key = split_key(fetch.substr(0, converter));  // of a hash of it
     }
   }
-  if (!bound || out.whole == 0 || out.whole > 1'000'000 || out.key.empty()) return std::nullopt;
+  if (!bound || out.whole == 0 || out.whole > kWholeShare || out.key.empty()) return std::nullopt;
   out.part = std::min(words[1] == "le" ? *bound + 1 : *bound, out.whole);
   return out;
 }

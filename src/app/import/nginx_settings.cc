@@ -99,10 +99,7 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "proxy_headers_hash_max_size",
                                          "proxy_headers_hash_bucket_size",
                                          "proxy_pass_header",
-                                         "proxy_pass_request_headers",
-                                         "proxy_pass_request_body",
                                          "proxy_socket_keepalive",
-                                         "proxy_ignore_client_abort",
                                          "gzip_vary",
                                          "gzip_disable",
                                          "gzip_buffers",
@@ -124,7 +121,6 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "max_ranges",
                                          "recursive_error_pages",
                                          "disable_symlinks",
-                                         "add_trailer",
                                          "variables_hash",
                                          "limit_req_zone",
                                          "limit_conn_zone",
@@ -197,6 +193,10 @@ constexpr Absent kAbsent[] = {
     {"proxy_method", "the method goes through as it is", ""},
     {"proxy_set_body", "bodies go through as they are", ""},
     {"proxy_store", "nothing is stored", ""},
+    {"proxy_pass_request_headers", "the fields of a request go with it", "filter headers: { request: { remove } }"},
+    {"proxy_pass_request_body", "the body of a request goes with it", ""},
+    {"proxy_ignore_client_abort", "a client that leaves ends its request at the host", ""},
+    {"add_trailer", "answers get no trailers of their own", ""},
     {"proxy_limit_rate", "answers are not slowed down", ""},
     {"geoip", "routes cannot ask for the country", ""},
     {"geo", "there are no variables made from addresses", "use allow and deny"},
@@ -465,8 +465,10 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
       }
     } else if (name == "autoindex" || name == "ssi" || name == "error_page" || name == "proxy_redirect" ||
                name == "proxy_cache" || name == "proxy_intercept_errors" || name == "ssl" || name == "http2" ||
-               name == "gunzip" || name == "proxy_cache_bypass") {
-      if (one.word(0) == "off" || (name == "proxy_redirect" && one.word(0) == "default")) continue;
+               name == "gunzip" || name == "proxy_cache_bypass" || name == "proxy_pass_request_headers" ||
+               name == "proxy_pass_request_body" || name == "proxy_ignore_client_abort") {
+      if (one.word(0) == (name.starts_with("proxy_pass_request_") ? "on" : "off")) continue;
+      if (name == "proxy_redirect" && one.word(0) == "default") continue;
       auto [why, instead] = why_left_out(name == "ssl" ? "ssl_" : name);
       left_out(std::move(why), std::move(instead));
     } else if (name.starts_with("ssl_")) {

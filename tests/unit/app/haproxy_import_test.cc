@@ -135,9 +135,9 @@ TEST(HaproxyImport, TellsSharesThatNoSplitSays) {
        {" use_backend b if { rand(100) lt 5 }\n use_backend b if { src,crc32,mod(9) lt 5 }",
         " use_backend b if { rand(100) lt 5 }\n use_backend b if { cook(v) new }",
         " use_backend b if { rand(100) lt 5 } { hdr(x) 1 }\n use_backend a if { path_beg /a/ }",
-        " use_backend b if { rand(0) lt 5 }", " use_backend b if { rand(100) lt five }",
-        " use_backend b if { src,crc32,djb2,mod(9) lt 5 }", " use_backend b unless { rand(2) lt 1 }",
-        " use_backend b if { rand(100) lt 5 } or { path /x }"}) {
+        " use_backend b if { rand(0) lt 5 }", " use_backend b if { rand(100000) lt 5 }",
+        " use_backend b if { rand(100) lt five }", " use_backend b if { src,crc32,djb2,mod(9) lt 5 }",
+        " use_backend b unless { rand(2) lt 1 }", " use_backend b if { rand(100) lt 5 } or { path /x }"}) {
     const std::string yaml = web(std::string(rules) + "\n default_backend a");
     EXPECT_HAS(yaml, "use_backend b: ") << rules;
   }

@@ -292,6 +292,18 @@ TEST(NginxImport, TellsWhatItDoesNotKnow) {
   EXPECT_HAS(imported.yaml, "#   x.conf:1: frobnicate: not known to the import");
 }
 
+TEST(NginxImport, TellsSwitchesThatAreNotTheDefault) {
+  const auto left_out = [](const std::string& line) {
+    return import_text("http { access_log off; " + line + " server { listen 80; return 200 x; } }").remarks.left_out();
+  };
+  for (const char* line : {"proxy_pass_request_headers off;", "proxy_pass_request_body off;",
+                           "proxy_ignore_client_abort on;", "add_trailer X-A 1;", "autoindex on;"})
+    EXPECT_EQ(left_out(line), 1u) << line;
+  for (const char* line : {"proxy_pass_request_headers on;", "proxy_pass_request_body on;",
+                           "proxy_ignore_client_abort off;", "autoindex off;", "proxy_redirect default;"})
+    EXPECT_EQ(left_out(line), 0u) << line;
+}
+
 TEST(NginxImport, IsToldFromHaproxyByTheText) {
   EXPECT_EQ(kind_of("global\n  daemon\ndefaults\n mode http\n"), ImportKind::haproxy);
   EXPECT_EQ(kind_of("# x\nfrontend web\n  bind :80\n"), ImportKind::haproxy);
