@@ -319,29 +319,42 @@ def test_included_files_are_part_of_it(open_folder):
         assert ours.get(b"x-backend") == b"one"  # two is for when one is gone
 
 
+def same_host(pair, line, **more):
+    """Who answered in both, and who the client was there."""
+    theirs, ours = pair.same(line, body_too=False, **more)
+    assert ours.get(b"x-backend") == theirs.get(b"x-backend"), (line, more)
+    assert json.loads(ours.body) == json.loads(theirs.body), (line, more)
+    return ours.get(b"x-backend"), json.loads(ours.body)["heard"]["x-real-ip"]
+
+
+def clients_and_canaries_are_the_same(pair):
+    assert same_host(pair, "GET /a") == (b"one", "127.0.0.1")
+    assert same_host(pair, "GET /a", fields=["Cookie: a=b; canary=1"])[0] == b"two"
+    assert same_host(pair, "GET /a", fields=["Cookie: canary=2"])[0] == b"one"
+    assert same_host(pair, "GET /everybody/x")[0] == b"two"
+    for claimed in ("192.0.2.7", "203.0.113.9, 192.0.2.7"):
+        assert same_host(pair, "GET /a", fields=[f"X-Forwarded-For: {claimed}"])[1] == "192.0.2.7"
+    header = b"PROXY TCP4 192.0.2.8 127.0.0.1 4711 80\r\n"
+    assert same_host(pair, "GET /a", port=pair.ports[1], ahead=header) == (b"one", "192.0.2.8")
+
+
 @needs_nginx
 def test_canaries_and_clients_behind_a_balancer_are_as_with_nginx(open_folder):
     with beside(open_folder, "canary.conf") as pair:
-        def same_host(line, **more):
-            theirs, ours = pair.same(line, body_too=False, **more)
-            assert ours.get(b"x-backend") == theirs.get(b"x-backend"), (line, more)
-            assert json.loads(ours.body) == json.loads(theirs.body), (line, more)
-            return ours.get(b"x-backend"), json.loads(ours.body)["heard"]["x-real-ip"]
-
-        assert same_host("GET /a") == (b"one", "127.0.0.1")
-        assert same_host("GET /a", fields=["Cookie: a=b; canary=1"])[0] == b"two"
-        assert same_host("GET /a", fields=["Cookie: canary=2"])[0] == b"one"
-        assert same_host("GET /asked/x", fields=["X-Canary: yes"])[0] == b"two"
-        assert same_host("GET /asked/x", fields=["X-Canary: no"])[0] == b"one"
-        assert same_host("GET /everybody/x")[0] == b"two"
-        # The client is the last address of X-Forwarded-For that is not trusted itself, and may be let in by it.
-        for claimed, client in (("192.0.2.7", "192.0.2.7"), ("203.0.113.9, 192.0.2.7", "192.0.2.7"),
-                                ("192.0.2.7, 127.0.0.1", "192.0.2.7")):
-            assert same_host("GET /a", fields=[f"X-Forwarded-For: {claimed}"])[1] == client
-            assert same_host("GET /office/x", fields=[f"X-Forwarded-For: {claimed}"])[1] == client
+        clients_and_canaries_are_the_same(pair)
+        assert same_host(pair, "GET /asked/x", fields=["X-Canary: yes"])[0] == b"two"
+        assert same_host(pair, "GET /asked/x", fields=["X-Canary: no"])[0] == b"one"
+        # The client is the last address that is not trusted itself, and may be let in by it.
+        for claimed in ("192.0.2.7", "203.0.113.9, 192.0.2.7", "192.0.2.7, 127.0.0.1"):
+            assert same_host(pair, "GET /office/x", fields=[f"X-Forwarded-For: {claimed}"])[1] == "192.0.2.7"
         pair.same("GET /office/x", fields=["X-Forwarded-For: 203.0.113.9"])
-        header = b"PROXY TCP4 192.0.2.8 127.0.0.1 4711 80\r\n"
-        assert same_host("GET /a", port=pair.ports[1], ahead=header) == (b"one", "192.0.2.8")
+
+
+@needs_haproxy
+def test_canaries_and_clients_behind_a_balancer_are_as_with_haproxy(open_folder):
+    with beside(open_folder, "canary.cfg") as pair:
+        clients_and_canaries_are_the_same(pair)
+        pair.same("GET /a", fields=["X-Forwarded-For: 203.0.113.9"])
 
 
 @needs_nginx
