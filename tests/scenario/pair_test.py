@@ -277,6 +277,18 @@ def test_who_has_left_does_not_come_back_for_a_check_that_failed(pair):
     assert pair.clients.finish() == []
 
 
+def test_connections_of_who_has_left_outlive_the_node_of_the_holder(pair):
+    pair.a.run("trellis-pair", "leave")
+    pair.until_answered_by("b", "fresh", 4)
+    pair.b.stop_node(signal.SIGKILL)
+    node.until(lambda: "from 150 to 50" in pair.b.said(), "edge b is found sick", PATIENCE)
+    pair.until_answered_by("a", "kept", 4)
+    pair.until_answered_by("a", "long", 3)
+    assert pair.b.holds()
+    failed = pair.clients.finish()
+    assert failed and {one["worker"].split("-")[0] for one in failed} == {"fresh"}, failed
+
+
 def test_an_edge_that_left_takes_the_address_when_the_other_is_gone(pair):
     pair.a.run("trellis-pair", "leave")
     pair.until_answered_by("b", "fresh", 4)
