@@ -10,7 +10,6 @@ namespace {
 
 using config::DurationRange;
 
-constexpr const char* kShare = "of the requests";
 constexpr Duration kLongest = std::chrono::hours(1);
 
 // 100ms is 100ms..100ms.
@@ -31,16 +30,16 @@ Result<DurationRange> time_from_text(std::string_view text) {
 config::Fields<FaultDelayConfig> FaultDelayConfig::fields() {
   return {{"time", "how long, drawn evenly from a range", &FaultDelayConfig::time, config::kRequired,
            config::parsed<DurationRange>("time such as 100ms or 100ms..500ms", time_from_text)},
-          {"share", kShare, &FaultDelayConfig::share, config::percent()}};
+          {"share", kFaultShare, &FaultDelayConfig::share, config::percent()}};
 }
 
 config::Fields<FaultAbortConfig> FaultAbortConfig::fields() {
   return {{"status", "status of the answer", &FaultAbortConfig::status, config::range(400, 599)},
-          {"share", kShare, &FaultAbortConfig::share, config::percent()}};
+          {"share", kFaultShare, &FaultAbortConfig::share, config::percent()}};
 }
 
 config::Fields<FaultResetConfig> FaultResetConfig::fields() {
-  return {{"share", kShare, &FaultResetConfig::share, config::percent()}};
+  return {{"share", kFaultShare, &FaultResetConfig::share, config::percent()}};
 }
 
 FaultPlan::FaultPlan(const std::optional<FaultDelayConfig>& delay, const std::optional<FaultAbortConfig>& abort,

@@ -14,6 +14,8 @@
 
 namespace trellis::proxy {
 
+inline constexpr const char* kFaultShare = "of the requests, connections or datagrams";
+
 struct FaultDelayConfig {
   config::DurationRange time;
   double share = 1;

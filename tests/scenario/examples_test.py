@@ -296,7 +296,7 @@ class Relay(ExampleTest):
         with socket.create_server(("127.0.0.1", 0)) as far, socket.create_server(("127.0.0.1", 0)) as gone:
             hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in (far, gone)]
             gone.close()
-            free = ("listeners.tls.bind=127.0.0.1:0", "listeners.dns.bind=127.0.0.1:0")
+            free = [f"listeners.{name}.bind=127.0.0.1:0" for name in ("bad_redis", "tls", "dns")]
             with Node("relay.yaml", "redis", f"upstreams.redis.hosts={json.dumps(hosts)}", *free) as node:
                 for _ in range(2):
                     with socket.create_connection(("127.0.0.1", node.port), 20) as client:

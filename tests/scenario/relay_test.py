@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -537,6 +538,100 @@ def test_a_reload_without_descriptors_for_a_relay_of_datagrams_fails_and_leaves_
         assert ask(old, b"x") == b"1x"
 
 
+# --- faults ---
+
+def faults(running, listener, fault):
+    return running.metric("trellis_relay_faults_total", listener=listener, fault=fault)
+
+
+def test_connections_are_broken_on_purpose_as_configured(io):
+    listeners = {"plain": tcp(), "late": tcp(more=", fault: { delay: { time: 300ms..400ms } }"),
+                 "cut": tcp(more=", fault: { reset: { after: 20KiB } }"), "refused": tcp(more=", fault: { reset: {} }"),
+                 "some": tcp(more=", fault: { reset: { share: 30% } }"), "slow": tcp(more=", fault: { bandwidth: 200KiB }")}
+    with node.RawServer(echo) as up, node.Node(config(listeners, {"up": [up.host]}, LOG), io=io) as running:
+        began = time.monotonic()
+        with node.Client(running.address("late")) as client:
+            client.send(b"x")
+            node.until(lambda: faults(running, "late", "delay") == 1, "the delay begins")
+            assert up.accepted == 0 or time.monotonic() - began > 0.3, "no host is asked before"
+            assert client.take(1) == b"x"
+            assert time.monotonic() - began > 0.3
+        with node.Client(running.address("cut")) as client:
+            client.send(b"x" * 10_000)
+            assert client.take(10_000) == b"x" * 10_000
+            client.send(b"y" * 20_000)
+            assert len(client.to_the_end()) <= 480 and client.ended
+        before = up.accepted
+        with contextlib.suppress(ConnectionError), node.Client(running.address("refused")) as client:
+            assert is_reset(client)
+        assert up.accepted == before, "no host is asked"
+        refused = 0
+        for _ in range(100):
+            with contextlib.suppress(ConnectionError, EOFError), node.Client(running.address("some")) as client:
+                client.send(b"x")
+                if client.more():
+                    continue
+            refused += 1
+        assert 5 < refused < 58  # six standard deviations
+        assert faults(running, "some", "reset") == refused
+        began = time.monotonic()
+        with node.Client(running.address("slow")) as client:
+            client.send(b"z" * 100_000)
+            assert client.take(100_000) == b"z" * 100_000
+            assert time.monotonic() - began > 0.48
+        with node.Client(running.address("plain")) as client:
+            client.send(b"z" * 1_000_000)
+            assert client.take(1_000_000) == b"z" * 1_000_000
+        for name, fault in (("late", "delay"), ("cut", "reset"), ("refused", "reset"), ("slow", "bandwidth")):
+            assert faults(running, name, fault) == 1, name
+        assert faults(running, "plain", "reset") == 0
+        node.until(lambda: sum(one["outcome"] == "fault_reset" for one in lines(running.folder / "access.log")) == 2 + refused,
+                   "the lines of the resets")
+        # Who breaks off during a delay is not kept.
+        listeners = {"late": tcp(more=", fault: { delay: { time: 1h } }")}
+        running.write_config(config(listeners, {"up": [up.host]}, LOG))
+        running.reload()
+        client = node.Client(running.address("late"))
+        client.send(b"x")
+        node.until(lambda: faults(running, "late", "delay") == 2, "the delay begins")
+        assert running.metric("trellis_connections", listener="late") == 1
+        client.reset()
+        node.until(lambda: running.metric("trellis_connections", listener="late") == 0, "it is let go")
+
+
+def test_datagrams_are_lost_and_late_on_purpose_as_configured(io):
+    listeners = {"lossy": udp(", fault: { drop: { share: 50% } }"), "late": udp(", fault: { delay: { time: 100ms..200ms } }"),
+                 "void": udp(", fault: { drop: {} }")}
+    with UdpServer(b"1") as up, node.Node(config(listeners, {"up": [up.host]}), io=io) as running:
+        with udp_client(running.address("lossy"), 0.5) as client:
+            for number in range(400):
+                client.send(b"%d" % number)
+            answers = set()
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    answers.add(client.recv(100))
+        assert 48 < len(answers) < 152  # a quarter comes back; six standard deviations
+        lost = faults(running, "lossy", "drop")
+        assert lost == 400 - len(answers)
+        with udp_client(running.address("late")) as client:
+            began = time.monotonic()
+            for number in range(20):
+                client.send(b"%d" % number)
+            came = [client.recv(100) for _ in range(20)]
+            assert sorted(came) == sorted(b"1%d" % number for number in range(20))
+            assert time.monotonic() - began > 0.2, "late both ways"
+            assert faults(running, "late", "delay") == 40
+        with udp_client(running.address("void"), 0.2) as client:
+            with pytest.raises(TimeoutError):
+                ask(client, b"x")
+            assert faults(running, "void", "drop") == 1
+            assert running.metric("trellis_connections", listener="void") == 0, "what is lost begins no session"
+            # The drill is over with the next reload, for who is there as well.
+            running.write_config(config({**listeners, "void": udp()}, {"up": [up.host]}))
+            running.reload()
+            assert ask(client, b"x") == b"1x"
+
+
 # --- what is wrong is said ---
 
 @pytest.mark.parametrize("listener, word", [
@@ -549,6 +644,9 @@ def test_a_reload_without_descriptors_for_a_relay_of_datagrams_fails_and_leaves_
     (tcp(beside=", trusted: [127.0.0.1]"), "is for proxy_protocol"),
     ('{ bind: "127.0.0.1:0", proxy_protocol: v2 }', "hosts of a tcp relay"),
     (udp(beside=", max_connections: 5"), "is for connections"),
+    (tcp(more=", fault: {}"), "does nothing"),
+    (tcp(more=", fault: { drop: {} }"), "unknown"),
+    (udp(", fault: { bandwidth: 1KiB }"), "unknown"),
     ('{ bind: "127.0.0.1:0", udp: { to: upstream.up }, tcp: { to: upstream.up } }', "tcp"),
 ])
 def test_a_wrong_relay_is_told(tmp_path, listener, word):

@@ -231,6 +231,7 @@ void Node::Impl::prepare_relay(CoreState& state, const Generation& next, const s
     options->to = cluster(config.udp->to);
     options->idle = config.udp->idle;
     options->sessions = config.udp->sessions;
+    if (config.udp->fault) options->faults = std::make_shared<proxy::UdpFaults>(*config.udp->fault, metrics, name);
     options->access_log = log;
     state.next_udp[name] = std::move(options);
     return;
@@ -240,6 +241,7 @@ void Node::Impl::prepare_relay(CoreState& state, const Generation& next, const s
   options->to = cluster(config.tcp->to);
   for (const proxy::RelayRouteConfig& route : config.tcp->routes) options->routes.push_back({route, cluster(route.to)});
   options->limits = *config.tcp;
+  if (config.tcp->fault) options->faults = std::make_shared<proxy::TcpFaults>(*config.tcp->fault, metrics, name);
   options->max_connections = config.max_connections;
   if (config.proxy_protocol) {
     options->header_in = config.proxy_protocol->in;

@@ -49,7 +49,8 @@ config::Fields<TcpRelayConfig> TcpRelayConfig::fields() {
        config::range(0s, 720h)},
       {"lifetime", "of a connection, then it is cut; 0: any time", &TcpRelayConfig::lifetime, config::range(0s, 8760h)},
       {"hello", "for a TLS client's first message, where there are routes", &TcpRelayConfig::hello,
-       config::range(10ms, 10min)}};
+       config::range(10ms, 10min)},
+      {"fault", "breaks connections on purpose, for tests and drills", &TcpRelayConfig::fault}};
 }
 
 void TcpRelayConfig::check(config::Checker& at) const {
@@ -69,7 +70,8 @@ config::Fields<UdpRelayConfig> UdpRelayConfig::fields() {
           {"idle", "how long a client and its host may be silent before the session ends", &UdpRelayConfig::idle,
            config::range(100ms, 24h)},
           {"sessions", "at once on one core; datagrams of further clients are dropped", &UdpRelayConfig::sessions,
-           config::range(1, 1'000'000)}};
+           config::range(1, 1'000'000)},
+          {"fault", "loses or delays datagrams on purpose, for tests and drills", &UdpRelayConfig::fault}};
 }
 
 void UdpRelayConfig::check(config::Checker& at) const {

@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "config/fields.h"
 #include "net/proxy_protocol.h"
+#include "proxy/relay/fault.h"
 
 namespace trellis::proxy {
 
@@ -41,6 +42,7 @@ struct TcpRelayConfig {
   Duration idle = std::chrono::minutes(10);
   Duration lifetime{0};  // 0: none
   Duration hello = std::chrono::seconds(5);
+  std::optional<TcpFaultConfig> fault;
   static config::Fields<TcpRelayConfig> fields();
   void check(config::Checker& at) const;
 };
@@ -49,6 +51,7 @@ struct UdpRelayConfig {
   RelayTarget to;
   Duration idle = std::chrono::seconds(30);
   uint32_t sessions = 10'000;
+  std::optional<UdpFaultConfig> fault;
   static config::Fields<UdpRelayConfig> fields();
   void check(config::Checker& at) const;
 };

@@ -4,7 +4,9 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "proxy/fault_plan.h"
 #include "runtime/splice.h"
 
 namespace trellis::proxy {
@@ -43,27 +45,32 @@ std::string_view to_string(RelayEnd end) noexcept {
     case RelayEnd::hello_timeout: return "hello_timeout";
     case RelayEnd::refused: return "refused";
     case RelayEnd::no_host: return "no_host";
+    case RelayEnd::fault_reset: return "fault_reset";
     case RelayEnd::host_refused: return "host_refused";
   }
   return "finished";
 }
 
-Pump::Pump(Socket& client, Socket& host, Duration idle, Counter& bytes_in, Counter& bytes_out) noexcept
+Pump::Pump(Socket& client, Socket& host, Duration idle, Counter& bytes_in, Counter& bytes_out,
+           PumpFaults faults) noexcept
     : up_{client, host, bytes_in, RelayEnd::client_reset, RelayEnd::host_reset},
       down_{host, client, bytes_out, RelayEnd::host_reset, RelayEnd::client_reset},
       idle_(idle),
+      faults_(faults),
       timer_(&Pump::idle_over, this) {}
 
 Task<RelayEnd> Pump::run(Deadline deadline) {
   alive();
-  Task<> up = flow(*this, up_);
-  Task<> down = flow(*this, down_);
+  const auto direction = faults_.any() ? &Pump::flow_with_faults : &Pump::flow;
+  Task<> up = direction(*this, up_);
+  Task<> down = direction(*this, down_);
   up.start();
   down.start();
   const bool ended = co_await over_.wait(deadline);
   if (!ended) end_ = RelayEnd::lifetime;
   // Idle and finished connections end in peace: nothing was on its way.
-  if (end_ == RelayEnd::client_reset || end_ == RelayEnd::host_reset || end_ == RelayEnd::lifetime) {
+  if (end_ == RelayEnd::client_reset || end_ == RelayEnd::host_reset || end_ == RelayEnd::lifetime ||
+      end_ == RelayEnd::fault_reset) {
     up_.from.reset_on_close();
     up_.to.reset_on_close();
   }
@@ -102,6 +109,37 @@ Task<> Pump::flow(Pump& pump, Flow& flow) {
     const bool goes_on = co_await splice(pump, flow);
     if (!goes_on) co_return;
     flow.from.hands_on();
+  }
+}
+
+// Piece by piece, none larger than a slice of the pace or than what may still pass.
+Task<> Pump::flow_with_faults(Pump& pump, Flow& flow) {
+  std::optional<Pace> pace;
+  if (pump.faults_.bandwidth > 0) pace.emplace(pump.faults_.bandwidth);
+  const size_t slice = pace ? pace->slice() : Pace::kMaxSlice;
+  for (int slices = 1;; ++slices) {
+    if (slices % kSlicesBeforeYield == 0) co_await yield();
+    Result<Chunk> got = co_await flow.from.recv(kNever);
+    if (!got) co_return pump.over(flow.from_broke);
+    if (got->empty()) co_return pump.finish(flow);
+    // It may take its time, and must not keep a receive buffer from the others meanwhile.
+    Chunk rest = got->size() > slice ? Chunk::copy_of(got->view()) : *std::move(got);
+    while (!rest.empty()) {
+      size_t size = std::min(rest.size(), slice);
+      if (pace) co_await sleep_until(pace->take(Loop::current().now(), size));
+      size = static_cast<size_t>(std::min<uint64_t>(size, pump.faults_.reset_after));
+      if (size == 0) co_return;  // the other direction is just passing on the last bytes
+      if (pump.faults_.reset_after != UINT64_MAX) pump.faults_.reset_after -= size;
+      iovec vector{const_cast<char*>(rest.data()), size};
+      pump.alive();
+      flow.sending = true;
+      auto sent = co_await flow.to.send({&vector, 1}, kNever);
+      flow.sending = false;
+      if (!sent) co_return pump.over(flow.to_broke);
+      pump.passed(flow, size);
+      if (pump.faults_.reset_after == 0) co_return pump.over(RelayEnd::fault_reset);
+      rest.drop_front(size);
+    }
   }
 }
 

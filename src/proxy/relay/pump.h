@@ -31,15 +31,24 @@ enum class RelayEnd : uint8_t {
   hello_timeout,  // it came too late
   refused,        // no route takes it
   no_host,        // none could be reached
+  fault_reset,    // both were reset on purpose
   host_refused,   // datagrams: nobody listens at the host
 };
-inline constexpr size_t kRelayEnds = 14;
+inline constexpr size_t kRelayEnds = 15;
 std::string_view to_string(RelayEnd end) noexcept;
+
+// What a connection meets on purpose.
+struct PumpFaults {
+  uint64_t bandwidth = 0;             // bytes a second and direction; 0: any
+  uint64_t reset_after = UINT64_MAX;  // bytes of both directions
+  bool any() const noexcept { return bandwidth > 0 || reset_after != UINT64_MAX; }
+};
 
 class Pump {
  public:
   // The counters are of all connections, in bytes; `idle` zero: none.
-  Pump(Socket& client, Socket& host, Duration idle, Counter& bytes_in, Counter& bytes_out) noexcept;
+  Pump(Socket& client, Socket& host, Duration idle, Counter& bytes_in, Counter& bytes_out,
+       PumpFaults faults = {}) noexcept;
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
 
@@ -62,6 +71,7 @@ class Pump {
     bool done = false;
   };
   static Task<> flow(Pump& pump, Flow& flow);
+  static Task<> flow_with_faults(Pump& pump, Flow& flow);
   static Task<bool> splice(Pump& pump, Flow& flow);
   void passed(Flow& flow, size_t bytes) noexcept;
   void finish(Flow& flow) noexcept;
@@ -73,6 +83,7 @@ class Pump {
   Flow up_;
   Flow down_;
   Duration idle_;
+  PumpFaults faults_;  // reset_after: what is left
   RelayEnd end_ = RelayEnd::finished;
   bool broken_ = false;
   uint64_t taken_ = 0;  // by the kernels of both sides, when the idle time was last over

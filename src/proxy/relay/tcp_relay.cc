@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "net/client_hello.h"
 #include "proxy/pipeline.h"
 #include "proxy/relay/pump.h"
@@ -48,7 +49,7 @@ struct TcpRelay::Impl {
 namespace {
 
 // From the accept to the end; its line is written when it goes, however it goes.
-class Connection {
+class Connection final : private GoneWatcher {
  public:
   Connection(TcpRelay::Impl& relay, Socket socket) noexcept
       : options(relay.options),
@@ -93,6 +94,14 @@ class Connection {
   void header_refused(std::string_view why) noexcept {
     tell_header_refused(relay_.metrics, options->listener, from.host(), why);
   }
+  // False: the client has broken off meanwhile.
+  Task<bool> wait_until(Deadline due) {
+    client.watch(this);
+    client.want_input();
+    const bool left = co_await left_.wait(due);
+    client.watch(nullptr);
+    co_return !left;
+  }
   RelayFigures& figures() noexcept { return relay_.figures; }
   Deadline in(Duration span) const noexcept { return after(Loop::current().now(), span); }
 
@@ -109,8 +118,14 @@ class Connection {
   Connection* prev = nullptr;
 
  private:
+  // An end is not meant: the client may have said all it has to say, and wait for the answer.
+  void gone(int error) noexcept override {
+    if (error != 0) left_.set();
+  }
+
   TcpRelay::Impl& relay_;
   Time began_;
+  Event left_;
 };
 
 // The header of a balancer before us. False: none came, or none that counts.
@@ -200,6 +215,25 @@ Task<std::shared_ptr<upstream::Cluster>> choose(Connection& c) {
   co_return nullptr;
 }
 
+// Faults that come before a host is asked. False: that was all.
+Task<bool> meet(Connection& c, TcpFaults& faults, Fault fault, Deadline end_of_life) {
+  if (fault.delay > Duration::zero()) {
+    faults.delays.add();
+    const Deadline due = c.in(fault.delay);
+    const bool stayed = co_await c.wait_until(std::min(due, end_of_life));
+    if (!stayed || due > end_of_life) {
+      c.end = stayed ? RelayEnd::lifetime : RelayEnd::client_left;
+      c.client.reset_on_close();
+      co_return false;
+    }
+  }
+  if (!fault.reset || faults.reset_after > 0) co_return true;
+  faults.resets.add();
+  c.end = RelayEnd::fault_reset;
+  c.client.reset_on_close();
+  co_return false;
+}
+
 Task<> serve(TcpRelay::Impl& relay, Socket socket) {
   Connection c(relay, std::move(socket));
   const Deadline end_of_life =
@@ -210,6 +244,16 @@ Task<> serve(TcpRelay::Impl& relay, Socket socket) {
   }
   c.cluster = co_await choose(c);
   if (!c.cluster) co_return;
+
+  PumpFaults pump_faults;
+  if (TcpFaults* const faults = c.options->faults.get()) {
+    const Fault fault = faults->plan.draw(Loop::current().rng());
+    const bool goes_on = co_await meet(c, *faults, fault, end_of_life);
+    if (!goes_on) co_return;
+    pump_faults.bandwidth = faults->bandwidth;
+    if (fault.reset) pump_faults.reset_after = faults->reset_after;
+    if (faults->bandwidth > 0) faults->paced.add();
+  }
 
   const std::string from = c.from.host();
   const Deadline connected_by = std::min(c.in(c.options->limits.connect), end_of_life);
@@ -237,10 +281,12 @@ Task<> serve(TcpRelay::Impl& relay, Socket socket) {
       co_return;
     }
   }
-  c.pump.emplace(c.client, c.link->socket(), c.options->limits.idle, c.figures().bytes_in, c.figures().bytes_out);
+  c.pump.emplace(c.client, c.link->socket(), c.options->limits.idle, c.figures().bytes_in, c.figures().bytes_out,
+                 pump_faults);
   c.end = RelayEnd::drained;
   c.end = co_await c.pump->run(end_of_life);
   if (c.end == RelayEnd::host_reset && c.pump->bytes_out() == 0) c.link->failed();
+  if (c.end == RelayEnd::fault_reset) c.options->faults->resets.add();
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ struct TcpRelayOptions {
   std::vector<RelayRoute> routes;
   std::shared_ptr<upstream::Cluster> to;  // of what fits no route; null: refuse
   TcpRelayConfig limits;                  // its times
+  std::shared_ptr<TcpFaults> faults;      // null: none
   size_t max_connections = 100'000;
   bool header_in = false;
   net::AddressSet trusted;  // who may send a header

@@ -7,10 +7,13 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <string>
 #include <unordered_map>
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "proxy/relay/fault.h"
 #include "proxy/relay/pump.h"
 #include "proxy/relay/relay_log.h"
 #include "runtime/loop.h"
@@ -26,7 +29,8 @@ constexpr unsigned kBatch = 16;          // datagrams a system call
 constexpr size_t kLargest = 64 * 1024;   // no datagram is larger
 constexpr int kBatchesBeforeYield = 16;  // of one socket
 constexpr auto kDrain = std::chrono::seconds(2);
-constexpr int kBuffer = 1024 * 1024;  // of the kernel, for bursts; as far as it allows it
+constexpr size_t kMaxHeld = 16 * 1024 * 1024;  // bytes that injected delays keep
+constexpr int kBuffer = 1024 * 1024;           // of the kernel, for bursts; as far as it allows it
 
 // Who sends, and to which of our addresses: bytes, so that they can be hashed. Unused ones are zero.
 struct Key {
@@ -116,6 +120,22 @@ void put_client(const sockaddr_storage& from, Key& key) noexcept {
   }
 }
 
+// From where a datagram came, as far as it is needed to pass it on later.
+struct Origin {
+  bool from_host = false;  // to the client of the session, and only the key is given
+  Key key;
+  net::Address client;
+  Control control;
+  size_t control_size = 0;
+};
+
+// A datagram that an injected delay keeps.
+struct Held {
+  Origin origin;
+  std::string bytes;
+  size_t cost() const noexcept { return sizeof *this + bytes.size(); }
+};
+
 enum class Dropped : uint8_t { sessions, draining, no_host, refused, full, too_long, failed };
 constexpr std::array<const char*, 7> kDropped = {"sessions", "draining", "no_host", "refused",
                                                  "full",     "too_long", "failed"};
@@ -160,7 +180,8 @@ struct UdpRelay::Impl {
         datagrams_out(datagrams(metrics, "out")),
         socket(Socket::adopt_datagrams(fd)),
         sessions(16, KeyHash{Loop::current().rng().next()}),
-        sweep(&Impl::sweep_due, this) {
+        sweep(&Impl::sweep_due, this),
+        release(&Impl::release_due, this) {
     for (size_t i = 0; i < kDropped.size(); ++i) {
       dropped[i] = &metrics.counter("trellis_relay_dropped_total", "datagrams that were not passed on",
                                     {{"listener", options->listener}, {"reason", kDropped[i]}});
@@ -181,8 +202,13 @@ struct UdpRelay::Impl {
   static Task<> listen(Impl& relay);
   static Task<> answer(Impl& relay, Session& session);
   bool receive_some();
-  void take(const net::Address& from, msghdr& message, std::string_view datagram);
-  Session* open(const Key& key, const net::Address& from, const Control& control, size_t control_size);
+  void forward(const Origin& origin, std::string_view datagram);
+  Session* open(const Origin& origin);
+  void send_back(Session& session, unsigned count);
+  bool passes(const Origin& origin, std::string_view datagram);
+  unsigned keep_what_passes(const Session& session, unsigned count);
+  void let_go(const Held& one);
+  static void release_due(Timer& timer) noexcept;
   void touch(Session& session) noexcept;
   void unlink(Session& session) noexcept;
   void tell(const Session& session) noexcept;
@@ -205,6 +231,9 @@ struct UdpRelay::Impl {
   bool draining = false;
   Event empty;
   Timer sweep;
+  std::multimap<Time, Held> held;  // by when they go on
+  size_t held_bytes = 0;
+  Timer release;
   TaskGroup group;  // last: its task uses what is above
 };
 
@@ -236,21 +265,19 @@ bool UdpRelay::Impl::receive_some() {
   // An error here is what ICMP said of an earlier reply, or a lack of memory: the next datagram comes all the same.
   if (count < 0) return errno == EINTR || errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH;
   for (unsigned i = 0; i < static_cast<unsigned>(count); ++i) {
-    net::Address from;
-    from.storage = batch.from[i];
-    from.length = batch.headers[i].msg_hdr.msg_namelen;
-    take(from, batch.headers[i].msg_hdr, batch.datagram(i));
+    Origin origin;
+    origin.client.storage = batch.from[i];
+    origin.client.length = batch.headers[i].msg_hdr.msg_namelen;
+    origin.control_size = reply_control(batch.headers[i].msg_hdr, origin.control, origin.key);
+    put_client(origin.client.storage, origin.key);
+    if (!options->faults || passes(origin, batch.datagram(i))) forward(origin, batch.datagram(i));
   }
   return static_cast<unsigned>(count) == kBatch;
 }
 
-void UdpRelay::Impl::take(const net::Address& from, msghdr& message, std::string_view datagram) {
-  Key key;
-  Control control;
-  const size_t control_size = reply_control(message, control, key);
-  put_client(from.storage, key);
-  const auto found = sessions.find(key);
-  Session* session = found != sessions.end() ? found->second.get() : open(key, from, control, control_size);
+void UdpRelay::Impl::forward(const Origin& origin, std::string_view datagram) {
+  const auto found = sessions.find(origin.key);
+  Session* session = found != sessions.end() ? found->second.get() : open(origin);
   if (!session) return;
   if (session->over) return drop(Dropped::refused);
   const ssize_t sent = ::send(session->socket.fd(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -268,7 +295,7 @@ void UdpRelay::Impl::take(const net::Address& from, msghdr& message, std::string
   touch(*session);
 }
 
-Session* UdpRelay::Impl::open(const Key& key, const net::Address& from, const Control& control, size_t control_size) {
+Session* UdpRelay::Impl::open(const Origin& origin) {
   if (draining) {
     drop(Dropped::draining);
     return nullptr;
@@ -281,7 +308,7 @@ Session* UdpRelay::Impl::open(const Key& key, const net::Address& from, const Co
     figures.turned_away.add();
     return nullptr;
   }
-  const std::shared_ptr<upstream::Host> host = options->to->pick_host(from.host());
+  const std::shared_ptr<upstream::Host> host = options->to->pick_host(origin.client.host());
   const net::Address to = host ? host->facts.address : net::Address();
   const int fd = host ? ::socket(to.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
   if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&to.storage), to.length) != 0) {
@@ -297,15 +324,15 @@ Session* UdpRelay::Impl::open(const Key& key, const net::Address& from, const Co
   }
   auto made = std::make_unique<Session>();
   Session& session = *made;
-  session.key = key;
-  session.client = from;
-  session.control = control;
-  session.control_size = control_size;
+  session.key = origin.key;
+  session.client = origin.client;
+  session.control = origin.control;
+  session.control_size = origin.control_size;
   session.socket = Socket::adopt_datagrams(fd);
   session.options = options;
   session.host = host->facts.name;
   session.began = Loop::current().now();
-  sessions.emplace(key, std::move(made));
+  sessions.emplace(origin.key, std::move(made));
   figures.opened.add();
   touch(session);
   session.replies = answer(*this, session);
@@ -324,32 +351,9 @@ Task<> UdpRelay::Impl::answer(Impl& relay, Session& session) {
     const int count = ::recvmmsg(session.socket.fd(), relay.replies.headers, kBatch, MSG_DONTWAIT, nullptr);
     if (count < 0 && errno == ECONNREFUSED) co_return relay.close_soon(session, RelayEnd::host_refused);
     if (count > 0) {
-      for (unsigned i = 0; i < static_cast<unsigned>(count); ++i) {
-        msghdr& message = relay.replies.headers[i].msg_hdr;
-        relay.replies.vectors[i].iov_len = relay.replies.headers[i].msg_len;
-        message.msg_name = &session.client.storage;
-        message.msg_namelen = session.client.length;
-        message.msg_control = session.control_size > 0 ? &session.control : nullptr;
-        message.msg_controllen = session.control_size;
-        message.msg_flags = 0;
-      }
-      unsigned done = 0;
-      while (done < static_cast<unsigned>(count)) {
-        const int sent = ::sendmmsg(relay.socket.fd(), relay.replies.headers + done,
-                                    static_cast<unsigned>(count) - done, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent <= 0) {
-          relay.drop(dropped_for(errno));
-          ++done;  // not this one
-          continue;
-        }
-        for (unsigned i = done; i < done + static_cast<unsigned>(sent); ++i) {
-          const size_t size = relay.replies.vectors[i].iov_len;
-          session.bytes_out += size;
-          relay.figures.bytes_out.add(size);
-          relay.datagrams_out.add();
-        }
-        done += static_cast<unsigned>(sent);
-      }
+      const auto came = static_cast<unsigned>(count);
+      for (unsigned i = 0; i < came; ++i) relay.replies.vectors[i].iov_len = relay.replies.headers[i].msg_len;
+      relay.send_back(session, relay.options->faults ? relay.keep_what_passes(session, came) : came);
       session.answered = true;
       relay.touch(session);
       if (relay.draining) co_return relay.close_soon(session, RelayEnd::drained);
@@ -360,6 +364,93 @@ Task<> UdpRelay::Impl::answer(Impl& relay, Session& session) {
       co_await yield();
     }
   }
+}
+
+// The first `count` of the batch of replies.
+void UdpRelay::Impl::send_back(Session& session, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
+    msghdr& message = replies.headers[i].msg_hdr;
+    message.msg_name = &session.client.storage;
+    message.msg_namelen = session.client.length;
+    message.msg_control = session.control_size > 0 ? &session.control : nullptr;
+    message.msg_controllen = session.control_size;
+    message.msg_flags = 0;
+  }
+  unsigned done = 0;
+  while (done < count) {
+    const int sent = ::sendmmsg(socket.fd(), replies.headers + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent <= 0) {
+      drop(dropped_for(errno));
+      ++done;  // not this one
+      continue;
+    }
+    for (unsigned i = done; i < done + static_cast<unsigned>(sent); ++i) {
+      const size_t size = replies.vectors[i].iov_len;
+      session.bytes_out += size;
+      figures.bytes_out.add(size);
+      datagrams_out.add();
+    }
+    done += static_cast<unsigned>(sent);
+  }
+}
+
+// --- faults ---
+
+// False: it is lost, or goes on later.
+bool UdpRelay::Impl::passes(const Origin& origin, std::string_view datagram) {
+  UdpFaults& faults = *options->faults;
+  const Fault fault = faults.plan.draw(Loop::current().rng());
+  if (fault.reset) {
+    faults.drops.add();
+    return false;
+  }
+  if (fault.delay == Duration::zero()) return true;
+  Held one{origin, std::string(datagram)};
+  if (held_bytes + one.cost() > kMaxHeld) {
+    drop(Dropped::full);
+    return false;
+  }
+  faults.delays.add();
+  held_bytes += one.cost();
+  held.emplace(after(Loop::current().now(), fault.delay), std::move(one));
+  release.set(Loop::current().timers(), held.begin()->first);
+  return false;
+}
+
+// Moves those that go back at once to the front of the batch of replies, and says how many they are.
+unsigned UdpRelay::Impl::keep_what_passes(const Session& session, unsigned count) {
+  Origin origin;
+  origin.from_host = true;
+  origin.key = session.key;
+  unsigned kept = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    if (!passes(origin, {static_cast<const char*>(replies.vectors[i].iov_base), replies.vectors[i].iov_len})) continue;
+    std::swap(replies.vectors[kept], replies.vectors[i]);
+    ++kept;
+  }
+  return kept;
+}
+
+void UdpRelay::Impl::let_go(const Held& one) {
+  if (!one.origin.from_host) return forward(one.origin, one.bytes);
+  const auto found = sessions.find(one.origin.key);
+  if (found == sessions.end() || found->second->over) return drop(Dropped::failed);
+  Session& session = *found->second;
+  replies.prepare();
+  replies.vectors[0] = {const_cast<char*>(one.bytes.data()), one.bytes.size()};
+  send_back(session, 1);
+  touch(session);
+}
+
+void UdpRelay::Impl::release_due(Timer& timer) noexcept {
+  auto& relay = *static_cast<Impl*>(timer.owner());
+  const Time now = Loop::current().now();
+  while (!relay.held.empty() && relay.held.begin()->first <= now) {
+    const auto first = relay.held.extract(relay.held.begin());
+    relay.held_bytes -= first.mapped().cost();
+    relay.let_go(first.mapped());
+  }
+  if (!relay.held.empty()) relay.release.set(Loop::current().timers(), relay.held.begin()->first);
 }
 
 // --- the sessions, by their last datagram ---

@@ -28,6 +28,7 @@ class Cluster;
 namespace trellis::proxy {
 
 class AccessLog;
+struct UdpFaults;
 
 // Immutable, of one core; sessions keep the host that they have.
 struct UdpRelayOptions {
@@ -35,6 +36,7 @@ struct UdpRelayOptions {
   std::shared_ptr<upstream::Cluster> to;
   Duration idle = std::chrono::seconds(30);
   size_t sessions = 10'000;
+  std::shared_ptr<UdpFaults> faults;      // null: none
   std::shared_ptr<AccessLog> access_log;  // null: none
 };
 

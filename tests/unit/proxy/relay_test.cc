@@ -8,6 +8,7 @@
 #include "proxy/relay/relay_log.h"
 #include "proxy/relay/tcp_relay.h"
 #include "tests/unit/http/wire_kit.h"
+#include "tests/unit/proxy/filter_parts_kit.h"
 
 namespace trellis::proxy {
 namespace {
@@ -31,8 +32,8 @@ class RelayPump : public OnBothBackends {
     client_ = std::move(near.far);
     host_ = std::move(far.far);
   }
-  void relay(Duration idle = 1h, Deadline lifetime = kNever) {
-    pump_.emplace(near_, far_, idle, *in_, *out_);
+  void relay(Duration idle = 1h, Deadline lifetime = kNever, PumpFaults faults = {}) {
+    pump_.emplace(near_, far_, idle, *in_, *out_, faults);
     group_.spawn(run(*this, lifetime));
   }
   static Task<> run(RelayPump& test, Deadline lifetime) {
@@ -178,6 +179,73 @@ TEST_P(RelayPump, ALifeHasItsLimitHoweverBusy) {
   EXPECT_EQ(end_, RelayEnd::lifetime);
   auto got = fakes::run_task(*loop_, receive_until(host_, "", soon()));
   EXPECT_FALSE(got);
+}
+
+TEST_P(RelayPump, ABandwidthHoldsEachWayForItself) {
+  connect();
+  relay(1h, kNever, {.bandwidth = 1'000'000});
+  const std::string there(100'000, 't');
+  const std::string back(50'000, 'b');
+  const Time began = loop_->exact_now();
+  ASSERT_TRUE(fakes::run_task(*loop_, send_text(client_, there, soon())));
+  ASSERT_TRUE(fakes::run_task(*loop_, send_text(host_, back, soon())));
+  EXPECT_EQ(receive(client_, back.size()), back);
+  EXPECT_GE(loop_->exact_now() - began, 49ms);
+  EXPECT_EQ(receive(host_, there.size()), there);
+  EXPECT_GE(loop_->exact_now() - began, 99ms) << "it takes the time that the bytes take";
+  client_.shutdown_send();
+  host_.shutdown_send();
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(end_, RelayEnd::finished);
+  EXPECT_EQ(pump_->bytes_in(), there.size());
+  EXPECT_EQ(pump_->bytes_out(), back.size());
+}
+
+TEST_P(RelayPump, AResetOnPurposeComesAfterItsBytes) {
+  for (const uint64_t bandwidth : {uint64_t{0}, uint64_t{10'000'000}}) {
+    connect();
+    end_.reset();
+    relay(1h, kNever, {.bandwidth = bandwidth, .reset_after = 100'000});
+    ASSERT_TRUE(fakes::run_task(*loop_, send_text(host_, std::string(40'000, 'b'), soon())));
+    EXPECT_EQ(receive(client_, 40'000), std::string(40'000, 'b'));
+    EXPECT_FALSE(end_);
+    ASSERT_TRUE(fakes::run_task(*loop_, send_text(client_, std::string(70'000, 't'), soon())));
+    EXPECT_EQ(receive(host_, 60'000), std::string(60'000, 't'));
+    ASSERT_TRUE(ended());
+    EXPECT_EQ(end_, RelayEnd::fault_reset);
+    EXPECT_EQ(pump_->bytes_in(), 60'000u);
+    for (Socket* side : {&client_, &host_}) {
+      EXPECT_FALSE(fakes::run_task(*loop_, receive_until(*side, "", soon()))) << "an end would look as if it were all";
+    }
+  }
+}
+
+TEST_P(RelayPump, ALifeHasItsLimitAlsoAtAByteASecond) {
+  connect();
+  relay(1h, in(20), {.bandwidth = 1});
+  ASSERT_TRUE(fakes::run_task(*loop_, send_text(client_, "slow", soon())));
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(end_, RelayEnd::lifetime);
+}
+
+TEST(RelayFaultConfig, SaysWhatIsWrong) {
+  using test::config_problems;
+  using test::read_config;
+  for (const char* bad : {"{}", "delay: {}", "reset: { share: 101% }", "reset: { after: -1 }", "abort: {}"})
+    EXPECT_NE(config_problems<TcpFaultConfig>(bad), "") << bad;
+  for (const char* bad : {"{}", "drop: { share: x }", "reset: {}", "bandwidth: 1KiB"})
+    EXPECT_NE(config_problems<UdpFaultConfig>(bad), "") << bad;
+  const auto tcp = read_config<TcpFaultConfig>("{ reset: { share: 1%, after: 64KiB }, bandwidth: 1MiB }");
+  EXPECT_EQ(tcp.reset->after, 65'536u);
+  EXPECT_EQ(tcp.bandwidth, 1'048'576u);
+  const auto udp = read_config<UdpFaultConfig>("{ drop: { share: 5% }, delay: { time: 20ms..80ms } }");
+  EXPECT_EQ(udp.delay->time.low, 20ms);
+  Metrics metrics;
+  const UdpFaults faults(udp, metrics, "dns");
+  Rng rng(3);
+  int lost = 0;
+  for (int i = 0; i < 10'000; ++i) lost += faults.plan.draw(rng).reset;
+  EXPECT_NEAR(lost, 500, 6 * 22);
 }
 
 INSTANTIATE_TEST_SUITE_P(Io, RelayPump, testing::Values(IoKind::epoll, IoKind::uring), io_name);
