@@ -31,11 +31,12 @@ bool switched_as_asked(const Request& request, const Fields& answer) {
   return true;
 }
 
-// The request's body on its way to the upstream, beside the reading of the answer.
+// A request's head and body on their way to the upstream, beside the reading of the answer.
 struct Pump {
   TaskGroup group;
   std::optional<Error> client_error;  // the client's body broke: what its answer must say
-  bool started_reading = false;
+  std::optional<Error> head_error;    // the head could not be sent
+  bool body_taken = false;            // some of it, which cannot be sent once more
   bool running = true;
   bool done = false;  // all of it was sent
   Time ended{};       // when it stopped running
@@ -47,13 +48,34 @@ struct Pump {
   }
 };
 
-// Ends quietly when the upstream stops taking: it may have answered early, and the reader will see.
-Task<> pump_body(Pump& pump, Socket& socket, BodyReader& body, Arena& arena, bool chunked, Duration idle) {
+Error head_not_sent(const Error& cause) {
+  const bool late = cause.code() == Code::deadline_exceeded;
+  Error error = late ? Error(Code::deadline_exceeded, "the request could not be sent") : broken("the connection broke");
+  return std::move(error).from(Side::upstream).retry(late ? Retry::no : Retry::if_reused);
+}
+
+// The head leaves with the body's first piece where that is there, or alone. Ends quietly when the upstream stops
+// taking the body: it may have answered early, and the reader will see.
+Task<> pump_request(Pump& pump, Socket& socket, std::string_view head, BodyReader& body, Arena& arena, bool chunked,
+                    Duration idle) {
+  Task<Result<Chunk>> reading = body.read(kNever);
+  reading.start();
+  if (!reading.done()) {
+    iovec vector{const_cast<char*>(head.data()), head.size()};
+    auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), idle));
+    if (!sent) {
+      pump.head_error = head_not_sent(sent.error());
+      pump.end(false);
+      ::shutdown(socket.fd(), SHUT_RDWR);
+      co_return;
+    }
+    head = {};
+  }
   for (uint32_t pieces = 1;; ++pieces) {
     // A client may send a body in chunks of a byte: others get their turn in between.
     if (pieces % 64 == 0) co_await yield();
-    pump.started_reading = true;
-    Result<Chunk> piece = co_await body.read(kNever);
+    Result<Chunk> piece = co_await reading.join();
+    pump.body_taken = true;
     if (!piece) {
       pump.client_error = std::move(piece).error();
       pump.end(false);
@@ -62,8 +84,9 @@ Task<> pump_body(Pump& pump, Socket& socket, BodyReader& body, Arena& arena, boo
     }
     char line[24];
     OutBuffer out(arena, line);
-    iovec vectors[3];
+    iovec vectors[4];
     size_t count = 0;
+    if (!head.empty()) vectors[count++] = {const_cast<char*>(head.data()), head.size()};
     if (piece->empty()) {
       if (chunked) write_last_chunk(out, body.trailers());
     } else if (chunked) {
@@ -85,6 +108,9 @@ Task<> pump_body(Pump& pump, Socket& socket, BodyReader& body, Arena& arena, boo
       pump.end(true);
       co_return;
     }
+    head = {};
+    reading = body.read(kNever);
+    reading.start();
   }
 }
 
@@ -189,6 +215,7 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
                                 const RequestHeadOptions& head, const ClientTimeouts& timeouts) {
   Socket& socket = connection->socket;
   const bool reused = connection->exchanges > 0;
+  std::unique_ptr<Pump> pump;
   {
     OutBuffer out(context.arena);
     RequestHeadOptions options = head;
@@ -196,20 +223,15 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     options.te_trailers = request.takes_trailers;
     const H1Error error = write_request_head(out, request, options);
     if (error != H1Error::none) co_return fail(Error(Code::internal, "the request cannot be written").from(Side::self));
-    iovec vector{const_cast<char*>(out.view().data()), out.size()};
-    auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), timeouts.idle));
-    if (!sent) {
-      const bool late = sent.error().code() == Code::deadline_exceeded;
-      Error error_sent =
-          late ? Error(Code::deadline_exceeded, "the request could not be sent") : broken("the connection broke");
-      co_return fail(std::move(error_sent).from(Side::upstream).retry(late ? Retry::no : Retry::if_reused));
+    if (request.body) {
+      pump = std::make_unique<Pump>();
+      pump->group.spawn(pump_request(*pump, socket, out.view(), *request.body, context.arena,
+                                     head.body == BodyKind::chunked, timeouts.idle));
+    } else {
+      iovec vector{const_cast<char*>(out.view().data()), out.size()};
+      auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), timeouts.idle));
+      if (!sent) co_return fail(head_not_sent(sent.error()));
     }
-  }
-  std::unique_ptr<Pump> pump;
-  if (request.body) {
-    pump = std::make_unique<Pump>();
-    pump->group.spawn(
-        pump_body(*pump, socket, *request.body, context.arena, head.body == BodyKind::chunked, timeouts.idle));
   }
 
   const Time request_sent = Loop::current().now();
@@ -221,6 +243,7 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     const Deadline deadline = std::min(after(waits_from, timeouts.first_byte), context.deadline);
     Result<Chunk> received = co_await socket.recv(deadline);
     if (pump && pump->client_error) co_return fail(std::move(*pump->client_error));
+    if (pump && pump->head_error) co_return fail(std::move(*pump->head_error));
     if (!received && received.error().code() == Code::deadline_exceeded && Loop::current().now() < context.deadline &&
         pump && (pump->running || Loop::current().now() < after(pump->ended, timeouts.first_byte))) {
       continue;
@@ -230,13 +253,13 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
       if (received.error().code() == Code::deadline_exceeded) {
         co_return fail(Error(Code::deadline_exceeded, "no answer in time").from(Side::upstream));
       }
-      const bool repeatable = reused && nothing_yet && !(pump && pump->started_reading);
+      const bool repeatable = reused && nothing_yet && !(pump && pump->body_taken);
       co_return fail(broken("the connection broke before an answer").retry(repeatable ? Retry::if_reused : Retry::no));
     }
     Chunk chunk = *std::move(received);
     if (chunk.empty()) {
       if (!nothing_yet) co_return fail(malformed("it ended in the middle of its head"));
-      const bool repeatable = reused && !(pump && pump->started_reading);
+      const bool repeatable = reused && !(pump && pump->body_taken);
       co_return fail(broken("closed without an answer").retry(repeatable ? Retry::if_reused : Retry::no));
     }
 

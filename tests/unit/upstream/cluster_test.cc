@@ -602,6 +602,49 @@ TEST_P(UpstreamCluster, AnAnswerThatDoesNotComeIsATimeout) {
   EXPECT_EQ(c.open_connections(), 0U);
 }
 
+TEST_P(UpstreamCluster, AHeadLeavesWithABodyThatIsThereAndAloneBeforeOneThatIsNot) {
+  struct First {
+    static Task<> keep(Socket& socket, std::vector<std::string>& firsts) {
+      auto got = co_await socket.recv(kNever);
+      if (!got || got->empty()) co_return;
+      firsts.emplace_back(got->view());
+      std::string all(got->view());
+      while (!all.ends_with("END")) {
+        auto more = co_await socket.recv(kNever);
+        if (!more || more->empty()) co_return;
+        all += more->view();
+      }
+      auto sent =
+          co_await send_text(socket, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", kNever);
+      (void)sent;
+    }
+  };
+  std::vector<std::string> firsts;
+  FarServer far(*loop_, [&](Socket& socket, int) { return First::keep(socket, firsts); });
+  Cluster& c = cluster({far.address()});
+  Asked there(*loop_, Method::post);
+  there.request.body = std::make_unique<http::TextBody>("all of it END");
+  auto answer = send(c, there);
+  EXPECT_EQ(body(answer), "hi");
+  Asked slow(*loop_, Method::post);
+  auto fed = std::make_unique<FedBody>(3);
+  FedBody* feed = fed.get();
+  slow.request.body = std::move(fed);
+  std::string got;
+  TaskGroup group;
+  group.spawn([](Cluster& to, Asked& asked, std::string& text) -> Task<> {
+    auto answered = co_await to.send(asked.request, asked.context);
+    text = answered ? "answered" : answered.error().to_string();
+  }(c, slow, got));
+  ASSERT_TRUE(until([&] { return firsts.size() == 2; })) << "the head does not wait for the body";
+  feed->feed("END");
+  feed->end();
+  ASSERT_TRUE(until([&] { return !got.empty(); }));
+  EXPECT_EQ(got, "answered");
+  EXPECT_TRUE(firsts[0].ends_with("\r\n\r\nall of it END")) << firsts[0];
+  EXPECT_TRUE(firsts[1].ends_with("\r\n\r\n")) << firsts[1];
+}
+
 TEST_P(UpstreamCluster, AnEarlyAnswerWithoutABodyDoesNotWait) {
   for (const char* text : {"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"}) {
     FarServer far(*loop_, stays(text));
