@@ -22,8 +22,8 @@ std::optional<FaultResetConfig> draws(const std::optional<Config>& fault) {
 
 config::Fields<ResetAfterConfig> ResetAfterConfig::fields() {
   return {{"share", kFaultShare, &ResetAfterConfig::share, config::percent()},
-          {"after", "bytes that pass first, both ways together; 0: none, and no host is asked", &ResetAfterConfig::after,
-           config::size(0, config::kTiB)}};
+          {"after", "bytes that pass first, both ways together; 0: none, and no host is asked",
+           &ResetAfterConfig::after, config::size(0, config::kTiB)}};
 }
 
 config::Fields<TcpFaultConfig> TcpFaultConfig::fields() {

@@ -14,7 +14,7 @@ namespace trellis {
 inline namespace base {
 class Counter;
 class Metrics;
-}
+}  // namespace base
 }  // namespace trellis
 
 namespace trellis::proxy {
