@@ -101,7 +101,7 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
     route.to = "{ fixed: { status: 403 } }";
     return;
   }
-  addresses(settings, route);
+  if (!addresses(settings, route)) return;
   if (const NginxDirective* code = code_of(block)) {
     auto [why, instead] = why_left_out(code->name);
     remarks_.left_out(code->at, code->name, std::move(why), std::move(instead));
@@ -238,10 +238,12 @@ bool NginxContent::rewritten(const NginxLocation& location, RouteDraft& route) {
   return true;
 }
 
-// allow and deny.
-void NginxContent::addresses(const NginxSettings& settings, RouteDraft& route) {
+// allow and deny, beside what stands in the route already: of a named location nginx asks the lists as well, so both
+// must let a client pass. False: it was refused instead.
+bool NginxContent::addresses(const NginxSettings& settings, RouteDraft& route) {
+  std::vector<std::string> allow;
+  const NginxSettings::Access* first_allow = nullptr;
   bool everybody_else = true;
-  bool allowed_before = false;
   for (const NginxSettings::Access& rule : settings.access) {
     if (rule.block == "all") {
       everybody_else = rule.allow;
@@ -252,20 +254,28 @@ void NginxContent::addresses(const NginxSettings& settings, RouteDraft& route) {
       remarks_.left_out(rule.at, rule.allow ? "allow" : "deny", "no block of addresses: " + rule.block,
                         "its requests are refused");
       route.deny = {"0.0.0.0/0", "::/0"};
-      route.allow.clear();
-      return;
+      return true;
     }
-    if (!rule.allow && allowed_before) {
-      remarks_.differs(rule.at, "deny", "deny comes before allow: addresses of both are refused");
+    if (rule.allow) {
+      if (!first_allow) first_allow = &rule;
+      allow.push_back(rule.block);
+      continue;
     }
-    allowed_before |= rule.allow;
-    (rule.allow ? route.allow : route.deny).push_back(rule.block);
+    if (first_allow) remarks_.differs(rule.at, "deny", "deny comes before allow: addresses of both are refused");
+    if (std::ranges::find(route.deny, rule.block) == route.deny.end()) route.deny.push_back(rule.block);
   }
-  if (everybody_else) {
-    route.allow.clear();  // all others pass anyway
-  } else if (route.allow.empty()) {
+  if (everybody_else) return true;  // whom this list allows passes anyway
+  if (allow.empty()) {
     route.deny = {"0.0.0.0/0", "::/0"};
+  } else if (route.allow.empty()) {
+    route.allow = std::move(allow);
+  } else if (route.allow != allow) {
+    remarks_.left_out(first_allow->at, "allow", "a route has one list, and another location's goes before this one",
+                      "write into one allow who may pass both");
+    route = refused_route(route, "allow " + first_allow->block);
+    return false;
   }
+  return true;
 }
 
 void NginxContent::files(const NginxLocation& location, RouteDraft& route) {

@@ -41,7 +41,7 @@ class NginxContent {
 
  private:
   bool rewritten(const NginxLocation& location, RouteDraft& route);
-  void addresses(const NginxSettings& settings, RouteDraft& route);
+  bool addresses(const NginxSettings& settings, RouteDraft& route);
   void condition_within(const NginxDirective& one, const NginxLocation& location);
   bool tried(const NginxLocation& location, std::string& fallback, RouteDraft& route);
   void files(const NginxLocation& location, RouteDraft& route);
