@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "app/import/haproxy_conditions.h"
+#include "base/ascii.h"
 #include "proxy/filters/addresses.h"
 
 namespace trellis::app {
@@ -28,10 +29,34 @@ std::optional<std::vector<std::string>> senders(const HaproxyLine& line, const H
   return sources->blocks;
 }
 
+// The names of acls that ask for the client's address.
+std::set<std::string> source_acls(const std::vector<HaproxyLine>& lines) {
+  std::set<std::string> out;
+  for (const HaproxyLine& line : lines) {
+    if (line.word(0) == "acl" && line.word(2).starts_with("src")) out.emplace(line.word(1));
+  }
+  return out;
+}
+
+// `src`, `src,crc32`, `%[src]`, or an acl that says so.
+bool asks_source(const HaproxyLine& line, const std::set<std::string>& acls) {
+  return std::ranges::any_of(line.words, [&](const std::string& word) {
+    return word.starts_with("src") || word.find("[src") != std::string::npos ||
+           acls.contains(word.starts_with('!') ? word.substr(1) : word);
+  });
+}
+
 // `http-request set-src hdr(x-forwarded-for)` by the addresses of its condition.
-void read_set_src(const HaproxyLine& line, const HaproxyConditions& conditions, HaproxyTrust& out, Remarks& remarks) {
+void read_set_src(const HaproxyLine& line, const HaproxyConditions& conditions, bool asked_above, HaproxyTrust& out,
+                  Remarks& remarks) {
+  if (asked_above) {
+    remarks.left_out(line.at, "http-request set-src",
+                     "a rule above asks for the connection's address: it would be asked for the client's",
+                     std::string(kNameThem));
+    return;
+  }
   std::string fetch(line.word(2));
-  std::ranges::transform(fetch, fetch.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  std::ranges::transform(fetch, fetch.begin(), &ascii_lower);
   const auto sources = conditions.sources(line, 3);
   if (fetch.find("(x-forwarded-for") == std::string::npos || !sources || sources->others) {
     remarks.left_out(line.at, "http-request set-src",
@@ -68,8 +93,12 @@ HaproxyTrust haproxy_trust(const HaproxyProxy& proxy, Remarks& remarks) {
       proxy.lines, [](const HaproxyLine& line) { return line.word(0) == "bind" && has_word(line, "accept-proxy"); });
   const bool compares = std::ranges::any_of(
       proxy.lines, [](const HaproxyLine& line) { return has_word(line, "src") && line.word(0) != "tcp-request"; });
+  const std::set<std::string> acls = source_acls(proxy.lines);
+  bool asked = false;  // by a rule of requests so far; those with other words come after all of them
   HaproxyTrust out;
   for (const HaproxyLine& line : proxy.lines) {
+    const bool rule = proxy.http && line.word(0) == "http-request";
+    if (rule && line.word(1) != "set-src") asked |= asks_source(line, acls);
     const auto blocks = senders(line, conditions);
     const bool expects = line.word(2) == "expect-proxy";
     if (blocks && (expects || accepts)) {
@@ -77,8 +106,8 @@ HaproxyTrust haproxy_trust(const HaproxyProxy& proxy, Remarks& remarks) {
       if (expects && !accepts)
         remarks.differs(line.at, "tcp-request connection expect-proxy",
                         "who is not named is closed, and cannot connect without a header");
-    } else if (proxy.http && line.word(0) == "http-request" && line.word(1) == "set-src") {
-      read_set_src(line, conditions, out, remarks);
+    } else if (rule && line.word(1) == "set-src") {
+      read_set_src(line, conditions, asked, out, remarks);
     } else if (proxy.http && line.word(0) == "option" && line.word(1) == "forwardfor" && has_word(line, "except")) {
       read_except(line, compares, out, remarks);
     } else {

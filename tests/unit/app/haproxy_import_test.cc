@@ -161,6 +161,13 @@ TEST(HaproxyImport, BelievesOnlyAddressesThatAreNamed) {
                  "trusted");
   EXPECT_HAS_NOT(listener("", " http-request set-src hdr(x-real-ip) if { src 10.0.0.0/8 }\n"), "trusted");
   EXPECT_HAS_NOT(listener("", " http-request set-src hdr(x-forwarded-for)\n"), "trusted");
+  // What stands above set-src is asked about the connection, what comes after it about the client.
+  const std::string client = " http-request set-src hdr(X-Forwarded-For) if { src 10.0.0.0/8 }\n";
+  EXPECT_HAS_NOT(listener("", " http-request deny if !{ src 10.1.1.1 }\n" + client), "trusted");
+  EXPECT_HAS_NOT(listener("", " http-request set-header X-Peer %[src]\n" + client), "trusted");
+  EXPECT_HAS_NOT(listener("", " acl inside src 10.1.1.1\n http-request deny if !inside\n" + client), "trusted");
+  EXPECT_HAS(listener("", " acl inside src 10.1.1.1\n" + client + " http-request deny if !inside\n"), "trusted");
+  EXPECT_HAS(listener("", " use_backend a if { src 10.1.1.1 }\n" + client + client), "trusted");
 }
 
 TEST(HaproxyImport, LooksUpNames) {
