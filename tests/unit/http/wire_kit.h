@@ -1,6 +1,6 @@
 // Real loops, real TCP connections on loopback and whoever talks over them as text: what the tests of the server, the
 // client and the cluster share. Everything runs on the loop of the test; nothing waits for a clock but deadlines of a
-// few milliseconds.
+// few milliseconds, or it takes the manual clock.
 #pragma once
 
 #include <arpa/inet.h>
@@ -21,6 +21,7 @@
 #include "runtime/loop.h"
 #include "runtime/socket.h"
 #include "runtime/sync.h"
+#include "tests/fakes/manual_clock.h"
 #include "tests/fakes/run_task.h"
 
 namespace trellis::http::test {
@@ -28,7 +29,7 @@ namespace trellis::http::test {
 class OnBothBackends : public testing::TestWithParam<IoKind> {
  protected:
   void SetUp() override {
-    auto made = Loop::make({.io = GetParam()});
+    auto made = Loop::make({.io = GetParam(), .clock = clock_});
     if (!made && GetParam() == IoKind::uring) GTEST_SKIP() << "no io_uring here: " << made.error().to_string();
     ASSERT_TRUE(made) << made.error().to_string();
     loop_ = *std::move(made);
@@ -41,13 +42,15 @@ class OnBothBackends : public testing::TestWithParam<IoKind> {
   // Turns until it is so; false after five seconds.
   template <class F>
   bool until(F is_so) {
-    const Time end = after(loop_->exact_now(), std::chrono::seconds(5));
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
     while (!is_so()) {
-      if (loop_->exact_now() > end) return false;
+      if (std::chrono::steady_clock::now() > end) return false;
       loop_->run_once(std::chrono::milliseconds(1));
     }
     return true;
   }
+  fakes::ManualClock manual_clock_;
+  Clock* clock_ = &system_clock();  // of the loop that SetUp makes
   std::unique_ptr<Loop> loop_;
 };
 inline std::string io_name(const testing::TestParamInfo<IoKind>& p) {
