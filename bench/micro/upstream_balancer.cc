@@ -2,10 +2,13 @@
 #include <benchmark/benchmark.h>
 
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "upstream/balancer.h"
+#include "upstream/region_balancer.h"
 
 namespace {
 
@@ -18,6 +21,7 @@ constexpr Balance kPolicies[] = {Balance::round_robin, Balance::weighted,   Bala
 const char* const kNames[] = {"round_robin", "weighted", "least_connections", "two_choices", "least_time",
                               "hash",        "maglev"};
 constexpr size_t kUnderWay = 4;  // requests a host
+constexpr size_t kRegions = 5;
 
 struct Upstream {
   explicit Upstream(size_t count) : loads(count) {
@@ -30,14 +34,9 @@ struct Upstream {
   std::vector<BalanceHost> hosts;
 };
 
-// A pick with what goes with it: one request begins, the oldest ends.
-void pick(benchmark::State& state) {
-  const auto policy = static_cast<size_t>(state.range(0));
-  Upstream upstream(static_cast<size_t>(state.range(1)));
-  Rng rng(1);
-  const BalanceOptions options{.bound = state.range(2) == 0 ? 0 : 1.25};
-  const auto balancer =
-      make_balancer(kPolicies[policy], upstream.hosts, options, make_key_table(kPolicies[policy], upstream.hosts), rng);
+// Picks with what goes with them: one request begins, the oldest ends. `regions_of`: the order of a request's client.
+template <class RegionsOf>
+void run_picks(benchmark::State& state, Upstream& upstream, Balancer& balancer, Rng& rng, RegionsOf regions_of) {
   std::vector<HostId> under_way(kUnderWay * upstream.hosts.size(), UINT32_MAX);
   size_t next = 0;
   uint64_t active = 0;
@@ -48,14 +47,55 @@ void pick(benchmark::State& state) {
     if (slot != UINT32_MAX) {
       --upstream.loads[slot].active;
       --active;
-      balancer->load_changed(slot);
+      balancer.load_changed(slot);
     }
-    slot = *balancer->pick({.now = now, .key = rng.next(), .active = active, .tried = {}});
+    const uint64_t key = rng.next();
+    slot = *balancer.pick({.now = now, .key = key, .active = active, .tried = {}, .regions = regions_of(key)});
     ++upstream.loads[slot].active;
     ++active;
-    balancer->load_changed(slot);
+    balancer.load_changed(slot);
   }
+}
+
+void pick(benchmark::State& state) {
+  const auto policy = static_cast<size_t>(state.range(0));
+  Upstream upstream(static_cast<size_t>(state.range(1)));
+  Rng rng(1);
+  const BalanceOptions options{.bound = state.range(2) == 0 ? 0 : 1.25};
+  const auto balancer =
+      make_balancer(kPolicies[policy], upstream.hosts, options, make_key_table(kPolicies[policy], upstream.hosts), rng);
+  run_picks(state, upstream, *balancer, rng, [](uint64_t) { return std::span<const RegionId>(); });
   state.SetLabel(std::string(kNames[policy]) + (state.range(2) == 0 ? "" : ", bound 1.25"));
+}
+
+// Hosts in five regions, clients of each.
+std::unique_ptr<Balancer> by_region(const Upstream& upstream, Rng& rng) {
+  std::vector<RegionBalancer::Member> members;
+  for (const BalanceHost& host : upstream.hosts)
+    members.push_back({host, static_cast<RegionId>(host.id % kRegions), true});
+  return std::make_unique<RegionBalancer>(members, kRegions, [&](std::vector<BalanceHost> hosts) {
+    return make_balancer(Balance::two_choices, std::move(hosts), {}, nullptr, rng);
+  });
+}
+
+void pick_in_region(benchmark::State& state) {
+  Upstream upstream(static_cast<size_t>(state.range(0)));
+  Rng rng(1);
+  const auto balancer = by_region(upstream, rng);
+  RegionId orders[kRegions][kRegions];
+  for (size_t home = 0; home < kRegions; ++home) {
+    for (size_t i = 0; i < kRegions; ++i) orders[home][i] = static_cast<RegionId>((home + i) % kRegions);
+  }
+  run_picks(state, upstream, *balancer, rng,
+            [&](uint64_t key) { return std::span<const RegionId>(orders[key % kRegions]); });
+  state.SetLabel("two_choices in five regions");
+}
+
+void build_regions(benchmark::State& state) {
+  Upstream upstream(static_cast<size_t>(state.range(0)));
+  Rng rng(1);
+  for (auto _ : state) benchmark::DoNotOptimize(by_region(upstream, rng));
+  state.SetLabel("two_choices in five regions");
 }
 
 void build(benchmark::State& state) {
@@ -86,6 +126,8 @@ BENCHMARK(pick)
     ->Apply([](benchmark::internal::Benchmark* bench) { sizes(bench, {0, 1, 2, 3, 4, 5, 6}); })
     ->Args({5, 1'000, 1})
     ->Args({6, 1'000, 1});
+BENCHMARK(pick_in_region)->Arg(10)->Arg(1'000)->Arg(10'000);
+BENCHMARK(build_regions)->Arg(10)->Arg(1'000)->Arg(10'000);
 BENCHMARK(build)->Apply([](benchmark::internal::Benchmark* bench) { sizes(bench, {0, 1, 2, 3, 4, 5, 6}); });
 BENCHMARK(build_keys)
     ->Apply([](benchmark::internal::Benchmark* bench) { sizes(bench, {5, 6}); })

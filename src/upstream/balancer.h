@@ -11,9 +11,10 @@
 //   two_choices        the better of two at random (Mitzenmacher 2001), by requests under way and weight
 //   least_time         the better of two by peak-sensitive moving average of the time to the first byte, times requests
 //                      under way (peak EWMA, Twitter Finagle)
-//   hash, ip_hash      a ring of points (Karger et al. 1997), keys by what the configuration says or the client's
-//   address maglev             a table of slots (Eisenbud et al. 2016): an even share, and a few more keys move
-// On the last three a bound may hold each host to its share of what is under way (Mirrokni, Thorup, Zadimoghaddam
+//   hash, ip_hash      a ring of points (Karger et al. 1997); the key is what the configuration names, or the address
+//   maglev             a table of slots (Eisenbud et al. 2016): an even share, and a few more keys move
+//
+// On the last two rows a bound may hold each host to its share of what is under way (Mirrokni, Thorup, Zadimoghaddam
 // 2018).
 #pragma once
 
