@@ -2,17 +2,14 @@
 // shows.
 #include "proxy/forward.h"
 
-#include "base/metrics.h"
-#include "http/server.h"
 #include "proxy/received_fields.h"
-#include "tests/unit/http/wire_kit.h"
-#include "upstream/cluster.h"
+#include "tests/unit/proxy/edge_kit.h"
 
 namespace trellis::proxy {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace http::test;
+using namespace test;
 
 class Edge final : public http::Application {
  public:
@@ -71,49 +68,10 @@ void hold_little(int fd) {
   ASSERT_EQ(::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little), 0);
 }
 
-class ForwardEdge : public OnBothBackends {
+class ForwardEdge : public EdgeTest<Edge> {
  protected:
-  void start(FarServer::Talk talk) {
-    far_ = std::make_unique<FarServer>(*loop_, std::move(talk));
-    auto hosts = std::make_shared<upstream::Hosts>("api", 1, config_.balance, metrics_);
-    hosts->set_members({{.name = "far", .authority = "far:80", .address = far_->address()}}, Time::min());
-    cluster_ = std::make_shared<upstream::Cluster>(std::move(hosts), config_, metrics_);
-    edge_ = std::make_shared<Edge>(cluster_);
-    server_ = std::make_unique<http::Server>(options_, edge_);
-  }
-  void TearDown() override {
-    server_.reset();
-    edge_.reset();
-    if (cluster_) {
-      EXPECT_EQ(cluster_->open_connections(), cluster_->idle_connections());
-    }
-    cluster_.reset();
-    far_.reset();
-    if (loop_) turns(5);
-  }
-  Socket connect(int receive_buffer = 0) {
-    TcpPair pair = tcp_pair(*loop_, receive_buffer);
-    server_->accept(pair.fd);
-    return std::move(pair.far);
-  }
-  void send(Socket& socket, std::string text) {
-    auto sent = fakes::run_task(*loop_, send_text(socket, std::move(text), soon()));
-    EXPECT_TRUE(sent);
-  }
-  std::string receive(Socket& socket, std::string mark = "") {
-    auto got = fakes::run_task(*loop_, receive_until(socket, std::move(mark), soon()));
-    return got ? *got : "error: " + got.error().to_string();
-  }
-
-  upstream::UpstreamConfig config_;
-  http::ServerOptions options_;
-  Metrics metrics_;
   Event go_;
   std::string asked_;
-  std::unique_ptr<FarServer> far_;
-  std::shared_ptr<upstream::Cluster> cluster_;
-  std::shared_ptr<Edge> edge_;
-  std::unique_ptr<http::Server> server_;
 };
 
 TEST_P(ForwardEdge, AnEchoOfALargeBodyLosesNoByte) {

@@ -1,18 +1,15 @@
 // What goes through the node as it comes: upgraded connections, interim answers, trailers, streams piece by piece.
 // Server, filters, forward target and upstream in one loop, over real connections on both backends.
-#include "base/metrics.h"
-#include "http/server.h"
 #include "proxy/filters/compress.h"
 #include "proxy/forward.h"
 #include "proxy/received_fields.h"
-#include "tests/unit/http/wire_kit.h"
-#include "upstream/cluster.h"
+#include "tests/unit/proxy/edge_kit.h"
 
 namespace trellis::proxy {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace http::test;
+using namespace test;
 
 class Edge final : public http::Application {
  public:
@@ -63,39 +60,10 @@ constexpr const char* kSwitched =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n"
     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-class PassThrough : public OnBothBackends {
+class PassThrough : public EdgeTest<Edge> {
  protected:
   void start() {
-    server_.reset();
-    far_server_ = std::make_unique<FarServer>(*loop_, [this](Socket& socket, int) { return hand_out(socket, far_); });
-    auto hosts = std::make_shared<upstream::Hosts>("api", 1, config_.balance, metrics_);
-    hosts->set_members({{.name = "far", .authority = "far:80", .address = far_server_->address()}}, Time::min());
-    cluster_ = std::make_shared<upstream::Cluster>(std::move(hosts), config_, metrics_);
-    edge_ = std::make_shared<Edge>(cluster_);
-    server_ = std::make_unique<http::Server>(options_, edge_);
-  }
-  void TearDown() override {
-    server_.reset();
-    edge_.reset();
-    if (cluster_) {
-      EXPECT_EQ(cluster_->open_connections(), cluster_->idle_connections());
-    }
-    cluster_.reset();
-    far_server_.reset();
-    if (loop_) turns(5);
-  }
-  Socket connect(int receive_buffer = 0) {
-    TcpPair pair = tcp_pair(*loop_, receive_buffer);
-    server_->accept(pair.fd);
-    return std::move(pair.far);
-  }
-  void send(Socket& socket, std::string text) {
-    auto sent = fakes::run_task(*loop_, send_text(socket, std::move(text), soon()));
-    EXPECT_TRUE(sent);
-  }
-  std::string receive(Socket& socket, std::string mark = "") {
-    auto got = fakes::run_task(*loop_, receive_until(socket, std::move(mark), soon()));
-    return got ? *got : "error: " + got.error().to_string();
+    EdgeTest::start([this](Socket& socket, int) { return hand_out(socket, far_); });
   }
   // Sends a request and gives what the upstream got of it.
   std::string ask(Socket& client, std::string request) {
@@ -113,14 +81,7 @@ class PassThrough : public OnBothBackends {
     return client;
   }
 
-  upstream::UpstreamConfig config_;
-  http::ServerOptions options_;
-  Metrics metrics_;
   Far far_;
-  std::unique_ptr<FarServer> far_server_;
-  std::shared_ptr<upstream::Cluster> cluster_;
-  std::shared_ptr<Edge> edge_;
-  std::unique_ptr<http::Server> server_;
 };
 
 // --- upgrades ---

@@ -10,13 +10,13 @@
 #include <string_view>
 #include <vector>
 
-#include "config/fields.h"
 #include "http/handler.h"
 #include "http/target.h"
 #include "proxy/filter.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "tests/fakes/manual_clock.h"
+#include "tests/fakes/read_config.h"
 #include "tests/fakes/run_task.h"
 
 namespace trellis::proxy::test {
@@ -130,19 +130,7 @@ inline Result<http::Response> run_filter(Rig& rig, std::unique_ptr<Filter> filte
   return fakes::run_task(*rig.loop, exchange.chain->run(exchange.request, exchange.context));
 }
 
-template <class T>
-T read_config(std::string_view yaml) {
-  config::Problems problems;
-  std::optional<T> value = config::read<T>(config::parse(yaml, "test.yaml", {}, problems), problems);
-  EXPECT_TRUE(value) << problems.to_string();
-  return value ? std::move(*value) : T{};
-}
-template <class T>
-std::string config_problems(std::string_view yaml) {
-  config::Problems problems;
-  const std::optional<T> value = config::read<T>(config::parse(yaml, "test.yaml", {}, problems), problems);
-  EXPECT_FALSE(value);
-  return problems.to_string();
-}
+using fakes::config_problems;
+using fakes::read_config;
 
 }  // namespace trellis::proxy::test

@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "runtime/sync.h"
 #include "tests/fakes/manual_clock.h"
-#include "tests/unit/upstream/config_kit.h"
+#include "tests/fakes/read_config.h"
 #include "upstream/waiting_queue.h"
 
 namespace trellis::upstream {
@@ -351,15 +351,16 @@ struct Holder {
 };
 
 TEST(AdaptiveLimit, IsConfiguredByAWordOrAMap) {
-  EXPECT_FALSE(test::read_config<Holder>("{}").adaptive);
-  EXPECT_TRUE(test::read_config<Holder>("adaptive: true").adaptive->on);
-  EXPECT_FALSE(test::read_config<Holder>("adaptive: false").adaptive->on);
-  const auto given = test::read_config<Holder>("adaptive: { min: 2, max: 50, initial: 10, probe_every: 10s }").adaptive;
+  EXPECT_FALSE(fakes::read_config<Holder>("{}").adaptive);
+  EXPECT_TRUE(fakes::read_config<Holder>("adaptive: true").adaptive->on);
+  EXPECT_FALSE(fakes::read_config<Holder>("adaptive: false").adaptive->on);
+  const auto given =
+      fakes::read_config<Holder>("adaptive: { min: 2, max: 50, initial: 10, probe_every: 10s }").adaptive;
   EXPECT_TRUE(given->on);
   EXPECT_EQ(given->max, 50U);
-  EXPECT_NE(test::config_problems<Holder>("adaptive: { min: 20, max: 10 }").find("is less than min"),
+  EXPECT_NE(fakes::config_problems<Holder>("adaptive: { min: 20, max: 10 }").find("is less than min"),
             std::string::npos);
-  EXPECT_NE(test::config_problems<Holder>("adaptive: maybe").find("true, false"), std::string::npos);
+  EXPECT_NE(fakes::config_problems<Holder>("adaptive: maybe").find("true, false"), std::string::npos);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "tests/unit/upstream/config_kit.h"
+#include "tests/fakes/read_config.h"
 
 namespace trellis::upstream {
 namespace {
@@ -234,13 +234,13 @@ TEST(Breaker, LetsNoMoreThanItsProbesThroughFromManyThreads) {
 
 TEST(Breaker, IsConfiguredWithPercentAndUnits) {
   const auto config =
-      test::read_config<BreakerConfig>("{ error_rate: 25%, window: 30s, open_for: 2s, min_requests: 5, probes: 1 }");
+      fakes::read_config<BreakerConfig>("{ error_rate: 25%, window: 30s, open_for: 2s, min_requests: 5, probes: 1 }");
   EXPECT_DOUBLE_EQ(config.error_rate, 0.25);
   EXPECT_EQ(config.window, 30s);
   EXPECT_EQ(config.open_for, 2s);
   EXPECT_EQ(config.min_requests, 5U);
   EXPECT_EQ(config.probes, 1U);
-  EXPECT_NE(test::config_problems<BreakerConfig>("error_rate: 0%").find("error_rate"), std::string::npos);
+  EXPECT_NE(fakes::config_problems<BreakerConfig>("error_rate: 0%").find("error_rate"), std::string::npos);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "tests/unit/upstream/config_kit.h"
+#include "tests/fakes/read_config.h"
 #include "upstream/config.h"
 
 namespace trellis::upstream {
@@ -74,7 +74,7 @@ geo:
 )";
 
 TEST(Geo, IsReadBesideEveryPolicy) {
-  const auto config = test::read_config<UpstreamConfig>(kGood);
+  const auto config = fakes::read_config<UpstreamConfig>(kGood);
   ASSERT_TRUE(config.geo);
   EXPECT_EQ(config.geo->header, "CF-IPCountry");
   EXPECT_EQ(config.geo->regions.at("eu").countries, (std::vector<std::string>{"DE", "FR"}));

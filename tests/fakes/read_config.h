@@ -10,7 +10,7 @@
 
 #include "config/fields.h"
 
-namespace trellis::upstream::test {
+namespace trellis::fakes {
 
 template <class T>
 T read_config(std::string_view yaml) {
@@ -27,4 +27,4 @@ std::string config_problems(std::string_view yaml) {
   return problems.to_string();
 }
 
-}  // namespace trellis::upstream::test
+}  // namespace trellis::fakes
