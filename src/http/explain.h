@@ -37,9 +37,11 @@ class Explain {
   void add(std::string_view step, std::string_view detail);
   // Adds the lines to an answer, and keeps it out of every cache.
   void write(Fields& fields) const;
+  size_t decisions() const noexcept { return lines_.size() + left_out_; }
 
   // How deep in the chain of filters the request came: who asks for an answer further in makes it more.
   size_t reached = 0;
+  size_t decisions_before = 0;  // when the filter got it that has it now
 
  private:
   const Loop& loop_;

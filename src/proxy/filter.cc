@@ -11,7 +11,11 @@ Task<Result<http::Response>> Next::explained(Next next, http::Request& request, 
   http::Explain& explain = *context.explain;
   const size_t index = next.index_;
   const Chain& chain = *next.chain_;
+  // The filter before this step went on; where it has not said what it did, that it passes is its verdict.
+  if (index > 0 && explain.decisions() == explain.decisions_before)
+    explain.add("filter", std::string(chain.filters_[index - 1]->name) + " passes");
   explain.reached = index;
+  explain.decisions_before = explain.decisions();
   if (index == chain.filters_.size()) {
     Result<http::Response> answer = co_await chain.target_->handle(request, context);
     co_return answer;

@@ -16,6 +16,7 @@ routes:
     match: {{ host: api.example.com, path: /v1/**, methods: [GET] }}
     filters:
       - rewrite: {{ strip_prefix: /v1 }}
+      - allow: ["127.0.0.0/8"]
     to: upstream.app
   - {{ name: rest, match: {{ path: /** }}, to: {{ fixed: {{ status: 404, body: "nothing" }} }} }}
 observe:
@@ -54,7 +55,7 @@ def test_ctl_explain_tells_every_decision_of_a_request(io):
         assert told["status"] == 200
         assert of(told, "route") == ["api: host api.example.com, path /v1/**, method GET; leads to upstream.app; "
                                      "less specific: rest (path /**)"]
-        assert of(told, "filter") == ["rewrite: the path is /users now"]
+        assert of(told, "filter") == ["allow passes", "rewrite: the path is /users now"]
         assert of(told, "pick")[-1].startswith(app.host + " by least_connections; ")
         assert of(told, "try")[-1].startswith(app.host + ": status 200 after ")
         assert of(told, "answer") == ["status 200; its Cache-Control was max-age=9"]

@@ -106,7 +106,7 @@ TEST_F(PipelineExplains, TellsTheWayOfARequest) {
                 "client 192.0.2.7 at listener web",
                 "route api: path /api/**, method GET; leads to upstream.api; less specific: beta (path /**, header "
                 "x-beta is 1)",
-                "answer status 200; its Cache-Control was max-age=60"}));
+                "filter filter passes", "answer status 200; its Cache-Control was max-age=60"}));
   EXPECT_EQ(cache_control_, "no-store");
   EXPECT_TRUE(target_.asked);
   EXPECT_FALSE(target_.told) << "the key is nobody else's";
@@ -128,9 +128,8 @@ TEST_F(PipelineExplains, TellsWhoAnsweredOnTheWay) {
   Exchange exchange(rig_, "GET", "/shut");
   exchange.with("X-Trellis-Explain", kKey);
   const std::vector<std::string> lines = told(exchange);
-  EXPECT_EQ(std::ranges::count(lines, "filter deny went no further: it answers 403"), 1);
-  EXPECT_EQ(std::ranges::count_if(lines, [](const std::string& line) { return line.starts_with("filter"); }), 1)
-      << "those that went on say nothing";
+  EXPECT_EQ(lines[2], "filter filter passes");
+  EXPECT_EQ(lines[3], "filter deny went no further: it answers 403");
 }
 
 TEST_F(PipelineExplains, TellsWhichRoutesComeNearTo404) {
