@@ -448,7 +448,8 @@ std::string Metrics::prometheus_text() const {
     }
   }
   if (impl_->left_out > 0) {
-    out += "# HELP trellis_metrics_left_out series that found no room here\n# TYPE trellis_metrics_left_out counter\n";
+    out +=
+        "# HELP trellis_metrics_left_out how often a series found no room\n# TYPE trellis_metrics_left_out counter\n";
     out += "trellis_metrics_left_out ";
     append_number(out, impl_->left_out);
     out += '\n';

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "http/h1_chunked.h"
+#include "http/put_back.h"
 #include "http/tunnel.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
@@ -36,11 +37,21 @@ struct Pump {
   TaskGroup group;
   std::optional<Error> client_error;  // the client's body broke: what its answer must say
   std::optional<Error> head_error;    // the head could not be sent
-  bool body_taken = false;            // some of it, which cannot be sent once more
+  Task<Result<Chunk>> reading;        // of the body's next piece
+  uint32_t pieces = 0;                // that were read
+  bool whole = false;                 // the body's end was read, too
+  Chunk first;                        // of the pieces, for as long as it is the only one
   bool running = true;
   bool done = false;  // all of it was sent
   Time ended{};       // when it stopped running
 
+  void was_read(const Chunk& piece) noexcept {
+    if (piece.empty()) {
+      whole = true;
+    } else {
+      first = ++pieces == 1 ? piece : Chunk();
+    }
+  }
   void end(bool all_sent) noexcept {
     running = false;
     done = all_sent;
@@ -58,9 +69,9 @@ Error head_not_sent(const Error& cause) {
 // taking the body: it may have answered early, and the reader will see.
 Task<> pump_request(Pump& pump, Socket& socket, std::string_view head, BodyReader& body, Arena& arena, bool chunked,
                     Duration idle) {
-  Task<Result<Chunk>> reading = body.read(kNever);
-  reading.start();
-  if (!reading.done()) {
+  pump.reading = body.read(kNever);
+  pump.reading.start();
+  if (!pump.reading.done()) {
     iovec vector{const_cast<char*>(head.data()), head.size()};
     auto sent = co_await socket.send({&vector, 1}, after(Loop::current().now(), idle));
     if (!sent) {
@@ -71,11 +82,12 @@ Task<> pump_request(Pump& pump, Socket& socket, std::string_view head, BodyReade
     }
     head = {};
   }
-  for (uint32_t pieces = 1;; ++pieces) {
+  while (true) {
+    Result<Chunk> piece = co_await pump.reading.join();
+    pump.reading = {};
+    if (piece) pump.was_read(*piece);
     // A client may send a body in chunks of a byte: others get their turn in between.
-    if (pieces % 64 == 0) co_await yield();
-    Result<Chunk> piece = co_await reading.join();
-    pump.body_taken = true;
+    if (pump.pieces % 64 == 63) co_await yield();
     if (!piece) {
       pump.client_error = std::move(piece).error();
       pump.end(false);
@@ -109,9 +121,27 @@ Task<> pump_request(Pump& pump, Socket& socket, std::string_view head, BodyReade
       co_return;
     }
     head = {};
-    reading = body.read(kNever);
-    reading.start();
+    pump.reading = body.read(kNever);
+    pump.reading.start();
   }
+}
+
+// Ends the sending. True: the request can be sent once more, for no more than the body's first piece was read of it,
+// and the body has it back.
+bool take_back(std::unique_ptr<Pump> pump, Request& request) {
+  if (pump->reading && pump->reading.done()) {  // nobody has looked at it yet
+    Result<Chunk> piece = pump->reading.take();
+    if (!piece) return false;
+    pump->was_read(*piece);
+  }
+  if (pump->pieces > 1 || pump->client_error) return false;
+  Chunk first = std::move(pump->first);
+  const bool whole = pump->whole;
+  pump.reset();
+  if (request.body->can_rewind()) return request.body->rewind();
+  if (!first.empty() || whole)
+    request.body = std::make_unique<PutBack>(std::move(first), std::move(request.body), whole);
+  return true;
 }
 
 // An answer's body, read from the connection as it is pulled.
@@ -243,7 +273,12 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
     const Deadline deadline = std::min(after(waits_from, timeouts.first_byte), context.deadline);
     Result<Chunk> received = co_await socket.recv(deadline);
     if (pump && pump->client_error) co_return fail(std::move(*pump->client_error));
-    if (pump && pump->head_error) co_return fail(std::move(*pump->head_error));
+    if (pump && pump->head_error) {
+      Error error = std::move(*pump->head_error);
+      if (error.retry() == Retry::if_reused && !take_back(std::move(pump), request))
+        error = std::move(error).retry(Retry::no);
+      co_return fail(std::move(error));
+    }
     if (!received && received.error().code() == Code::deadline_exceeded && Loop::current().now() < context.deadline &&
         pump && (pump->running || Loop::current().now() < after(pump->ended, timeouts.first_byte))) {
       continue;
@@ -253,13 +288,13 @@ Task<Result<Response>> exchange(std::unique_ptr<ClientConnection> connection, Re
       if (received.error().code() == Code::deadline_exceeded) {
         co_return fail(Error(Code::deadline_exceeded, "no answer in time").from(Side::upstream));
       }
-      const bool repeatable = reused && nothing_yet && !(pump && pump->body_taken);
+      const bool repeatable = reused && nothing_yet && (!pump || take_back(std::move(pump), request));
       co_return fail(broken("the connection broke before an answer").retry(repeatable ? Retry::if_reused : Retry::no));
     }
     Chunk chunk = *std::move(received);
     if (chunk.empty()) {
       if (!nothing_yet) co_return fail(malformed("it ended in the middle of its head"));
-      const bool repeatable = reused && !(pump && pump->body_taken);
+      const bool repeatable = reused && (!pump || take_back(std::move(pump), request));
       co_return fail(broken("closed without an answer").retry(repeatable ? Retry::if_reused : Retry::no));
     }
 

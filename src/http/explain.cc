@@ -33,6 +33,7 @@ void Explain::write(Fields& fields) const {
                     "more;d=\"" + std::to_string(left_out_) + " further decisions are not told\"");
   }
   fields.set(FieldId::cache_control, "no-store");
+  for (const std::string_view before_it : {"CDN-Cache-Control", "Surrogate-Control"}) fields.remove(before_it);
 }
 
 }  // namespace trellis::http

@@ -307,7 +307,7 @@ Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::Re
     body_read = request.body && sent;
     if (again) continue;
     if (context.explain) [[unlikely]]
-      tell_no_retry(*context.explain, attempt, request, *answer);
+      tell_no_retry(*context.explain, attempt, request, *answer, context.deadline);
     if (*answer && config_.sticky) stick(request, *pool, **answer, context.arena);
     co_return *std::move(answer);
   }

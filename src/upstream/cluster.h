@@ -130,7 +130,7 @@ class Cluster final : private LoadWatcher {
                  std::string_view why) const;
   void tell_end(http::Explain& explain, const Pool& pool, const Result<http::Response>& answer, Duration took) const;
   void tell_no_retry(http::Explain& explain, uint32_t attempt, const http::Request& request,
-                     const Result<http::Response>& answer) const;
+                     const Result<http::Response>& answer, Deadline deadline) const;
   std::string score_of(HostId host, Time now) const;
   // cluster_regions.cc
   void watch_regions();

@@ -112,15 +112,20 @@ void Cluster::tell_end(http::Explain& explain, const Pool& pool, const Result<ht
 
 // Why what went wrong is not tried again.
 void Cluster::tell_no_retry(http::Explain& explain, uint32_t attempt, const http::Request& request,
-                            const Result<http::Response>& answer) const {
+                            const Result<http::Response>& answer, Deadline deadline) const {
   if (answer && answer->status < 500) return;
+  const bool sent = answer || answer.error().retry() != Retry::yes;
   std::string_view why = "the retry budget is used up";
-  if (!may_repeat(request, answer)) {
-    why = !http::is_idempotent(request.method)          ? "the method is not idempotent, and it was sent"
-          : request.body && !request.body->can_rewind() ? "its body cannot be sent again"
-                                                        : "not a reason of retry.on";
-  } else if (attempt >= config_.retry.attempts) {
+  if (attempt >= config_.retry.attempts) {
     why = "retry.attempts are used up";
+  } else if (sent && !http::is_idempotent(request.method)) {
+    why = "the method is not idempotent, and it was sent";
+  } else if (sent && request.body && !request.body->can_rewind()) {
+    why = "its body cannot be sent again";
+  } else if (!may_repeat(request, answer)) {
+    why = "not a reason of retry.on";
+  } else if (Loop::current().now() >= deadline) {
+    why = "there is no time left";
   }
   explain.add("retry", "none: " + std::string(why));
 }

@@ -109,6 +109,7 @@ int explain(const Options& options) {
   if (!listener) return 1;
 
   Call request{.method = options.method, .url = "http://" + rest, .body = options.data};
+  request.as_client = true;
   request.connect = reachable(text_of(*listener, "address"));
   request.fields.emplace_back("X-Trellis-Explain", text_of(*known, "key"));
   for (const std::string& header : options.headers) {
@@ -118,7 +119,10 @@ int explain(const Options& options) {
     request.fields.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
   }
   const auto answer = call(request);
-  if (!answer) return failed(answer.error().to_string());
+  if (!answer) {
+    return failed(answer.error().to_string() +
+                  "; a listener that expects the PROXY protocol cannot be asked this way: name another one");
+  }
 
   std::vector<Decision> decisions;
   for (const auto& [name, value] : answer->fields) {

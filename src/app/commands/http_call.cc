@@ -142,9 +142,10 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   if (http::normalise_target(target, arena, request.path, request.query) != http::H1Error{}) {
     return fail(Code::invalid_argument, "\"" + target + "\" is no path");
   }
-  request.fields.add(http::FieldId::accept, "application/json");
-  request.fields.add(http::FieldId::user_agent, "trellis");
   for (const auto& [name, value] : wanted.fields) request.fields.add_copy(name, value);
+  if (!wanted.as_client && !request.fields.has(http::FieldId::accept))
+    request.fields.add(http::FieldId::accept, "application/json");
+  if (!request.fields.has(http::FieldId::user_agent)) request.fields.add(http::FieldId::user_agent, "trellis");
   if (!wanted.key.empty()) request.fields.add("X-Api-Key", wanted.key);
   if (!wanted.body.empty()) {
     request.fields.add(http::FieldId::content_type, wanted.content_type);

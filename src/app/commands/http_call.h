@@ -24,7 +24,8 @@ struct Call {
   std::string body;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> fields = {};  // further ones
-  std::string key;                                               // an API key, "" for none
+  bool as_client = false;  // for a page: only the fields that are given, and a User-Agent
+  std::string key;         // an API key, "" for none
 };
 // unavailable when the node is not reached, with a hint.
 Result<CallAnswer> call(const Call& request);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/metrics.h"
+#include "http/put_back.h"
 #include "runtime/loop.h"
 
 namespace trellis::proxy {
@@ -29,24 +30,6 @@ bool is_live(const http::Response& response) noexcept {
   return response.status < 200 || begins("text/event-stream") || begins("application/grpc") ||
          begins("multipart/x-mixed-replace") || http::iequal(fields.value(FieldId::x_accel_buffering), "no");
 }
-
-// Gives a piece that was read already, then the rest.
-class PutBack final : public http::BodyReader {
- public:
-  PutBack(Chunk piece, std::unique_ptr<http::BodyReader> rest) noexcept
-      : piece_(std::move(piece)), rest_(std::move(rest)) {}
-  Task<Result<Chunk>> read(Deadline deadline) override {
-    if (!piece_.empty()) co_return std::exchange(piece_, {});
-    Result<Chunk> more = co_await rest_->read(deadline);
-    co_return more;
-  }
-  std::optional<uint64_t> length() const noexcept override { return rest_->length(); }
-  const http::Fields* trailers() const noexcept override { return rest_->trailers(); }
-
- private:
-  Chunk piece_;
-  std::unique_ptr<http::BodyReader> rest_;
-};
 
 }  // namespace
 
@@ -97,7 +80,7 @@ Task<Result<std::unique_ptr<http::BodyReader>>> BufferFilter::hold(std::unique_p
     if (taken && piece.empty() && bytes->size() < limit) continue;
     (taken ? outcomes.in_part : outcomes.no_memory).add();
     // A copy: the piece is a part of a buffer that the core receives into.
-    if (!piece.empty()) body = std::make_unique<PutBack>(Chunk::copy_of(piece.view()), std::move(body));
+    if (!piece.empty()) body = std::make_unique<http::PutBack>(Chunk::copy_of(piece.view()), std::move(body));
     co_return std::make_unique<HeldBody>(std::move(bytes), std::move(body), false);
   }
 }

@@ -64,8 +64,12 @@ TEST_F(ExplainTest, KeepsTheAnswerOutOfCaches) {
   Explain explain(*loop_, loop_->now());
   Fields fields(arena_);
   fields.add(FieldId::cache_control, "max-age=60");
+  fields.add("CDN-Cache-Control", "max-age=600");
+  fields.add("Surrogate-Control", "max-age=600");
   explain.write(fields);
   EXPECT_EQ(fields.joined(FieldId::cache_control), "no-store");
+  EXPECT_FALSE(fields.find("CDN-Cache-Control")) << "a CDN goes by it first (RFC 9213 section 2.2)";
+  EXPECT_FALSE(fields.find("Surrogate-Control"));
 }
 
 }  // namespace

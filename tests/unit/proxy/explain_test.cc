@@ -3,6 +3,7 @@
 
 #include "base/metrics.h"
 #include "proxy/pipeline.h"
+#include "tests/fakes/decisions.h"
 #include "tests/unit/proxy/proxy_test_kit.h"
 
 namespace trellis::proxy {
@@ -74,21 +75,12 @@ class PipelineExplains : public testing::Test {
     made.counts = std::make_shared<RouteCounts>(metrics_, "web", name);
     return made;
   }
-  // "step detail" of each line.
   std::vector<std::string> told(Exchange& exchange) {
     Result<http::Response> response =
         fakes::run_task(*rig_.loop, pipeline_->handle(exchange.request, exchange.context));
     EXPECT_TRUE(response);
-    std::vector<std::string> lines;
-    for (const http::Field& field : response->fields) {
-      if (field.id != http::FieldId::x_trellis_explain) continue;
-      const std::string_view text = field.value;
-      const size_t detail = text.find("d=\"") + 3;
-      lines.push_back(std::string(text.substr(0, text.find(';'))) + " " +
-                      std::string(text.substr(detail, text.size() - detail - 1)));
-    }
     cache_control_ = response->fields.value(http::FieldId::cache_control);
-    return lines;
+    return fakes::decisions_in(response->fields);
   }
 
   Rig rig_;
