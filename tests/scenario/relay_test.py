@@ -637,6 +637,23 @@ def test_datagrams_are_lost_and_late_on_purpose_as_configured(io):
             assert ask(client, b"x") == b"1x"
 
 
+def test_what_a_fault_holds_back_goes_on_when_the_node_stops(io):
+    slow = {"udp": udp(", fault: { delay: { time: 1h } }")}
+    with UdpServer(b"1") as up, node.Node(config({"udp": udp()}, {"up": [up.host]}), io=io) as running:
+        with udp_client(running.address("udp")) as asks, udp_client(running.address("udp")) as hears:
+            hears.send(b"silent")
+            at = node.until(lambda: next(iter(up.seen), None), "the host hears of it")
+            running.write_config(config(slow, {"up": [up.host]}))
+            running.reload()
+            up.socket.sendto(b"an answer", at)
+            asks.send(b"a question")
+            node.until(lambda: faults(running, "udp", "delay") == 2, "both are held back")
+            running.process.terminate()
+            assert hears.recv(100) == b"an answer"
+            assert asks.recv(100) == b"1a question"
+            running.process.wait(node.PATIENCE)
+
+
 # --- what is wrong is said ---
 
 @pytest.mark.parametrize("listener, word", [

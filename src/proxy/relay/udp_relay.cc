@@ -209,6 +209,7 @@ struct UdpRelay::Impl {
   unsigned keep_what_passes(const Session& session, unsigned count);
   void let_go(const Held& one);
   static void release_due(Timer& timer) noexcept;
+  void release_until(Time due) noexcept;
   void touch(Session& session) noexcept;
   void unlink(Session& session) noexcept;
   void tell(const Session& session) noexcept;
@@ -404,7 +405,7 @@ bool UdpRelay::Impl::passes(const Origin& origin, std::string_view datagram) {
     faults.drops.add();
     return false;
   }
-  if (fault.delay == Duration::zero()) return true;
+  if (fault.delay == Duration::zero() || draining) return true;
   Held one{origin, std::string(datagram)};
   if (held_bytes + one.cost() > kMaxHeld) {
     drop(Dropped::full);
@@ -443,14 +444,16 @@ void UdpRelay::Impl::let_go(const Held& one) {
 }
 
 void UdpRelay::Impl::release_due(Timer& timer) noexcept {
-  auto& relay = *static_cast<Impl*>(timer.owner());
-  const Time now = Loop::current().now();
-  while (!relay.held.empty() && relay.held.begin()->first <= now) {
-    const auto first = relay.held.extract(relay.held.begin());
-    relay.held_bytes -= first.mapped().cost();
-    relay.let_go(first.mapped());
+  static_cast<Impl*>(timer.owner())->release_until(Loop::current().now());
+}
+
+void UdpRelay::Impl::release_until(Time due) noexcept {
+  while (!held.empty() && held.begin()->first <= due) {
+    const auto first = held.extract(held.begin());
+    held_bytes -= first.mapped().cost();
+    let_go(first.mapped());
   }
-  if (!relay.held.empty()) relay.release.set(Loop::current().timers(), relay.held.begin()->first);
+  if (!held.empty()) release.set(Loop::current().timers(), held.begin()->first);
 }
 
 // --- the sessions, by their last datagram ---
@@ -558,6 +561,7 @@ void UdpRelay::set_options(std::shared_ptr<const UdpRelayOptions> options) {
 
 Task<bool> UdpRelay::drain(Deadline deadline) {
   Impl& relay = *impl_;
+  relay.release_until(kNever);  // nobody would be there to let them go
   relay.draining = true;
   for (Session* session = relay.newest; session;) {
     Session* const older = session->older;
