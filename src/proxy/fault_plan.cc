@@ -25,21 +25,32 @@ Result<DurationRange> time_from_text(std::string_view text) {
   return out;
 }
 
+template <class Config>
+config::Fields<Config> delay_fields(const char* share) {
+  return {{"time", "how long, drawn evenly from a range", &Config::time, config::kRequired,
+           config::parsed<DurationRange>("time such as 100ms or 100ms..500ms", time_from_text)},
+          {"share", share, &Config::share, config::percent()}};
+}
+
 }  // namespace
 
-config::Fields<FaultDelayConfig> FaultDelayConfig::fields() {
-  return {{"time", "how long, drawn evenly from a range", &FaultDelayConfig::time, config::kRequired,
-           config::parsed<DurationRange>("time such as 100ms or 100ms..500ms", time_from_text)},
-          {"share", kFaultShare, &FaultDelayConfig::share, config::percent()}};
+config::Fields<RequestDelayConfig> RequestDelayConfig::fields() {
+  return delay_fields<RequestDelayConfig>("of the requests");
+}
+config::Fields<ConnectionDelayConfig> ConnectionDelayConfig::fields() {
+  return delay_fields<ConnectionDelayConfig>("of the connections");
+}
+config::Fields<DatagramDelayConfig> DatagramDelayConfig::fields() {
+  return delay_fields<DatagramDelayConfig>("of the datagrams");
 }
 
 config::Fields<FaultAbortConfig> FaultAbortConfig::fields() {
   return {{"status", "status of the answer", &FaultAbortConfig::status, config::range(400, 599)},
-          {"share", kFaultShare, &FaultAbortConfig::share, config::percent()}};
+          {"share", "of the requests", &FaultAbortConfig::share, config::percent()}};
 }
 
 config::Fields<FaultResetConfig> FaultResetConfig::fields() {
-  return {{"share", kFaultShare, &FaultResetConfig::share, config::percent()}};
+  return {{"share", "of the requests", &FaultResetConfig::share, config::percent()}};
 }
 
 FaultPlan::FaultPlan(const std::optional<FaultDelayConfig>& delay, const std::optional<FaultAbortConfig>& abort,

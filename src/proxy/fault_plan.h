@@ -14,12 +14,19 @@
 
 namespace trellis::proxy {
 
-inline constexpr const char* kFaultShare = "of the requests, connections or datagrams";
-
+// Each user says in fields() of its own what the share is of.
 struct FaultDelayConfig {
   config::DurationRange time;
   double share = 1;
-  static config::Fields<FaultDelayConfig> fields();
+};
+struct RequestDelayConfig : FaultDelayConfig {
+  static config::Fields<RequestDelayConfig> fields();
+};
+struct ConnectionDelayConfig : FaultDelayConfig {
+  static config::Fields<ConnectionDelayConfig> fields();
+};
+struct DatagramDelayConfig : FaultDelayConfig {
+  static config::Fields<DatagramDelayConfig> fields();
 };
 struct FaultAbortConfig {
   int status = 503;

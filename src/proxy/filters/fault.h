@@ -21,7 +21,7 @@ class Counter;
 namespace trellis::proxy {
 
 struct FaultConfig {
-  std::optional<FaultDelayConfig> delay;
+  std::optional<RequestDelayConfig> delay;
   std::optional<FaultAbortConfig> abort;
   std::optional<FaultResetConfig> reset;
   uint64_t bandwidth = 0;  // bytes a second; 0: any

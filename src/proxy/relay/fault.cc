@@ -21,7 +21,7 @@ std::optional<FaultResetConfig> draws(const std::optional<Config>& fault) {
 }  // namespace
 
 config::Fields<ResetAfterConfig> ResetAfterConfig::fields() {
-  return {{"share", kFaultShare, &ResetAfterConfig::share, config::percent()},
+  return {{"share", "of the connections", &ResetAfterConfig::share, config::percent()},
           {"after", "bytes that pass first, both ways together; 0: none, and no host is asked",
            &ResetAfterConfig::after, config::size(0, config::kTiB)}};
 }
@@ -38,7 +38,7 @@ void TcpFaultConfig::check(config::Checker& at) const {
 }
 
 config::Fields<FaultDropConfig> FaultDropConfig::fields() {
-  return {{"share", kFaultShare, &FaultDropConfig::share, config::percent()}};
+  return {{"share", "of the datagrams", &FaultDropConfig::share, config::percent()}};
 }
 
 config::Fields<UdpFaultConfig> UdpFaultConfig::fields() {

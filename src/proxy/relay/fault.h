@@ -26,7 +26,7 @@ struct ResetAfterConfig {
 };
 
 struct TcpFaultConfig {
-  std::optional<FaultDelayConfig> delay;
+  std::optional<ConnectionDelayConfig> delay;
   std::optional<ResetAfterConfig> reset;
   uint64_t bandwidth = 0;  // bytes a second and direction; 0: any
   static config::Fields<TcpFaultConfig> fields();
@@ -40,7 +40,7 @@ struct FaultDropConfig {
 
 struct UdpFaultConfig {
   std::optional<FaultDropConfig> drop;
-  std::optional<FaultDelayConfig> delay;
+  std::optional<DatagramDelayConfig> delay;
   static config::Fields<UdpFaultConfig> fields();
   void check(config::Checker& at) const;
 };
