@@ -196,7 +196,7 @@ Result<> GrpcHealth::feed(std::string_view bytes) {
       nghttp2_session_mem_recv(call.session, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   if (taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC || taken == NGHTTP2_ERR_FLOODED) return fail(malformed("no HTTP/2"));
   if (taken < 0) return fail(malformed(nghttp2_strerror(static_cast<int>(taken))));
-  if (call.fault) return fail(std::move(*call.fault));
+  if (call.fault) return fail(call.fault->clone());
   // What is no HTTP/2 ends the session: with a GOAWAY of ours, behind which nothing is read.
   call.collect_output();
   if (!call.ended && nghttp2_session_want_read(call.session) == 0) return fail(malformed("no HTTP/2"));

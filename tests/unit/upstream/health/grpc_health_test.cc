@@ -22,7 +22,10 @@ std::string talk(GrpcHealth& call, GrpcServer& server, size_t piece = 1 << 20) {
     if (in.empty() && out.empty()) break;
     for (size_t at = 0; at < in.size() && !call.done(); at += piece) {
       const Result<> fed = call.feed(std::string_view(in).substr(at, piece));
-      if (!fed) return fed.error().what();
+      if (!fed) {
+        EXPECT_FALSE(call.verdict()) << "whatever was refused is not good afterwards";
+        return fed.error().what();
+      }
     }
     if (call.done()) break;
   }
