@@ -128,6 +128,7 @@ def test_who_finds_no_connection_waits_its_turn(io):
         upstream.go.clear()
         waiting = [Later(proxy) for _ in range(5)]
         node.until(lambda: proxy.metric("trellis_requests_in_flight") == 5, "all five to be there")
+        node.until(lambda: upstream.asked > 0, "one of them to arrive")
         assert upstream.asked == 1
         upstream.go.set()
         node.until(lambda: all(one.answer for one in waiting), "their answers")
