@@ -31,6 +31,13 @@ class FaultyDisk final : public LogDisk {
 
   uint64_t syncs() const { return syncs_; }
 
+  // Between the two a sync of a file does not end.
+  void hold_syncs() { syncs_held_ = true; }
+  void let_syncs_go() {
+    syncs_held_ = false;
+    syncs_held_.notify_all();
+  }
+
   // What was not synced is lost, but for a random part. The disk works again.
   void lose_power() {
     const std::lock_guard lock(mutex_);
@@ -179,6 +186,7 @@ class FaultyDisk final : public LogDisk {
       return {};
     }
     Result<void> sync() override {
+      disk_.syncs_held_.wait(true);
       const std::lock_guard lock(disk_.mutex_);
       if (disk_.dead()) return io_error();
       ++disk_.syncs_;
@@ -239,6 +247,7 @@ class FaultyDisk final : public LogDisk {
   std::mutex mutex_;
   Rng rng_;
   uint64_t syncs_ = 0;
+  std::atomic<bool> syncs_held_ = false;
   std::vector<InodeRef> inodes_;
   std::map<std::string, InodeRef> names_;
   std::map<std::string, InodeRef> durable_names_;
