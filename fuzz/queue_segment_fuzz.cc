@@ -13,7 +13,7 @@ namespace {
 
 using namespace trellis;
 
-class BytesFile final : public queue::LogFile {
+class BytesFile final : public DiskFile {
  public:
   explicit BytesFile(std::string_view bytes) : bytes_(bytes) {}
   Result<size_t> read(uint64_t position, std::span<char> into) override {

@@ -140,7 +140,7 @@ struct EventLog::Impl {
 
   const EventLogOptions options;
   Metrics& metrics;
-  LogDisk& disk;
+  Disk& disk;
   std::shared_ptr<void> lock_file;
   Histogram& batch_seconds;
   Counter& batch_count;
@@ -235,9 +235,9 @@ Result<void> EventLog::open_topic(TopicOptions options) {
   }
   const std::string folder = impl.options.folder + "/" + options.name;
   TRY_VOID(impl.disk.make_folder(folder));
-  TRY(const std::vector<LogDisk::Entry> entries, impl.disk.list(folder));
+  TRY(const std::vector<Disk::Entry> entries, impl.disk.list(folder));
   uint32_t existing = 0;
-  for (const LogDisk::Entry& entry : entries) {
+  for (const Disk::Entry& entry : entries) {
     uint32_t number = 0;
     const char* end = entry.name.data() + entry.name.size();
     if (!entry.folder || std::from_chars(entry.name.data(), end, number).ptr != end) continue;

@@ -58,7 +58,7 @@ struct EventLogOptions {
   size_t max_queue = 100'000;                          // operations that wait; more are refused
   size_t max_queue_bytes = size_t{64} << 20;
   Duration keep_every = std::chrono::seconds(1);  // retention, compaction, ages for metrics
-  LogDisk* disk = nullptr;                        // nullptr: the machine's
+  Disk* disk = nullptr;                           // nullptr: the machine's
   Clock* clock = &system_clock();
 };
 

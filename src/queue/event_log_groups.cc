@@ -32,7 +32,7 @@ GroupOffsets::Entry entry_of(std::string_view key, uint64_t next) {
 
 }  // namespace
 
-Result<std::unique_ptr<GroupOffsets>> GroupOffsets::open(LogDisk& disk, std::string folder) {
+Result<std::unique_ptr<GroupOffsets>> GroupOffsets::open(Disk& disk, std::string folder) {
   PartitionOptions options;
   options.segment_bytes = uint64_t{1} << 20;
   options.compact = true;

@@ -26,7 +26,7 @@ class GroupOffsets {
   };
 
   // Blocks: reads all of it. Damaged places are left out: the group goes on from an earlier commit.
-  static Result<std::unique_ptr<GroupOffsets>> open(LogDisk& disk, std::string folder);
+  static Result<std::unique_ptr<GroupOffsets>> open(Disk& disk, std::string folder);
   GroupOffsets(const GroupOffsets&) = delete;
   GroupOffsets& operator=(const GroupOffsets&) = delete;
 

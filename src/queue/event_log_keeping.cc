@@ -170,7 +170,7 @@ Result<uint64_t> Partition::rewrite(const SegmentRef& segment, const LastOffsets
     SegmentScan scan;
     scan.header.base = segment->base;
     random_bytes(&scan.header.salt, sizeof(scan.header.salt));
-    TRY(fresh->file, disk_.open(beside, LogDisk::Open::create_empty));
+    TRY(fresh->file, disk_.open(beside, Disk::Open::create_empty));
     const auto write = [&]() -> Result<void> {
       std::string piece = encode_header(scan.header);
       uint64_t position = 0;

@@ -21,10 +21,10 @@ uint32_t new_salt() noexcept {
 
 // --- Opening ---
 
-Partition::Partition(LogDisk& disk, std::string folder, const PartitionOptions& options)
+Partition::Partition(Disk& disk, std::string folder, const PartitionOptions& options)
     : disk_(disk), folder_(std::move(folder)), options_(options) {}
 
-Result<std::unique_ptr<Partition>> Partition::open(LogDisk& disk, std::string folder, const PartitionOptions& options) {
+Result<std::unique_ptr<Partition>> Partition::open(Disk& disk, std::string folder, const PartitionOptions& options) {
   std::unique_ptr<Partition> partition(new Partition(disk, std::move(folder), options));
   TRY_VOID(disk.make_folder(partition->folder_));
   TRY_VOID(partition->load());
@@ -32,8 +32,8 @@ Result<std::unique_ptr<Partition>> Partition::open(LogDisk& disk, std::string fo
 }
 
 Result<void> Partition::load() {
-  TRY(const std::vector<LogDisk::Entry> entries, disk_.list(folder_));
-  for (const LogDisk::Entry& entry : entries) {
+  TRY(const std::vector<Disk::Entry> entries, disk_.list(folder_));
+  for (const Disk::Entry& entry : entries) {
     if (entry.folder) continue;
     const std::string path = folder_ + "/" + entry.name;
     // A compaction that did not get as far as replacing the segment.
@@ -52,7 +52,7 @@ Result<void> Partition::load() {
   while (!segments_.empty()) {
     Segment& last = *segments_.back();
     least = std::max(least, last.base);
-    TRY(last.file, disk_.open(last.path, LogDisk::Open::existing));
+    TRY(last.file, disk_.open(last.path, Disk::Open::existing));
     TRY(SegmentScan scan, scan_segment(*last.file, last.base, std::nullopt));
     next_offset_ = std::max(scan.next_offset, least);
     if (scan.records == 0 && scan.damage.empty()) {
@@ -92,7 +92,7 @@ Result<void> Partition::begin_segment() {
   segment->path = folder_ + "/" + segment_name(next_offset_);
   const SegmentHeader header{.base = next_offset_, .salt = new_salt()};
   const auto make = [&]() -> Result<void> {
-    TRY(segment->file, disk_.open(segment->path, LogDisk::Open::create_empty));
+    TRY(segment->file, disk_.open(segment->path, Disk::Open::create_empty));
     TRY_VOID(segment->file->write(0, encode_header(header)));
     TRY_VOID(segment->file->sync());
     return disk_.sync_folder(folder_);
@@ -181,7 +181,7 @@ Result<void> Partition::cut_back() {
 
 Result<void> Partition::recover() {
   Segment& active = *active_;
-  TRY(std::shared_ptr<LogFile> file, disk_.open(active.path, LogDisk::Open::existing));
+  TRY(std::shared_ptr<DiskFile> file, disk_.open(active.path, Disk::Open::existing));
   const std::vector<IndexEntry>& index = active.scan->index;
   const uint64_t from = index.empty() ? kSegmentHeader : index.back().position;
   RecordCursor cursor(*file, active.scan->header.salt, from, active.size, active.base);
@@ -222,7 +222,7 @@ std::optional<uint64_t> Partition::base_after(const Segment& segment) const {
 Result<void> Partition::know(Segment& segment) const {
   if (segment.scan) return {};
   if (!segment.file) {
-    TRY(segment.file, disk_.open(segment.path, LogDisk::Open::existing));
+    TRY(segment.file, disk_.open(segment.path, Disk::Open::existing));
   }
   // Only closed segments come here, so another follows; everything in this one was acknowledged.
   const uint64_t next_base = base_after(segment).value_or(head());

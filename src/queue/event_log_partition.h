@@ -19,8 +19,8 @@
 
 #include "base/error.h"
 #include "base/time.h"
-#include "queue/log_disk.h"
 #include "queue/segment.h"
+#include "runtime/disk.h"
 
 namespace trellis::queue {
 
@@ -49,7 +49,7 @@ struct PartitionOptions {
 class Partition {
  public:
   // Makes the folder when it is missing, cuts a torn tail. The disk outlives the partition.
-  static Result<std::unique_ptr<Partition>> open(LogDisk& disk, std::string folder, const PartitionOptions& options);
+  static Result<std::unique_ptr<Partition>> open(Disk& disk, std::string folder, const PartitionOptions& options);
   Partition(const Partition&) = delete;
   Partition& operator=(const Partition&) = delete;
 
@@ -85,21 +85,21 @@ class Partition {
   struct Segment {
     uint64_t base = 0;
     std::string path;
-    std::mutex mutex;               // over what follows
-    std::shared_ptr<LogFile> file;  // opened at first use
+    std::mutex mutex;                // over what follows
+    std::shared_ptr<DiskFile> file;  // opened at first use
     std::optional<SegmentScan> scan;
     uint64_t size = 0;  // of the file, as far as it was synced
   };
   using SegmentRef = std::shared_ptr<Segment>;
   struct View {  // of a segment, for one read
-    std::shared_ptr<LogFile> file;
+    std::shared_ptr<DiskFile> file;
     uint32_t salt = 0;
     uint64_t from = 0;
     uint64_t end = 0;
   };
   class LastOffsets;
 
-  Partition(LogDisk& disk, std::string folder, const PartitionOptions& options);
+  Partition(Disk& disk, std::string folder, const PartitionOptions& options);
   Result<void> load();
   Result<void> begin_segment();
   Result<void> cut_back();
@@ -114,7 +114,7 @@ class Partition {
   Result<void> note_last_offsets(Segment& segment, LastOffsets& last) const;
   Result<uint64_t> rewrite(const SegmentRef& segment, const LastOffsets& last, bool drop_tombstones, int64_t now_ms);
 
-  LogDisk& disk_;
+  Disk& disk_;
   const std::string folder_;
   const PartitionOptions options_;
 

@@ -90,7 +90,7 @@ void append_record(std::string& out, const Record& record, uint32_t salt) {
 
 // --- RecordCursor ---
 
-RecordCursor::RecordCursor(LogFile& file, uint32_t salt, uint64_t from, uint64_t end, uint64_t next_offset) noexcept
+RecordCursor::RecordCursor(DiskFile& file, uint32_t salt, uint64_t from, uint64_t end, uint64_t next_offset) noexcept
     : file_(file), salt_(salt), end_(end), position_(from), next_offset_(next_offset) {}
 
 // Fewer bytes than asked for only where the file is shorter than it was said to be.
@@ -178,7 +178,7 @@ namespace {
 
 // Whether a record follows that was written when what is at `position` had been synced. If so, `first` is where the
 // first whole record behind `position` begins.
-Result<bool> later_batch_follows(LogFile& file, uint32_t salt, uint64_t position, uint64_t end, uint64_t next_offset,
+Result<bool> later_batch_follows(DiskFile& file, uint32_t salt, uint64_t position, uint64_t end, uint64_t next_offset,
                                  uint64_t& first) {
   RecordCursor cursor(file, salt, position, end, next_offset);
   first = end;
@@ -195,7 +195,7 @@ Result<bool> later_batch_follows(LogFile& file, uint32_t salt, uint64_t position
 
 }  // namespace
 
-Result<SegmentScan> scan_segment(LogFile& file, uint64_t base, std::optional<uint64_t> next_base) {
+Result<SegmentScan> scan_segment(DiskFile& file, uint64_t base, std::optional<uint64_t> next_base) {
   SegmentScan scan;
   scan.next_offset = base;
   TRY(const uint64_t size, file.size());

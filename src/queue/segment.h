@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "queue/log_disk.h"
+#include "runtime/disk.h"
 
 namespace trellis::queue {
 
@@ -65,7 +65,7 @@ class RecordCursor {
   enum class Step : uint8_t { record, end, bad };
 
   // The file outlives the cursor. `next_offset`: no record below it is believed.
-  RecordCursor(LogFile& file, uint32_t salt, uint64_t from, uint64_t end, uint64_t next_offset) noexcept;
+  RecordCursor(DiskFile& file, uint32_t salt, uint64_t from, uint64_t end, uint64_t next_offset) noexcept;
 
   // bad: the bytes at position() are no whole record with a higher offset; the cursor stays there. An error is one of
   // the file's.
@@ -83,7 +83,7 @@ class RecordCursor {
   // Looks at the fields before it reads on, as resync() asks at every position.
   Result<bool> try_record(uint64_t position);
 
-  LogFile& file_;
+  DiskFile& file_;
   const uint32_t salt_;
   const uint64_t end_;
   uint64_t position_;
@@ -126,6 +126,6 @@ struct SegmentScan {
 };
 // `next_base`: where the following segment begins; none: this is the last one, which may have a torn tail. A segment
 // with a bad header is all damage, as its salt is lost.
-Result<SegmentScan> scan_segment(LogFile& file, uint64_t base, std::optional<uint64_t> next_base);
+Result<SegmentScan> scan_segment(DiskFile& file, uint64_t base, std::optional<uint64_t> next_base);
 
 }  // namespace trellis::queue

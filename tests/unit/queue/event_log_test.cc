@@ -12,9 +12,9 @@
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
+#include "tests/fakes/faulty_disk.h"
 #include "tests/fakes/manual_clock.h"
 #include "tests/fakes/run_task.h"
-#include "tests/unit/queue/faulty_disk.h"
 
 namespace trellis::queue {
 namespace {

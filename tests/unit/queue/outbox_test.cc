@@ -11,9 +11,9 @@
 #include "runtime/loop.h"
 #include "store/backup.h"
 #include "store/sqlite.h"
+#include "tests/fakes/faulty_disk.h"
 #include "tests/fakes/manual_clock.h"
 #include "tests/fakes/run_task.h"
-#include "tests/unit/queue/faulty_disk.h"
 
 namespace trellis::queue {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/crc32c.h"
-#include "tests/unit/queue/faulty_disk.h"
+#include "tests/fakes/faulty_disk.h"
 
 namespace trellis::queue {
 namespace {
@@ -14,7 +14,7 @@ constexpr uint32_t kSalt = 0x5eed;
 
 class SegmentTest : public testing::Test {
  protected:
-  SegmentTest() : file_(*disk_.open("/a.log", LogDisk::Open::create)), bytes_(encode_header({100, kSalt})) {}
+  SegmentTest() : file_(*disk_.open("/a.log", Disk::Open::create)), bytes_(encode_header({100, kSalt})) {}
 
   // A record; of a new batch or of the one that the last record belongs to.
   void add(std::string key, std::optional<std::string> value, bool new_batch = true) {
@@ -37,7 +37,7 @@ class SegmentTest : public testing::Test {
   }
 
   FaultyDisk disk_;
-  std::unique_ptr<LogFile> file_;
+  std::unique_ptr<DiskFile> file_;
   std::string bytes_;
   std::vector<size_t> positions_;
   uint64_t next_ = 100;

@@ -10,8 +10,8 @@
 #include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 #include "store/sqlite.h"
+#include "tests/fakes/faulty_disk.h"
 #include "tests/fakes/run_task.h"
-#include "tests/unit/queue/faulty_disk.h"
 
 namespace trellis::queue {
 namespace {

@@ -1,4 +1,4 @@
-#include "queue/log_disk.h"
+#include "runtime/disk.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -10,7 +10,8 @@
 #include <filesystem>
 #include <system_error>
 
-namespace trellis::queue {
+namespace trellis {
+inline namespace runtime {
 namespace {
 
 std::unexpected<Error> refused(const char* what, const std::string& path, int err) {
@@ -31,7 +32,7 @@ class Descriptor {
   int fd_;
 };
 
-class SystemFile final : public LogFile {
+class SystemFile final : public DiskFile {
  public:
   SystemFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
 
@@ -75,9 +76,9 @@ class SystemFile final : public LogFile {
   const Descriptor fd_;
 };
 
-class SystemDisk final : public LogDisk {
+class SystemDisk final : public Disk {
  public:
-  Result<std::unique_ptr<LogFile>> open(const std::string& path, Open how) override {
+  Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) override {
     int flags = O_RDWR | O_CLOEXEC;
     if (how != Open::existing) flags |= O_CREAT;
     if (how == Open::create_empty) flags |= O_TRUNC;
@@ -123,7 +124,7 @@ class SystemDisk final : public LogDisk {
     if (fd->get() < 0) return refused("open", path, errno);
     if (::flock(fd->get(), LOCK_EX | LOCK_NB) == 0) return fd;
     if (errno == EWOULDBLOCK) {
-      return fail(Error(Code::failed_precondition, path + ": another process uses this log").from(Side::self));
+      return fail(Error(Code::failed_precondition, path + ": another process uses it").from(Side::self));
     }
     return refused("lock", path, errno);
   }
@@ -131,9 +132,10 @@ class SystemDisk final : public LogDisk {
 
 }  // namespace
 
-LogDisk& system_disk() noexcept {
+Disk& system_disk() noexcept {
   static SystemDisk disk;
   return disk;
 }
 
-}  // namespace trellis::queue
+}  // namespace runtime
+}  // namespace trellis

@@ -1,7 +1,8 @@
-// What the event log asks of a file system, and nothing more: a seam, so that tests put a disk under it that fills up,
-// fails, reorders what was not synced and loses power. Calls block; they are made by the log's own threads and by the
-// blocking pool. A LogFile may be read by several threads while one writes behind what they read; it stays readable
-// when its name is replaced or removed.
+// What those who keep records of their own in files ask of a file system (the event log, a cache's purges), and nothing
+// more: a seam, so that tests put a disk under them that fills up, fails, reorders what was not synced and loses power
+// (tests/fakes/faulty_disk.h). Calls block; they are made by threads of their own and by the blocking pool, never by a
+// loop. A DiskFile may be read by several threads while one writes behind what they read; it stays readable when its
+// name is replaced or removed.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +15,12 @@
 
 #include "base/error.h"
 
-namespace trellis::queue {
+namespace trellis {
+inline namespace runtime {
 
-class LogFile {
+class DiskFile {
  public:
-  virtual ~LogFile() = default;
+  virtual ~DiskFile() = default;
   // Bytes read; fewer than asked for only at the end of the file.
   virtual Result<size_t> read(uint64_t position, std::span<char> into) = 0;
   // All of it, or an error after any part of it.
@@ -28,7 +30,7 @@ class LogFile {
   virtual Result<uint64_t> size() = 0;
 };
 
-class LogDisk {
+class Disk {
  public:
   struct Entry {
     std::string name;
@@ -37,8 +39,8 @@ class LogDisk {
   };
   enum class Open : uint8_t { existing, create, create_empty };
 
-  virtual ~LogDisk() = default;
-  virtual Result<std::unique_ptr<LogFile>> open(const std::string& path, Open how) = 0;
+  virtual ~Disk() = default;
+  virtual Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) = 0;
   virtual Result<void> rename(const std::string& from, const std::string& to) = 0;
   virtual Result<void> remove(const std::string& path) = 0;       // missing: no error
   virtual Result<void> make_folder(const std::string& path) = 0;  // with its parents; existing: no error
@@ -49,6 +51,7 @@ class LogDisk {
 };
 
 // The machine's own. One for the process, any thread.
-LogDisk& system_disk() noexcept;
+Disk& system_disk() noexcept;
 
-}  // namespace trellis::queue
+}  // namespace runtime
+}  // namespace trellis

@@ -1,4 +1,4 @@
-// A disk in memory for the event log's tests. Like a real one it keeps apart what the kernel holds and what is on the
+// A disk in memory. Like a real one it keeps apart what the kernel holds and what is on the
 // platter: writes, truncations and names are lost, in part and in any order, when the power goes before they were
 // synced, and a sync that failed has dropped what it was to write. It fills up, fails on command, and dies in the
 // middle of an operation. Any thread.
@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "queue/log_disk.h"
+#include "runtime/disk.h"
 
-namespace trellis::queue {
+namespace trellis {
 
-class FaultyDisk final : public LogDisk {
+class FaultyDisk final : public Disk {
  public:
   explicit FaultyDisk(uint64_t seed = 1) : rng_(seed) {}
 
@@ -75,7 +75,7 @@ class FaultyDisk final : public LogDisk {
     return paths;
   }
 
-  Result<std::unique_ptr<LogFile>> open(const std::string& path, Open how) override {
+  Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) override {
     const std::lock_guard lock(mutex_);
     if (dead() || open_fails) return io_error();
     auto at = names_.find(path);
@@ -162,7 +162,7 @@ class FaultyDisk final : public LogDisk {
       if (!set.empty()) names[set] = inode;
     }
   };
-  class File final : public LogFile {
+  class File final : public DiskFile {
    public:
     File(FaultyDisk& disk, InodeRef inode) : disk_(disk), inode_(std::move(inode)) {}
     Result<size_t> read(uint64_t position, std::span<char> into) override {
@@ -255,4 +255,4 @@ class FaultyDisk final : public LogDisk {
   std::map<std::string, bool> folders_;
 };
 
-}  // namespace trellis::queue
+}  // namespace trellis
