@@ -34,9 +34,9 @@ class Metrics;
 
 namespace trellis::cache {
 
-inline constexpr size_t kDiskPiece = size_t{256} << 10;   // what a body is read and checked by
-inline constexpr size_t kMaxDiskKey = size_t{64} << 10;   // bytes
-inline constexpr size_t kMaxDiskMeta = size_t{1} << 20;   // bytes
+inline constexpr size_t kDiskPiece = size_t{256} << 10;  // what a body is read and checked by
+inline constexpr size_t kMaxDiskKey = size_t{64} << 10;  // bytes
+inline constexpr size_t kMaxDiskMeta = size_t{1} << 20;  // bytes
 inline constexpr uint64_t kMinDiskSegment = uint64_t{256} << 10;
 inline constexpr uint64_t kMaxDiskSegment = uint64_t{1} << 30;
 
@@ -67,7 +67,7 @@ enum class DiskState : uint8_t { ok, full, failed, waiting };
 std::string_view to_string(DiskState state) noexcept;
 
 struct DiskFigures {
-  uint64_t bytes = 0;        // of the segments
+  uint64_t bytes = 0;  // of the segments
   uint64_t objects = 0;
   uint64_t index_bytes = 0;  // memory
   uint64_t queued = 0;       // bytes that wait to be written
