@@ -23,6 +23,7 @@ class BytesFile final : public DiskFile {
   Result<void> write(uint64_t, std::string_view) override { return fail(Code::unimplemented, "read only"); }
   Result<void> sync() override { return {}; }
   Result<void> truncate(uint64_t) override { return fail(Code::unimplemented, "read only"); }
+  Result<void> reserve(uint64_t) override { return fail(Code::unimplemented, "read only"); }
   Result<uint64_t> size() override { return bytes_.size(); }
 
  private:

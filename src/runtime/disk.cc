@@ -32,9 +32,13 @@ class Descriptor {
   int fd_;
 };
 
+// How what is written leaves: when the kernel likes; past the page cache; or by it, but at once, so that bytes that
+// nobody waits for do not pile up there.
+enum class Leaving : uint8_t { cached, direct, pushed };
+
 class SystemFile final : public DiskFile {
  public:
-  SystemFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  SystemFile(std::string path, int fd, Leaving leaving) : path_(std::move(path)), fd_(fd), leaving_(leaving) {}
 
   Result<size_t> read(uint64_t position, std::span<char> into) override {
     size_t done = 0;
@@ -48,13 +52,22 @@ class SystemFile final : public DiskFile {
     return done;
   }
   Result<void> write(uint64_t position, std::string_view bytes) override {
+    const auto first = static_cast<off_t>(position);
+    const auto count = static_cast<off_t>(bytes.size());
     while (!bytes.empty()) {
       const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(position));
       if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINVAL && leaving_ == Leaving::direct) {
+        // Some file systems open a file for direct writes and then refuse them.
+        leaving_ = Leaving::pushed;
+        ::fcntl(fd_.get(), F_SETFL, ::fcntl(fd_.get(), F_GETFL) & ~O_DIRECT);
+        continue;
+      }
       if (n <= 0) return refused("write", path_, n < 0 ? errno : ENOSPC);
       position += static_cast<uint64_t>(n);
       bytes.remove_prefix(static_cast<size_t>(n));
     }
+    if (leaving_ == Leaving::pushed) ::sync_file_range(fd_.get(), first, count, SYNC_FILE_RANGE_WRITE);
     return {};
   }
   Result<void> sync() override {
@@ -63,6 +76,16 @@ class SystemFile final : public DiskFile {
   }
   Result<void> truncate(uint64_t size) override {
     if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) return refused("truncate", path_, errno);
+    return {};
+  }
+  Result<void> reserve(uint64_t size) override {
+    TRY(const uint64_t there, this->size());
+    if (there >= size) return {};
+    while (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(size)) != 0) {
+      if (errno == EINTR) continue;
+      if (errno == EOPNOTSUPP || errno == ENOSYS) return truncate(size);
+      return refused("reserve", path_, errno);
+    }
     return {};
   }
   Result<uint64_t> size() override {
@@ -74,6 +97,7 @@ class SystemFile final : public DiskFile {
  private:
   const std::string path_;
   const Descriptor fd_;
+  Leaving leaving_;  // of the one thread that writes
 };
 
 class SystemDisk final : public Disk {
@@ -81,10 +105,15 @@ class SystemDisk final : public Disk {
   Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) override {
     int flags = O_RDWR | O_CLOEXEC;
     if (how != Open::existing) flags |= O_CREAT;
-    if (how == Open::create_empty) flags |= O_TRUNC;
-    const int fd = ::open(path.c_str(), flags, 0640);
+    if (how == Open::create_empty || how == Open::create_direct) flags |= O_TRUNC;
+    Leaving leaving = how == Open::create_direct ? Leaving::direct : Leaving::cached;
+    int fd = ::open(path.c_str(), leaving == Leaving::direct ? flags | O_DIRECT : flags, 0640);
+    if (fd < 0 && errno == EINVAL && leaving == Leaving::direct) {
+      leaving = Leaving::pushed;
+      fd = ::open(path.c_str(), flags, 0640);
+    }
     if (fd < 0) return refused("open", path, errno);
-    return std::make_unique<SystemFile>(path, fd);
+    return std::make_unique<SystemFile>(path, fd, leaving);
   }
   Result<void> rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) return refused("rename", from, errno);

@@ -1,8 +1,8 @@
-// What those who keep records of their own in files ask of a file system (the event log, a cache's purges), and nothing
-// more: a seam, so that tests put a disk under them that fills up, fails, reorders what was not synced and loses power
-// (tests/fakes/faulty_disk.h). Calls block; they are made by threads of their own and by the blocking pool, never by a
-// loop. A DiskFile may be read by several threads while one writes behind what they read; it stays readable when its
-// name is replaced or removed.
+// What those who keep records of their own in files ask of a file system (the event log, a cache's disk tier and its
+// purges), and nothing more: a seam, so that tests put a disk under them that fills up, fails, reorders what was not
+// synced and loses power (tests/fakes/faulty_disk.h). Calls block; they are made by threads of their own and by the
+// blocking pool, never by a loop. A DiskFile may be read by several threads while one writes behind what they read; it
+// stays readable when its name is replaced or removed.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,9 @@
 namespace trellis {
 inline namespace runtime {
 
+// What a file opened with create_direct is written by: positions, sizes and addresses are multiples of it.
+inline constexpr size_t kDirectBlock = 4096;
+
 class DiskFile {
  public:
   virtual ~DiskFile() = default;
@@ -27,6 +30,9 @@ class DiskFile {
   virtual Result<void> write(uint64_t position, std::string_view bytes) = 0;
   virtual Result<void> sync() = 0;  // contents and size are on disk
   virtual Result<void> truncate(uint64_t size) = 0;
+  // Makes the file at least so long, zeros behind what is there, with room for all of it where the file system can set
+  // room aside; resource_exhausted when there is not as much.
+  virtual Result<void> reserve(uint64_t size) = 0;
   virtual Result<uint64_t> size() = 0;
 };
 
@@ -37,7 +43,9 @@ class Disk {
     bool folder = false;
     uint64_t size = 0;
   };
-  enum class Open : uint8_t { existing, create, create_empty };
+  // create_direct: a new, empty file, to be written in whole kDirectBlocks, past the page cache where the file system
+  // can do that and as soon as possible elsewhere; it is not read through this value.
+  enum class Open : uint8_t { existing, create, create_empty, create_direct };
 
   virtual ~Disk() = default;
   virtual Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) = 0;

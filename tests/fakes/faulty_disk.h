@@ -1,7 +1,7 @@
-// A disk in memory. Like a real one it keeps apart what the kernel holds and what is on the
-// platter: writes, truncations and names are lost, in part and in any order, when the power goes before they were
-// synced, and a sync that failed has dropped what it was to write. It fills up, fails on command, and dies in the
-// middle of an operation. Any thread.
+// A disk in memory for tests. Like a real one it keeps apart what the kernel holds and what is on the platter: writes,
+// truncations and names are lost, in part and in any order, when the power goes before they were synced, and a sync
+// that failed has dropped what it was to write. It fills up, fails on command, and dies in the middle of an operation.
+// Any thread.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,9 @@ class FaultyDisk final : public Disk {
   std::atomic<uint64_t> capacity = UINT64_MAX;        // bytes of all files
   std::atomic<bool> sync_fails = false;               // EIO, and what was not synced never will be
   std::atomic<bool> write_fails = false;              // EIO
+  std::atomic<bool> read_fails = false;               // EIO
   std::atomic<bool> open_fails = false;               // EIO
+  std::atomic<bool> locked = false;                   // by another process
   std::atomic<uint64_t> calls_to_death = UINT64_MAX;  // then every call fails
 
   uint64_t syncs() const { return syncs_; }
@@ -60,6 +62,7 @@ class FaultyDisk final : public Disk {
     capacity = UINT64_MAX;
     sync_fails = false;
     write_fails = false;
+    read_fails = false;
     open_fails = false;
     calls_to_death = UINT64_MAX;
   }
@@ -86,8 +89,8 @@ class FaultyDisk final : public Disk {
       change_name({path, inode, ""});
       at = names_.find(path);
     }
-    if (how == Open::create_empty) change(*at->second, {0, "", true});
-    return std::make_unique<File>(*this, at->second);
+    if (how == Open::create_empty || how == Open::create_direct) change(*at->second, {0, "", true});
+    return std::make_unique<File>(*this, at->second, how == Open::create_direct);
   }
   Result<void> rename(const std::string& from, const std::string& to) override {
     const std::lock_guard lock(mutex_);
@@ -131,7 +134,10 @@ class FaultyDisk final : public Disk {
     std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
     return entries;
   }
-  Result<std::shared_ptr<void>> lock(const std::string&) override { return std::make_shared<int>(0); }
+  Result<std::shared_ptr<void>> lock(const std::string&) override {
+    if (locked) return fail(Code::failed_precondition, "another process uses it");
+    return std::make_shared<int>(0);
+  }
 
  private:
   struct Change {
@@ -164,21 +170,23 @@ class FaultyDisk final : public Disk {
   };
   class File final : public DiskFile {
    public:
-    File(FaultyDisk& disk, InodeRef inode) : disk_(disk), inode_(std::move(inode)) {}
+    File(FaultyDisk& disk, InodeRef inode, bool direct) : disk_(disk), inode_(std::move(inode)), direct_(direct) {}
     Result<size_t> read(uint64_t position, std::span<char> into) override {
+      TRELLIS_ASSERT(!direct_);
       const std::lock_guard lock(disk_.mutex_);
-      if (disk_.dead()) return io_error();
+      if (disk_.dead() || disk_.read_fails) return io_error();
       const std::string& bytes = inode_->cached;
       if (position >= bytes.size()) return size_t{0};
       return bytes.copy(into.data(), into.size(), position);
     }
     Result<void> write(uint64_t position, std::string_view bytes) override {
+      if (direct_) {
+        const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+        TRELLIS_ASSERT(position % kDirectBlock == 0 && bytes.size() % kDirectBlock == 0 && address % kDirectBlock == 0);
+      }
       const std::lock_guard lock(disk_.mutex_);
       if (disk_.dead()) return io_error();
-      uint64_t used = 0;
-      for (const auto& [path, inode] : disk_.names_) used += inode->cached.size();
-      const uint64_t more = position + bytes.size() - std::min<uint64_t>(position, inode_->cached.size());
-      if (disk_.write_fails || used + more > disk_.capacity) {
+      if (disk_.write_fails || !disk_.has_room(*inode_, position + bytes.size())) {
         disk_.change(*inode_, {position, std::string(bytes.substr(0, disk_.rng_.below(bytes.size()))), false});
         return disk_.write_fails ? io_error() : fail(Code::resource_exhausted, "no space left on device");
       }
@@ -204,6 +212,14 @@ class FaultyDisk final : public Disk {
       disk_.change(*inode_, {size, "", true});
       return {};
     }
+    Result<void> reserve(uint64_t size) override {
+      const std::lock_guard lock(disk_.mutex_);
+      if (disk_.dead()) return io_error();
+      if (size <= inode_->cached.size()) return {};
+      if (!disk_.has_room(*inode_, size)) return fail(Code::resource_exhausted, "no space left on device");
+      disk_.change(*inode_, {size, "", true});
+      return {};
+    }
     Result<uint64_t> size() override {
       const std::lock_guard lock(disk_.mutex_);
       if (disk_.dead()) return io_error();
@@ -213,6 +229,7 @@ class FaultyDisk final : public Disk {
    private:
     FaultyDisk& disk_;
     const InodeRef inode_;
+    const bool direct_;
   };
 
   static std::unexpected<Error> io_error() { return fail(Code::data_loss, "input/output error"); }
@@ -221,6 +238,11 @@ class FaultyDisk final : public Disk {
     if (calls_to_death == 0) return true;
     if (calls_to_death != UINT64_MAX) --calls_to_death;
     return false;
+  }
+  bool has_room(const Inode& inode, uint64_t size) const {
+    uint64_t used = 0;
+    for (const auto& [path, each] : names_) used += each->cached.size();
+    return used + size - std::min<uint64_t>(size, inode.cached.size()) <= capacity;
   }
   void change(Inode& inode, Change change) {
     change.apply(inode.cached);

@@ -27,9 +27,11 @@
 
 namespace trellis {
 inline namespace base {
-class Disk;
 class Metrics;
 }  // namespace base
+inline namespace runtime {
+class Disk;
+}  // namespace runtime
 }  // namespace trellis
 
 namespace trellis::cache {
