@@ -7,11 +7,11 @@
 #include <string_view>
 #include <vector>
 
+#include "http/preconditions.h"
+#include "http/ranges.h"
 #include "net/address_set.h"
 #include "proxy/accept_encoding.h"
 #include "proxy/files/files_target.h"
-#include "proxy/files/preconditions.h"
-#include "proxy/files/ranges.h"
 #include "proxy/router.h"
 #include "proxy/text_template.h"
 #include "proxy/when.h"
@@ -37,11 +37,11 @@ void check_file_path(std::string_view path) {
 }
 
 void check_ranges(std::string_view text, uint64_t size) {
-  const RangePlan plan = plan_ranges(text, size);
-  require(plan.ranges.size() <= kMaxSentRanges);
-  require((plan.kind == RangePlan::Kind::partial) == !plan.ranges.empty());
+  const http::RangePlan plan = http::plan_ranges(text, size);
+  require(plan.ranges.size() <= http::kMaxSentRanges);
+  require((plan.kind == http::RangePlan::Kind::partial) == !plan.ranges.empty());
   uint64_t total = 0;
-  for (const ByteRange& range : plan.ranges) {
+  for (const http::ByteRange& range : plan.ranges) {
     require(range.first <= range.last && range.last < size);
     total += range.size();
   }
@@ -71,8 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                         http::FieldId::if_unmodified_since, http::FieldId::if_range}) {
     request.fields.clear();
     request.fields.add(id, text);
-    evaluate(request, {"\"a\"", 1'767'225'600}, 1'767'225'700);
-    if_range_allows(request, {"\"a\"", 1'767'225'600}, 1'767'225'700);
+    http::evaluate(request, {"\"a\"", 1'767'225'600}, 1'767'225'700);
+    http::if_range_allows(request, {"\"a\"", 1'767'225'600}, 1'767'225'700);
   }
 
   // A cookie of a split or a condition: what is found is a part of the line between two separators.

@@ -40,10 +40,10 @@ Task<Result<Chunk>> next_piece(http::FileSlice& left, Deadline deadline) {
 
 Task<Result<Chunk>> FileBody::read(Deadline deadline) { return next_piece(slice_, deadline); }
 
-MultipartBody::MultipartBody(http::FileSlice file, Chunk content, std::vector<ByteRange> ranges,
+MultipartBody::MultipartBody(http::FileSlice file, Chunk content, std::vector<http::ByteRange> ranges,
                              std::string_view content_type, std::string boundary, uint64_t total_size)
     : file_(std::move(file)), content_(std::move(content)), ranges_(std::move(ranges)) {
-  for (const ByteRange& range : ranges_) {
+  for (const http::ByteRange& range : ranges_) {
     std::string head = "\r\n--" + boundary + "\r\nContent-Type: ";
     head += content_type;
     head += "\r\nContent-Range: bytes " + std::to_string(range.first) + "-" + std::to_string(range.last) + "/" +
@@ -59,7 +59,7 @@ Task<Result<Chunk>> MultipartBody::read(Deadline deadline) {
   if (part_ == ranges_.size()) {
     co_return Chunk::from_string(std::exchange(tail_, {}));  // empty the second time: the end
   }
-  ByteRange& range = ranges_[part_];
+  http::ByteRange& range = ranges_[part_];
   if (!head_sent_) {
     head_sent_ = true;
     co_return Chunk::from_string(std::move(heads_[part_]));

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "http/message.h"
-#include "proxy/files/ranges.h"
+#include "http/ranges.h"
 
 namespace trellis::proxy {
 
@@ -30,7 +30,7 @@ class FileBody final : public http::BodyReader {
 // the file.
 class MultipartBody final : public http::BodyReader {
  public:
-  MultipartBody(http::FileSlice file, Chunk content, std::vector<ByteRange> ranges, std::string_view content_type,
+  MultipartBody(http::FileSlice file, Chunk content, std::vector<http::ByteRange> ranges, std::string_view content_type,
                 std::string boundary, uint64_t total_size);
   Task<Result<Chunk>> read(Deadline deadline) override;
   std::optional<uint64_t> length() const noexcept override { return length_; }
@@ -38,7 +38,7 @@ class MultipartBody final : public http::BodyReader {
  private:
   http::FileSlice file_;
   Chunk content_;
-  std::vector<ByteRange> ranges_;
+  std::vector<http::ByteRange> ranges_;
   std::vector<std::string> heads_;
   std::string tail_;
   uint64_t length_ = 0;

@@ -7,11 +7,11 @@
 #include <charconv>
 
 #include "base/ids.h"
+#include "http/preconditions.h"
+#include "http/ranges.h"
 #include "proxy/field_rules.h"
 #include "proxy/files/file_body.h"
 #include "proxy/files/mime.h"
-#include "proxy/files/preconditions.h"
-#include "proxy/files/ranges.h"
 #include "proxy/refusal.h"
 #include "runtime/loop.h"
 
@@ -44,7 +44,7 @@ http::Response to_directory(const http::Request& request, http::RequestContext& 
   return response;
 }
 
-http::Body slice_of(const OpenFile& file, ByteRange range) {
+http::Body slice_of(const OpenFile& file, http::ByteRange range) {
   if (file.handle) return http::FileSlice{file.handle, range.first, range.size()};
   return file.content.slice(range.first, range.size());
 }
@@ -199,7 +199,7 @@ http::Response FilesTarget::answer(const OpenPath& path, const http::Request& re
   const int64_t now = unix_seconds(context.loop.wall());
   // The file may be forgotten before the answer is written, so its texts are copied.
   const std::string_view etag = arena.copy(file.etag);
-  const Validators validators{etag, file.identity.modified_s};
+  const http::Validators validators{etag, file.identity.modified_s};
 
   http::Response response(arena, 200);
   http::Fields& fields = response.fields;
@@ -207,10 +207,10 @@ http::Response FilesTarget::answer(const OpenPath& path, const http::Request& re
   fields.add(FieldId::last_modified, arena.copy(file.last_modified));
   if (!path.cache_control.empty()) fields.add(FieldId::cache_control, path.cache_control);
   if (!path.encodings.empty()) fields.add(FieldId::vary, "Accept-Encoding");
-  switch (evaluate(request, validators, now)) {
-    case Verdict::proceed: break;
-    case Verdict::not_modified: response.status = 304; return response;
-    case Verdict::failed: return refuse(context, 412, "precondition_failed");
+  switch (http::evaluate(request, validators, now)) {
+    case http::Verdict::proceed: break;
+    case http::Verdict::not_modified: response.status = 304; return response;
+    case http::Verdict::failed: return refuse(context, 412, "precondition_failed");
   }
   fields.add(FieldId::content_type, path.content_type);
   fields.add(FieldId::x_content_type_options, "nosniff");
@@ -222,18 +222,18 @@ http::Response FilesTarget::answer(const OpenPath& path, const http::Request& re
     return response;
   }
   if (const auto range = request.fields.find(FieldId::range);
-      range && request.fields.count(FieldId::range) == 1 && if_range_allows(request, validators, now)) {
-    RangePlan plan = plan_ranges(*range, file.size);
+      range && request.fields.count(FieldId::range) == 1 && http::if_range_allows(request, validators, now)) {
+    http::RangePlan plan = http::plan_ranges(*range, file.size);
     const std::string_view size = decimal(file.size, arena);
-    if (plan.kind == RangePlan::Kind::unsatisfiable) {
+    if (plan.kind == http::RangePlan::Kind::unsatisfiable) {
       http::Response refusal = refuse(context, 416, "range_not_satisfiable");
       refusal.fields.set(FieldId::content_range, arena.concat({"bytes */", size}));
       return refusal;
     }
-    if (plan.kind == RangePlan::Kind::partial) {
+    if (plan.kind == http::RangePlan::Kind::partial) {
       response.status = 206;
       if (plan.ranges.size() == 1) {
-        const ByteRange only = plan.ranges[0];
+        const http::ByteRange only = plan.ranges[0];
         fields.add(FieldId::content_range,
                    arena.concat({"bytes ", decimal(only.first, arena), "-", decimal(only.last, arena), "/", size}));
         response.body = slice_of(file, only);

@@ -8,7 +8,7 @@
 
 #include "http/message.h"
 
-namespace trellis::proxy {
+namespace trellis::http {
 
 struct Validators {
   std::string_view etag;                 // with quotes, perhaps W/; "" none
@@ -18,13 +18,13 @@ struct Validators {
 enum class Verdict : uint8_t { proceed, not_modified, failed };
 
 // In the order of §13.2.2: If-Match, else If-Unmodified-Since; then If-None-Match, else If-Modified-Since.
-Verdict evaluate(const http::Request& request, const Validators& validators, int64_t now);
+Verdict evaluate(const Request& request, const Validators& validators, int64_t now);
 
 // May a Range be honoured (§13.1.5)? True without If-Range. A date counts only when it is a strong validator: the
 // representation was last changed more than a second before `now`.
-bool if_range_allows(const http::Request& request, const Validators& validators, int64_t now);
+bool if_range_allows(const Request& request, const Validators& validators, int64_t now);
 
 // Is `etag` in the list of If-Match or If-None-Match? "*" is for the caller.
 bool etag_listed(std::string_view list, std::string_view etag, bool weak_comparison) noexcept;
 
-}  // namespace trellis::proxy
+}  // namespace trellis::http

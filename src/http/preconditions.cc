@@ -1,59 +1,59 @@
-#include "proxy/files/preconditions.h"
+#include "http/preconditions.h"
 
 #include "http/date.h"
 
-namespace trellis::proxy {
+namespace trellis::http {
 
 namespace {
 
 bool is_weak(std::string_view etag) noexcept { return etag.starts_with("W/"); }
 std::string_view opaque(std::string_view etag) noexcept { return is_weak(etag) ? etag.substr(2) : etag; }
 
-std::optional<int64_t> date_of(const http::Request& request, http::FieldId id, int64_t now) {
+std::optional<int64_t> date_of(const Request& request, FieldId id, int64_t now) {
   const auto value = request.fields.find(id);
   // Several dates contradict each other: as if there were none.
   if (!value || request.fields.count(id) != 1) return std::nullopt;
-  return http::parse_http_date(*value, now);
+  return parse_http_date(*value, now);
 }
 
 }  // namespace
 
 bool etag_listed(std::string_view list, std::string_view etag, bool weak_comparison) noexcept {
   if (etag.empty() || (!weak_comparison && is_weak(etag))) return false;
-  while (const auto element = http::next_element(list)) {
+  while (const auto element = next_element(list)) {
     if (weak_comparison ? opaque(*element) == opaque(etag) : *element == etag) return true;
   }
   return false;
 }
 
-Verdict evaluate(const http::Request& request, const Validators& validators, int64_t now) {
-  const http::Fields& fields = request.fields;
-  if (fields.has(http::FieldId::if_match)) {
-    const std::string_view list = fields.joined(http::FieldId::if_match);
+Verdict evaluate(const Request& request, const Validators& validators, int64_t now) {
+  const Fields& fields = request.fields;
+  if (fields.has(FieldId::if_match)) {
+    const std::string_view list = fields.joined(FieldId::if_match);
     if (list != "*" && !etag_listed(list, validators.etag, false)) return Verdict::failed;
   } else if (validators.last_modified) {
-    const auto date = date_of(request, http::FieldId::if_unmodified_since, now);
+    const auto date = date_of(request, FieldId::if_unmodified_since, now);
     if (date && *validators.last_modified > *date) return Verdict::failed;
   }
-  const bool reads = request.method == http::Method::get || request.method == http::Method::head;
-  if (fields.has(http::FieldId::if_none_match)) {
-    const std::string_view list = fields.joined(http::FieldId::if_none_match);
+  const bool reads = request.method == Method::get || request.method == Method::head;
+  if (fields.has(FieldId::if_none_match)) {
+    const std::string_view list = fields.joined(FieldId::if_none_match);
     if (list == "*" || etag_listed(list, validators.etag, true)) return reads ? Verdict::not_modified : Verdict::failed;
   } else if (reads && validators.last_modified) {
-    const auto date = date_of(request, http::FieldId::if_modified_since, now);
+    const auto date = date_of(request, FieldId::if_modified_since, now);
     if (date && *validators.last_modified <= *date) return Verdict::not_modified;
   }
   return Verdict::proceed;
 }
 
-bool if_range_allows(const http::Request& request, const Validators& validators, int64_t now) {
-  const auto value = request.fields.find(http::FieldId::if_range);
+bool if_range_allows(const Request& request, const Validators& validators, int64_t now) {
+  const auto value = request.fields.find(FieldId::if_range);
   if (!value) return true;
-  if (request.fields.count(http::FieldId::if_range) != 1) return false;
+  if (request.fields.count(FieldId::if_range) != 1) return false;
   if (value->starts_with('"') || is_weak(*value))
     return !is_weak(*value) && !validators.etag.empty() && *value == validators.etag;
-  const auto date = http::parse_http_date(*value, now);
+  const auto date = parse_http_date(*value, now);
   return date && validators.last_modified && *date == *validators.last_modified && *validators.last_modified + 1 < now;
 }
 
-}  // namespace trellis::proxy
+}  // namespace trellis::http

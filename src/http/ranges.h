@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace trellis::proxy {
+namespace trellis::http {
 
 struct ByteRange {
   uint64_t first = 0;
@@ -28,4 +28,4 @@ inline constexpr size_t kMaxSentRanges = 16;
 // are.
 RangePlan plan_ranges(std::string_view range, uint64_t size);
 
-}  // namespace trellis::proxy
+}  // namespace trellis::http

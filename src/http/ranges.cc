@@ -1,4 +1,4 @@
-#include "proxy/files/ranges.h"
+#include "http/ranges.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,7 +6,7 @@
 
 #include "http/fields.h"
 
-namespace trellis::proxy {
+namespace trellis::http {
 
 namespace {
 
@@ -27,11 +27,11 @@ std::optional<uint64_t> number(std::string_view text) noexcept {
 RangePlan plan_ranges(std::string_view range, uint64_t size) {
   const RangePlan whole;
   const size_t equals = range.find('=');
-  if (equals == std::string_view::npos || !http::iequal(range.substr(0, equals), "bytes")) return whole;
+  if (equals == std::string_view::npos || !iequal(range.substr(0, equals), "bytes")) return whole;
   std::string_view list = range.substr(equals + 1);
   RangePlan plan;
   size_t asked = 0;
-  while (const auto element = http::next_element(list)) {
+  while (const auto element = next_element(list)) {
     if (++asked > kMaxAskedRanges) return whole;
     const size_t dash = element->find('-');
     if (dash == std::string_view::npos) return whole;
@@ -75,4 +75,4 @@ RangePlan plan_ranges(std::string_view range, uint64_t size) {
   return plan;
 }
 
-}  // namespace trellis::proxy
+}  // namespace trellis::http
