@@ -1,7 +1,6 @@
 #include "services/mail/smtp.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 
 #include <algorithm>
 #include <array>
@@ -9,7 +8,8 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <mutex>
+
+#include "services/curl.h"
 
 namespace trellis::services::mail {
 
@@ -70,13 +70,6 @@ int broken_off(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return stopping != nullptr && stopping->load(std::memory_order_relaxed) ? 1 : 0;
 }
 
-struct FreeCurl {
-  void operator()(CURL* curl) const noexcept { curl_easy_cleanup(curl); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
-};
-
 std::unexpected<Error> trouble(Code code, std::string what) {
   return fail(Error(code, "the mail server: " + std::move(what)).from(Side::upstream));
 }
@@ -126,10 +119,9 @@ bool SmtpAddress::is_loopback() const noexcept {
 }
 
 Result<void> send_smtp(const SmtpMail& mail) {
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  std::unique_ptr<CURL, FreeCurl> curl(curl_easy_init());
-  std::unique_ptr<curl_slist, FreeList> to(curl_slist_append(nullptr, ("<" + mail.to + ">").c_str()));
+  TRY(const CurlLibrary* library, curl_library());
+  CurlHandle curl(library->easy_init(), FreeCurl{library});
+  CurlList to(library->slist_append(nullptr, ("<" + mail.to + ">").c_str()), FreeCurlList{library});
   if (!curl || !to) return fail(Error(Code::resource_exhausted, "no memory for a mail").from(Side::self));
   Exchange exchange;
   exchange.rest = mail.data;
@@ -140,7 +132,7 @@ Result<void> send_smtp(const SmtpMail& mail) {
                    : mail.tls == SmtpTls::opportunistic ? CURLUSESSL_TRY
                                                         : CURLUSESSL_NONE;
   const bool any_certificate = mail.tls == SmtpTls::opportunistic && !mail.server.tls;
-  const auto set = [&curl](CURLoption option, auto value) { (void)curl_easy_setopt(curl.get(), option, value); };
+  const auto set = [&](CURLoption option, auto value) { (void)library->easy_setopt(curl.get(), option, value); };
   set(CURLOPT_URL, url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "smtp,smtps");
   set(CURLOPT_PROXY, "");
@@ -173,16 +165,16 @@ Result<void> send_smtp(const SmtpMail& mail) {
   set(CURLOPT_NOPROGRESS, 0L);
   set(CURLOPT_XFERINFOFUNCTION, &broken_off);
   set(CURLOPT_XFERINFODATA, const_cast<std::atomic<bool>*>(mail.stopping));
-  const CURLcode code = curl_easy_perform(curl.get());
+  const CURLcode code = library->easy_perform(curl.get());
   if (code == CURLE_OK) return {};
   long status = 0;
-  (void)curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
+  (void)library->easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   // A server might say the password again, so nothing of what it says then is kept.
   if (code == CURLE_LOGIN_DENIED)
     return trouble(Code::unavailable, "the login was refused (" + std::to_string(status) + ")");
   if (exchange.received > kMostReplies) return trouble(Code::unavailable, "it says too much");
   const bool refused = code != CURLE_OPERATION_TIMEDOUT && code != CURLE_ABORTED_BY_CALLBACK && status >= 400;
-  if (!refused) return trouble(Code::unavailable, curl_easy_strerror(code));
+  if (!refused) return trouble(Code::unavailable, library->easy_strerror(code));
   // 530 is about us: a login or TLS is missing.
   const bool for_good = exchange.begun && status >= 500 && status <= 599 && status != 530;
   return trouble(for_good ? Code::failed_precondition : Code::unavailable, exchange.words);

@@ -1,7 +1,6 @@
 #include "services/links/webhooks/webhook_delivery.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -12,7 +11,6 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -20,6 +18,7 @@
 #include "queue/service_jobs.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
+#include "services/curl.h"
 #include "services/links/webhooks/webhook_rows.h"
 #include "store/sqlite.h"
 
@@ -87,13 +86,6 @@ size_t take(char*, size_t size, size_t count, void* user) {
   transfer->received += size * count;
   return transfer->received > kMostAnswer ? 0 : size * count;
 }
-
-struct FreeCurl {
-  void operator()(CURL* curl) const noexcept { curl_easy_cleanup(curl); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
-};
 
 std::string text_at(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
@@ -171,22 +163,21 @@ std::string webhook_signature(std::string_view secret, int64_t seconds, std::str
 }
 
 Result<int> post_webhook(const WebhookPost& post) {
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  std::unique_ptr<CURL, FreeCurl> curl(curl_easy_init());
+  TRY(const CurlLibrary* library, curl_library());
+  CurlHandle curl(library->easy_init(), FreeCurl{library});
   if (!curl) return fail(Error(Code::internal, "libcurl could not begin").from(Side::self));
   Transfer transfer;
   transfer.allow_private = post.allow_private;
-  std::unique_ptr<curl_slist, FreeList> headers;
+  CurlList headers(nullptr, FreeCurlList{library});
   for (const std::string& line :
        {std::string("Content-Type: application/json"), "Trellis-Event: " + post.event,
         "Trellis-Delivery: " + post.delivery, "Trellis-Signature: " + post.signature, std::string("Expect:")}) {
-    curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
+    curl_slist* longer = library->slist_append(headers.get(), line.c_str());
     if (longer == nullptr) return fail(Error(Code::resource_exhausted, "no memory for a webhook").from(Side::self));
     (void)headers.release();
     headers.reset(longer);
   }
-  const auto set = [&curl](CURLoption option, auto value) { (void)curl_easy_setopt(curl.get(), option, value); };
+  const auto set = [&](CURLoption option, auto value) { (void)library->easy_setopt(curl.get(), option, value); };
   set(CURLOPT_URL, post.url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_PROXY, "");  // a proxy would resolve names, and reach what we may not
@@ -205,17 +196,18 @@ Result<int> post_webhook(const WebhookPost& post) {
   set(CURLOPT_NOPROGRESS, 0L);
   set(CURLOPT_XFERINFOFUNCTION, &broken_off);
   set(CURLOPT_XFERINFODATA, const_cast<std::atomic<bool>*>(post.stopping));
-  const CURLcode code = curl_easy_perform(curl.get());
+  const CURLcode code = library->easy_perform(curl.get());
   if (transfer.refused) {
     return fail(
         Error(Code::failed_precondition, "the webhook's address is not on the public internet").from(Side::self));
   }
   long status = 0;
-  (void)curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
+  (void)library->easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   // A body that is too long was cut off after the status, which is what counts.
   const bool cut = code == CURLE_WRITE_ERROR && transfer.received > kMostAnswer;
   if (code != CURLE_OK && !cut)
-    return fail(Error(Code::unavailable, std::string("the webhook: ") + curl_easy_strerror(code)).from(Side::upstream));
+    return fail(
+        Error(Code::unavailable, std::string("the webhook: ") + library->easy_strerror(code)).from(Side::upstream));
   return static_cast<int>(status);
 }
 
