@@ -80,7 +80,7 @@ struct SocketState {
   IoWaiter* writer = nullptr;
 
   // Connecting and waiting for room share the writer's place.
-  sockaddr_storage address{};
+  std::unique_ptr<sockaddr_storage> address;  // while it connects: most sockets never do
 
   void deliver(Chunk chunk);  // queue, then tell the reader
   void end_of_stream(int error) noexcept;

@@ -151,7 +151,7 @@ void EpollIo::start_send(SocketState& state) {
 void EpollIo::start_connect(SocketState& state, socklen_t length) {
   state.vector_count = 0;
   state.sending = true;
-  if (::connect(state.fd, reinterpret_cast<sockaddr*>(&state.address), length) == 0) {
+  if (::connect(state.fd, reinterpret_cast<sockaddr*>(state.address.get()), length) == 0) {
     state.sending = false;
   } else if (errno != EINPROGRESS) {
     state.send_error = errno;

@@ -514,7 +514,7 @@ void UringIo::cancel_send(SocketState& state) noexcept {
 void UringIo::start_connect(SocketState& state, socklen_t length) {
   state.sending = true;
   io_uring_sqe* entry = sqe();
-  io_uring_prep_connect(entry, state.fd, reinterpret_cast<sockaddr*>(&state.address), length);
+  io_uring_prep_connect(entry, state.fd, reinterpret_cast<sockaddr*>(state.address.get()), length);
   entry->user_data = tag(&state, Op::room);
   ++state.in_flight;
 }

@@ -299,10 +299,11 @@ Task<Result<Socket>> connect_socket(sockaddr_storage address, socklen_t length, 
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   auto* state = new SocketState(io, fd);
-  state->address = address;
+  state->address = std::make_unique<sockaddr_storage>(address);
   Socket socket(state);
   auto connected = co_await WritableAwaiter(*state, length, deadline);
   CO_TRY_VOID(std::move(connected));
+  state->address.reset();
   io.attach(*state);
   co_return socket;
 }
