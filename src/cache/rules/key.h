@@ -13,6 +13,7 @@
 // One for a route, immutable, any core.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,9 +23,11 @@
 
 namespace trellis::cache {
 
+enum class KeyQuery : uint8_t { all, sorted, none };
+
 struct KeyConfig {
   bool host = true;
-  std::string query = "all";         // all, sorted, none
+  KeyQuery query = KeyQuery::all;
   std::vector<std::string> only;     // parameters that count; none: all of them
   std::vector<std::string> without;  // parameters that do not count; "utm_*": by their beginning
   std::vector<std::string> headers;
@@ -37,12 +40,15 @@ struct KeyConfig {
 // X-HTTP-Method-Override, ...)? Its answer may belong to another URI than the key says: it is not cached.
 bool names_another_target(const http::Fields& request) noexcept;
 
+// Without the port that the scheme means anyway: "example.com:80" and "example.com" are one host.
+std::string_view without_default_port(std::string_view authority, std::string_view scheme) noexcept;
+
 class KeyTemplate {
  public:
   KeyTemplate() : KeyTemplate(KeyConfig{}) {}
   explicit KeyTemplate(const KeyConfig& config);  // the config has been checked
 
-  // Appends "https://example.com/path?query", then a line for each header and cookie. Allocates nothing but what `out`
+  // Appends "https://example.com/path?query", then lines for each header and cookie. Allocates nothing but what `out`
   // needs to grow, unless parameters are picked or sorted.
   void append(std::string& out, const http::Request& request) const;
   // The same for a URI without a request, for purges and invalidation; headers and cookies count as absent.
@@ -54,7 +60,8 @@ class KeyTemplate {
   bool takes_all_of_query() const noexcept;
 
  private:
-  void append_uri(std::string& out, std::string_view scheme, std::string_view authority, std::string_view path) const;
+  void append_uri(std::string& out, std::string_view scheme, std::string_view authority, std::string_view path,
+                  std::string_view query) const;
   bool keeps(std::string_view parameter) const noexcept;
 
   KeyConfig config_;

@@ -1,0 +1,162 @@
+#include "cache/rules/vary.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/ascii.h"
+#include "http/field_text.h"
+
+namespace trellis::cache {
+
+namespace {
+
+using http::FieldId;
+using http::trimmed;
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
+  return out;
+}
+
+bool is_named(const http::Field& field, FieldId id, std::string_view name) noexcept {
+  return id != FieldId::unknown ? field.id == id : field.id == FieldId::unknown && http::iequal(field.name, name);
+}
+
+// A token with its weight in thousandths, as in Accept-Language: "de;q=0.8". What cannot be read weighs 1000: it is
+// kept apart from other texts by its name, and nothing depends on the number.
+struct Preference {
+  std::string name;  // lower case
+  int weight = 1000;
+};
+
+int weight_of(std::string_view text) noexcept {
+  double value = 1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0 && value <= 1)) return 1000;
+  return static_cast<int>(value * 1000 + 0.5);
+}
+
+Preference preference_of(std::string_view element) {
+  const size_t semicolon = element.find(';');
+  Preference out{lower(trimmed(element.substr(0, semicolon))), 1000};
+  if (semicolon == std::string_view::npos) return out;
+  const std::string_view parameter = trimmed(element.substr(semicolon + 1));
+  if (parameter.size() > 2 && ascii_lower(parameter[0]) == 'q' && parameter[1] == '=')
+    out.weight = weight_of(parameter.substr(2));
+  else
+    out.name.append(";").append(parameter);
+  return out;
+}
+
+template <class Take>
+void for_each_line(const http::Fields& request, FieldId id, std::string_view name, Take take) {
+  for (const http::Field& field : request) {
+    if (is_named(field, id, name)) take(field.value);
+  }
+}
+
+std::vector<Preference> preferences_in(const http::Fields& request, FieldId id) {
+  std::vector<Preference> out;
+  for_each_line(request, id, {}, [&out](std::string_view list) {
+    while (const auto element = http::next_element(list)) out.push_back(preference_of(*element));
+  });
+  return out;
+}
+
+// The codings that the client takes, in the order of the alphabet.
+void append_encodings(std::string& to, const http::Fields& request) {
+  std::vector<std::string> taken;
+  for (Preference& each : preferences_in(request, FieldId::accept_encoding)) {
+    if (each.name == "x-gzip") each.name = "gzip";
+    if (each.name == "identity") {
+      if (each.weight == 0) taken.emplace_back("identity;q=0");
+    } else if (each.weight > 0) {
+      taken.push_back(std::move(each.name));
+    } else if (each.name == "*") {
+      taken.emplace_back("*;q=0");
+    } else {
+      // It matters beside a "*" only, which would take it.
+      taken.push_back(each.name + ";q=0");
+    }
+  }
+  const bool any = std::find(taken.begin(), taken.end(), "*") != taken.end();
+  if (!any)
+    std::erase_if(taken,
+                  [](const std::string& each) { return each.ends_with(";q=0") && each[0] != 'i' && each[0] != '*'; });
+  std::sort(taken.begin(), taken.end());
+  taken.erase(std::unique(taken.begin(), taken.end()), taken.end());
+  for (const std::string& each : taken) to.append(&each == &taken.front() ? "" : ",").append(each);
+}
+
+void append_languages(std::string& to, const http::Fields& request) {
+  std::vector<Preference> languages = preferences_in(request, FieldId::accept_language);
+  std::sort(languages.begin(), languages.end(), [](const Preference& a, const Preference& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.name < b.name;
+  });
+  for (const Preference& each : languages) {
+    to.append(&each == &languages.front() ? "" : ",").append(each.name);
+    if (each.weight != 1000) to.append(";q=").append(std::to_string(each.weight));
+  }
+}
+
+// White space at the ends and around commas taken off; quoted text stays as it is.
+void append_trimmed(std::string& to, std::string_view value) {
+  const size_t start = to.size();
+  bool quoted = false;
+  for (size_t i = 0; i < value.size(); ++i) {
+    const char c = value[i];
+    if (!quoted && (c == ' ' || c == '\t') && (to.size() == start || to.back() == ',')) continue;
+    if (!quoted && c == ',') {
+      while (to.size() > start && (to.back() == ' ' || to.back() == '\t')) to.pop_back();
+    }
+    to.push_back(c);
+    if (quoted && c == '\\' && i + 1 < value.size()) to.push_back(value[++i]);
+    if (c == '"') quoted = !quoted;
+  }
+  while (!quoted && to.size() > start && (to.back() == ' ' || to.back() == '\t')) to.pop_back();
+}
+
+}  // namespace
+
+bool varies_on_everything(std::string_view vary) noexcept {
+  size_t names = 0;
+  while (const auto name = http::next_element(vary)) {
+    if (*name == "*" || !http::is_token(*name) || ++names > kMaxVaryNames) return true;
+  }
+  return false;
+}
+
+std::vector<std::string> vary_names(std::string_view vary) {
+  std::vector<std::string> names;
+  if (varies_on_everything(vary)) return names;
+  while (const auto name = http::next_element(vary)) names.push_back(lower(*name));
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+void append_variant(std::string& key, const std::vector<std::string>& names, const http::Fields& request) {
+  for (const std::string& name : names) {
+    key.append("\n").append(name);
+    const FieldId id = http::field_id(name);
+    const bool there = std::any_of(request.begin(), request.end(),
+                                   [&](const http::Field& field) { return is_named(field, id, name); });
+    if (!there) continue;
+    key.append("=");
+    if (id == FieldId::accept_encoding) {
+      append_encodings(key, request);
+    } else if (id == FieldId::accept_language) {
+      append_languages(key, request);
+    } else {
+      bool first = true;
+      for_each_line(request, id, name, [&](std::string_view value) {
+        if (!first) key.append(",");
+        first = false;
+        append_trimmed(key, value);
+      });
+    }
+  }
+}
+
+}  // namespace trellis::cache
