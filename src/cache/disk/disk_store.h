@@ -43,11 +43,11 @@ inline constexpr uint64_t kMinDiskSegment = uint64_t{256} << 10;
 inline constexpr uint64_t kMaxDiskSegment = uint64_t{1} << 30;
 
 struct DiskOptions {
-  std::string path;                             // a folder for the store alone; made when it is missing
-  uint64_t size = 0;                            // bytes of all segments; at least four of them
-  std::string name = "disk";                    // in metrics
-  uint64_t segment_bytes = uint64_t{64} << 20;  // kMinDiskSegment to kMaxDiskSegment
-  uint64_t max_queued = uint64_t{64} << 20;     // bytes of objects that wait to be written
+  std::string path;                          // a folder for the store alone; made when it is missing
+  uint64_t size = 0;                         // bytes of all segments; at least four of them
+  std::string name = "disk";                 // in metrics
+  uint64_t segment_bytes = 0;                // kMinDiskSegment to kMaxDiskSegment; 0: by the size
+  uint64_t max_queued = uint64_t{64} << 20;  // bytes of objects that wait to be written
   size_t read_threads = 4;
   Disk* disk = nullptr;    // nullptr: the machine's
   Clock* clock = nullptr;  // nullptr: the machine's. When a failed disk is tried again goes by it

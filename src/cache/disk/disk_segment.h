@@ -1,0 +1,60 @@
+// Segments as files: what is in one, and the records in it. Reading only; they are written by segment_writer.h. Calls
+// block; any thread may read. Nothing comes out of here whose checksum is wrong.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/disk.h"
+#include "base/error.h"
+#include "cache/disk/disk_format.h"
+
+namespace trellis::cache {
+
+// One that is open. Its file stays readable after its name is gone, for as long as somebody holds this.
+struct Segment {
+  SegmentLabel label;
+  uint32_t slot = 0;  // in the index
+  std::string path;
+  std::unique_ptr<DiskFile> file;
+};
+using SegmentRef = std::shared_ptr<const Segment>;
+
+// What a file of a segment holds.
+struct SegmentContents {
+  SegmentLabel label;
+  std::vector<TableEntry> entries;  // in the order they were written
+  uint64_t end = 0;                 // behind the last record
+  uint64_t bad = 0;                 // places before the end that are no whole records
+  bool sealed = false;
+};
+// From its table, or, where there is none, from all of its records. data_loss, failed_precondition: as the label is
+// (damaged, another version's); other errors are the file's.
+Result<SegmentContents> read_segment(DiskFile& file);
+
+// The beginning of a record, or all of it when it is small: up to the first piece of its body.
+struct RecordStart {
+  RecordHead head;
+  std::vector<uint32_t> sums;
+  std::string key;
+  std::string meta;
+  std::string bytes;        // as read: the head and what follows it
+  uint64_t first_size = 0;  // of the first piece, verified, in `bytes` behind the head; 0: it was not read as well
+};
+// `units`: its size. nullopt: what stands there is no whole record, or its first piece is damaged.
+Result<std::optional<RecordStart>> read_record(const Segment& segment, uint32_t unit, uint32_t units);
+// The key and meta alone, for going through many.
+struct RecordText {
+  std::string key;
+  std::string meta;
+};
+Result<std::optional<RecordText>> read_record_text(const Segment& segment, uint32_t unit, uint32_t units);
+// A piece of the record's body. nullopt: damaged.
+Result<std::optional<std::string>> read_piece(const Segment& segment, const RecordHead& head, uint32_t sum,
+                                              uint64_t piece);
+
+}  // namespace trellis::cache

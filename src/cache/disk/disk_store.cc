@@ -1,0 +1,386 @@
+#include "cache/disk/disk_store.h"
+
+#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "cache/disk/disk_counts.h"
+#include "cache/disk/disk_health.h"
+#include "cache/disk/disk_index.h"
+#include "cache/disk/disk_load.h"
+#include "cache/disk/disk_segment.h"
+#include "cache/disk/disk_writer.h"
+#include "cache/disk/segment_list.h"
+#include "cache/flight.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/disk.h"
+
+namespace trellis::cache {
+namespace {
+
+constexpr uint64_t kUsualSegment = uint64_t{64} << 20;
+constexpr uint64_t kFewestSegments = 4;
+constexpr uint64_t kRecordOverhead = uint64_t{16} << 10;  // head and checksums, at most
+constexpr size_t kMostReadsWaiting = 4096;
+
+constexpr std::string_view kBytesHelp = "Room on disk that a cache's segments take.";
+constexpr std::string_view kObjectsHelp = "Objects in the cache.";
+constexpr std::string_view kStateHelp =
+    "The disk of a cache: 0 works, 1 is full and has less room than configured, 2 fails, 3 waits for another process.";
+
+Error refused(Code code, std::string what) { return Error(code, std::move(what)).from(Side::self); }
+
+// Few enough files of a large cache, and enough segments of a small one to choose from.
+uint64_t usual_segment(uint64_t size) noexcept {
+  const uint64_t bytes = std::min(std::max(kUsualSegment, size / 1024), size / 16);
+  return std::clamp(bytes / kDirectBlock * kDirectBlock, kMinDiskSegment, kMaxDiskSegment);
+}
+
+Result<void> check_options(const DiskOptions& options) {
+  const uint64_t segment = options.segment_bytes;
+  if (segment < kMinDiskSegment || segment > kMaxDiskSegment || segment % kDirectBlock != 0) {
+    return fail(Code::invalid_argument, "a segment of a disk cache has 256KiB to 1GiB, in whole blocks of 4KiB");
+  }
+  if (options.size / segment < kFewestSegments) {
+    return fail(Code::invalid_argument, "a disk cache has room for at least four segments");
+  }
+  if (options.size / segment > kMostSlots) return fail(Code::invalid_argument, "too many segments for a disk cache");
+  return {};
+}
+
+// Work of a reading thread that a coroutine waits for; either may end first.
+template <class R>
+struct Reading {
+  Flight flight;
+  std::optional<R> result;
+};
+
+}  // namespace
+
+std::string_view to_string(DiskState state) noexcept {
+  switch (state) {
+    case DiskState::ok: return "ok";
+    case DiskState::full: return "full";
+    case DiskState::failed: return "failed";
+    case DiskState::waiting: return "waiting";
+  }
+  return "";
+}
+
+struct DiskStore::Impl {
+  Impl(DiskOptions opts, Metrics& metrics)
+      : options(std::move(opts)),
+        disk(options.disk ? *options.disk : system_disk()),
+        counts(metrics, options.name),
+        health(options.name, options.clock ? *options.clock : system_clock()),
+        writer({options, disk, index, segments, health, counts}),
+        readers(options.read_threads, kMostReadsWaiting) {
+    const Labels labels{{"cache", options.name}, {"tier", "disk"}};
+    gauges.push_back(metrics.computed("trellis_cache_bytes", kBytesHelp, labels,
+                                      [this] { return static_cast<double>(segments.bytes()); }));
+    gauges.push_back(metrics.computed("trellis_cache_objects", kObjectsHelp, labels,
+                                      [this] { return static_cast<double>(index.objects()); }));
+    gauges.push_back(metrics.computed("trellis_cache_disk_state", kStateHelp, {{"cache", options.name}},
+                                      [this] { return static_cast<double>(health.state()); }));
+  }
+
+  Result<bool> try_open();
+  void close();
+
+  // What a reading thread does. Nothing is given back whose checksum is wrong.
+  Result<std::optional<RecordStart>> read_object(const Segment& segment, const DiskPlace& place, uint64_t hash,
+                                                 std::string_view key);
+  Result<std::string> read_body(const Segment& segment, const DiskPlace& place, const RecordHead& head, uint32_t sum,
+                                uint64_t piece);
+  void note_error(const Error& error, uint64_t hash, const DiskPlace& place);
+  void note_damage(const Segment& segment, uint64_t hash, const DiskPlace& place);
+  uint64_t sweep(const std::function<bool(std::string_view, std::string_view)>& dead);
+  // Whether it was removed.
+  bool sweep_object(const Segment& segment, const DiskIndex::Object& object,
+                    const std::function<bool(std::string_view, std::string_view)>& dead);
+
+  // fn() on a reading thread, its value here.
+  template <class F, class R = std::invoke_result_t<F&>>
+  static Task<R> read_off(std::shared_ptr<Impl> impl, F fn, Deadline deadline) {
+    auto reading = std::make_shared<Reading<R>>();
+    const bool queued = impl->readers.try_post([reading, fn = std::move(fn)]() mutable {
+      reading->result.emplace(fn());
+      reading->flight.finish();
+    });
+    if (!queued) co_return fail(refused(Code::unavailable, "too many reads from disk wait"));
+    if (!co_await reading->flight.wait(deadline)) {
+      co_return fail(refused(Code::deadline_exceeded, "the disk took too long"));
+    }
+    co_return *std::move(reading->result);
+  }
+
+  const DiskOptions options;
+  Disk& disk;
+  DiskCounts counts;
+  DiskIndex index;
+  SegmentList segments;
+  DiskHealth health;
+  std::shared_ptr<void> lock;
+  std::atomic<bool> closing{false};
+  std::atomic<bool> sweeping{false};
+  LogThrottle damage_log{std::chrono::seconds(10)};
+  LogThrottle open_log{std::chrono::minutes(1)};
+  DiskWriter writer;
+  BlockingPool readers;
+  std::vector<std::shared_ptr<void>> gauges;  // last: what they read lives longer
+};
+
+// --- Opening and closing ---
+
+// False: another process has the folder.
+Result<bool> DiskStore::Impl::try_open() {
+  Result<std::shared_ptr<void>> locked = disk.lock(options.path + "/" + kDiskLock);
+  if (!locked && locked.error().code() == Code::failed_precondition) return false;
+  if (!locked) return fail(std::move(locked).error());
+  TRY(const uint64_t next, load_segments(disk, options.path, options.name, index, segments, counts));
+  lock = *std::move(locked);
+  writer.set_next_number(next);
+  health.opened();
+  return true;
+}
+
+Result<std::unique_ptr<DiskStore>> DiskStore::open(DiskOptions options, Metrics& metrics) {
+  if (options.segment_bytes == 0) options.segment_bytes = usual_segment(options.size);
+  TRY_VOID(check_options(options));
+  auto impl = std::make_shared<Impl>(std::move(options), metrics);
+  TRY_VOID(impl->disk.make_folder(impl->options.path));
+  TRY_VOID(check_folder(impl->disk, impl->options.path));
+  TRY(const bool opened, impl->try_open());
+  if (!opened) {
+    log_info("another process has the disk of a cache; until it lets go, the cache does without",
+             {{"cache", impl->options.name}, {"path", impl->options.path}});
+  }
+  impl->writer.start([raw = impl.get(), opened]() mutable {
+    if (opened) return true;
+    const Result<bool> now = raw->try_open();
+    if (!now) {
+      log_every(raw->open_log, LogLevel::error, "the disk of a cache cannot be opened",
+                {{"cache", raw->options.name}, {"error", now.error().to_string()}});
+    }
+    return now && *now;
+  });
+  return std::unique_ptr<DiskStore>(new DiskStore(std::move(impl)));
+}
+
+DiskStore::DiskStore(std::shared_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+DiskStore::~DiskStore() { impl_->close(); }
+
+void DiskStore::Impl::close() {
+  closing.store(true, std::memory_order_relaxed);
+  gauges.clear();
+  readers.close();
+  writer.stop();
+  lock.reset();
+}
+
+// --- Reading ---
+
+void DiskStore::Impl::note_error(const Error& error, uint64_t hash, const DiskPlace& place) {
+  index.remove_if(hash, place);
+  health.error(error);
+  writer.look();
+}
+
+void DiskStore::Impl::note_damage(const Segment& segment, uint64_t hash, const DiskPlace& place) {
+  if (!index.remove_if(hash, place)) return;  // it was on its way out, its place may be another's
+  counts.damaged.add();
+  log_every(damage_log, LogLevel::warn, "an object on the disk of a cache was damaged and is dropped",
+            {{"cache", options.name}, {"segment", segment.path}, {"position", place.unit * kDiskUnit}});
+}
+
+Result<std::optional<RecordStart>> DiskStore::Impl::read_object(const Segment& segment, const DiskPlace& place,
+                                                                uint64_t hash, std::string_view key) {
+  auto start = read_record(segment, place.unit, place.units);
+  if (!start) {
+    note_error(start.error(), hash, place);
+    return start;
+  }
+  health.worked();
+  if (!*start || (*start)->head.hash != hash) {
+    note_damage(segment, hash, place);
+    return std::nullopt;
+  }
+  if ((*start)->key != key) return std::nullopt;
+  return start;
+}
+
+Result<std::string> DiskStore::Impl::read_body(const Segment& segment, const DiskPlace& place, const RecordHead& head,
+                                               uint32_t sum, uint64_t piece) {
+  auto bytes = read_piece(segment, head, sum, piece);
+  if (!bytes) {
+    note_error(bytes.error(), head.hash, place);
+    return fail(std::move(bytes).error());
+  }
+  health.worked();
+  if (*bytes) return **std::move(bytes);
+  note_damage(segment, head.hash, place);
+  return fail(refused(Code::data_loss, "a cached object was damaged on disk"));
+}
+
+bool DiskStore::may_have(uint64_t hash) const noexcept { return impl_->index.find(hash).has_value(); }
+
+struct DiskReader::Impl {
+  std::shared_ptr<DiskStore::Impl> store;
+  SegmentRef segment;
+  DiskPlace place;
+  RecordHead head;
+  std::vector<uint32_t> sums;
+  std::string meta;
+  Chunk first;  // the first piece, when it was read with the head
+  uint64_t position = 0;
+};
+
+DiskReader::DiskReader(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+DiskReader::DiskReader(DiskReader&&) noexcept = default;
+DiskReader& DiskReader::operator=(DiskReader&&) noexcept = default;
+DiskReader::~DiskReader() = default;
+
+const std::string& DiskReader::meta() const noexcept { return impl_->meta; }
+uint64_t DiskReader::body_size() const noexcept { return impl_->head.body_size; }
+uint64_t DiskReader::position() const noexcept { return impl_->position; }
+void DiskReader::skip_to(uint64_t position) noexcept { impl_->position = std::min(position, impl_->head.body_size); }
+
+Task<Result<std::optional<DiskReader>>> DiskStore::find(std::string key, uint64_t hash, Deadline deadline) {
+  const std::shared_ptr<Impl> impl = impl_;
+  if (!impl->health.usable()) co_return std::nullopt;
+  const auto place = impl->index.ask(hash);
+  if (!place) co_return std::nullopt;
+  const SegmentRef segment = impl->segments.at(place->slot);
+  if (!segment) co_return std::nullopt;
+  // The pool is closed, and so no such work runs, before the store ends.
+  auto reading = Impl::read_off(
+      impl,
+      [raw = impl.get(), segment, place = *place, hash, key = std::move(key)] {
+        return raw->read_object(*segment, place, hash, key);
+      },
+      deadline);
+  auto start = co_await reading;
+  if (!start && start.error().code() == Code::unavailable) co_return std::nullopt;
+  if (!start) co_return fail(std::move(start).error());
+  if (!*start) co_return std::nullopt;
+  RecordStart& found = **start;
+  auto reader = std::make_unique<DiskReader::Impl>();
+  reader->store = impl;
+  reader->segment = segment;
+  reader->place = *place;
+  reader->head = found.head;
+  reader->sums = std::move(found.sums);
+  reader->meta = std::move(found.meta);
+  if (found.first_size > 0) {
+    reader->first = Chunk::from_string(std::move(found.bytes)).slice(found.head.size_to_body(), found.first_size);
+  }
+  co_return DiskReader(std::move(reader));
+}
+
+Task<Result<Chunk>> DiskReader::read(Deadline deadline) {
+  Impl& self = *impl_;
+  if (self.position >= self.head.body_size) co_return Chunk();
+  const uint64_t piece = self.position / kDiskPiece;
+  const uint64_t from = self.position - piece * kDiskPiece;
+  Chunk bytes;
+  if (piece == 0 && !self.first.empty()) {
+    bytes = self.first;
+  } else {
+    auto reading = DiskStore::Impl::read_off(
+        self.store,
+        [raw = self.store.get(), segment = self.segment, place = self.place, head = self.head, sum = self.sums[piece],
+         piece] { return raw->read_body(*segment, place, head, sum, piece); },
+        deadline);
+    CO_TRY(std::string read, co_await reading);
+    bytes = Chunk::from_string(std::move(read));
+  }
+  bytes.drop_front(from);
+  self.position += bytes.size();
+  co_return bytes;
+}
+
+// --- Writing ---
+
+uint64_t DiskStore::max_object() const noexcept { return impl_->options.segment_bytes / 2 - kRecordOverhead; }
+
+bool DiskStore::put(DiskObject object) {
+  uint64_t size = object.key.size() + object.meta.size();
+  for (const std::string_view run : object.body) size += run.size();
+  const bool fits = size <= max_object() && object.key.size() <= kMaxDiskKey && object.meta.size() <= kMaxDiskMeta;
+  const bool taken = fits && impl_->writer.put(std::move(object));
+  if (!taken) impl_->counts.refused.add();
+  return taken;
+}
+
+bool DiskStore::replace_meta(std::string key, uint64_t hash, std::string meta) {
+  if (meta.size() > kMaxDiskMeta) return false;
+  return impl_->writer.replace_meta(std::move(key), hash, std::move(meta));
+}
+
+void DiskStore::remove(uint64_t hash) { impl_->writer.remove(hash); }
+void DiskStore::flush() { impl_->writer.flush(); }
+
+// --- Sweeping ---
+
+bool DiskStore::sweep(std::function<bool(std::string_view key, std::string_view meta)> dead,
+                      std::function<void(uint64_t removed)> done) {
+  Impl& impl = *impl_;
+  if (impl.sweeping.exchange(true)) return false;
+  const bool queued = impl.readers.try_post([&impl, dead = std::move(dead), done = std::move(done)] {
+    const uint64_t removed = impl.sweep(dead);
+    impl.sweeping.store(false);
+    done(removed);
+  });
+  if (!queued) impl.sweeping.store(false);
+  return queued;
+}
+
+uint64_t DiskStore::Impl::sweep(const std::function<bool(std::string_view, std::string_view)>& dead) {
+  uint64_t removed = 0;
+  for (const SegmentList::Kept& kept : segments.all()) {
+    for (const DiskIndex::Object& object : objects_of(kept, index)) {
+      if (closing.load(std::memory_order_relaxed) || !health.usable()) return removed;
+      if (index.find(object.hash) == object.place && sweep_object(*kept.segment, object, dead)) ++removed;
+    }
+  }
+  return removed;
+}
+
+bool DiskStore::Impl::sweep_object(const Segment& segment, const DiskIndex::Object& object,
+                                   const std::function<bool(std::string_view, std::string_view)>& dead) {
+  const auto text = read_record_text(segment, object.place.unit, object.place.units);
+  if (!text) {
+    note_error(text.error(), object.hash, object.place);
+    return false;
+  }
+  if (!*text) {
+    note_damage(segment, object.hash, object.place);
+    return false;
+  }
+  if (!dead((*text)->key, (*text)->meta)) return false;
+  writer.remove(object.hash);
+  return true;
+}
+
+DiskFigures DiskStore::figures() const {
+  const Impl& impl = *impl_;
+  DiskFigures figures;
+  figures.bytes = impl.segments.bytes();
+  figures.objects = impl.index.objects();
+  figures.index_bytes = impl.index.bytes();
+  figures.queued = impl.writer.queued();
+  figures.written = impl.counts.written.value();
+  figures.evicted = impl.counts.evicted.value();
+  figures.moved = impl.counts.moved.value();
+  figures.damaged = impl.counts.damaged.value();
+  figures.refused = impl.counts.refused.value();
+  figures.state = impl.health.state();
+  return figures;
+}
+
+}  // namespace trellis::cache

@@ -1,0 +1,416 @@
+#include "cache/disk/disk_writer.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+#include "base/rng.h"
+
+namespace trellis::cache {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kLook = 100ms;                         // at the lock, and at a failed disk's clock
+constexpr uint64_t kBatch = uint64_t{16} << 20;           // bytes of objects taken at once
+constexpr size_t kMostRemovalsWaiting = size_t{1} << 20;  // while there is no index to say which are needed
+constexpr unsigned kMostSqueezes = 3;                     // segments dropped for the sake of one
+
+bool no_room(const Error& error) noexcept { return error.code() == Code::resource_exhausted; }
+
+}  // namespace
+
+void DiskWriter::start(std::function<bool()> open) {
+  thread_ = std::thread([this, open = std::move(open)] {
+    pthread_setname_np(pthread_self(), "cache-writer");
+    while (!open()) {
+      std::unique_lock lock(mutex_);
+      if (wake_.wait_for(lock, kLook, [this] { return closing_; })) return;
+    }
+    run();
+  });
+}
+
+void DiskWriter::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+// --- Queueing: any thread ---
+
+bool DiskWriter::queue(Operation operation) {
+  if (!parts_.health.usable()) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || queued_bytes_ + operation.bytes > parts_.options.max_queued) return false;
+    if (operation.meta_only && last_.contains(operation.object.hash)) return false;
+    operation.sequence = ++sequence_;
+    last_[operation.object.hash] = operation.sequence;
+    queued_bytes_ += operation.bytes;
+    objects_.push_back(std::move(operation));
+  }
+  wake_.notify_one();
+  return true;
+}
+
+bool DiskWriter::put(DiskObject object) {
+  Operation operation;
+  operation.bytes = sizeof(Operation) + object.key.size() + object.meta.size();
+  for (const std::string_view run : object.body) operation.bytes += run.size();
+  operation.object = std::move(object);
+  return queue(std::move(operation));
+}
+
+bool DiskWriter::replace_meta(std::string key, uint64_t hash, std::string meta) {
+  const auto place = parts_.index.find(hash);
+  if (!place) return false;
+  Operation operation;
+  operation.bytes = sizeof(Operation) + key.size() + meta.size() + place->units * kDiskUnit;
+  operation.object.key = std::move(key);
+  operation.object.hash = hash;
+  operation.object.meta = std::move(meta);
+  operation.meta_only = true;
+  return queue(std::move(operation));
+}
+
+void DiskWriter::remove(uint64_t hash) {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool queued = last_.contains(hash);
+    const bool there = parts_.index.remove(hash);
+    if (!queued && !there) {
+      // Without an index yet, the object may be in it later.
+      if (parts_.health.state() != DiskState::waiting || removals_.size() >= kMostRemovalsWaiting) return;
+    }
+    last_[hash] = ++sequence_;
+    removals_.push_back({hash, sequence_});
+  }
+  wake_.notify_one();
+}
+
+void DiskWriter::flush() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] {
+    const bool waiting = parts_.health.state() == DiskState::waiting;
+    return waiting || (!busy_ && objects_.empty() && (removals_.empty() || !parts_.health.usable()));
+  });
+}
+
+void DiskWriter::look() { wake_.notify_one(); }
+
+uint64_t DiskWriter::queued() const {
+  const std::lock_guard lock(mutex_);
+  return queued_bytes_;
+}
+
+bool DiskWriter::superseded(uint64_t hash, uint64_t sequence) const {
+  const std::lock_guard lock(mutex_);
+  const auto at = last_.find(hash);
+  return at == last_.end() || at->second != sequence;
+}
+
+void DiskWriter::forget(uint64_t hash, uint64_t sequence) {
+  const auto at = last_.find(hash);
+  if (at != last_.end() && at->second == sequence) last_.erase(at);
+}
+
+// --- The thread ---
+
+void DiskWriter::run() {
+  {
+    // What was removed while there was no index.
+    const std::lock_guard lock(mutex_);
+    for (const Removal& removal : removals_) parts_.index.remove(removal.hash);
+  }
+  Batch batch;
+  while (take(batch)) {
+    if (!parts_.health.usable() && parts_.health.try_now()) {
+      const Result<void> tried = try_disk();
+      if (tried) {
+        parts_.health.works_again();
+      } else {
+        give_up(batch, tried.error());
+      }
+    }
+    write_or_refuse(batch);
+  }
+  if (!active_) return;
+  const Result<uint64_t> bytes = active_->seal();
+  if (!bytes) log_warn("a segment of a cache's disk was left without its table; it is read through at the next start",
+                       {{"cache", parts_.options.name}, {"error", bytes.error().to_string()}});
+}
+
+bool DiskWriter::take(Batch& batch) {
+  std::unique_lock lock(mutex_);
+  queued_bytes_ -= batch.bytes;
+  batch = {};
+  busy_ = false;
+  idle_.notify_all();
+  const bool usable = parts_.health.usable();
+  const auto ready = [&] { return closing_ || !objects_.empty() || (usable && !removals_.empty()); };
+  if (usable) {
+    wake_.wait(lock, [&] { return ready() || !parts_.health.usable(); });
+  } else {
+    wake_.wait_for(lock, kLook, ready);
+  }
+  if (closing_ && objects_.empty() && (removals_.empty() || !parts_.health.usable())) return false;
+  busy_ = true;
+  size_t count = 0;
+  while (count < objects_.size() && batch.bytes < kBatch) batch.bytes += objects_[count++].bytes;
+  const auto end = objects_.begin() + static_cast<ptrdiff_t>(count);
+  batch.objects.assign(std::make_move_iterator(objects_.begin()), std::make_move_iterator(end));
+  objects_.erase(objects_.begin(), end);
+  if (parts_.health.usable()) batch.removals.swap(removals_);
+  return true;
+}
+
+// Removals go first: an object queued before one of them is superseded by it, one queued afterwards must stand behind.
+void DiskWriter::write_or_refuse(Batch& batch) {
+  while (parts_.health.usable()) {
+    const Result<void> written = write(batch);
+    if (written) return;
+    give_up(batch, written.error());
+  }
+  const std::lock_guard lock(mutex_);
+  for (; batch.objects_done < batch.objects.size(); ++batch.objects_done) {
+    const Operation& operation = batch.objects[batch.objects_done];
+    forget(operation.object.hash, operation.sequence);
+    parts_.counts.refused.add();
+  }
+  removals_.insert(removals_.begin(), batch.removals.begin() + static_cast<ptrdiff_t>(batch.removals_done),
+                   batch.removals.end());
+}
+
+Result<void> DiskWriter::write(Batch& batch) {
+  TRY_VOID(write_removals(batch));
+  while (batch.objects_done < batch.objects.size()) {
+    TRY_VOID(write_object(batch.objects[batch.objects_done++]));
+  }
+  return settle();
+}
+
+Result<void> DiskWriter::write_removals(Batch& batch) {
+  std::vector<uint64_t> hashes;
+  while (batch.removals_done < batch.removals.size()) {
+    const size_t count = std::min(kRemovalsInRecord, batch.removals.size() - batch.removals_done);
+    TRY_VOID(make_room(removals_head(count), count));
+    const auto from = batch.removals.begin() + static_cast<ptrdiff_t>(batch.removals_done);
+    const auto end = from + static_cast<ptrdiff_t>(count);
+    hashes.clear();
+    for (auto at = from; at != end; ++at) hashes.push_back(at->hash);
+    removed_.insert(removed_.end(), from, end);
+    batch.removals_done += count;
+    TRY_VOID(active_->append_removals(hashes));
+  }
+  return {};
+}
+
+Result<void> DiskWriter::write_object(Operation& operation) {
+  const DiskObject& object = operation.object;
+  if (superseded(object.hash, operation.sequence)) return {};
+  if (!operation.meta_only) {
+    return append({object.hash, object.key, object.meta, object.body}, operation.sequence, 0);
+  }
+  const auto skip = [&] {
+    const std::lock_guard lock(mutex_);
+    forget(object.hash, operation.sequence);
+    return Result<void>();
+  };
+  const auto place = parts_.index.find(object.hash);
+  const SegmentRef segment = place ? parts_.segments.at(place->slot) : nullptr;
+  if (!segment) return skip();
+  auto loaded = load(object.hash, *segment, *place);
+  if (!loaded || !*loaded || (*loaded)->start.key != object.key) return skip();
+  const ObjectToWrite other{object.hash, object.key, object.meta, (*loaded)->body};
+  if (other.head().size() > parts_.options.segment_bytes / 2) return skip();
+  return append(other, operation.sequence, parts_.index.asked(object.hash, *place).value_or(0));
+}
+
+Result<void> DiskWriter::append(const ObjectToWrite& object, uint64_t sequence, unsigned asked) {
+  Result<void> done = make_room(object.head(), 1);
+  DiskPlace place;
+  if (done) {
+    const Result<DiskPlace> at = active_->append(object);
+    if (at) {
+      place = *at;
+    } else {
+      done = fail(at.error().clone());
+    }
+  }
+  appended_.push_back({object.hash, sequence, place, asked});  // also if it failed: give_up() counts it
+  return done;
+}
+
+Result<void> DiskWriter::settle() {
+  if (!active_) return {};
+  TRY_VOID(active_->flush());
+  parts_.health.worked();
+  active_settled_ = true;
+  const std::lock_guard lock(mutex_);
+  for (const Appended& each : appended_) {
+    const auto last = last_.find(each.hash);
+    if (last == last_.end() || last->second != each.sequence) continue;
+    parts_.index.put(each.hash, each.place, each.asked);
+    last_.erase(last);
+  }
+  for (const Removal& each : removed_) forget(each.hash, each.sequence);
+  parts_.counts.written.add(appended_.size());
+  appended_.clear();
+  removed_.clear();
+  return {};
+}
+
+// What was not flushed is lost, but for removals, which are written again. The segment is not written to any more.
+void DiskWriter::give_up(Batch& batch, const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Appended& each : appended_) forget(each.hash, each.sequence);
+  }
+  parts_.counts.refused.add(appended_.size());
+  appended_.clear();
+  batch.removals.insert(batch.removals.end(), removed_.begin(), removed_.end());
+  removed_.clear();
+  const bool writing = active_ != nullptr;
+  if (active_ && !active_settled_) {
+    parts_.segments.remove(active_->segment()->slot);
+    (void)parts_.disk.remove(active_->segment()->path);
+  }
+  active_.reset();
+  if (no_room(error) && writing && parts_.segments.size() > 0) {
+    parts_.health.full(true);
+    LoadedObjects none;
+    evict_oldest(none, 0);
+  } else {
+    parts_.health.error(error);
+  }
+}
+
+// --- Segments ---
+
+Result<void> DiskWriter::make_room(const RecordHead& head, size_t entries) {
+  if (active_ && active_->fits(head, entries)) return {};
+  TRY_VOID(next_segment());
+  TRELLIS_ASSERT(active_->fits(head, entries));
+  return {};
+}
+
+Result<void> DiskWriter::next_segment() {
+  if (active_) {
+    TRY_VOID(settle());
+    TRY(const uint64_t bytes, active_->seal());
+    parts_.segments.seal(active_->segment()->slot, bytes);
+    active_.reset();
+  }
+  const uint64_t segment_bytes = parts_.options.segment_bytes;
+  const uint64_t budget = segment_bytes / 4;
+  LoadedObjects along;
+  const auto over = [&] {
+    return parts_.segments.bytes() + segment_bytes > parts_.options.size || parts_.segments.free_slot() == kMostSlots;
+  };
+  while (parts_.segments.size() > 0 && over()) evict_oldest(along, budget);
+  bool squeezed = false;
+  for (unsigned i = 0;; ++i) {
+    Result<void> made = make_segment();
+    if (made) break;
+    if (!no_room(made.error()) || parts_.segments.size() == 0 || i == kMostSqueezes) return made;
+    squeezed = true;
+    evict_oldest(along, budget);
+  }
+  parts_.health.full(squeezed);
+  return write_along(along);
+}
+
+Result<void> DiskWriter::make_segment() {
+  SegmentLabel label{next_number_++, 0};
+  random_bytes(&label.salt, sizeof(label.salt));
+  TRY(active_, SegmentWriter::create(parts_.disk, parts_.options.path, label, parts_.segments.free_slot(),
+                                     parts_.options.segment_bytes));
+  active_settled_ = false;
+  parts_.segments.add({active_->segment(), parts_.options.segment_bytes, false});
+  return {};
+}
+
+// --- Making room ---
+
+void DiskWriter::evict_oldest(LoadedObjects& along, uint64_t budget) {
+  const SegmentList::Kept oldest = parts_.segments.take_oldest();
+  for (const auto& loaded : along) budget -= std::min(budget, loaded->start.head.units() * kDiskUnit);
+  for (const auto& [hash, place] : objects_of(oldest, parts_.index)) {
+    const auto asked = parts_.index.asked(hash, place);
+    if (!asked) continue;
+    const uint64_t size = place.units * kDiskUnit;
+    std::unique_ptr<Loaded> loaded;
+    if (*asked > 0 && size <= budget) {
+      if (auto read = load(hash, *oldest.segment, place)) {
+        loaded = std::move(*read);
+        if (!loaded) parts_.counts.damaged.add();
+      }
+    }
+    if (!parts_.index.remove_if(hash, place)) continue;
+    if (!loaded) {
+      parts_.counts.evicted.add();
+      continue;
+    }
+    budget -= size;
+    loaded->asked = *asked - 1;
+    along.push_back(std::move(loaded));
+  }
+  const Result<void> removed = parts_.disk.remove(oldest.segment->path);
+  if (!removed) parts_.health.error(removed.error());
+}
+
+Result<std::unique_ptr<DiskWriter::Loaded>> DiskWriter::load(uint64_t hash, const Segment& segment,
+                                                             const DiskPlace& place) {
+  TRY(auto start, read_record(segment, place.unit, place.units));
+  if (!start || start->head.hash != hash) return nullptr;
+  auto loaded = std::make_unique<Loaded>();
+  loaded->start = *std::move(start);
+  const RecordHead& head = loaded->start.head;
+  const uint64_t first = loaded->start.first_size;
+  for (uint64_t piece = first > 0 ? 1 : 0; piece < head.pieces(); ++piece) {
+    TRY(auto bytes, read_piece(segment, head, loaded->start.sums[piece], piece));
+    if (!bytes) return nullptr;
+    loaded->pieces.push_back(*std::move(bytes));
+  }
+  if (first > 0) loaded->body.push_back(std::string_view(loaded->start.bytes).substr(head.size_to_body(), first));
+  for (const std::string& piece : loaded->pieces) loaded->body.push_back(piece);
+  return loaded;
+}
+
+// Unless something newer was queued under its hash meanwhile.
+Result<void> DiskWriter::write_along(LoadedObjects& along) {
+  for (const auto& loaded : along) {
+    const RecordStart& start = loaded->start;
+    const ObjectToWrite object{start.head.hash, start.key, start.meta, loaded->body};
+    uint64_t sequence = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      if (last_.contains(object.hash)) continue;
+      sequence = ++sequence_;
+      last_[object.hash] = sequence;
+    }
+    TRELLIS_ASSERT(active_->fits(object.head(), 1));
+    parts_.counts.moved.add();
+    TRY_VOID(append(object, sequence, loaded->asked));
+  }
+  return {};
+}
+
+// As if something was to be written: whether a new segment can be, and be read.
+Result<void> DiskWriter::try_disk() {
+  TRY_VOID(next_segment());
+  TRY_VOID(active_->sync());
+  std::string block(kDirectBlock, '\0');
+  TRY_VOID(active_->segment()->file->read(0, std::span(block)));
+  TRY_VOID(decode_label(block));
+  return settle();
+}
+
+}  // namespace trellis::cache

@@ -1,0 +1,141 @@
+// The one thread that writes a store's segments: takes what was queued, appends it to the newest segment, lets the
+// index know what can be read, and makes room by dropping the oldest segment. What was asked for among its objects is
+// taken along, up to a quarter of a segment at a time.
+//
+// Of what is queued under one hash, the last word counts: an object whose place was taken by a later put() or
+// remove() before it was in the index never gets there. put() and its like from any thread.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/error.h"
+#include "cache/disk/disk_counts.h"
+#include "cache/disk/disk_health.h"
+#include "cache/disk/disk_index.h"
+#include "cache/disk/disk_segment.h"
+#include "cache/disk/disk_store.h"
+#include "cache/disk/segment_list.h"
+#include "cache/disk/segment_writer.h"
+#include "runtime/disk.h"
+
+namespace trellis::cache {
+
+class DiskWriter {
+ public:
+  // All outlive the writer.
+  struct Parts {
+    const DiskOptions& options;
+    Disk& disk;
+    DiskIndex& index;
+    SegmentList& segments;
+    DiskHealth& health;
+    DiskCounts& counts;
+  };
+  explicit DiskWriter(const Parts& parts) noexcept : parts_(parts) {}
+  ~DiskWriter() { stop(); }
+  DiskWriter(const DiskWriter&) = delete;
+  DiskWriter& operator=(const DiskWriter&) = delete;
+
+  // Starts the thread. It calls `open` until that is true, and only then goes on; the number of the first segment that
+  // it makes must be set by then.
+  void start(std::function<bool()> open);
+  void set_next_number(uint64_t number) noexcept { next_number_ = number; }
+  void stop();  // writes what is queued first
+
+  bool put(DiskObject object);
+  bool replace_meta(std::string key, uint64_t hash, std::string meta);
+  void remove(uint64_t hash);
+  void flush();
+  void look();  // the health has changed
+  uint64_t queued() const;
+
+ private:
+  struct Operation {
+    DiskObject object;
+    uint64_t sequence = 0;
+    uint64_t bytes = 0;
+    bool meta_only = false;
+  };
+  struct Removal {
+    uint64_t hash;
+    uint64_t sequence;
+  };
+  struct Batch {
+    std::vector<Operation> objects;
+    std::vector<Removal> removals;
+    size_t objects_done = 0;
+    size_t removals_done = 0;
+    uint64_t bytes = 0;
+  };
+  // Appended, and in the index after the next flush of the segment.
+  struct Appended {
+    uint64_t hash;
+    uint64_t sequence;
+    DiskPlace place;
+    unsigned asked;
+  };
+  // An object on its way from an old segment, or to other meta.
+  struct Loaded {
+    uint64_t hash = 0;
+    unsigned asked = 0;
+    RecordStart start;
+    std::vector<std::string> pieces;
+    std::vector<std::string_view> body;  // views of both
+  };
+
+  using LoadedObjects = std::vector<std::unique_ptr<Loaded>>;
+
+  bool queue(Operation operation);
+  void run();
+  bool take(Batch& batch);
+  void write_or_refuse(Batch& batch);
+  Result<void> write(Batch& batch);
+  Result<void> write_removals(Batch& batch);
+  Result<void> write_object(Operation& operation);
+  Result<void> append(const ObjectToWrite& object, uint64_t sequence, unsigned asked);
+  Result<void> settle();
+  void give_up(Batch& batch, const Error& error);
+  Result<void> make_room(const RecordHead& head, size_t entries);
+  Result<void> next_segment();
+  Result<void> make_segment();
+  // What was asked for goes to `along`, as long as all in there is no larger than `budget`.
+  void evict_oldest(LoadedObjects& along, uint64_t budget);
+  // Null: damaged.
+  static Result<std::unique_ptr<Loaded>> load(uint64_t hash, const Segment& segment, const DiskPlace& place);
+  Result<void> write_along(LoadedObjects& along);
+  Result<void> try_disk();
+  bool superseded(uint64_t hash, uint64_t sequence) const;
+  void forget(uint64_t hash, uint64_t sequence);  // under the lock
+
+  const Parts parts_;
+  std::thread thread_;
+
+  // WHY a lock: every core hands objects to the one thread that may block.
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable idle_;
+  std::vector<Operation> objects_;
+  std::vector<Removal> removals_;
+  std::unordered_map<uint64_t, uint64_t> last_;  // by hash, the sequence of the last that is queued or not yet settled
+  uint64_t sequence_ = 0;
+  uint64_t queued_bytes_ = 0;  // with what is being written
+  bool closing_ = false;
+  bool busy_ = true;  // until it waits for the first time
+
+  // The thread's own.
+  uint64_t next_number_ = 0;
+  std::unique_ptr<SegmentWriter> active_;
+  bool active_settled_ = false;  // the index names objects in it
+  std::vector<Appended> appended_;
+  std::vector<Removal> removed_;  // likewise
+};
+
+}  // namespace trellis::cache

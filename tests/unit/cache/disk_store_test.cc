@@ -1,0 +1,605 @@
+#include "cache/disk/disk_store.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/rng.h"
+#include "tests/unit/cache/disk_fixture.h"
+
+namespace trellis::cache {
+namespace {
+
+TEST_F(DiskStoreTest, FindsWhatWasPut) {
+  open();
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{500}, size_t{100'000}}) {
+    const std::string key = "size " + std::to_string(size);
+    ASSERT_TRUE(put(key, body_of(key, size)));
+  }
+  store_->flush();
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{500}, size_t{100'000}}) {
+    const std::string key = "size " + std::to_string(size);
+    EXPECT_TRUE(store_->may_have(hash64(key)));
+    const auto got = get(key);
+    ASSERT_TRUE(got) << key;
+    EXPECT_EQ(got->meta, "meta of " + key);
+    EXPECT_EQ(got->body, body_of(key, size));
+  }
+  EXPECT_FALSE(get("never put"));
+  EXPECT_EQ(figures().objects, 4u);
+  EXPECT_EQ(figures().written, 4u);
+}
+
+TEST_F(DiskStoreTest, ReadsAnObjectOfManyPiecesThatCameInRunsOfAnyLength) {
+  options_.segment_bytes = 4 << 20;
+  options_.size = 4 * options_.segment_bytes;
+  open();
+  const std::string whole = body_of("large", 1'000'003);
+  auto owner = std::make_shared<const std::string>(whole);
+  DiskObject object;
+  object.key = "large";
+  object.hash = hash64(object.key);
+  object.meta = std::string(50'000, 'm');
+  object.owner = owner;
+  Rng rng(7);
+  for (size_t at = 0; at < whole.size();) {
+    const size_t run = std::min<size_t>(rng.below(200'000), whole.size() - at);
+    object.body.push_back(std::string_view(*owner).substr(at, run));
+    at += run;
+  }
+  ASSERT_TRUE(store_->put(std::move(object)));
+  store_->flush();
+  EXPECT_EQ(body("large"), whole);
+  EXPECT_EQ(get("large")->meta.size(), 50'000u);
+}
+
+TEST_F(DiskStoreTest, SkipsWithoutReading) {
+  options_.segment_bytes = 4 << 20;
+  options_.size = 4 * options_.segment_bytes;
+  open();
+  const std::string whole = body_of("large", 3 * kDiskPiece + 10);
+  put("large", whole);
+  store_->flush();
+  auto found = run_task(*loop_, store_->find("large", hash64("large")));
+  ASSERT_TRUE(found && *found);
+  DiskReader& reader = **found;
+  const auto next = [&] { return std::string(run_task(*loop_, reader.read())->view()); };
+  reader.skip_to(100);
+  EXPECT_EQ(next(), whole.substr(100, kDiskPiece - 100));
+  EXPECT_EQ(reader.position(), kDiskPiece);
+  reader.skip_to(3 * kDiskPiece - 5);
+  EXPECT_EQ(next(), whole.substr(3 * kDiskPiece - 5, 5));
+  EXPECT_EQ(next(), whole.substr(3 * kDiskPiece));
+  EXPECT_EQ(next(), "");
+  reader.skip_to(5);
+  EXPECT_EQ(next(), whole.substr(5, kDiskPiece - 5));
+  reader.skip_to(UINT64_MAX);
+  EXPECT_EQ(next(), "");
+}
+
+TEST_F(DiskStoreTest, TellsKeysOfTheSameHashApart) {
+  open();
+  DiskObject object = object_of("one", "body", "meta");
+  object.hash = 42;
+  store_->put(std::move(object));
+  store_->flush();
+  EXPECT_TRUE(run_task(*loop_, get_all(*store_, "one", 42)));
+  EXPECT_FALSE(run_task(*loop_, get_all(*store_, "other", 42)));
+  EXPECT_TRUE(run_task(*loop_, get_all(*store_, "one", 42)));
+  EXPECT_EQ(figures().damaged, 0u);
+}
+
+TEST_F(DiskStoreTest, HasTheLastOfManyUnderAKey) {
+  open();
+  for (int i = 0; i < 50; ++i) put("key", "body " + std::to_string(i));
+  store_->flush();
+  EXPECT_EQ(body("key"), "body 49");
+  EXPECT_EQ(figures().objects, 1u);
+}
+
+TEST_F(DiskStoreTest, IsWarmAfterARestart) {
+  open();
+  std::map<std::string, std::string> bodies;
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = "key " + std::to_string(i);
+    bodies[key] = body_of(key, static_cast<size_t>(i) * 100);
+    put(key, bodies[key]);
+  }
+  for (int restart = 0; restart < 3; ++restart) {
+    open();
+    EXPECT_EQ(figures().objects, 100u);
+    for (const auto& [key, body] : bodies) EXPECT_EQ(this->body(key), body);
+  }
+  EXPECT_EQ(figures().damaged, 0u);
+}
+
+TEST_F(DiskStoreTest, ReadsSegmentsThroughThatHaveNoTable) {
+  open();
+  for (int i = 0; i < 20; ++i) put("key " + std::to_string(i), body_of(std::to_string(i), 1000));
+  store_->flush();
+  disk_.calls_to_death = 0;  // neither table nor anything else
+  store_.reset();
+  disk_.calls_to_death = UINT64_MAX;
+  open();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(body("key " + std::to_string(i)), body_of(std::to_string(i), 1000));
+  EXPECT_EQ(figures().damaged, 0u);
+  EXPECT_LT(figures().bytes, kSegment);  // it has its table now, and is cut
+}
+
+TEST_F(DiskStoreTest, ForgetsWhatWasRemovedOverARestartToo) {
+  open();
+  put("a", "1");
+  put("b", "2");
+  store_->flush();
+  store_->remove(hash64("a"));
+  EXPECT_FALSE(store_->may_have(hash64("a")));
+  EXPECT_EQ(body("a"), "none");
+  store_->flush();
+  open();
+  EXPECT_EQ(body("a"), "none");
+  EXPECT_EQ(body("b"), "2");
+  put("a", "3");
+  open();
+  EXPECT_EQ(body("a"), "3");
+}
+
+TEST_F(DiskStoreTest, RemovesTenThousand) {
+  options_.segment_bytes = 16 << 20;
+  options_.size = 4 * options_.segment_bytes;
+  open();
+  for (int i = 0; i < 10'000; ++i) put(std::to_string(i), "body");
+  store_->flush();
+  for (int i = 0; i < 10'000; i += 2) store_->remove(hash64(std::to_string(i)));
+  store_->flush();
+  EXPECT_EQ(figures().objects, 5'000u);
+  open();
+  EXPECT_EQ(figures().objects, 5'000u);
+  EXPECT_EQ(body("1"), "body");
+  EXPECT_EQ(body("2"), "none");
+}
+
+TEST_F(DiskStoreTest, WhatIsRemovedBeforeItWasWrittenNeverAppears) {
+  open();
+  disk_.hold_syncs();  // the writer stops where it ends its first segment
+  for (int i = 0; i < 4; ++i) put("large " + std::to_string(i), body_of("large", kSegment / 3));
+  put("gone", "1");
+  put("again", "1");
+  store_->remove(hash64("gone"));
+  store_->remove(hash64("again"));
+  put("again", "2");
+  disk_.let_syncs_go();
+  store_->flush();
+  EXPECT_EQ(body("gone"), "none");
+  EXPECT_EQ(body("again"), "2");
+  open();
+  EXPECT_EQ(body("gone"), "none");
+  EXPECT_EQ(body("again"), "2");
+}
+
+TEST_F(DiskStoreTest, RefusesWhatIsTooLargeOrTooMuch) {
+  options_.max_queued = 100'000;
+  open();
+  EXPECT_FALSE(put("large", std::string(store_->max_object() + 1, 'x')));
+  EXPECT_TRUE(put("fits", std::string(store_->max_object() - 1000 - 50'000, 'x')));
+  store_->flush();
+  disk_.hold_syncs();
+  int taken = 0;
+  for (int i = 0; i < 100; ++i) taken += put(std::to_string(i), body_of("x", 30'000)) ? 1 : 0;
+  EXPECT_LT(taken, 100);
+  EXPECT_GE(figures().refused, static_cast<uint64_t>(101 - taken));
+  disk_.let_syncs_go();
+  store_->flush();
+  EXPECT_TRUE(put("now", "there is room"));
+}
+
+TEST_F(DiskStoreTest, WritesTheLargestObjectItTakes) {
+  open();
+  for (int i = 0; i < 20; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    ASSERT_TRUE(put(key, body_of(key, store_->max_object() - 1000), std::string(900, 'm')));
+    store_->flush();
+    EXPECT_EQ(body(key), body_of(key, store_->max_object() - 1000));
+  }
+}
+
+TEST_F(DiskStoreTest, PacksSmallObjectsIntoUnitsHoweverTheyCome) {
+  open();
+  for (int i = 0; i < 200; ++i) {
+    put(std::to_string(i), std::string(400, 'x'), "m");
+    store_->flush();
+  }
+  store_.reset();
+  uint64_t bytes = 0;
+  for (const std::string& path : disk_.paths()) bytes += disk_.contents(path)->size();
+  EXPECT_LT(bytes, 200 * 512 + 6 * 4096u);
+  open();
+  EXPECT_EQ(figures().objects, 200u);
+}
+
+// --- Room ---
+
+TEST_F(DiskStoreTest, DropsTheOldestAndTakesAlongWhatWasAskedFor) {
+  open();
+  for (int i = 0; i < 8; ++i) put("old " + std::to_string(i), body_of(std::to_string(i), 1000));
+  store_->flush();
+  EXPECT_NE(body("old 3"), "none");
+  put_until("more ", [&] { return figures().evicted > 0; });
+  EXPECT_EQ(body("old 2"), "none");
+  EXPECT_EQ(body("old 3"), body_of("3", 1000));
+  EXPECT_EQ(figures().moved, 1u);
+  EXPECT_LE(figures().bytes, options_.size);
+  // What nobody asks for any more goes in the end. The two answers above count once more.
+  put_until("yet more ", [&] { return !store_->may_have(hash64("old 3")); });
+  EXPECT_LE(figures().bytes, options_.size);
+  store_.reset();
+  uint64_t bytes = 0;
+  for (const std::string& path : disk_.paths()) bytes += disk_.contents(path)->size();
+  EXPECT_LE(bytes, options_.size);
+}
+
+TEST_F(DiskStoreTest, TakesNoMoreAlongThanAQuarterOfASegment) {
+  open();
+  for (int i = 0; i < 8; ++i) put("old " + std::to_string(i), body_of(std::to_string(i), 25'000));
+  store_->flush();
+  for (int i = 0; i < 8; ++i) EXPECT_NE(body("old " + std::to_string(i)), "none");
+  put_until("more ", [&] { return figures().evicted > 0; });
+  EXPECT_EQ(figures().moved, 2u);
+  EXPECT_GE(figures().evicted, 6u);
+}
+
+TEST_F(DiskStoreTest, AnObjectStaysReadableWhileItIsRead) {
+  options_.segment_bytes = 2 << 20;
+  options_.size = 4 * options_.segment_bytes;
+  open();
+  const std::string whole = body_of("large", 700'000);
+  put("large", whole);
+  store_->flush();
+  auto found = run_task(*loop_, store_->find("large", hash64("large")));
+  ASSERT_TRUE(found && *found);
+  std::string read(run_task(*loop_, (*found)->read())->view());
+  store_->remove(hash64("large"));
+  put_until("more ", [&] { return figures().evicted > 100; });
+  while (true) {
+    const auto bytes = run_task(*loop_, (*found)->read());
+    ASSERT_TRUE(bytes);
+    if (bytes->empty()) break;
+    read += bytes->view();
+  }
+  EXPECT_EQ(read, whole);
+  store_.reset();
+  (*found)->skip_to(0);
+  EXPECT_EQ(run_task(*loop_, (*found)->read())->size(), kDiskPiece);  // it has that
+  EXPECT_EQ(run_task(*loop_, (*found)->read()).error().code(), Code::unavailable);
+}
+
+TEST_F(DiskStoreTest, SmallerAfterARestartWithLessSize) {
+  open();
+  put_until("k ", [&] { return figures().evicted > 0; });
+  options_.size = 4 * kSegment;
+  open();
+  put_until("more ", [&] { return figures().bytes <= options_.size; });
+}
+
+// --- Other meta ---
+
+TEST_F(DiskStoreTest, ReplacesTheMetaOfABody) {
+  open();
+  put("a", body_of("a", 40'000), "old");
+  store_->flush();
+  EXPECT_TRUE(store_->replace_meta("a", hash64("a"), "new and longer"));
+  EXPECT_FALSE(store_->replace_meta("b", hash64("b"), "there is none"));
+  EXPECT_TRUE(store_->replace_meta("another key", hash64("a"), "not mine") || true);
+  store_->flush();
+  for (int restart = 0; restart < 2; ++restart) {
+    const auto got = get("a");
+    ASSERT_TRUE(got);
+    EXPECT_EQ(got->meta, "new and longer");
+    EXPECT_EQ(got->body, body_of("a", 40'000));
+    open();
+  }
+}
+
+TEST_F(DiskStoreTest, ReplacesNoMetaOfWhatIsStillQueued) {
+  open();
+  disk_.hold_syncs();
+  for (int i = 0; i < 4; ++i) put("large " + std::to_string(i), body_of("large", kSegment / 3));
+  put("a", "body", "old");
+  EXPECT_FALSE(store_->replace_meta("a", hash64("a"), "new"));
+  disk_.let_syncs_go();
+  store_->flush();
+  EXPECT_EQ(get("a")->meta, "old");
+}
+
+// --- Sweeps ---
+
+TEST_F(DiskStoreTest, SweepsWhatIsDead) {
+  open();
+  for (int i = 0; i < 40; ++i) put(std::to_string(i), body_of("x", 9'000), i % 4 == 0 ? "tag a" : "tag b");
+  store_->flush();
+  std::atomic<uint64_t> removed{UINT64_MAX};
+  const auto dead = [](std::string_view, std::string_view meta) { return meta == "tag a"; };
+  ASSERT_TRUE(store_->sweep(dead, [&](uint64_t count) { removed = count; }));
+  wait_until([&] { return removed != UINT64_MAX; });
+  EXPECT_EQ(removed, 10u);
+  EXPECT_EQ(figures().objects, 30u);
+  open();
+  EXPECT_EQ(figures().objects, 30u);
+  EXPECT_EQ(body("4"), "none");
+  EXPECT_NE(body("5"), "none");
+}
+
+TEST_F(DiskStoreTest, ASweepEndsWhenTheStoreCloses) {
+  open();
+  for (int i = 0; i < 40; ++i) put(std::to_string(i), "body");
+  store_->flush();
+  std::atomic<int> looked{0};
+  std::atomic<bool> closing{false};
+  std::atomic<bool> ended{false};
+  const auto dead = [&](std::string_view, std::string_view) {
+    ++looked;
+    closing.wait(false);
+    return false;
+  };
+  ASSERT_TRUE(store_->sweep(dead, [&](uint64_t) { ended = true; }));
+  wait_until([&] { return looked > 0; });
+  EXPECT_FALSE(store_->sweep(dead, [](uint64_t) {}));
+  std::thread closer([&] { store_.reset(); });
+  closing = true;
+  closing.notify_all();
+  closer.join();
+  EXPECT_TRUE(ended);
+}
+
+// --- What goes wrong ---
+
+TEST_F(DiskStoreTest, RefusesAFolderWithFilesOfOthers) {
+  (void)disk_.open("/cache/holiday.jpg", Disk::Open::create);
+  const auto opened = try_open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), Code::failed_precondition);
+  EXPECT_NE(opened.error().to_string().find("holiday.jpg"), std::string::npos);
+  EXPECT_EQ(disk_.paths().size(), 1u);
+}
+
+TEST_F(DiskStoreTest, RefusesSizesOutOfBounds) {
+  options_.size = 3 * kSegment;
+  EXPECT_EQ(try_open().error().code(), Code::invalid_argument);
+  options_.size = 8 * kSegment;
+  options_.segment_bytes = 1000;
+  EXPECT_EQ(try_open().error().code(), Code::invalid_argument);
+  options_.segment_bytes = 0;  // by the size
+  EXPECT_TRUE(try_open());
+}
+
+TEST_F(DiskStoreTest, DropsSegmentsOfAnotherVersionAndOnesThatAreNone) {
+  open();
+  put("a", "1");
+  store_->flush();
+  const std::string path = disk_.paths().front();
+  open();
+  put("b", "2");
+  store_.reset();
+  std::string* label = disk_.contents(path);
+  ASSERT_NE(label, nullptr);
+  (*label)[label->size() - 4096 + 8] = 9;  // the version in its footer
+  auto file = disk_.open("/cache/00000000000000ff.segment", Disk::Open::create);
+  ASSERT_TRUE((*file)->write(0, "no segment at all"));
+  open();
+  EXPECT_EQ(figures().damaged, 2u);
+  EXPECT_EQ(body("a"), "none");
+  EXPECT_EQ(body("b"), "2");
+  EXPECT_EQ(disk_.contents(path), nullptr);
+  put("c", "3");
+  open();
+  EXPECT_EQ(body("c"), "3");
+}
+
+TEST_F(DiskStoreTest, ServesNoDamagedByte) {
+  open();
+  const std::string whole = body_of("key", 1000);
+  put("key", whole, "the meta");
+  put("behind", "it");
+  store_.reset();
+  const std::string path = disk_.paths().front();
+  const std::string good = *disk_.contents(path);
+  int served = 0;
+  for (size_t at = 4096; at < 4096 + 512 * 3; at += 7) {
+    std::string* file = disk_.contents(path);
+    *file = good;
+    (*file)[at] = static_cast<char>((*file)[at] ^ 0x20);
+    open();
+    const auto got = get("key");
+    if (got) {
+      ++served;  // the byte was none of the record's
+      EXPECT_EQ(got->body, whole);
+      EXPECT_EQ(got->meta, "the meta");
+    } else {
+      EXPECT_EQ(figures().damaged, 1u) << at;
+      EXPECT_FALSE(store_->may_have(hash64("key")));
+    }
+    EXPECT_EQ(body("behind"), "it") << at;
+    store_.reset();
+    for (const std::string& other : disk_.paths()) {
+      if (other != path) (void)disk_.remove(other);
+    }
+  }
+  EXPECT_LT(served, 100);
+}
+
+TEST_F(DiskStoreTest, ReadsTheRecordsWhereATableIsDamaged) {
+  open();
+  for (int i = 0; i < 30; ++i) put(std::to_string(i), "body " + std::to_string(i));
+  store_->flush();
+  store_->remove(hash64("7"));
+  store_.reset();
+  const std::string path = disk_.paths().front();
+  const std::string good = *disk_.contents(path);
+  for (const size_t back : {size_t{4096 + 4000}, size_t{4090}, size_t{4070}}) {
+    std::string* file = disk_.contents(path);
+    *file = good;
+    char& byte = (*file)[file->size() - back];
+    byte = static_cast<char>(byte ^ 1);
+    open();
+    EXPECT_EQ(figures().objects, 29u);
+    EXPECT_EQ(body("3"), "body 3");
+    EXPECT_EQ(body("7"), "none");
+  }
+}
+
+TEST_F(DiskStoreTest, DamageFurtherOnIsSaidWhereItIsMet) {
+  options_.segment_bytes = 4 << 20;
+  options_.size = 4 * options_.segment_bytes;
+  open();
+  put("large", body_of("large", 3 * kDiskPiece));
+  store_.reset();
+  (*disk_.contents(disk_.paths().front()))[4096 + 2 * kDiskPiece] ^= 1;
+  open();
+  auto found = run_task(*loop_, store_->find("large", hash64("large")));
+  ASSERT_TRUE(found && *found);
+  EXPECT_TRUE(run_task(*loop_, (*found)->read()));
+  const auto second = run_task(*loop_, (*found)->read());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code(), Code::data_loss);
+  EXPECT_FALSE(store_->may_have(hash64("large")));
+  EXPECT_EQ(figures().damaged, 1u);
+}
+
+TEST_F(DiskStoreTest, GoesOnWithLessWhereTheDiskIsFull) {
+  disk_.capacity = 4 * kSegment;
+  open();
+  put_until("k ", [&] { return figures().evicted > 10; });
+  EXPECT_EQ(figures().state, DiskState::full);
+  EXPECT_EQ(figures().refused, 0u);
+  EXPECT_LE(figures().bytes, 4 * kSegment);
+  ASSERT_TRUE(put("new", "body"));
+  store_->flush();
+  EXPECT_EQ(body("new"), "body");
+  disk_.capacity = UINT64_MAX;
+  put_until("more ", [&] { return figures().state == DiskState::ok; });
+  put_until("yet more ", [&] { return figures().bytes > 6 * kSegment; });
+}
+
+TEST_F(DiskStoreTest, GoesOnWithoutADiskThatFailsAndWithItWhenItWorksAgain) {
+  open();
+  put("a", "1");
+  put("b", "2");
+  store_->flush();
+  disk_.write_fails = true;
+  for (int i = 0; i < 100 && figures().state != DiskState::failed; ++i) {
+    put("x", "y");
+    store_->flush();
+  }
+  EXPECT_EQ(figures().state, DiskState::failed);
+  EXPECT_GE(figures().refused, 1u);
+  EXPECT_FALSE(put("c", "3"));
+  EXPECT_EQ(body("a"), "none");
+  store_->remove(hash64("b"));
+  store_->flush();  // does not wait for it
+  clock_.advance(std::chrono::seconds(4));
+  disk_.write_fails = false;
+  EXPECT_EQ(figures().state, DiskState::failed);
+  clock_.advance(std::chrono::seconds(2));
+  wait_until([&] { return figures().state == DiskState::ok; });
+  EXPECT_EQ(body("a"), "1");
+  EXPECT_EQ(body("b"), "none");
+  EXPECT_TRUE(put("c", "3"));
+  store_->flush();
+  open();
+  EXPECT_EQ(body("a"), "1");
+  EXPECT_EQ(body("b"), "none");
+  EXPECT_EQ(body("c"), "3");
+}
+
+TEST_F(DiskStoreTest, FailsByReadsToo) {
+  open();
+  for (int i = 0; i < 10; ++i) put(std::to_string(i), "body");
+  store_->flush();
+  disk_.read_fails = true;
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(body(std::to_string(i)), "none");
+  EXPECT_EQ(figures().state, DiskState::failed);
+  clock_.advance(std::chrono::seconds(6));
+  store_->flush();
+  EXPECT_EQ(figures().state, DiskState::failed);
+  disk_.read_fails = false;
+  clock_.advance(std::chrono::seconds(6));
+  wait_until([&] { return figures().state == DiskState::ok; });
+  EXPECT_EQ(body("5"), "body");
+}
+
+TEST_F(DiskStoreTest, WaitsForTheProcessThatHasTheFolder) {
+  open();
+  put("a", "1");
+  put("b", "2");
+  store_.reset();
+  disk_.locked = true;
+  open();
+  EXPECT_EQ(figures().state, DiskState::waiting);
+  EXPECT_FALSE(put("c", "3"));
+  EXPECT_EQ(body("a"), "none");
+  store_->remove(hash64("b"));
+  store_->flush();
+  disk_.locked = false;
+  wait_until([&] { return figures().state == DiskState::ok; });
+  store_->flush();
+  EXPECT_EQ(body("a"), "1");
+  EXPECT_EQ(body("b"), "none");
+  EXPECT_TRUE(put("c", "3"));
+}
+
+TEST_F(DiskStoreTest, EndsWhileItWaits) {
+  disk_.locked = true;
+  open();
+  store_.reset();
+}
+
+// --- Power ---
+
+// Every object's body tells its key and version, so that whatever is found can be told from torn and mixed bytes.
+std::string versioned(const std::string& key, int version) {
+  const std::string name = key + "/" + std::to_string(version);
+  return name + ":" + body_of(name, hash64(name) % 30'000);
+}
+
+TEST_F(DiskStoreTest, WhateverIsFoundAfterALossOfPowerIsWhole) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    FaultyDisk disk(seed * 7919);
+    options_.disk = &disk;
+    options_.size = 5 * kSegment;
+    Rng rng(seed);
+    std::map<std::string, int> newest;
+    for (int round = 0; round < 4; ++round) {
+      open();
+      if (rng.below(4) > 0) disk.calls_to_death = 5 + rng.below(150);
+      const uint64_t steps = rng.below(150);
+      for (uint64_t step = 0; step < steps; ++step) {
+        const std::string key = "key " + std::to_string(rng.below(30));
+        if (rng.below(8) == 0) {
+          store_->remove(hash64(key));
+        } else {
+          put(key, versioned(key, ++newest[key]));
+        }
+        if (rng.below(5) == 0) store_->flush();
+        if (rng.below(5) == 0) (void)get(key);
+      }
+      store_->flush();
+      // Stopped dead, or closed.
+      if (rng.below(2) == 0) disk.calls_to_death = 0;
+      store_.reset();
+      disk.lose_power();
+      open();
+      for (const auto& [key, version] : newest) {
+        const auto got = get(key);
+        if (!got) continue;
+        const int found = std::atoi(got->body.substr(key.size() + 1).c_str());
+        ASSERT_GE(found, 1) << "seed " << seed;
+        ASSERT_LE(found, version) << "seed " << seed;
+        ASSERT_EQ(got->body, versioned(key, found)) << "seed " << seed;
+      }
+    }
+    store_.reset();
+  }
+}
+
+}  // namespace
+}  // namespace trellis::cache
