@@ -9,17 +9,18 @@
 namespace trellis::cache {
 namespace {
 
-constexpr size_t kTail = size_t{64} << 10;    // a footer with most tables
-constexpr size_t kWindow = size_t{1} << 20;   // a segment is read through by
-constexpr size_t kText = size_t{4} << 10;     // most heads are no longer
+constexpr size_t kTail = size_t{64} << 10;                  // a footer with most tables
+constexpr size_t kWindow = size_t{1} << 20;                 // a segment is read through by
+constexpr size_t kText = size_t{4} << 10;                   // most heads are no longer
 constexpr size_t kStart = kDiskPiece + (size_t{16} << 10);  // a head and the first piece behind it
 
 // As many bytes as there are.
 Result<std::string> read_some(DiskFile& file, uint64_t position, size_t size) {
   std::string bytes;
   std::optional<Error> error;
-  bytes.resize_and_overwrite(size, [&](char* into, size_t room) -> size_t {
-    Result<size_t> got = file.read(position, std::span(into, room));
+  // WHY not the size that it is called with: libstdc++ 12 gives the capacity there.
+  bytes.resize_and_overwrite(size, [&](char* into, size_t) -> size_t {
+    Result<size_t> got = file.read(position, std::span(into, size));
     if (got) return *got;
     error.emplace(std::move(got).error());
     return 0;
@@ -124,7 +125,8 @@ Result<SegmentContents> read_segment(DiskFile& file) {
       if (table > bytes.size()) {
         TRY(bytes, read_some(file, start, static_cast<size_t>(table)));
       }
-      const std::string_view rows = std::string_view(bytes).substr(bytes.size() - std::min<size_t>(bytes.size(), table));
+      const std::string_view rows =
+          std::string_view(bytes).substr(bytes.size() - std::min<size_t>(bytes.size(), table));
       if (auto entries = decode_table(rows, *footer, start)) {
         contents.label = footer->label;
         contents.entries = *std::move(entries);
