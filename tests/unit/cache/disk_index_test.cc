@@ -84,7 +84,8 @@ TEST(DiskIndex, CountsHowOftenAnObjectWasAskedFor) {
 
 TEST(DiskIndex, GivesTheObjectsOfASegment) {
   DiskIndex index;
-  for (uint64_t i = 0; i < 1000; ++i) index.put(hash_of(i), {static_cast<uint32_t>(i % 10), static_cast<uint32_t>(i), 1});
+  for (uint64_t i = 0; i < 1000; ++i)
+    index.put(hash_of(i), {static_cast<uint32_t>(i % 10), static_cast<uint32_t>(i), 1});
   const auto objects = index.objects_in(3);
   EXPECT_EQ(objects.size(), 100u);
   for (const auto& object : objects) {
