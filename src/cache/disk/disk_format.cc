@@ -161,9 +161,8 @@ void append_table(std::string& out, std::span<const TableEntry> entries, const S
 
 Result<TableFooter> decode_footer(std::string_view block) {
   TRY_VOID(check_block(block, kFooterMagic, kFooterBytes));
-  return TableFooter{{load<uint64_t>(block, 16), load<uint32_t>(block, 12)},
-                     load<uint32_t>(block, 24),
-                     load<uint32_t>(block, 28)};
+  return TableFooter{
+      {load<uint64_t>(block, 16), load<uint32_t>(block, 12)}, load<uint32_t>(block, 24), load<uint32_t>(block, 28)};
 }
 
 std::optional<std::vector<TableEntry>> decode_table(std::string_view bytes, const TableFooter& footer,

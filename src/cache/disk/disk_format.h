@@ -23,16 +23,16 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/disk.h"
 #include "base/error.h"
+#include "runtime/disk.h"
 
 namespace trellis::cache {
 
-inline constexpr uint64_t kDiskUnit = 512;                // a record begins at a multiple of it
-inline constexpr uint64_t kSegmentStart = kDirectBlock;   // where the first record begins
-inline constexpr uint32_t kMaxUnits = (1u << 20) - 1;     // of a record
-inline constexpr size_t kRecordFixed = 40;                // bytes of a head before the checksums of the pieces
-inline constexpr size_t kRemovalsInRecord = 4096;         // hashes that one record of removals carries
+inline constexpr uint64_t kDiskUnit = 512;               // a record begins at a multiple of it
+inline constexpr uint64_t kSegmentStart = kDirectBlock;  // where the first record begins
+inline constexpr uint32_t kMaxUnits = (1u << 20) - 1;    // of a record
+inline constexpr size_t kRecordFixed = 40;               // bytes of a head before the checksums of the pieces
+inline constexpr size_t kRemovalsInRecord = 4096;        // hashes that one record of removals carries
 inline constexpr uint64_t kTableEntry = 16;
 
 // "0000000000000042.segment"; nullopt for any other name.
@@ -95,9 +95,7 @@ constexpr uint64_t whole_blocks(uint64_t bytes) noexcept {
   return (bytes + kDirectBlock - 1) / kDirectBlock * kDirectBlock;
 }
 // Of a table with its footer.
-constexpr uint64_t table_size(uint64_t entries) noexcept {
-  return whole_blocks(entries * kTableEntry) + kDirectBlock;
-}
+constexpr uint64_t table_size(uint64_t entries) noexcept { return whole_blocks(entries * kTableEntry) + kDirectBlock; }
 void append_table(std::string& out, std::span<const TableEntry> entries, const SegmentLabel& label);
 
 struct TableFooter {

@@ -20,14 +20,16 @@ void DiskHealth::error(const Error& error) {
   if (errors_.fetch_add(1, std::memory_order_relaxed) + 1 < kErrorsToFail) return;
   if (!change(DiskState::ok, DiskState::failed) && !change(DiskState::full, DiskState::failed)) return;
   next_try_.store(after(clock_.now(), kTryEvery), std::memory_order_relaxed);
-  log_error("the disk of a cache fails; the cache goes on without it", {{"cache", name_}, {"error", error.to_string()}});
+  log_error("the disk of a cache fails; the cache goes on without it",
+            {{"cache", name_}, {"error", error.to_string()}});
 }
 
 void DiskHealth::full(bool full) {
   if (full && change(DiskState::ok, DiskState::full)) {
     log_warn("the disk of a cache is full; the oldest objects make room", {{"cache", name_}});
   }
-  if (!full && change(DiskState::full, DiskState::ok)) log_info("the disk of a cache has room again", {{"cache", name_}});
+  if (!full && change(DiskState::full, DiskState::ok))
+    log_info("the disk of a cache has room again", {{"cache", name_}});
 }
 
 bool DiskHealth::try_now() noexcept {

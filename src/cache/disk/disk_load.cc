@@ -74,9 +74,10 @@ Result<void> check_folder(Disk& disk, const std::string& folder) {
   for (const Disk::Entry& entry : entries) {
     const bool own = !entry.folder && (entry.name == kDiskLock || number_of_segment(entry.name));
     if (own || entry.name == "lost+found") continue;
-    return fail(Error(Code::failed_precondition,
-                      folder + " holds \"" + entry.name + "\", which is not a cache's; a disk cache needs a folder of its own")
-                    .from(Side::self));
+    return fail(
+        Error(Code::failed_precondition,
+              folder + " holds \"" + entry.name + "\", which is not a cache's; a disk cache needs a folder of its own")
+            .from(Side::self));
   }
   return {};
 }

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/disk.h"
 #include "base/error.h"
 #include "cache/disk/disk_format.h"
+#include "runtime/disk.h"
 
 namespace trellis::cache {
 

@@ -143,8 +143,9 @@ void DiskWriter::run() {
   }
   if (!active_) return;
   const Result<uint64_t> bytes = active_->seal();
-  if (!bytes) log_warn("a segment of a cache's disk was left without its table; it is read through at the next start",
-                       {{"cache", parts_.options.name}, {"error", bytes.error().to_string()}});
+  if (!bytes)
+    log_warn("a segment of a cache's disk was left without its table; it is read through at the next start",
+             {{"cache", parts_.options.name}, {"error", bytes.error().to_string()}});
 }
 
 bool DiskWriter::take(Batch& batch) {

@@ -43,7 +43,8 @@ SegmentList::Kept SegmentList::take_oldest() {
 
 void SegmentList::remove(uint32_t slot) {
   const std::lock_guard lock(mutex_);
-  const auto at = std::find_if(order_.begin(), order_.end(), [&](const Kept& kept) { return kept.segment->slot == slot; });
+  const auto at =
+      std::find_if(order_.begin(), order_.end(), [&](const Kept& kept) { return kept.segment->slot == slot; });
   if (at == order_.end()) return;
   bytes_.fetch_sub(at->bytes, std::memory_order_relaxed);
   slots_[slot] = nullptr;

@@ -60,8 +60,7 @@ SegmentWriter::SegmentWriter(SegmentRef segment, std::unique_ptr<DiskFile> out, 
 }
 
 Result<std::unique_ptr<SegmentWriter>> SegmentWriter::create(Disk& disk, const std::string& folder,
-                                                             const SegmentLabel& label, uint32_t slot,
-                                                             uint64_t bytes) {
+                                                             const SegmentLabel& label, uint32_t slot, uint64_t bytes) {
   auto segment = std::make_shared<Segment>();
   segment->label = label;
   segment->slot = slot;

@@ -33,8 +33,8 @@ RecordHead removals_head(size_t count) noexcept;
 class SegmentWriter {
  public:
   // Makes the file, with room for `bytes`; resource_exhausted when the file system has less.
-  static Result<std::unique_ptr<SegmentWriter>> create(Disk& disk, const std::string& folder,
-                                                       const SegmentLabel& label, uint32_t slot, uint64_t bytes);
+  static Result<std::unique_ptr<SegmentWriter>> create(Disk& disk, const std::string& folder, const SegmentLabel& label,
+                                                       uint32_t slot, uint64_t bytes);
 
   const SegmentRef& segment() const noexcept { return segment_; }
   // Whether a record with so many entries in the table may still be appended.
@@ -66,7 +66,7 @@ class SegmentWriter {
   size_t used_ = 0;
   bool dirty_ = false;  // the buffer has more than was written
   std::vector<TableEntry> table_;
-  std::string head_;           // of a record, reused
+  std::string head_;            // of a record, reused
   std::vector<uint32_t> sums_;  // likewise
 };
 
