@@ -22,7 +22,8 @@ std::optional<CurlLibrary> load() {
     CurlLibrary found{};
     decltype(&curl_global_init) global_init = nullptr;
     if (find(library, "curl_global_init", global_init) && find(library, "curl_easy_init", found.easy_init) &&
-        find(library, "curl_easy_setopt", found.easy_setopt) && find(library, "curl_easy_perform", found.easy_perform) &&
+        find(library, "curl_easy_setopt", found.easy_setopt) &&
+        find(library, "curl_easy_perform", found.easy_perform) &&
         find(library, "curl_easy_getinfo", found.easy_getinfo) &&
         find(library, "curl_easy_strerror", found.easy_strerror) &&
         find(library, "curl_easy_cleanup", found.easy_cleanup) &&

@@ -1,5 +1,6 @@
 // libcurl, loaded at its first use: it brings LDAP, Kerberos and a second TLS library into memory, which a node that
-// sends no mail and calls no webhook never needs (4 MiB, a seventh of a front door with 10,000 connections). Any thread.
+// sends no mail and calls no webhook never needs (4 MiB, a seventh of a front door with 10,000 connections). Any
+// thread.
 #pragma once
 
 #include <curl/curl.h>
