@@ -46,6 +46,23 @@ Duration retry_after(const Result<http::Response>& answer) noexcept {
   return std::chrono::seconds(seconds);
 }
 
+// A time limit until the head of the answer; its body has limits of its own. So has a request's body, which takes the
+// time that its client takes.
+class HeadDeadline {
+ public:
+  HeadDeadline(http::RequestContext& context, Duration total, bool has_body) noexcept
+      : context_(context), before_(context.deadline) {
+    if (!has_body) context.deadline = std::min(before_, after(Loop::current().now(), total));
+  }
+  HeadDeadline(const HeadDeadline&) = delete;
+  HeadDeadline& operator=(const HeadDeadline&) = delete;
+  ~HeadDeadline() { context_.deadline = before_; }
+
+ private:
+  http::RequestContext& context_;
+  const Deadline before_;
+};
+
 constexpr size_t kMostSkipped = 16;  // hosts without room that one pick looks at
 
 }  // namespace
@@ -251,15 +268,7 @@ bool Cluster::may_repeat(const http::Request& request, const Result<http::Respon
 }
 
 Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::RequestContext& context) {
-  // Holds until the head of the answer; its body has time limits of its own.
-  struct Limited {
-    http::RequestContext& context;
-    Deadline before;
-    ~Limited() { context.deadline = before; }
-  } limited{context, context.deadline};
-  // A body takes the time that its client takes, and has limits of its own.
-  if (!request.body)
-    context.deadline = std::min(context.deadline, after(Loop::current().now(), config_.timeouts.total));
+  const HeadDeadline limited(context, config_.timeouts.total, request.body != nullptr);
   const Wish wish = wish_of(request, context);
   const uint32_t attempts_before = context.attempts;
   Tried tried;
@@ -465,6 +474,31 @@ Task<Result<http::Response>> Cluster::try_once(std::shared_ptr<Pool> pool, http:
       .first_byte = config_.timeouts.first_byte, .idle = config_.timeouts.idle, .upgraded = config_.timeouts.upgraded};
   auto answer = co_await http::exchange(std::move(connection), request, context, head, timeouts);
   co_return answer;
+}
+
+// --- one certain host ---
+
+std::shared_ptr<Host> Cluster::host_of_key(uint64_t key) {
+  refresh();
+  if (!balancer_) return nullptr;
+  const auto id = pick_id({.key = key}, {});
+  return id ? pools_[*id]->shared_host() : nullptr;
+}
+
+std::shared_ptr<const HostList> Cluster::hosts() {
+  refresh();
+  return list_;
+}
+
+Task<Result<http::Response>> Cluster::send_to(std::shared_ptr<Host> host, http::Request& request,
+                                              http::RequestContext& context) {
+  refresh();
+  const auto at = std::ranges::find_if(pools_, [&](const auto& pool) { return &pool->host() == host.get(); });
+  if (at == pools_.end()) co_return fail(Error(Code::unavailable, "the host is no member any more").from(Side::self));
+  const std::shared_ptr<Pool> pool = *at;
+  if (pool->full()) co_return fail(Error(Code::unavailable, "all connections are in use").from(Side::self));
+  const HeadDeadline limited(context, config_.timeouts.total, request.body != nullptr);
+  co_return co_await ask(pool, request, context, context.attempts);
 }
 
 // --- plain connections ---

@@ -84,6 +84,15 @@ class Cluster final : private LoadWatcher {
   // The host that a datagram of this client belongs to; null: there is none.
   std::shared_ptr<Host> pick_host(std::string_view client_address);
 
+  // For who asks one certain host: the host that a key belongs to (of hash policies, whatever `hash_on` says; null:
+  // there is none to ask), or any member.
+  std::shared_ptr<Host> host_of_key(uint64_t key);
+  std::shared_ptr<const HostList> hosts();
+  // Asks this host and no other. It is counted as every request is; breaker, retries and queues are the caller's
+  // matter. unavailable: it is no member any more, or its connections are all in use. As send() otherwise.
+  Task<Result<http::Response>> send_to(std::shared_ptr<Host> host, http::Request& request,
+                                       http::RequestContext& context);
+
   // As every request does it first: a core without any would keep hosts that are gone, and their idle connections.
   void follow_hosts() { refresh(); }
 
