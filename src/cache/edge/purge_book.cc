@@ -64,7 +64,8 @@ PurgeBook::~PurgeBook() = default;
 Result<std::unique_ptr<PurgeBook>> PurgeBook::open(PurgeBookOptions options) {
   std::unique_ptr<PurgeBook> book(new PurgeBook(std::move(options)));
   if (book->options_.path.empty()) {
-    book->newest_ = book->next_number();
+    book->last_ = book->next_number();
+    book->publish();
   } else {
     TRY_VOID(book->load());
   }
@@ -133,11 +134,12 @@ Result<void> PurgeBook::load() {
       raise(mine.let_go, mark.let_go);
     }
     floor_ = std::max(floor_.load(), contents.floor);
-    newest_ = std::max(newest_.load(), contents.newest);
+    raise(last_, contents.newest);
   }
   take_records(std::move(records));
-  newest_ = next_number();
-  if (!whole || !found) floor_ = newest_.load();
+  last_ = next_number();
+  if (!whole || !found) floor_ = last_;
+  publish();
   must_rewrite_ = true;
   std::unique_lock guard(mutex_);
   if (Result<void> kept = keep(guard); !kept) {
@@ -160,7 +162,7 @@ uint64_t PurgeBook::next_number() const {
   const int64_t micros =
       std::chrono::duration_cast<std::chrono::microseconds>(clock_.wall().time_since_epoch()).count();
   const PurgeMark* own = find_mark(marks_, options_.node);
-  const uint64_t last = std::max(newest_.load(std::memory_order_relaxed), own ? own->known : 0);
+  const uint64_t last = std::max(last_, own ? own->known : 0);
   return std::max(last + 1, static_cast<uint64_t>(std::max<int64_t>(micros, 0)));
 }
 
@@ -182,13 +184,22 @@ PurgeState PurgeBook::check(const PurgeSubject& subject, uint64_t since) const n
   return doubtful && state == PurgeState::alive ? PurgeState::stale : state;
 }
 
-// The number is seen after the rule is in the index: who reads it and checks then meets the rule.
+// After the rules are in the index, so that who reads the number and checks then meets them. Who begins a fill at that
+// number tells of the marks that belong to it, so these are there before; and who says that it has what a mark stands
+// for looks by that number, so for him they come after.
+void PurgeBook::publish() {
+  const auto marks = std::make_shared<const std::vector<PurgeMark>>(marks_);
+  marks_told_.store(marks);
+  newest_.store(last_, std::memory_order_release);
+  marks_kept_.store(marks);
+}
+
 void PurgeBook::insert(PurgeRecord record) {
   {
     const std::unique_lock lock(index_mutex_);
     index_->add(record.rule, record.number);
   }
-  newest_.store(record.number, std::memory_order_release);
+  raise(last_, record.number);
   append_purge_record(pending_, record);
   text_bytes_ += record.rule.text.size();
   records_.push_back(std::move(record));
@@ -197,7 +208,7 @@ void PurgeBook::insert(PurgeRecord record) {
 void PurgeBook::raise_floor(uint64_t number) {
   if (number <= floor_.load(std::memory_order_relaxed)) return;
   floor_.store(number, std::memory_order_release);
-  newest_.store(next_number(), std::memory_order_release);  // what was checked already is checked again
+  last_ = next_number();  // what was checked already is checked again
   append_purge_floor(pending_, number);
 }
 
@@ -217,6 +228,7 @@ PurgeBook::Added PurgeBook::add(std::vector<PurgeRule> rules) {
     mark_of(options_.node).known = number;
   }
   batch.extents.push_back({.origin = options_.node, .after = after, .known = mark_of(options_.node).known});
+  publish();
   tidy();
   return {std::move(batch), keep(lock)};
 }
@@ -237,6 +249,7 @@ PurgeBook::Merged PurgeBook::merge(const PurgeBatch& batch, bool is_all) {
     if (mark.known < extent.after) {
       if (!is_all) {
         merged.gap = true;
+        wanted_.push_back(extent);
         continue;
       }
       raise(mark.let_go, extent.after);
@@ -247,14 +260,22 @@ PurgeBook::Merged PurgeBook::merge(const PurgeBatch& batch, bool is_all) {
     mark.known = extent.known;
     append_purge_mark(pending_, mark);
   }
+  std::erase_if(wanted_, [&](const PurgeExtent& extent) { return mark_of(extent.origin).known >= extent.known; });
+  // Before the number that is newer than the marks; and it goes after the marks came.
+  if (!wanted_.empty()) gap_.store(true, std::memory_order_release);
+  publish();
+  if (wanted_.empty()) gap_.store(false, std::memory_order_release);
   tidy();
   merged.kept = keep(lock);
   return merged;
 }
 
-std::vector<PurgeMark> PurgeBook::marks() const {
-  const std::lock_guard lock(mutex_);
-  return marks_;
+bool PurgeBook::covers(const std::vector<PurgeMark>& marks) const {
+  const auto mine = marks_kept_.load();
+  return std::all_of(marks.begin(), marks.end(), [&](const PurgeMark& theirs) {
+    const PurgeMark* own = find_mark(*mine, theirs.origin);
+    return theirs.known <= (own ? own->known : 0);
+  });
 }
 
 PurgeBatch PurgeBook::missing(const std::vector<PurgeMark>& marks, size_t max_records) const {
@@ -367,7 +388,7 @@ void PurgeBook::rebuild() {
 
 std::string PurgeBook::everything() const {
   std::string payload;
-  append_purge_newest(payload, newest_.load());
+  append_purge_newest(payload, last_);
   append_purge_floor(payload, std::max(floor_.load(), merged_));
   for (const PurgeMark& mark : marks_) append_purge_mark(payload, mark);
   for (const PurgeRecord& record : records_) append_purge_record(payload, record);
@@ -482,6 +503,7 @@ void PurgeBook::take_over() {
     raise(mine.let_go, mark.let_go);
   }
   raise_floor(contents.floor);
+  publish();
   lock_ = *std::move(lock);
   waiting_ = false;
   must_rewrite_ = true;

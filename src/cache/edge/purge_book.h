@@ -40,12 +40,6 @@ struct PurgeBookOptions {
   Clock* clock = nullptr;                     // nullptr: the machine's
 };
 
-// All rules of a node with numbers in (after, known].
-struct PurgeExtent {
-  uint64_t origin = 0;
-  uint64_t after = 0;
-  uint64_t known = 0;
-};
 // Rules on their way from node to node.
 struct PurgeBatch {
   std::vector<PurgeRecord> records;
@@ -90,9 +84,15 @@ class PurgeBook {
   // not known yet.
   void trust() noexcept { doubt_.store(false, std::memory_order_release); }
 
-  // What follows blocks as well: from blocking threads.
-  // What this book has, for missing() of another node's.
-  std::vector<PurgeMark> marks() const;
+  // What this book has, for covers() and missing() of another node's. A fill whose number is newest() of before may
+  // tell these: they are at least as new. Any thread, waits for nobody.
+  std::shared_ptr<const std::vector<PurgeMark>> marks() const { return marks_told_.load(); }
+  // Does this book have all that one with these marks has? Likewise.
+  bool covers(const std::vector<PurgeMark>& marks) const;
+  // Rules came whose elders are not here yet: marks() says less than what objects are compared with.
+  bool has_gap() const noexcept { return gap_.load(std::memory_order_acquire); }
+
+  // What follows blocks: from blocking threads.
   // The rules that a book with these marks lacks, oldest first.
   PurgeBatch missing(const std::vector<PurgeMark>& marks, size_t max_records) const;
   // Takes over what another node sent. Blocks as add() does. When there are rules between what is known and what came,
@@ -137,6 +137,7 @@ class PurgeBook {
   void take_over();
   uint64_t next_number() const;
   PurgeMark& mark_of(uint64_t origin);
+  void publish();
   void insert(PurgeRecord record);
   void raise_floor(uint64_t number);
   void tidy();
@@ -159,7 +160,10 @@ class PurgeBook {
   std::atomic<uint64_t> checked_{0};
   std::atomic<uint64_t> floor_{0};
   std::atomic<bool> doubt_;
-  uint64_t opened_ = 0;  // newest() when the book was opened
+  std::atomic<bool> gap_{false};
+  std::atomic<std::shared_ptr<const std::vector<PurgeMark>>> marks_told_;  // set before newest_
+  std::atomic<std::shared_ptr<const std::vector<PurgeMark>>> marks_kept_;  // set after it
+  uint64_t opened_ = 0;                                                    // newest() when the book was opened
 
   // WHY a lock: a purge holds for every core at once. A writer has it for the insertion of one rule.
   mutable std::shared_mutex index_mutex_;
@@ -170,8 +174,10 @@ class PurgeBook {
   std::condition_variable written_;
   std::deque<PurgeRecord> records_;  // by number
   uint64_t text_bytes_ = 0;
+  uint64_t last_ = 0;    // number that was given
   uint64_t merged_ = 0;  // the newest of the rules that were let go before all objects were checked
   std::vector<PurgeMark> marks_;
+  std::vector<PurgeExtent> wanted_;    // of gaps: what is to be known before they are closed
   std::string pending_;                // items that are not in the file yet
   std::shared_ptr<Write> next_write_;  // that will write them
   bool writing_ = false;

@@ -15,7 +15,7 @@ constexpr uint32_t kVersion = 1;
 // How much is summed up in the search for a whole frame behind a bad one, before the rest passes for damage.
 constexpr uint64_t kMaxSearch = uint64_t{256} << 20;
 
-enum class Item : uint8_t { record = 1, mark = 2, floor = 3, newest = 4 };
+enum class Item : uint8_t { record = 1, mark = 2, floor = 3, newest = 4, extent = 5 };
 
 template <class Number>
 void append_number(std::string& out, Number number) {
@@ -71,7 +71,7 @@ void raise_mark(std::vector<PurgeMark>& marks, const PurgeMark& mark) {
   }
 }
 
-bool read_record(ByteReader& reader, PurgeFileContents& contents) {
+bool read_record(ByteReader& reader, PurgeItems& items) {
   PurgeRecord record;
   record.number = reader.varint();
   record.at_ms = unfold_sign(reader.varint());
@@ -87,33 +87,8 @@ bool read_record(ByteReader& reader, PurgeFileContents& contents) {
   record.rule.soft = soft == 1;
   record.rule.text = reader.bytes(size);
   if (reader.failed()) return false;
-  contents.newest = std::max(contents.newest, record.number);
-  contents.records.push_back(std::move(record));
-  return true;
-}
-
-bool read_items(std::string_view payload, PurgeFileContents& contents) {
-  ByteReader reader(payload);
-  while (!reader.at_end()) {
-    switch (static_cast<Item>(reader.octet())) {
-      case Item::record:
-        if (!read_record(reader, contents)) return false;
-        break;
-      case Item::mark: {
-        const std::string_view origin = reader.bytes(8);
-        if (reader.failed()) return false;
-        PurgeMark mark{.origin = number_at(origin, 0, 8), .known = reader.varint(), .let_go = reader.varint()};
-        if (reader.failed()) return false;
-        raise_mark(contents.marks, mark);
-        break;
-      }
-      case Item::floor: contents.floor = std::max(contents.floor, reader.varint()); break;
-      case Item::newest: contents.newest = std::max(contents.newest, reader.varint()); break;
-      default: return false;
-    }
-    if (reader.failed()) return false;
-  }
-  contents.newest = std::max(contents.newest, contents.floor);
+  items.newest = std::max(items.newest, record.number);
+  items.records.push_back(std::move(record));
   return true;
 }
 
@@ -147,6 +122,13 @@ void append_purge_mark(std::string& payload, const PurgeMark& mark) {
   append_varint(payload, mark.let_go);
 }
 
+void append_purge_extent(std::string& payload, const PurgeExtent& extent) {
+  payload += static_cast<char>(Item::extent);
+  append_number(payload, extent.origin);
+  append_varint(payload, extent.after);
+  append_varint(payload, extent.known);
+}
+
 void append_purge_floor(std::string& payload, uint64_t floor) {
   payload += static_cast<char>(Item::floor);
   append_varint(payload, floor);
@@ -161,6 +143,37 @@ void append_purge_frame(std::string& out, std::string_view payload, uint32_t sal
   append_number(out, static_cast<uint32_t>(payload.size()));
   append_number(out, frame_checksum(payload, salt));
   out += payload;
+}
+
+bool read_purge_items(std::string_view payload, PurgeItems& items) {
+  ByteReader reader(payload);
+  while (!reader.at_end()) {
+    const auto item = static_cast<Item>(reader.octet());
+    switch (item) {
+      case Item::record:
+        if (!read_record(reader, items)) return false;
+        break;
+      case Item::mark:
+      case Item::extent: {
+        const std::string_view origin = reader.bytes(8);
+        const uint64_t first = reader.varint();
+        const uint64_t second = reader.varint();
+        if (reader.failed()) return false;
+        if (item == Item::mark) {
+          raise_mark(items.marks, {.origin = number_at(origin, 0, 8), .known = first, .let_go = second});
+        } else {
+          items.extents.push_back({.origin = number_at(origin, 0, 8), .after = first, .known = second});
+        }
+        break;
+      }
+      case Item::floor: items.floor = std::max(items.floor, reader.varint()); break;
+      case Item::newest: items.newest = std::max(items.newest, reader.varint()); break;
+      default: return false;
+    }
+    if (reader.failed()) return false;
+  }
+  items.newest = std::max(items.newest, items.floor);
+  return true;
 }
 
 Result<PurgeFileContents> read_purge_file(std::string_view bytes) {
@@ -183,7 +196,7 @@ Result<PurgeFileContents> read_purge_file(std::string_view bytes) {
       contents.torn = !contents.damaged;
       break;
     }
-    if (!read_items(*payload, contents)) {
+    if (!read_purge_items(*payload, contents)) {
       contents.damaged = true;
       break;
     }

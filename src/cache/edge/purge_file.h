@@ -46,15 +46,28 @@ struct PurgeMark {
   bool operator==(const PurgeMark&) const = default;
 };
 
-struct PurgeFileContents {
-  uint32_t salt = 0;
+// All rules of a node with numbers in (after, known].
+struct PurgeExtent {
+  uint64_t origin = 0;
+  uint64_t after = 0;
+  uint64_t known = 0;
+
+  bool operator==(const PurgeExtent&) const = default;
+};
+
+struct PurgeItems {
   std::vector<PurgeRecord> records;
   std::vector<PurgeMark> marks;  // of each node the newest
-  uint64_t floor = 0;            // objects whose fill began before this number are dead
-  uint64_t newest = 0;           // the highest number in it
-  uint64_t end = 0;              // behind the last whole frame
-  bool torn = false;             // something follows that was never acknowledged
-  bool damaged = false;          // something is wrong before that: what was lost is not known
+  std::vector<PurgeExtent> extents;
+  uint64_t floor = 0;   // objects whose fill began before this number are dead
+  uint64_t newest = 0;  // the highest number in it
+};
+
+struct PurgeFileContents : PurgeItems {
+  uint32_t salt = 0;
+  uint64_t end = 0;      // behind the last whole frame
+  bool torn = false;     // something follows that was never acknowledged
+  bool damaged = false;  // something is wrong before that: what was lost is not known
 };
 
 std::string purge_file_header(uint32_t salt);
@@ -62,9 +75,13 @@ std::string purge_file_header(uint32_t salt);
 // Items go into a payload, a payload into a frame.
 void append_purge_record(std::string& payload, const PurgeRecord& record);
 void append_purge_mark(std::string& payload, const PurgeMark& mark);
+void append_purge_extent(std::string& payload, const PurgeExtent& extent);
 void append_purge_floor(std::string& payload, uint64_t floor);
 void append_purge_newest(std::string& payload, uint64_t newest);
 void append_purge_frame(std::string& out, std::string_view payload, uint32_t salt);
+
+// Adds what the payload has; false when it is no row of whole items.
+bool read_purge_items(std::string_view payload, PurgeItems& items);
 
 // failed_precondition when a later version wrote it. A file begins with a whole header (it gets its name after it was
 // synced), so one without is damaged.

@@ -255,7 +255,7 @@ TEST_F(PurgeBookTest, RulesTravelFromBookToBook) {
   EXPECT_FALSE(merged.gap);
   EXPECT_EQ(object.look(*two), PurgeState::dead);
   EXPECT_EQ(two->merge(added.batch, false).rules, 0u);
-  EXPECT_TRUE(two->missing(one->marks(), 100).extents.empty());
+  EXPECT_TRUE(two->missing(*one->marks(), 100).extents.empty());
 }
 
 TEST_F(PurgeBookTest, WhoWasAwayFindsTheGapAndAsksForWhatIsMissing) {
@@ -265,17 +265,23 @@ TEST_F(PurgeBookTest, WhoWasAwayFindsTheGapAndAsksForWhatIsMissing) {
   Object object = filled_now(*three, "a.com/1");
   two->merge(one->add({key("a.com/1")}).batch, false);  // three is away
   Object fresh = filled_now(*three, "a.com/9");
+  EXPECT_FALSE(three->covers(*two->marks()));
+  EXPECT_TRUE(two->covers(*three->marks()));
   const auto later = one->add({key("a.com/2")});
   EXPECT_TRUE(three->merge(later.batch, false).gap);
+  EXPECT_TRUE(three->has_gap());
   EXPECT_EQ(Object(object).look(*three), PurgeState::alive);
   // two has it as well: one may be gone by now.
-  const PurgeBatch missing = two->missing(three->marks(), 100);
+  const PurgeBatch missing = two->missing(*three->marks(), 100);
   ASSERT_EQ(missing.records.size(), 1u);
   EXPECT_FALSE(three->merge(missing, true).gap);
   EXPECT_EQ(object.look(*three), PurgeState::dead);
   EXPECT_EQ(fresh.look(*three), PurgeState::alive);
+  EXPECT_TRUE(three->covers(*two->marks()));
+  EXPECT_TRUE(three->has_gap());  // two does not know the later rule either
   EXPECT_FALSE(three->merge(later.batch, false).gap);
-  EXPECT_TRUE(one->missing(three->marks(), 100).extents.empty());
+  EXPECT_FALSE(three->has_gap());
+  EXPECT_TRUE(one->missing(*three->marks(), 100).extents.empty());
 }
 
 TEST_F(PurgeBookTest, MissingRulesComeInPartsThatAreCompleteInThemselves) {
@@ -287,7 +293,7 @@ TEST_F(PurgeBookTest, MissingRulesComeInPartsThatAreCompleteInThemselves) {
   int rounds = 0;
   size_t got = 0;
   while (true) {
-    const PurgeBatch batch = one->missing(two->marks(), 10);
+    const PurgeBatch batch = one->missing(*two->marks(), 10);
     got += two->merge(batch, true).rules;
     ++rounds;
     if (!batch.more) break;
@@ -311,7 +317,7 @@ TEST_F(PurgeBookTest, RulesThatNobodyHasAnyMoreCountForAllThatIsOlder) {
   (void)two->add({key("b.com/")});
   Object recent = filled_now(*two, "never.purged/");
   EXPECT_EQ(Object(old).look(*two), PurgeState::alive);
-  two->merge(one->missing(two->marks(), 100), true);
+  two->merge(one->missing(*two->marks(), 100), true);
   EXPECT_EQ(old.look(*two), PurgeState::dead);
   EXPECT_EQ(recent.look(*two), PurgeState::alive);
 }
