@@ -1,0 +1,125 @@
+// The other nodes of a cluster of edges, as one cache and one core deal with them. They are the hosts of an upstream
+// (their edge listeners), so they come from the configuration, DNS or a file, and their health is known.
+//
+// Purges: whoever takes one tells all others and reports who has it; once a second each node asks every other for what
+// it lacks, so that one that was away is up to date a second after it can be reached again.
+//
+// Objects: each has an owner among the members, by consistent hash. A node asks the owner before the origin, so that
+// the origin is asked once and not by every node. Who is asked that way asks nobody but the origin: no way leads round.
+// A node that knows purges which the owner does not know yet gets nothing from it: the owner's copy may be older than
+// the purge, and the node would keep it as new.
+//
+// One a cache and core; the book and the counters are shared. docs/edge-cache-purge.md, docs/edge-cache-cluster.md.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/edge/purge_book.h"
+#include "http/handler.h"
+#include "runtime/sync.h"
+#include "upstream/hosts.h"
+
+namespace trellis {
+inline namespace base {
+class Counter;
+class Metrics;
+}  // namespace base
+}  // namespace trellis
+
+namespace trellis::upstream {
+class Cluster;
+}
+
+namespace trellis::proxy {
+
+struct MembersOptions {
+  std::string cache;              // its name, the same on all nodes
+  std::string key;                // shared by all nodes
+  std::string node;               // this node's name, of which each has another
+  std::vector<std::string> self;  // addresses under which this node is a member, HOST:PORT
+};
+
+// What became of telling one member.
+struct MemberAck {
+  std::string member;
+  std::string error;  // "": it has the rules
+};
+
+class Members {
+ public:
+  Members(std::shared_ptr<const MembersOptions> options, std::shared_ptr<upstream::Cluster> cluster,
+          std::shared_ptr<cache::PurgeBook> book, Metrics& metrics);
+  ~Members();
+  Members(const Members&) = delete;
+  Members& operator=(const Members&) = delete;
+
+  // The number by which a book knows a node: PurgeBookOptions::node.
+  static uint64_t number_of(std::string_view node) noexcept;
+
+  // Tells all other members of rules that were added here; a second at most. In no order.
+  Task<std::vector<MemberAck>> tell(cache::PurgeBatch batch);
+
+  // Asks the others for rules once a second. On one core; for as long as this lives.
+  void follow();
+
+  // A message of another member: its path begins with kPath.
+  static constexpr std::string_view kPath = "/.trellis/cache/";
+  // The cache's name in such a path.
+  static std::string_view cache_of_path(std::string_view path) noexcept;
+  Task<Result<http::Response>> answer(http::Request& request, http::RequestContext& context);
+
+  // --- objects ---
+
+  // What a request for an object is. The field is taken off in any case.
+  struct Sender {
+    enum class Kind : uint8_t {
+      client,  // or whoever has no key
+      member,
+      ahead,  // a member that knows purges which are not here yet: it is to be answered by refuse_ahead()
+    } kind = Kind::client;
+    std::string_view scheme = {};  // of a member: the one that its client used; static text
+  };
+  Sender sender_of(http::Request& request, const http::RequestContext& context);
+  http::Response refuse_ahead(http::RequestContext& context);
+  // Marks the answer to a member: the fields that are for caches stay in it.
+  static void mark_answer(http::Response& response);
+
+  // The answer of the object's owner. None: this node is the owner, there is none to ask, or the one there is did not
+  // answer (well): the origin is to be asked. The request stays as it is. Not for requests of members.
+  Task<std::optional<http::Response>> fetch(uint64_t key, const http::Request& request, http::RequestContext& context);
+  // Who owns it, for explanations: a host's name, or "this node".
+  std::string owner_of(uint64_t key);
+
+ private:
+  bool is_self(const upstream::Host& host) const;
+  std::vector<std::shared_ptr<upstream::Host>> others();
+  Task<Result<std::string>> send(std::shared_ptr<upstream::Host> host, std::string_view what, std::string body,
+                                 Deadline deadline);
+  static Task<> tell_one(Members& self, std::shared_ptr<upstream::Host> host, std::string body, Deadline deadline,
+                         MemberAck& ack);
+  static Task<> follow_members(Members& self);
+  static Task<> ask_one(Members& self, std::shared_ptr<upstream::Host> host, bool& answered);
+  static Task<> ask_soon(Members& self);
+  Task<Result<bool>> ask_for_missing(std::shared_ptr<upstream::Host> host);
+  Task<Result<http::Response>> take_rules(std::string body, http::RequestContext& context);
+  Task<Result<http::Response>> give_missing(std::string body, http::RequestContext& context);
+  void begin_asking();
+
+  const std::shared_ptr<const MembersOptions> options_;
+  const uint64_t number_;
+  const std::shared_ptr<upstream::Cluster> cluster_;
+  const std::shared_ptr<cache::PurgeBook> book_;
+  Counter& told_;
+  Counter& not_told_;
+  Counter& fetched_;
+  Counter& not_fetched_;
+  Counter& behind_;
+  bool asking_ = false;
+  TaskGroup background_;
+};
+
+}  // namespace trellis::proxy
