@@ -65,9 +65,10 @@ void repair(std::string& bytes) {
 
 // Whether it is there as the scan says.
 bool check_record(const Segment& segment, std::string_view bytes, const TableEntry& entry) {
-  const auto record = read_record(segment, entry.unit, entry.units);
+  RecordReader reader(segment);
+  const auto record = reader.start(entry.unit, entry.units);
   TRELLIS_ASSERT(record.has_value());
-  const auto text = read_record_text(segment, entry.unit, entry.units);
+  const auto text = reader.text(entry.unit, entry.units);
   TRELLIS_ASSERT(text.has_value());
   if (!*record) return false;
   const RecordStart& start = **record;
@@ -77,7 +78,7 @@ bool check_record(const Segment& segment, std::string_view bytes, const TableEnt
   TRELLIS_ASSERT(bytes.substr(entry.unit * kDiskUnit).starts_with(again));
   bool whole = true;
   for (uint64_t piece = 0; piece < start.head.pieces(); ++piece) {
-    const auto body = read_piece(segment, start.head, start.sums[piece], piece);
+    const auto body = reader.piece(start.head, start.sums[piece], piece);
     TRELLIS_ASSERT(body.has_value());
     whole = whole && *body;
   }

@@ -1,6 +1,6 @@
 // The disk tier of a cache: how long it takes to be warm again with a million objects, after a stop and after a kill,
-// what it writes a second, and what a read costs when the page cache has it. In a folder below $TRELLIS_BENCH_DIR, or the
-// one for temporary files.
+// what it writes a second, and what a read costs when the page cache has it. In a folder below $TRELLIS_BENCH_DIR, or
+// the one for temporary files.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>

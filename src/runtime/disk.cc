@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -50,6 +51,15 @@ class SystemFile final : public DiskFile {
       done += static_cast<size_t>(n);
     }
     return done;
+  }
+  Result<std::optional<size_t>> read_cached(uint64_t position, std::span<char> into) override {
+    iovec where{into.data(), into.size()};
+    const ssize_t n = ::preadv2(fd_.get(), &where, 1, static_cast<off_t>(position), RWF_NOWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EOPNOTSUPP || errno == EINTR || errno == ENOSYS)) return std::nullopt;
+    if (n < 0) return refused("read", path_, errno);
+    // A part may be all that is in memory, or all that there is.
+    if (static_cast<size_t>(n) < into.size()) return std::nullopt;
+    return static_cast<size_t>(n);
   }
   Result<void> write(uint64_t position, std::string_view bytes) override {
     const auto first = static_cast<off_t>(position);

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,10 @@ class DiskFile {
   virtual ~DiskFile() = default;
   // Bytes read; fewer than asked for only at the end of the file.
   virtual Result<size_t> read(uint64_t position, std::span<char> into) = 0;
+  // The same, but only when all of it is in memory already, so that a loop may call it; else nullopt.
+  virtual Result<std::optional<size_t>> read_cached(uint64_t /*position*/, std::span<char> /*into*/) {
+    return std::nullopt;
+  }
   // All of it, or an error after any part of it.
   virtual Result<void> write(uint64_t position, std::string_view bytes) = 0;
   virtual Result<void> sync() = 0;  // contents and size are on disk

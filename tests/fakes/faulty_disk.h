@@ -29,6 +29,7 @@ class FaultyDisk final : public Disk {
   std::atomic<bool> read_fails = false;               // EIO
   std::atomic<bool> open_fails = false;               // EIO
   std::atomic<bool> locked = false;                   // by another process
+  std::atomic<bool> all_cached = false;               // reads need not wait
   std::atomic<uint64_t> calls_to_death = UINT64_MAX;  // then every call fails
 
   uint64_t syncs() const { return syncs_; }
@@ -178,6 +179,12 @@ class FaultyDisk final : public Disk {
       const std::string& bytes = inode_->cached;
       if (position >= bytes.size()) return size_t{0};
       return bytes.copy(into.data(), into.size(), position);
+    }
+    Result<std::optional<size_t>> read_cached(uint64_t position, std::span<char> into) override {
+      if (!disk_.all_cached) return std::nullopt;
+      TRY(const size_t got, read(position, into));
+      if (got < into.size()) return std::nullopt;
+      return got;
     }
     Result<void> write(uint64_t position, std::string_view bytes) override {
       if (direct_) {

@@ -1,5 +1,5 @@
-// kill -9 for tests: a disabled test of the same program runs as a process of its own, tells what it was promised, and is
-// killed in the midst of it.
+// kill -9 for tests: a disabled test of the same program runs as a process of its own, tells what it was promised, and
+// is killed in the midst of it.
 #pragma once
 
 #include <fcntl.h>

@@ -14,19 +14,25 @@ constexpr size_t kWindow = size_t{1} << 20;                 // a segment is read
 constexpr size_t kText = size_t{4} << 10;                   // most heads are no longer
 constexpr size_t kStart = kDiskPiece + (size_t{16} << 10);  // a head and the first piece behind it
 
-// As many bytes as there are.
-Result<std::string> read_some(DiskFile& file, uint64_t position, size_t size) {
+// A string of what read(span) fills of `size` bytes, which are not zeroed before.
+template <class F>
+Result<std::string> filled(size_t size, F read) {
   std::string bytes;
   std::optional<Error> error;
   // WHY not the size that it is called with: libstdc++ 12 gives the capacity there.
   bytes.resize_and_overwrite(size, [&](char* into, size_t) -> size_t {
-    Result<size_t> got = file.read(position, std::span(into, size));
+    Result<size_t> got = read(std::span(into, size));
     if (got) return *got;
     error.emplace(std::move(got).error());
     return 0;
   });
   if (error) return fail(*std::move(error));
   return bytes;
+}
+
+// As many bytes as there are.
+Result<std::string> read_some(DiskFile& file, uint64_t position, size_t size) {
+  return filled(size, [&](std::span<char> into) { return file.read(position, into); });
 }
 
 // Reads forward through a file, a window at a time.
@@ -144,22 +150,32 @@ Result<SegmentContents> read_segment(DiskFile& file) {
   return contents;
 }
 
-Result<std::optional<RecordStart>> read_record(const Segment& segment, uint32_t unit, uint32_t units) {
+Result<std::string> RecordReader::read(uint64_t position, uint64_t size) {
+  if (!in_memory_) return read_some(*segment_.file, position, static_cast<size_t>(size));
+  return filled(static_cast<size_t>(size), [&](std::span<char> into) -> Result<size_t> {
+    TRY(const std::optional<size_t> got, segment_.file->read_cached(position, into));
+    if (got) return *got;
+    missed_ = true;
+    return fail(Code::unavailable, "not in memory");
+  });
+}
+
+Result<std::optional<RecordStart>> RecordReader::start(uint32_t unit, uint32_t units) {
   const uint64_t position = unit * kDiskUnit;
   const uint64_t size = units * kDiskUnit;
   RecordStart start;
-  TRY(start.bytes, read_some(*segment.file, position, static_cast<size_t>(std::min<uint64_t>(size, kStart))));
+  TRY(start.bytes, read(position, std::min<uint64_t>(size, kStart)));
   const auto sizes = decode_sizes(start.bytes, unit);
   if (!sizes || sizes->kind != RecordKind::object || sizes->units() != units) return std::nullopt;
   if (sizes->size_to_body() > start.bytes.size()) {
-    TRY(start.bytes, read_some(*segment.file, position, static_cast<size_t>(sizes->size_to_body())));
+    TRY(start.bytes, read(position, sizes->size_to_body()));
   }
-  auto whole = decode_head(start.bytes, unit, segment.label.salt);
+  auto whole = decode_head(start.bytes, unit, segment_.label.salt);
   if (!whole) return std::nullopt;
   const std::string_view behind = std::string_view(start.bytes).substr(sizes->size_to_body());
   const auto first = static_cast<size_t>(std::min<uint64_t>(sizes->body_size, kDiskPiece));
   if (first > 0 && behind.size() >= first) {
-    if (piece_checksum(behind.substr(0, first), segment.label.salt) != whole->sums[0]) return std::nullopt;
+    if (piece_checksum(behind.substr(0, first), segment_.label.salt) != whole->sums[0]) return std::nullopt;
     start.first_size = first;
   }
   start.head = whole->head;
@@ -169,26 +185,25 @@ Result<std::optional<RecordStart>> read_record(const Segment& segment, uint32_t 
   return start;
 }
 
-Result<std::optional<RecordText>> read_record_text(const Segment& segment, uint32_t unit, uint32_t units) {
+Result<std::optional<RecordText>> RecordReader::text(uint32_t unit, uint32_t units) {
   const uint64_t position = unit * kDiskUnit;
   const uint64_t size = units * kDiskUnit;
-  TRY(std::string bytes, read_some(*segment.file, position, static_cast<size_t>(std::min<uint64_t>(size, kText))));
+  TRY(std::string bytes, read(position, std::min<uint64_t>(size, kText)));
   const auto sizes = decode_sizes(bytes, unit);
   if (!sizes || sizes->kind != RecordKind::object) return std::nullopt;
   if (sizes->size_to_body() > bytes.size()) {
-    TRY(bytes, read_some(*segment.file, position, static_cast<size_t>(sizes->size_to_body())));
+    TRY(bytes, read(position, sizes->size_to_body()));
   }
-  const auto whole = decode_head(bytes, unit, segment.label.salt);
+  const auto whole = decode_head(bytes, unit, segment_.label.salt);
   if (!whole) return std::nullopt;
   return RecordText{std::string(whole->key), std::string(whole->meta)};
 }
 
-Result<std::optional<std::string>> read_piece(const Segment& segment, const RecordHead& head, uint32_t sum,
-                                              uint64_t piece) {
+Result<std::optional<std::string>> RecordReader::piece(const RecordHead& head, uint32_t sum, uint64_t piece) {
   const uint64_t from = piece * kDiskPiece;
-  const auto size = static_cast<size_t>(std::min<uint64_t>(head.body_size - from, kDiskPiece));
-  TRY(std::string bytes, read_some(*segment.file, head.unit * kDiskUnit + head.size_to_body() + from, size));
-  if (bytes.size() < size || piece_checksum(bytes, segment.label.salt) != sum) return std::nullopt;
+  const uint64_t size = std::min<uint64_t>(head.body_size - from, kDiskPiece);
+  TRY(std::string bytes, read(head.unit * kDiskUnit + head.size_to_body() + from, size));
+  if (bytes.size() < size || piece_checksum(bytes, segment_.label.salt) != sum) return std::nullopt;
   return bytes;
 }
 

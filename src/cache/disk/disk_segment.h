@@ -45,16 +45,32 @@ struct RecordStart {
   std::string bytes;        // as read: the head and what follows it
   uint64_t first_size = 0;  // of the first piece, verified, in `bytes` behind the head; 0: it was not read as well
 };
-// `units`: its size. nullopt: what stands there is no whole record, or its first piece is damaged.
-Result<std::optional<RecordStart>> read_record(const Segment& segment, uint32_t unit, uint32_t units);
 // The key and meta alone, for going through many.
 struct RecordText {
   std::string key;
   std::string meta;
 };
-Result<std::optional<RecordText>> read_record_text(const Segment& segment, uint32_t unit, uint32_t units);
-// A piece of the record's body. nullopt: damaged.
-Result<std::optional<std::string>> read_piece(const Segment& segment, const RecordHead& head, uint32_t sum,
-                                              uint64_t piece);
+
+// Reads records of objects; borrows the segment. `in_memory`: only what the page cache has, so that a loop may do it;
+// when that is not all, a call fails and missed() tells why.
+class RecordReader {
+ public:
+  explicit RecordReader(const Segment& segment, bool in_memory = false) noexcept
+      : segment_(segment), in_memory_(in_memory) {}
+
+  // `units`: its size. nullopt: what stands there is no whole record, or its first piece is damaged.
+  Result<std::optional<RecordStart>> start(uint32_t unit, uint32_t units);
+  Result<std::optional<RecordText>> text(uint32_t unit, uint32_t units);
+  // A piece of the record's body. nullopt: damaged.
+  Result<std::optional<std::string>> piece(const RecordHead& head, uint32_t sum, uint64_t piece);
+  bool missed() const noexcept { return missed_; }
+
+ private:
+  Result<std::string> read(uint64_t position, uint64_t size);
+
+  const Segment& segment_;
+  const bool in_memory_;
+  bool missed_ = false;
+};
 
 }  // namespace trellis::cache

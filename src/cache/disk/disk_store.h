@@ -7,8 +7,9 @@
 // Nothing is served whose checksum is wrong: such an object is dropped and counted. A disk that fails takes nothing
 // away but itself: find() has nothing, put() refuses, and it is tried again later. docs/edge-cache-disk.md.
 //
-// Any thread may call what returns no Task; none of it waits for the disk, open() and the destructor but. Tasks belong
-// to the loop that they began on; the reading itself happens on threads of the store.
+// Any thread may call what returns no Task; none of it waits for the disk, but for open(), flush() and the destructor.
+// Tasks belong to the loop that they began on, which must outlive the store; the reading itself happens on threads of
+// the store, or at once where the page cache has what is asked for.
 #pragma once
 
 #include <cstddef>

@@ -369,14 +369,15 @@ void DiskWriter::evict_oldest(LoadedObjects& along, uint64_t budget) {
 
 Result<std::unique_ptr<DiskWriter::Loaded>> DiskWriter::load(uint64_t hash, const Segment& segment,
                                                              const DiskPlace& place) {
-  TRY(auto start, read_record(segment, place.unit, place.units));
+  RecordReader reader(segment);
+  TRY(auto start, reader.start(place.unit, place.units));
   if (!start || start->head.hash != hash) return nullptr;
   auto loaded = std::make_unique<Loaded>();
   loaded->start = *std::move(start);
   const RecordHead& head = loaded->start.head;
   const uint64_t first = loaded->start.first_size;
   for (uint64_t piece = first > 0 ? 1 : 0; piece < head.pieces(); ++piece) {
-    TRY(auto bytes, read_piece(segment, head, loaded->start.sums[piece], piece));
+    TRY(auto bytes, reader.piece(head, loaded->start.sums[piece], piece));
     if (!bytes) return nullptr;
     loaded->pieces.push_back(*std::move(bytes));
   }

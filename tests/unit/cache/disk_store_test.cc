@@ -31,6 +31,37 @@ TEST_F(DiskStoreTest, FindsWhatWasPut) {
   EXPECT_EQ(figures().written, 4u);
 }
 
+TEST_F(DiskStoreTest, AnswersAtOnceWhereThePageCacheHasIt) {
+  open();
+  put("small", body_of("small", 60'000));
+  put("bad", body_of("bad", 1000));
+  put("unreadable", "body");
+  store_->flush();
+  const auto find = [&](std::string key) { return store_->find(key, hash64(key)); };
+  EXPECT_EQ(body("small"), body_of("small", 60'000));  // by a thread
+  disk_.all_cached = true;
+  auto small = find("small");
+  small.start();
+  ASSERT_TRUE(small.done());
+  auto found = small.take();
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ(run_task(*loop_, (*found)->read())->view(), body_of("small", 60'000));
+  disk_.read_fails = true;
+  auto unreadable = find("unreadable");
+  unreadable.start();
+  ASSERT_TRUE(unreadable.done());
+  EXPECT_FALSE(unreadable.take());
+  EXPECT_FALSE(store_->may_have(hash64("unreadable")));
+  disk_.read_fails = false;
+  store_.reset();
+  std::string& file = *disk_.contents(disk_.paths().front());
+  file[file.find(body_of("bad", 1000)) + 500] ^= 1;
+  open();
+  EXPECT_EQ(body("small"), body_of("small", 60'000));
+  EXPECT_EQ(body("bad"), "none");
+  EXPECT_EQ(figures().damaged, 1u);
+}
+
 TEST_F(DiskStoreTest, ReadsAnObjectOfManyPiecesThatCameInRunsOfAnyLength) {
   options_.segment_bytes = 4 << 20;
   options_.size = 4 * options_.segment_bytes;
