@@ -91,6 +91,7 @@ struct DiskStore::Impl {
 
   Result<bool> try_open();
   void close();
+  void release();
 
   // What a reading thread does, or the loop. Nothing is given back whose checksum is wrong.
   Result<std::optional<RecordStart>> read_object(RecordReader& reader, const Segment& segment, const DiskPlace& place,
@@ -180,9 +181,15 @@ void DiskStore::Impl::close() {
   closing.store(true, std::memory_order_relaxed);
   gauges.clear();
   readers.close();
+  release();
+}
+
+void DiskStore::Impl::release() {
   writer.stop();
   lock.reset();
 }
+
+void DiskStore::release() { impl_->release(); }
 
 // --- Reading ---
 
@@ -230,6 +237,8 @@ Result<std::string> DiskStore::Impl::read_body(const Segment& segment, const Dis
 }
 
 bool DiskStore::may_have(uint64_t hash) const noexcept { return impl_->index.find(hash).has_value(); }
+
+void DiskStore::touch(uint64_t hash) noexcept { (void)impl_->index.ask(hash); }
 
 struct DiskReader::Impl {
   std::shared_ptr<DiskStore::Impl> store;

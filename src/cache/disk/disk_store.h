@@ -54,7 +54,8 @@ struct DiskOptions {
   Clock* clock = nullptr;  // nullptr: the machine's. When a failed disk is tried again goes by it
 };
 
-// An object for the disk. What `body` points to is not changed and lives as long as `owner` does.
+// An object for the disk. What `body` points to is not changed and lives as long as `owner` does, which a thread of the
+// store lets go of.
 struct DiskObject {
   std::string key;    // up to kMaxDiskKey
   uint64_t hash = 0;  // of the key; the caller's, always by the same function
@@ -123,6 +124,10 @@ class DiskStore {
   // queued is not there yet.
   bool may_have(uint64_t hash) const noexcept;
 
+  // An object was given from elsewhere, from memory: counts as if it was asked for here, so that it is not what makes
+  // room. As quick as may_have().
+  void touch(uint64_t hash) noexcept;
+
   // nullopt: there is none (also: it was damaged, the disk has failed, too many reads wait). Errors:
   // deadline_exceeded, and what the disk says; the caller goes on as if there was none. A small body comes with the
   // same access to the disk.
@@ -146,6 +151,10 @@ class DiskStore {
   // meanwhile. False: a sweep runs already, or the store is closing.
   bool sweep(std::function<bool(std::string_view key, std::string_view meta)> dead,
              std::function<void(uint64_t removed)> done);
+
+  // Writes what is queued and lets another process, or another store, have the folder. What there is can still be found
+  // and read; nothing is taken any more, and removals hold for this store alone. Blocks.
+  void release();
 
   // Waits until what was queued is written, or refused. Blocks: for tests and for a node that stops.
   void flush();

@@ -41,6 +41,11 @@ void DiskWriter::stop() {
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  idle_.notify_all();
 }
 
 // --- Queueing: any thread ---
@@ -85,6 +90,7 @@ void DiskWriter::remove(uint64_t hash) {
     const std::lock_guard lock(mutex_);
     const bool queued = last_.contains(hash);
     const bool there = parts_.index.remove(hash);
+    if (stopped_) return;
     if (!queued && !there) {
       // Without an index yet, the object may be in it later.
       if (parts_.health.state() != DiskState::waiting || removals_.size() >= kMostRemovalsWaiting) return;
@@ -99,7 +105,7 @@ void DiskWriter::flush() {
   std::unique_lock lock(mutex_);
   idle_.wait(lock, [this] {
     const bool waiting = parts_.health.state() == DiskState::waiting;
-    return waiting || (!busy_ && objects_.empty() && (removals_.empty() || !parts_.health.usable()));
+    return waiting || stopped_ || (!busy_ && objects_.empty() && (removals_.empty() || !parts_.health.usable()));
   });
 }
 

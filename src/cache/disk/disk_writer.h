@@ -128,6 +128,7 @@ class DiskWriter {
   uint64_t sequence_ = 0;
   uint64_t queued_bytes_ = 0;  // with what is being written
   bool closing_ = false;
+  bool stopped_ = false;
   bool busy_ = true;  // until it waits for the first time
 
   // The thread's own.

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <stdlib.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "base/rng.h"
@@ -267,6 +270,16 @@ TEST_F(DiskStoreTest, DropsTheOldestAndTakesAlongWhatWasAskedFor) {
   uint64_t bytes = 0;
   for (const std::string& path : disk_.paths()) bytes += disk_.contents(path)->size();
   EXPECT_LE(bytes, options_.size);
+}
+
+TEST_F(DiskStoreTest, TakesAlongWhatWasGivenFromMemory) {
+  open();
+  put("hot", "body");
+  store_->flush();
+  store_->touch(hash64("hot"));
+  store_->touch(hash64("never put"));
+  put_until("more ", [&] { return figures().evicted > 0; });
+  EXPECT_EQ(body("hot"), "body");
 }
 
 TEST_F(DiskStoreTest, TakesNoMoreAlongThanAQuarterOfASegment) {
@@ -578,10 +591,51 @@ TEST_F(DiskStoreTest, WaitsForTheProcessThatHasTheFolder) {
   EXPECT_TRUE(put("c", "3"));
 }
 
+TEST_F(DiskStoreTest, LetsAnotherTakeOverAndStillFindsWhatItHas) {
+  open();
+  for (int i = 0; i < 10; ++i) put(std::to_string(i), body_of(std::to_string(i), 10'000));
+  store_->release();
+  EXPECT_FALSE(put("more", "body"));
+  store_->remove(hash64("3"));
+  store_->flush();
+  EXPECT_EQ(body("3"), "none");
+  const auto old = std::move(store_);
+  open();
+  EXPECT_EQ(figures().objects, 10u);
+  put_until("new ", [&] { return !store_->may_have(hash64("5")); });
+  const auto got = run_task(*loop_, get_all(*old, "5", hash64("5")));
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->body, body_of("5", 10'000));
+}
+
 TEST_F(DiskStoreTest, EndsWhileItWaits) {
   disk_.locked = true;
   open();
   store_.reset();
+}
+
+TEST_F(DiskStoreTest, OnTheMachinesOwnDiskTheSecondStoreWaitsForTheFirst) {
+  std::string pattern = testing::TempDir() + "diskstoreXXXXXX";
+  options_.path = mkdtemp(pattern.data());
+  options_.disk = nullptr;
+  options_.clock = nullptr;
+  open();
+  const std::string large = body_of("large", 100'000);
+  put("large", large);
+  store_->flush();
+  EXPECT_EQ(body("large"), large);
+  EXPECT_EQ(body("large"), large);  // from memory
+  const auto first = std::move(store_);
+  open();
+  EXPECT_EQ(figures().state, DiskState::waiting);
+  EXPECT_EQ(body("large"), "none");
+  first->release();
+  wait_until([&] { return figures().state == DiskState::ok; });
+  EXPECT_EQ(body("large"), large);
+  put_until("more ", [&] { return figures().evicted > 0; });
+  EXPECT_EQ(figures().damaged, 0u);
+  store_.reset();
+  std::filesystem::remove_all(options_.path);
 }
 
 // --- Power ---
