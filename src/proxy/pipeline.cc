@@ -8,6 +8,7 @@
 #include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/access_log.h"
+#include "proxy/cache/member_door.h"
 #include "proxy/received_fields.h"
 #include "proxy/route_reasons.h"
 #include "proxy/trace.h"
@@ -152,6 +153,14 @@ Task<Result<http::Response>> Pipeline::answer(http::Request& request, http::Requ
   Rng& rng = context.loop.rng();
   begin_trace(request, context, rng);
   begin_request_id(request, context, context.loop.wall(), rng);
+
+  if (parts_.members && MemberDoor::is_for(request.path)) [[unlikely]] {
+    parts_.unrouted.figures->began();
+    context.route_index = Router::kNone;
+    Result<http::Response> response = co_await parts_.members->handle(request, context);
+    if (!response) response = http::response_for(response.error(), context);
+    co_return response;
+  }
 
   // CONNECT would make this a forward proxy, TRACE would show a client what the edge adds: neither passes.
   const bool refused = request.method == http::Method::connect || request.method == http::Method::trace;

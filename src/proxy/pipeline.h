@@ -21,6 +21,7 @@
 namespace trellis::proxy {
 
 class AccessLog;
+class MemberDoor;
 
 // The figures of one route, shared by all cores and listeners.
 class RouteFigures {
@@ -86,6 +87,7 @@ struct PipelineParts {
   PipelineRoute unrouted;                               // stands for what no route takes; has no chain
   std::vector<std::unique_ptr<http::Handler>> targets;  // owned here, used by the chains
   std::shared_ptr<AccessLog> access_log;                // null: none
+  std::shared_ptr<MemberDoor> members;                  // of clusters of edges; null: none
   Shedder* shedder = nullptr;                           // of the core; null: nothing is shed
   std::string explain_key;                              // who sends it is told why; "": nobody
   std::shared_ptr<void> keeps;                          // whatever else must live as long

@@ -70,6 +70,7 @@ class Members {
   static constexpr std::string_view kPath = "/.trellis/cache/";
   // The cache's name in such a path.
   static std::string_view cache_of_path(std::string_view path) noexcept;
+  // 404 for who has no mark, as if nothing was there.
   Task<Result<http::Response>> answer(http::Request& request, http::RequestContext& context);
 
   // --- objects ---

@@ -1,0 +1,73 @@
+#include "proxy/cache/purge.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "http/problem.h"
+#include "proxy/cache/purge_request.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/loop.h"
+
+namespace trellis::proxy {
+
+bool PurgeOutcome::complete() const noexcept {
+  return not_kept.empty() &&
+         std::ranges::all_of(members, [](const MemberAck& member) { return member.error.empty(); });
+}
+
+Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::PurgeBook> book, Members* members,
+                                 std::vector<cache::PurgeRule> rules) {
+  auto add = [book = std::move(book), rules = std::move(rules)]() mutable
+      -> Result<std::unique_ptr<cache::PurgeBook::Added>> {
+    return std::make_unique<cache::PurgeBook::Added>(book->add(std::move(rules)));
+  };
+  CO_TRY(const std::unique_ptr<cache::PurgeBook::Added> added, co_await blocking(std::move(add)));
+  PurgeOutcome outcome;
+  if (!added->kept) outcome.not_kept = added->kept.error().to_string();
+  if (members) outcome.members = co_await members->tell(std::move(added->batch));
+  co_return outcome;
+}
+
+void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome& outcome) {
+  json.member("cache", cache).member("complete", outcome.complete()).member("kept", outcome.not_kept.empty());
+  if (!outcome.not_kept.empty()) json.member("error", outcome.not_kept);
+  json.key("members").begin_array();
+  for (const MemberAck& member : outcome.members) {
+    json.begin_object().member("member", member.member).member("acknowledged", member.error.empty());
+    if (!member.error.empty()) json.member("error", member.error);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+Task<Result<http::Response>> answer_purge(const http::Request& request, http::RequestContext& context, std::string key,
+                                          std::string cache, std::shared_ptr<cache::PurgeBook> book, Members* members) {
+  const Result<cache::PurgeRule> rule = purge_rule_of(request, key, context.loop.wall());
+  if (!rule) {
+    const bool denied = rule.error().code() == Code::permission_denied;
+    context.failed_side = Side::client;
+    context.outcome = denied ? "purge_denied" : "invalid_argument";
+    co_return http::problem(context.arena, denied ? 403 : 400, context.outcome, rule.error().what(), false,
+                            context.request_id);
+  }
+  log_info("a purge by a signed request", {{"cache", cache},
+                                           {"kind", cache::to_string(rule->kind)},
+                                           {"text", rule->text},
+                                           {"soft", rule->soft},
+                                           {"client", context.client_address}});
+  std::vector<cache::PurgeRule> rules(1, *rule);
+  CO_TRY(const PurgeOutcome outcome, co_await purge(std::move(book), members, std::move(rules)));
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  write_outcome(json, cache, outcome);
+  json.end_object();
+  http::Response response(context.arena, outcome.complete() ? 200 : 202);
+  response.fields.add(http::FieldId::content_type, "application/json");
+  response.fields.add(http::FieldId::cache_control, "no-store");
+  response.body = http::Body(std::move(text));
+  co_return response;
+}
+
+}  // namespace trellis::proxy
