@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "http/fields.h"
 #include "http/h1_scan.h"
 
 namespace trellis::http {
@@ -62,7 +63,7 @@ struct Cutter {
   bool failed = false;
 
   void literal(std::string_view expected) noexcept {
-    if (text.starts_with(expected)) {
+    if (starts_with(expected)) {
       text.remove_prefix(expected.size());
     } else {
       failed = true;
@@ -83,13 +84,16 @@ struct Cutter {
   template <size_t N>
   int one_of(const std::string_view (&names)[N]) noexcept {
     for (size_t i = 0; i < N && !failed; ++i) {
-      if (text.starts_with(names[i])) {
+      if (starts_with(names[i])) {
         text.remove_prefix(names[i].size());
         return static_cast<int>(i);
       }
     }
     failed = true;
     return 0;
+  }
+  bool starts_with(std::string_view expected) const noexcept {
+    return iequal(text.substr(0, expected.size()), expected);
   }
 };
 

@@ -134,11 +134,8 @@ std::optional<Directive> directive_of(const http::DictionaryMember& member) noex
   }
 }
 
-bool takes_number(const Directive& directive) noexcept {
-  for (const std::string_view name : {"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"}) {
-    if (directive.is(name)) return true;
-  }
-  return false;
+bool takes_number(std::string_view name) noexcept {
+  return name == "max-age" || name == "s-maxage" || name == "stale-while-revalidate" || name == "stale-if-error";
 }
 
 bool read_cdn_cache_control(const http::Fields& response, ResponseDirectives& out) {
@@ -150,11 +147,13 @@ bool read_cdn_cache_control(const http::Fields& response, ResponseDirectives& ou
   if (!text) return false;
   const auto members = http::parse_dictionary(*text);
   if (!members || members->empty()) return false;
+  // A span of another type is a fault like any other in the field. Were only the span left out, what Cache-Control
+  // forbids would still be overruled, by nothing.
   for (const http::DictionaryMember& member : *members) {
-    const auto directive = directive_of(member);
-    // A number in quotes is another type than RFC 9213 §2.1 allows, unlike in Cache-Control.
-    if (directive && !(takes_number(*directive) && (!directive->has_argument || directive->quoted)))
-      take_response_directive(*directive, out);
+    if (takes_number(member.key) && member.kind != http::DictionaryMember::Kind::integer) return false;
+  }
+  for (const http::DictionaryMember& member : *members) {
+    if (const auto directive = directive_of(member)) take_response_directive(*directive, out);
   }
   return true;
 }

@@ -57,7 +57,7 @@ struct ResponseDirectives {
   bool targeted = false;
 };
 // CDN-Cache-Control, else Surrogate-Control, else Cache-Control. A CDN-Cache-Control that is no valid dictionary of
-// structured fields, or empty, is as if it were not there.
+// structured fields, or empty, or has a span that is no integer, is as if it were not there.
 ResponseDirectives response_directives(const http::Fields& response);
 
 // Digits only: as they are, at most kMaxSeconds. Anything else, the empty text too: nullopt.

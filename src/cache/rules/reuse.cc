@@ -41,7 +41,6 @@ Reuse reuse_of(const RequestDirectives& request, const Freshness& stored, Durati
     return decide(request.only_if_cached ? Use::refused : Use::validate, reason);
   };
   if (request.no_cache) return validate("request-no-cache");
-  if (stored.has(Flag::kUnknownAge)) return validate("unknown-age");
   if (stored.has(Flag::kNoCache)) return validate("no-cache");
   if (request.max_age && out.age > *request.max_age) return validate("request-max-age");
   if (out.ttl > 0) {

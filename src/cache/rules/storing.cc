@@ -7,6 +7,7 @@
 #include "cache/rules/invalidation.h"
 #include "cache/rules/vary.h"
 #include "http/date.h"
+#include "http/field_text.h"
 
 namespace trellis::cache {
 
@@ -24,14 +25,10 @@ std::optional<int64_t> date_in(const http::Fields& fields, FieldId id, int64_t n
   return value ? http::parse_http_date(*value, now) : std::nullopt;
 }
 
-// Age (§5.1): of a list the first member counts. Several lines, or lines that somebody joined (", "), are answers of
-// several caches in one: which of them is meant nobody knows. nullopt: unknown, which counts as too old; the RFC would
-// have it ignored, but to validate once more is always allowed and never wrong.
-std::optional<int64_t> age_in(const http::Fields& fields) noexcept {
-  const auto value = fields.find(FieldId::age);
-  if (!value) return 0;
-  if (fields.count(FieldId::age) != 1 || value->find(", ") != std::string_view::npos) return std::nullopt;
-  return parse_seconds(value->substr(0, value->find(',')));
+// Age (§5.1): of several lines or members the first counts; what is no number is as if it were not there.
+int64_t age_in(const http::Fields& fields) noexcept {
+  const std::string_view value = fields.value(FieldId::age);
+  return parse_seconds(http::trimmed(value.substr(0, value.find(',')))).value_or(0);
 }
 
 // s-maxage, max-age, Expires minus Date, in this order (§4.2.1). nullopt: the answer names none.
@@ -112,7 +109,6 @@ std::string_view store_reason(const http::Request& request, const http::Response
     return "set-cookie";
 
   if (freshness.has_validator()) return "stored";
-  if (freshness.has(Flag::kUnknownAge)) return "unknown-age";
   if (freshness.has(Flag::kNoCache)) return "no-cache";
   const int64_t usable = freshness.lifetime + std::max(freshness.stale_while_revalidate, freshness.stale_if_error);
   if (usable == 0) return names_lifetime ? "no-lifetime" : "no-lifetime-named";
@@ -156,15 +152,13 @@ Freshness freshness_of(int status, const http::Fields& response, const ResponseD
   // §4.2.3: the larger of what Date and what Age tell.
   const int64_t apparent = std::clamp<int64_t>(out.answered - out.date, 0, kMaxSeconds);
   const int64_t delay = std::clamp<int64_t>(whole_seconds(answered - asked), 0, kMaxSeconds);
-  const auto age = age_in(response);
-  out.age = std::max(apparent, age.value_or(0) + delay);
+  out.age = std::max(apparent, age_in(response) + delay);
 
   out.stale_while_revalidate = stale_span(directives, directives.stale_while_revalidate, policy.stale_while_revalidate);
   out.stale_if_error = stale_span(directives, directives.stale_if_error, policy.stale_if_error);
 
   const auto set = [&out](bool when, Flag flag) { out.flags |= when ? flag : 0; };
-  set(directives.no_cache || !age, Flag::kNoCache);
-  set(!age, Flag::kUnknownAge);
+  set(directives.no_cache, Flag::kNoCache);
   set(directives.must_revalidate || directives.proxy_revalidate, Flag::kMustRevalidate);
   set(directives.s_maxage.has_value(), Flag::kNoMaxStale);
   set(directives.immutable, Flag::kImmutable);

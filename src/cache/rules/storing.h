@@ -47,9 +47,8 @@ struct Freshness {
     kImmutable = 1 << 5,
     kHasEtag = 1 << 6,
     kHasLastModified = 1 << 7,
-    kAuthorized = 1 << 8,   // the request held credentials
-    kTargeted = 1 << 9,     // by CDN-Cache-Control or Surrogate-Control
-    kUnknownAge = 1 << 10,  // Age could not be read: as kNoCache, which is set too
+    kAuthorized = 1 << 8,  // the request held credentials
+    kTargeted = 1 << 9,    // by CDN-Cache-Control or Surrogate-Control
   };
 
   int64_t answered = 0;                // wall clock, seconds since 1970: when the answer came

@@ -128,8 +128,9 @@ TEST(CdnCacheControl, CountsInsteadOfCacheControl) {
 }
 
 TEST(CdnCacheControl, IsIgnoredAsAWholeWhenItIsNoDictionary) {
-  for (const char* bad : {"", "  ", "max-age=60,", "Max-Age=60", "max-age=60, no-store, &", "max-age =60",
-                          "max-age=60;", "max-age=\"60"}) {
+  for (const char* bad :
+       {"", "  ", "max-age=60,", "Max-Age=60", "max-age=60, no-store, &", "max-age =60", "max-age=60;", "max-age=\"60",
+        "max-age=\"60\"", "max-age=60.5", "max-age", "max-age=?0, no-store", "no-store, stale-if-error=x"}) {
     const Head head{{"Cache-Control", "max-age=5"}, {"CDN-Cache-Control", bad}};
     const ResponseDirectives got = response_directives(head.fields);
     EXPECT_FALSE(got.targeted) << bad;
@@ -144,9 +145,6 @@ TEST(CdnCacheControl, TakesValuesOfTheRightTypeOnly) {
     bool no_store;
   } kCases[] = {{"max-age=60;x=1, no-store", "60", true},
                 {"max-age=60, max-age=5", "5", false},
-                {"max-age=\"60\"", "-", false},
-                {"max-age=60.5", "-", false},
-                {"max-age", "-", false},
                 {"max-age=-5", "0", false},
                 {"max-age=999999999999999", "2147483648", false},
                 {"no-store=?0, max-age=1", "1", false},

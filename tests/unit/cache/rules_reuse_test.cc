@@ -42,7 +42,6 @@ TEST(Reuse, FollowsTheLifetimeAndTheRequest) {
       {"", fresh(10, 6), 4s, Use::validate, "stale"},
       {"", fresh(0), 0s, Use::validate, "stale"},
       {"", fresh(10, 0, Flag::kNoCache), 1s, Use::validate, "no-cache"},
-      {"", fresh(10, 0, Flag::kNoCache | Flag::kUnknownAge), 1s, Use::validate, "unknown-age"},
       {"no-cache", fresh(10), 1s, Use::validate, "request-no-cache"},
       {"no-store", fresh(10), 1s, Use::fresh, "fresh"},
       {"max-age=0", fresh(10), 0s, Use::fresh, "fresh"},
