@@ -29,5 +29,17 @@ TEST(Crc32c, IsTheSameByTheTableAndInPieces) {
   }
 }
 
+TEST(Crc32c, IsTheSameForLongTextsOfAnySizeAndPlace) {
+  Rng rng(2);
+  std::string bytes(20'000, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(rng.next());
+  for (int i = 0; i < 500; ++i) {
+    const size_t from = rng.below(64);
+    const std::string_view some = std::string_view(bytes).substr(from, rng.below(bytes.size() - from));
+    const auto before = static_cast<uint32_t>(rng.next());
+    ASSERT_EQ(crc32c(some, before), crc32c_by_table(some, before)) << some.size();
+  }
+}
+
 }  // namespace
 }  // namespace trellis

@@ -1,7 +1,6 @@
 #include "cache/disk/disk_store.h"
 
 #include <gtest/gtest.h>
-
 #include <stdlib.h>
 
 #include <algorithm>
