@@ -189,9 +189,13 @@ PurgeState PurgeBook::check(const PurgeSubject& subject, uint64_t since) const n
 // for looks by that number, so for him they come after.
 void PurgeBook::publish() {
   const auto marks = std::make_shared<const std::vector<PurgeMark>>(marks_);
-  marks_told_.store(marks);
+  {
+    const std::unique_lock lock(index_mutex_);
+    marks_told_ = marks;
+  }
   newest_.store(last_, std::memory_order_release);
-  marks_kept_.store(marks);
+  const std::unique_lock lock(index_mutex_);
+  marks_kept_ = marks;
 }
 
 void PurgeBook::insert(PurgeRecord record) {
@@ -270,8 +274,17 @@ PurgeBook::Merged PurgeBook::merge(const PurgeBatch& batch, bool is_all) {
   return merged;
 }
 
+std::shared_ptr<const std::vector<PurgeMark>> PurgeBook::marks() const {
+  const std::shared_lock lock(index_mutex_);
+  return marks_told_;
+}
+
 bool PurgeBook::covers(const std::vector<PurgeMark>& marks) const {
-  const auto mine = marks_kept_.load();
+  std::shared_ptr<const std::vector<PurgeMark>> mine;
+  {
+    const std::shared_lock lock(index_mutex_);
+    mine = marks_kept_;
+  }
   return std::all_of(marks.begin(), marks.end(), [&](const PurgeMark& theirs) {
     const PurgeMark* own = find_mark(*mine, theirs.origin);
     return theirs.known <= (own ? own->known : 0);

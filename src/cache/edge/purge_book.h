@@ -86,7 +86,7 @@ class PurgeBook {
 
   // What this book has, for covers() and missing() of another node's. A fill whose number is newest() of before may
   // tell these: they are at least as new. Any thread, waits for nobody.
-  std::shared_ptr<const std::vector<PurgeMark>> marks() const { return marks_told_.load(); }
+  std::shared_ptr<const std::vector<PurgeMark>> marks() const;
   // Does this book have all that one with these marks has? Likewise.
   bool covers(const std::vector<PurgeMark>& marks) const;
   // Rules came whose elders are not here yet: marks() says less than what objects are compared with.
@@ -161,13 +161,13 @@ class PurgeBook {
   std::atomic<uint64_t> floor_{0};
   std::atomic<bool> doubt_;
   std::atomic<bool> gap_{false};
-  std::atomic<std::shared_ptr<const std::vector<PurgeMark>>> marks_told_;  // set before newest_
-  std::atomic<std::shared_ptr<const std::vector<PurgeMark>>> marks_kept_;  // set after it
-  uint64_t opened_ = 0;                                                    // newest() when the book was opened
+  uint64_t opened_ = 0;  // newest() when the book was opened
 
   // WHY a lock: a purge holds for every core at once. A writer has it for the insertion of one rule.
   mutable std::shared_mutex index_mutex_;
   std::unique_ptr<PurgeIndex> index_;
+  std::shared_ptr<const std::vector<PurgeMark>> marks_told_;  // set before newest_
+  std::shared_ptr<const std::vector<PurgeMark>> marks_kept_;  // set after it
 
   // WHY a lock: adders come from blocking threads and wait for the disk anyway.
   mutable std::mutex mutex_;

@@ -12,14 +12,13 @@
 namespace trellis::proxy {
 
 bool PurgeOutcome::complete() const noexcept {
-  return not_kept.empty() &&
-         std::ranges::all_of(members, [](const MemberAck& member) { return member.error.empty(); });
+  return not_kept.empty() && std::ranges::all_of(members, [](const MemberAck& member) { return member.error.empty(); });
 }
 
 Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::PurgeBook> book, Members* members,
                                  std::vector<cache::PurgeRule> rules) {
-  auto add = [book = std::move(book), rules = std::move(rules)]() mutable
-      -> Result<std::unique_ptr<cache::PurgeBook::Added>> {
+  auto add = [book = std::move(book),
+              rules = std::move(rules)]() mutable -> Result<std::unique_ptr<cache::PurgeBook::Added>> {
     return std::make_unique<cache::PurgeBook::Added>(book->add(std::move(rules)));
   };
   CO_TRY(const std::unique_ptr<cache::PurgeBook::Added> added, co_await blocking(std::move(add)));

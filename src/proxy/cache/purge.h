@@ -29,8 +29,8 @@ Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::PurgeBook> book, Members
 // As members of an object that was begun: cache, kept, complete, members.
 void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome& outcome);
 
-// A PURGE request on a route whose cache takes them, signed with `key` (purge_request.h): 200 when the purge is complete,
-// 202 when a member is still to hear of it, 403, 400.
+// A PURGE request on a route whose cache takes them, signed with `key` (purge_request.h): 200 when the purge is
+// complete, 202 when a member is still to hear of it, 403, 400.
 Task<Result<http::Response>> answer_purge(const http::Request& request, http::RequestContext& context, std::string key,
                                           std::string cache, std::shared_ptr<cache::PurgeBook> book, Members* members);
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -337,6 +338,38 @@ TEST_F(PurgeBookTest, WhatIsFromBeforeTheStartIsDoubtfulUntilTheOthersWereAsked)
   EXPECT_EQ(filled_now(*book, "a.com/1").look(*book), PurgeState::alive);
   book->trust();
   EXPECT_EQ(object.look(*book), PurgeState::alive);
+}
+
+// Whoever read the newest number meets every rule up to it, and tells of marks that cover it.
+TEST_F(PurgeBookTest, ReadersOnOtherThreadsMeetEveryRuleUpToTheNumberTheyRead) {
+  auto book = in_memory();
+  const uint64_t filled = book->newest();
+  constexpr uint64_t kRules = 2000;
+  std::atomic<bool> ended = false;
+  std::atomic<uint64_t> wrong = 0;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      while (!ended) {
+        const uint64_t newest = book->newest();
+        const auto marks = book->marks();
+        const uint64_t known = marks->empty() ? 0 : marks->front().known;
+        if (newest > filled && known < newest) ++wrong;
+        if (newest == filled) continue;
+        const PurgeState state =
+            book->check({.url = "a.com/" + std::to_string(newest), .tags = {}, .filled = filled}, filled);
+        if (state != PurgeState::dead) ++wrong;
+      }
+    });
+  }
+  for (uint64_t i = 1; i <= kRules; ++i) {
+    // The clock stands, so that the number of a rule is known before.
+    const PurgeBook::Added added = book->add({key("a.com/" + std::to_string(filled + i))});
+    ASSERT_EQ(added.batch.records.front().number, filled + i);
+  }
+  ended = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(wrong, 0u);
 }
 
 TEST(PurgeBook, TwoProcessesKeepTheirRulesWhileOneTakesOver) {
