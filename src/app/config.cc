@@ -10,6 +10,7 @@
 
 #include "config/load.h"
 #include "net/address.h"
+#include "proxy/filters/cache.h"
 #include "queue/jobs_rows.h"
 #include "services/links/links.h"
 #include "services/mail/mail.h"
@@ -117,6 +118,12 @@ http::ServerOptions ListenerConfig::server_options(const std::string& name) cons
 
 proxy::TrustedProxies ListenerConfig::trusted_proxies() const { return {trusted_set(), trusted_field}; }
 
+config::Fields<CacheDiskConfig> CacheDiskConfig::fields() {
+  return {{"path", "a folder for this cache alone; made when it is missing", &CacheDiskConfig::path, config::kRequired},
+          {"size", "bytes it may hold", &CacheDiskConfig::size,
+           config::size(1 * config::kMiB, 1024 * 1024 * config::kGiB)}};
+}
+
 config::Fields<CacheConfig> CacheConfig::fields() {
   using cache::EvictionPolicy;
   return {{"memory", "bytes it may hold", &CacheConfig::memory, config::size(1 * config::kMiB, 1024 * config::kGiB)},
@@ -126,7 +133,10 @@ config::Fields<CacheConfig> CacheConfig::fields() {
                                            {"lru", EvictionPolicy::lru},
                                            {"fifo", EvictionPolicy::fifo},
                                            {"random", EvictionPolicy::random},
-                                           {"ttl", EvictionPolicy::ttl}})}};
+                                           {"ttl", EvictionPolicy::ttl}})},
+          {"disk", "where answers of the `cache` filter are kept as well; absent: in memory only", &CacheConfig::disk},
+          {"max_object", "largest body of an answer that the `cache` filter keeps", &CacheConfig::max_object,
+           config::size(1, 16 * config::kGiB)}};
 }
 
 Result<StoreConfig> StoreConfig::from_text(std::string_view text) {
@@ -281,7 +291,7 @@ config::Fields<NodeConfig> NodeConfig::fields() {
       {"listeners", "where clients come in, by name", &NodeConfig::listeners},
       {"dns", "who is asked for the names of upstreams' hosts", &NodeConfig::dns},
       {"upstreams", "groups of servers that requests are forwarded to, by name", &NodeConfig::upstreams},
-      {"caches", "memory for objects that services ask for often, by name", &NodeConfig::caches},
+      {"caches", "memory, and disk, for what services and routes ask for often, by name", &NodeConfig::caches},
       {"stores", "databases, by name", &NodeConfig::stores},
       {"jobs", "limits of the jobs of the stores; a change needs a restart", &NodeConfig::jobs},
       {"workers", "who does the jobs of the stores, by name; absent: 4 at once of each queue", &NodeConfig::workers},
@@ -328,6 +338,12 @@ void NodeConfig::check(config::Checker& at) const {
     for (size_t j = 0; j < where.size(); ++j) {
       at.must_be_known("routes[" + std::to_string(i) + "].match.listeners[" + std::to_string(j) + "]", "listener",
                        where[j], listener_names);
+    }
+    for (size_t j = 0; j < routes[i].filters.size(); ++j) {
+      if (const auto* cached = routes[i].filters[j].as<proxy::CacheFilterConfig>()) {
+        at.must_be_known("routes[" + std::to_string(i) + "].filters[" + std::to_string(j) + "].cache.in", "cache",
+                         cached->in, names_of(caches));
+      }
     }
     for (const auto& [path, to] : proxy::targets_of(routes[i])) {
       const std::string place = "routes[" + std::to_string(i) + "]." + path;

@@ -56,9 +56,17 @@ struct ListenerConfig {
 
 std::string_view to_string(ListenerConfig::Kind kind) noexcept;
 
+struct CacheDiskConfig {
+  std::string path;
+  uint64_t size = 10ULL << 30;
+  bool operator==(const CacheDiskConfig&) const = default;
+  static config::Fields<CacheDiskConfig> fields();
+};
 struct CacheConfig {
   uint64_t memory = 64ULL << 20;
   cache::EvictionPolicy policy = cache::EvictionPolicy::s3fifo;
+  std::optional<CacheDiskConfig> disk;
+  uint64_t max_object = 64ULL << 20;
   bool operator==(const CacheConfig&) const = default;
   static config::Fields<CacheConfig> fields();
 };

@@ -137,6 +137,7 @@ class MemoryCache {
   uint64_t bytes() const;
   size_t objects() const;
   uint64_t capacity() const noexcept { return options_.capacity; }
+  uint64_t shard_capacity() const noexcept { return options_.capacity / (shard_mask_ + 1); }  // no object is larger
   const std::string& name() const noexcept { return options_.name; }
   Metrics& metrics() const noexcept { return metrics_; }
 

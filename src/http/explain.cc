@@ -26,6 +26,18 @@ void Explain::add(std::string_view step, std::string_view detail) {
   lines_.push_back(std::move(line));
 }
 
+void Explain::append(const Explain& other) {
+  left_out_ += other.left_out_;
+  for (const std::string& line : other.lines_) {
+    if (size_ + line.size() > kMaxText) {
+      ++left_out_;
+      continue;
+    }
+    size_ += line.size();
+    lines_.push_back(line);
+  }
+}
+
 void Explain::write(Fields& fields) const {
   for (const std::string& line : lines_) fields.add_copy(FieldId::x_trellis_explain, line);
   if (left_out_ > 0) {

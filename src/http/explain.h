@@ -35,6 +35,8 @@ class Explain {
 
   // `step`: a token, static text. `detail`: any bytes; what is not printable ASCII shows as '?'.
   void add(std::string_view step, std::string_view detail);
+  // Takes over what another has gathered.
+  void append(const Explain& other);
   // Adds the lines to an answer, and keeps it out of every cache.
   void write(Fields& fields) const;
   size_t decisions() const noexcept { return lines_.size() + left_out_; }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "base/arena.h"
@@ -27,6 +28,16 @@ struct TraceContext {
   uint64_t span_id = 0;         // ours
   uint64_t parent_span_id = 0;  // 0: this is the first hop
   bool sampled = false;
+};
+
+// Keeps alive what handles a request. Who goes on with it beyond the exchange holds it meanwhile: a reload may have put
+// something else in its place.
+class Owner {
+ public:
+  virtual std::shared_ptr<void> hold() noexcept = 0;
+
+ protected:
+  ~Owner() = default;
 };
 
 // What is known of one exchange beside the request itself. Outlives every frame that handles it.
@@ -56,6 +67,7 @@ struct RequestContext {
   bool reset = false;    // the client's connection is reset, whatever the handler answers (injected faults)
   Side failed_side = Side::unset;
   Explain* explain = nullptr;  // null: nobody asks (http/explain.h)
+  Owner* owner = nullptr;      // null: its maker outlives everything (tests)
 };
 
 class Handler {

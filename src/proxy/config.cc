@@ -8,6 +8,7 @@
 #include "proxy/filters/addresses.h"
 #include "proxy/filters/body_limit.h"
 #include "proxy/filters/buffer.h"
+#include "proxy/filters/cache.h"
 #include "proxy/filters/compress.h"
 #include "proxy/filters/fault.h"
 #include "proxy/filters/headers.h"
@@ -145,6 +146,7 @@ std::vector<config::KindOf> filter_kinds() {
           config::kind<RedirectConfig>("redirect", "answers with a redirect"),
           config::kind<RewriteConfig>("rewrite", "changes the path that the target sees"),
           config::kind<CompressConfig>("compress", "compresses answers"),
+          config::kind<CacheFilterConfig>("cache", "answers from what was stored, by RFC 9111"),
           config::kind<BufferConfig>("buffer", "keeps bodies, so that slow clients hold no connection to an upstream"),
           config::kind<MirrorConfig>("mirror", "sends copies of requests to another upstream, too"),
           config::kind<SplitConfig>("split", "leads shares of the requests to other targets")};
@@ -227,6 +229,10 @@ Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry, const Fi
   if (const auto* config = entry.as<CompressConfig>()) return std::make_unique<CompressFilter>(*config);
   if (const auto* config = entry.as<FaultConfig>()) return std::make_unique<FaultFilter>(*config, parts);
   if (const auto* config = entry.as<BufferConfig>()) return std::make_unique<BufferFilter>(*config, parts);
+  if (const auto* config = entry.as<CacheFilterConfig>()) {
+    TRY(std::unique_ptr<Filter> cache, CacheFilter::make(*config, parts));
+    return cache;
+  }
   if (const auto* config = entry.as<MirrorConfig>()) {
     TRY(std::unique_ptr<Filter> mirror, MirrorFilter::make(*config, parts));
     return mirror;

@@ -26,6 +26,10 @@ constexpr FilterStep kOrder[] = {
     {"redirect", "answers before anything is fetched", false},
     {"rewrite", "everything before it sees the path that the router saw", false},
     {"compress", "outside of what produces the answer, so that one stored form serves every encoding", false},
+    {"cache",
+     "inside of all that may refuse a client and all that changes answers for one client; what is stored is what "
+     "the target gave",
+     false},
     {"buffer", "before anything asks an upstream; a copy and a second try find the body here", false},
     {"mirror", "copies what the target gets, as every step before made it, once and whichever way it goes", false},
     {"split", "innermost: it leads to targets", false},

@@ -17,6 +17,9 @@ inline namespace runtime {
 class TaskGroup;
 }
 }  // namespace trellis
+namespace trellis::cache {
+class EdgeCache;
+}
 namespace trellis::http {
 class Handler;
 }
@@ -25,6 +28,9 @@ namespace trellis::proxy {
 
 struct TargetConfig;
 class HeldMemory;
+
+// The edge cache of that name, shared by all cores.
+using CacheFinder = std::function<Result<std::shared_ptr<cache::EdgeCache>>(const std::string&)>;
 
 // A target for one core. Shared, because work that a filter began may outlive the filter.
 using TargetMaker = std::function<Result<std::shared_ptr<http::Handler>>(const TargetConfig&)>;
@@ -35,6 +41,8 @@ struct FilterParts {
   TargetMaker make_target;
   TaskGroup& background;               // of the core, outlives every filter: what goes on beside requests
   std::shared_ptr<HeldMemory> memory;  // of the core: what its filters hold of bodies
+  std::string node = {};               // its name, copied
+  CacheFinder edge_cache = {};         // of who has caches
 };
 
 }  // namespace trellis::proxy

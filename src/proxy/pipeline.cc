@@ -193,6 +193,7 @@ Task<Result<http::Response>> Pipeline::answer(http::Request& request, http::Requ
   route.figures->began();
   context.route_index = decision.route;
   context.route = route.name;
+  context.owner = this;
   if (route.timeout != Duration::max()) context.deadline = after(context.started, route.timeout);
   if (parts_.shedder && parts_.shedder->refuses(route.priority, context.loop) && !is_health(request.path))
       [[unlikely]] {

@@ -93,7 +93,7 @@ struct PipelineParts {
   std::shared_ptr<void> keeps;                          // whatever else must live as long
 };
 
-class Pipeline final : public http::Application {
+class Pipeline final : public http::Application, public http::Owner, public std::enable_shared_from_this<Pipeline> {
  public:
   explicit Pipeline(PipelineParts parts, Metrics& metrics);
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
@@ -102,6 +102,7 @@ class Pipeline final : public http::Application {
                                              const http::Sent& sent) override;
   void refused(std::string_view client, int status, http::H1Error why) noexcept override;
   void header_refused(std::string_view address, std::string_view why) noexcept override;
+  std::shared_ptr<void> hold() noexcept override { return weak_from_this().lock(); }
   void opened() noexcept override { opened_.add(); }
   void closed() noexcept override { closed_.add(); }
   void turned_away() noexcept override { turned_away_.add(); }

@@ -197,7 +197,11 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
             return std::shared_ptr<http::Handler>(std::move(made));
           },
           .background = state.background,
-          .memory = state.held};
+          .memory = state.held,
+          .node = values.node,
+          .edge_cache = [&](const std::string& name) -> Result<std::shared_ptr<cache::EdgeCache>> {
+            return next->caches.at(name)->edge;
+          }};
       auto filters = proxy::make_filters(route, filter_parts);
       if (!filters) return fail(Error(filters.error().code(), place + ".filters").because(std::move(filters).error()));
       auto target = make_target(state, *next, route.to);

@@ -26,6 +26,7 @@
 #include "app/node/open_store.h"
 #include "app/node/status.h"
 #include "base/metrics.h"
+#include "cache/edge/edge_cache.h"
 #include "cache/memory_cache.h"
 #include "config/diff.h"
 #include "http/routes.h"
@@ -73,6 +74,7 @@ struct OpenEventLog {
 struct OpenCache {
   CacheConfig config;
   std::unique_ptr<cache::MemoryCache> cache;
+  std::shared_ptr<cache::EdgeCache> edge;  // null until a route has a cache filter for it
 };
 struct OpenLog {
   AccessLogSettings settings;

@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <set>
 
 #include "app/node/node_impl.h"
 #include "app/node/remote_jobs.h"
 #include "base/encoding.h"
+#include "base/hash.h"
 #include "base/rng.h"
+#include "proxy/filters/cache.h"
 
 namespace trellis::app {
 
@@ -19,6 +22,42 @@ Result<> make_parent(const std::string& path) {
   if (error)
     return fail(Code::failed_precondition, "cannot make the folder " + parent.string() + ": " + error.message());
   return {};
+}
+
+// The caches that answers are kept in.
+std::set<std::string> caches_of_routes(const NodeConfig& values) {
+  std::set<std::string> names;
+  for (const proxy::RouteConfig& route : values.routes) {
+    for (const config::Entry& filter : route.filters) {
+      if (const auto* cached = filter.as<proxy::CacheFilterConfig>()) names.insert(cached->in);
+    }
+  }
+  return names;
+}
+
+// Answers may be large: each shard has room for some.
+size_t shards_for_answers(uint64_t memory) {
+  constexpr uint64_t kShard = uint64_t{64} << 20;
+  return static_cast<size_t>(std::clamp<uint64_t>(memory / kShard, 1, 64));
+}
+
+Result<std::shared_ptr<cache::EdgeCache>> open_edge(const std::string& name, const std::string& node,
+                                                    const OpenCache& open, Metrics& metrics) {
+  std::unique_ptr<cache::DiskStore> disk;
+  cache::PurgeBookOptions purges;
+  purges.node = hash64(node);
+  if (const auto& config = open.config.disk) {
+    TRY_VOID(make_parent(config->path));
+    cache::DiskOptions options;
+    options.path = config->path;
+    options.size = config->size;
+    options.name = name;
+    TRY(disk, cache::DiskStore::open(std::move(options), metrics));
+    purges.path = config->path + ".purges";  // beside the folder, which is the store's alone
+  }
+  TRY(std::unique_ptr<cache::PurgeBook> book, cache::PurgeBook::open(std::move(purges)));
+  return std::make_shared<cache::EdgeCache>(*open.cache, std::move(disk), std::move(book),
+                                            cache::EdgeCacheOptions{.max_object = open.config.max_object});
 }
 
 }  // namespace
@@ -42,10 +81,12 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
     TRY_VOID(make_parent(config.path));
     TRY(next.stores[name], open_store(name, config, values.jobs, metrics, *cores));
   }
+  const std::set<std::string> of_routes = caches_of_routes(values);
   for (const auto& [name, config] : values.caches) {
     if (before) {
       const auto old = before->caches.find(name);
-      if (old != before->caches.end() && old->second->config == config) {
+      if (old != before->caches.end() && old->second->config == config &&
+          (old->second->edge || !of_routes.contains(name))) {
         next.caches[name] = old->second;
         continue;
       }
@@ -53,7 +94,19 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
     next.caches[name] = std::make_shared<OpenCache>(OpenCache{
         config,
         std::make_unique<cache::MemoryCache>(
-            cache::MemoryCacheOptions{.name = name, .capacity = config.memory, .policy = config.policy}, metrics)});
+            cache::MemoryCacheOptions{.name = name,
+                                      .capacity = config.memory,
+                                      .shards = of_routes.contains(name) ? shards_for_answers(config.memory) : 0,
+                                      .policy = config.policy},
+            metrics),
+        nullptr});
+  }
+  for (const std::string& name : of_routes) {
+    OpenCache& open = *next.caches.at(name);
+    if (open.edge) continue;
+    auto edge = open_edge(name, values.node, open, metrics);
+    if (!edge) return fail(Error(edge.error().code(), "caches." + name).because(std::move(edge).error()));
+    open.edge = *std::move(edge);
   }
   for (const auto& [name, config] : values.logs) {
     if (before) {

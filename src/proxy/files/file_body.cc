@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "http/multipart.h"
 #include "runtime/blocking_pool.h"
 
 namespace trellis::proxy {
@@ -43,16 +44,10 @@ Task<Result<Chunk>> FileBody::read(Deadline deadline) { return next_piece(slice_
 MultipartBody::MultipartBody(http::FileSlice file, Chunk content, std::vector<http::ByteRange> ranges,
                              std::string_view content_type, std::string boundary, uint64_t total_size)
     : file_(std::move(file)), content_(std::move(content)), ranges_(std::move(ranges)) {
-  for (const http::ByteRange& range : ranges_) {
-    std::string head = "\r\n--" + boundary + "\r\nContent-Type: ";
-    head += content_type;
-    head += "\r\nContent-Range: bytes " + std::to_string(range.first) + "-" + std::to_string(range.last) + "/" +
-            std::to_string(total_size) + "\r\n\r\n";
-    length_ += head.size() + range.size();
-    heads_.push_back(std::move(head));
-  }
-  tail_ = "\r\n--" + boundary + "--\r\n";
-  length_ += tail_.size();
+  http::MultipartText text = http::multipart_text(ranges_, content_type, boundary, total_size);
+  heads_ = std::move(text.heads);
+  tail_ = std::move(text.tail);
+  length_ = text.length;
 }
 
 Task<Result<Chunk>> MultipartBody::read(Deadline deadline) {

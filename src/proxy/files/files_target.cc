@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <charconv>
 
-#include "base/ids.h"
+#include "http/multipart.h"
 #include "http/preconditions.h"
 #include "http/ranges.h"
 #include "proxy/field_rules.h"
@@ -239,9 +239,7 @@ http::Response FilesTarget::answer(const OpenPath& path, const http::Request& re
         response.body = slice_of(file, only);
         return response;
       }
-      std::string boundary(32, '0');
-      write_hex64(boundary.data(), context.loop.rng().next());
-      write_hex64(boundary.data() + 16, context.loop.rng().next());
+      std::string boundary = http::multipart_boundary(context.loop.rng());
       fields.set(FieldId::content_type, arena.concat({"multipart/byteranges; boundary=", boundary}));
       response.body = http::Body(std::make_unique<MultipartBody>(http::FileSlice{file.handle, 0, file.size},
                                                                  file.content, std::move(plan.ranges),

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/metrics.h"
+#include "http/detached.h"
 #include "http/explain.h"
 #include "runtime/loop.h"
 #include "runtime/sync.h"
@@ -54,38 +55,15 @@ struct MirrorFilter::Shadow {
   void count(MirrorOutcome outcome) noexcept { outcomes[static_cast<size_t>(outcome)]->add(); }
 };
 
-struct MirrorFilter::Copy {
+struct MirrorFilter::Copy : http::Detached {
   Copy(std::shared_ptr<Shadow> of, const http::Request& original, const http::RequestContext& its)
-      : shadow(std::move(of)), context{.arena = arena, .loop = its.loop, .started = its.started} {
+      : http::Detached(original, its), shadow(std::move(of)) {
     ++shadow->in_flight;
-    request.method = original.method;
-    request.version_minor = original.version_minor;
-    request.method_text = arena.copy(original.method_text);
-    request.target = arena.copy(original.target);
-    request.scheme = arena.copy(original.scheme);
-    request.authority = arena.copy(original.authority);
-    request.path = arena.copy(original.path);
-    request.query = arena.copy(original.query);
-    for (const http::Field& field : original.fields)
-      request.fields.add({arena.copy(field.name), arena.copy(field.value), field.id});
     request.fields.add(kMark, "1");
-    context.client_address = arena.copy(its.client_address);
-    context.client_port = its.client_port;
-    context.forwarded_for = arena.copy(its.forwarded_for);
-    context.forwarded_host = arena.copy(its.forwarded_host);
-    context.listener = arena.copy(its.listener);
-    context.trace = its.trace;
-    context.request_id = arena.copy(its.request_id);
-    context.route = arena.copy(its.route);
   }
-  Copy(const Copy&) = delete;
-  Copy& operator=(const Copy&) = delete;
   ~Copy() { --shadow->in_flight; }
 
   std::shared_ptr<Shadow> shadow;
-  Arena arena;
-  http::Request request{arena};
-  http::RequestContext context;
   std::string body;
   bool has_body = false;
 };

@@ -1,0 +1,287 @@
+#include "cache/edge/edge_cache.h"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "runtime/loop.h"
+
+namespace trellis::cache {
+
+namespace {
+
+constexpr char kAnswer = 'a';
+constexpr char kVariants = 'v';
+constexpr uint64_t kMaxNames = 64;
+constexpr uint64_t kMemoryShare = 2;  // an object larger than this part of a shard lives on disk alone
+
+std::string meta_of(const Object& object) {
+  std::string meta;
+  if (object.kind() == Object::Kind::answer) {
+    meta += kAnswer;
+    meta += object.head().encode();
+    return meta;
+  }
+  meta += kVariants;
+  append_varint(meta, object.variants_id());
+  append_varint(meta, object.vary().size());
+  for (const std::string& name : object.vary()) {
+    append_varint(meta, name.size());
+    meta += name;
+  }
+  return meta;
+}
+
+}  // namespace
+
+EdgeCache::EdgeCache(MemoryCache& memory, std::unique_ptr<DiskStore> disk, std::unique_ptr<PurgeBook> book,
+                     EdgeCacheOptions options)
+    : memory_(memory),
+      options_(options),
+      book_(std::move(book)),
+      disk_(std::move(disk)),
+      space_(memory.new_space()),
+      fills_(std::make_unique<FillShard[]>(kFillShards)) {
+  memory_.add_space(std::string(kSpace), *this);
+}
+
+EdgeCache::~EdgeCache() { memory_.remove_space(*this); }
+
+// --- objects ---
+
+bool EdgeCache::alive(Object& object) const noexcept {
+  if (object.kind() != Object::Kind::answer) return true;
+  const uint64_t newest = book_->newest();
+  const uint64_t checked = object.checked.load(std::memory_order_relaxed);
+  if (checked >= newest) [[likely]]
+    return true;
+  const PurgeState state = book_->check(object.subject(), checked);
+  if (state == PurgeState::dead) return false;
+  if (state == PurgeState::stale) object.expired.store(true, std::memory_order_relaxed);
+  object.checked.store(newest, std::memory_order_relaxed);
+  return true;
+}
+
+ObjectRef EdgeCache::find(std::string_view key, Time now) {
+  EntryRef found;
+  memory_.with(space_, key, now, Duration(), [&](CacheEntry& entry) {
+    entry.acquire();
+    found = EntryRef(&entry);
+  });
+  if (!found) return ObjectRef();
+  ObjectRef object(std::move(found));
+  if (alive(*object)) return object;
+  remove(key);
+  return ObjectRef();
+}
+
+void EdgeCache::remove(std::string_view key) {
+  memory_.invalidate(space_, key);
+  if (disk_) disk_->remove(hash64(key));
+}
+
+void EdgeCache::invalidate_all() {
+  // Fills under way, and what the disk has, are met by it too. Not kept over a restart where the disk refuses; the
+  // control API's purge says so (PurgeBook::Added), this one has nobody to tell.
+  (void)book_->add({PurgeRule{PurgeRule::Kind::all, "", false}});
+}
+
+void EdgeCache::insert_in_memory(const ObjectRef& object) {
+  const size_t bytes = object->memory();
+  if (bytes > memory_.shard_capacity() / kMemoryShare) return;
+  MemoryCache::set_up(*object, bytes, kNever, Duration());
+  memory_.replace(space_, object.entry(), memory_.stamp(space_, object->key()));
+}
+
+void EdgeCache::insert(const ObjectRef& object) {
+  insert_in_memory(object);
+  if (!disk_ || object->kind() == Object::Kind::unshared) return;
+  // Parts of a representation are of use to those who ask now; they are not worth a place on disk each.
+  if (object->kind() == Object::Kind::answer && !(object->whole() && object->parts().size() <= 1)) return;
+  DiskObject out;
+  out.key = object->key();
+  out.hash = hash64(out.key);
+  out.meta = meta_of(*object);
+  if (!object->parts().empty()) {
+    out.body = object->parts()[0].body->pieces();
+    out.owner = object->parts()[0].body;
+  }
+  disk_->put(std::move(out));
+}
+
+ObjectRef EdgeCache::make_object(std::string key, ObjectHead head, std::vector<ObjectPart> parts) const {
+  return ObjectRef(new Object(space_, std::move(key), std::move(head), std::move(parts)));
+}
+ObjectRef EdgeCache::make_variants(std::string key, std::vector<std::string> names, uint64_t id) const {
+  return ObjectRef(Object::variants(space_, std::move(key), std::move(names), id));
+}
+ObjectRef EdgeCache::make_unshared(std::string key, Time until) const {
+  return ObjectRef(Object::unshared(space_, std::move(key), until));
+}
+
+bool EdgeCache::has_room(std::optional<uint64_t> bytes) const noexcept {
+  if (bytes && *bytes > options_.max_object) return false;
+  const int64_t under_way = std::max<int64_t>(growing_.load(std::memory_order_relaxed), 0);
+  return static_cast<uint64_t>(under_way) + bytes.value_or(0) <= memory_.capacity() / 2;
+}
+
+// --- disk ---
+
+bool EdgeCache::may_be_on_disk(std::string_view key) const noexcept { return disk_ && disk_->may_have(hash64(key)); }
+
+Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& background) {
+  if (!may_be_on_disk(key)) co_return ObjectRef();
+  const uint64_t hash = hash64(key);
+  Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash, deadline);
+  auto found = co_await finding;
+  if (!found || !*found) co_return ObjectRef();
+  auto reader = std::make_unique<DiskReader>(**std::move(found));
+  const std::string& meta = reader->meta();
+  if (!meta.empty() && meta[0] == kVariants) {
+    ByteReader in(std::string_view(meta).substr(1));
+    const uint64_t id = in.varint();
+    const uint64_t count = in.varint();
+    std::vector<std::string> names;
+    for (uint64_t i = 0; i < count && count <= kMaxNames && !in.failed(); ++i)
+      names.emplace_back(in.bytes(in.varint()));
+    if (in.failed() || !in.at_end() || count > kMaxNames) co_return ObjectRef();
+    ObjectRef object = make_variants(std::move(key), std::move(names), id);
+    insert_in_memory(object);
+    co_return object;
+  }
+  Loop& loop = Loop::current();
+  std::optional<ObjectHead> head;
+  if (!meta.empty() && meta[0] == kAnswer)
+    head = ObjectHead::decode(std::string_view(meta).substr(1), loop.now(), loop.clock().wall());
+  if (!head || reader->body_size() > options_.max_object) {
+    disk_->remove(hash);
+    co_return ObjectRef();
+  }
+  std::vector<ObjectPart> parts;
+  auto body = std::make_shared<ObjectBody>(reader->body_size());
+  if (reader->body_size() == 0) body->finish();
+  parts.push_back({0, body});
+  ObjectRef object = make_object(std::move(key), *std::move(head), std::move(parts));
+  if (!alive(*object)) {
+    disk_->remove(hash);
+    co_return ObjectRef();
+  }
+  if (reader->body_size() > 0) {
+    // The first piece came with the head: most objects are whole at once.
+    Task<Result<Chunk>> reading = reader->read(deadline);
+    auto first = co_await reading;
+    if (!first || first->empty() || !body->append(first->view())) co_return ObjectRef();
+    if (body->size() < reader->body_size()) {
+      background.spawn(pump(object, std::move(reader)));
+      co_return object;
+    }
+    body->finish();
+  }
+  insert_in_memory(object);
+  co_return object;
+}
+
+Task<> EdgeCache::pump(ObjectRef object, std::unique_ptr<DiskReader> reader) {
+  const std::shared_ptr<ObjectBody> body = object->parts()[0].body;
+  struct End {
+    ObjectBody& body;
+    ~End() { body.give_up(); }
+  } end{*body};
+  while (true) {
+    Task<Result<Chunk>> reading = reader->read();
+    auto piece = co_await reading;
+    if (!piece) co_return;
+    if (piece->empty()) break;
+    if (!body->append(piece->view())) co_return;
+  }
+  body->finish();
+  if (body->state() == ObjectBody::State::whole) insert_in_memory(object);
+}
+
+// --- fills ---
+
+EdgeCache::Joined EdgeCache::join(std::string_view key) {
+  FillShard& shard = shard_of(key);
+  const uint64_t newest = book_->newest();
+  const std::lock_guard lock(shard.lock);
+  const auto found = shard.fills.find(key);
+  if (found != shard.fills.end()) {
+    Fill& fill = *found->second;
+    // WHY not one that began before the newest purge and has not been answered: whether the purge meets it is not known
+    // before its tags are. One that was answered is checked as an object.
+    const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
+    if (answered ? alive(*fill.object) : fill.filled >= newest) return {found->second, false};
+    found->second = std::make_shared<Fill>(found->first, newest);
+    return {found->second, true};
+  }
+  auto fill = std::make_shared<Fill>(std::string(key), newest);
+  shard.fills.emplace(fill->key, fill);
+  return {std::move(fill), true};
+}
+
+void EdgeCache::also_under(const std::string& key, const std::shared_ptr<Fill>& fill) {
+  FillShard& shard = shard_of(key);
+  const std::lock_guard lock(shard.lock);
+  shard.fills.try_emplace(key, fill);
+}
+
+void EdgeCache::invalidate(std::string_view key) {
+  {
+    FillShard& shard = shard_of(key);
+    std::shared_ptr<Fill> last;  // freed after the lock
+    const std::lock_guard lock(shard.lock);
+    const auto found = shard.fills.find(key);
+    if (found != shard.fills.end()) {
+      last = std::move(found->second);
+      last->invalid.store(true, std::memory_order_release);
+      shard.fills.erase(found);
+    }
+  }
+  remove(key);
+}
+
+void EdgeCache::forget(std::string_view key, const Fill& fill) {
+  FillShard& shard = shard_of(key);
+  std::shared_ptr<Fill> last;
+  const std::lock_guard lock(shard.lock);
+  const auto found = shard.fills.find(key);
+  if (found == shard.fills.end() || found->second.get() != &fill) return;
+  last = std::move(found->second);
+  shard.fills.erase(found);
+}
+
+FillLeader::~FillLeader() {
+  if (!fill_) return;
+  if (fill_->end.load(std::memory_order_relaxed) == Fill::End::running) decide(Fill::End::abandoned);
+  end();
+}
+
+void FillLeader::decide(Fill::End end) noexcept {
+  // Who comes from now on begins anew; the object's fill stays to be joined.
+  fill_->end.store(end, std::memory_order_release);
+  if (end != Fill::End::object) cache_->forget(fill_->key, *fill_);
+  fill_->decided.finish();
+}
+
+void FillLeader::give(ObjectRef object, ObjectRef marker) {
+  if (marker) {
+    other_key_ = object->key();
+    cache_->also_under(other_key_, fill_);
+  }
+  fill_->object = std::move(object);
+  fill_->marker = std::move(marker);
+  decide(Fill::End::object);
+}
+void FillLeader::unshared() { decide(Fill::End::unshared); }
+void FillLeader::failed(const Error& error) {
+  fill_->error.emplace(error.clone());
+  decide(Fill::End::failed);
+}
+void FillLeader::end() noexcept {
+  if (!fill_) return;
+  cache_->forget(fill_->key, *fill_);
+  if (!other_key_.empty()) cache_->forget(other_key_, *fill_);
+  fill_.reset();
+}
+
+}  // namespace trellis::cache

@@ -1,0 +1,132 @@
+// The cache of an edge: answers in memory, and on disk where the configuration has one, under the keys of the routes'
+// templates. It joins the tiers, keeps one fill a key, and heeds the purge book; what may be stored and used, the rules
+// say (cache/rules/), and who asks the origin is the filter (proxy/filters/cache.h). One for each entry of `caches:`
+// that a filter uses, shared by all cores; any thread, where nothing else is said. docs/edge-cache.md.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/hash.h"
+#include "cache/disk/disk_store.h"
+#include "cache/edge/fill.h"
+#include "cache/edge/object.h"
+#include "cache/edge/purge_book.h"
+#include "cache/memory_cache.h"
+
+namespace trellis::cache {
+
+struct EdgeCacheOptions {
+  uint64_t max_object = uint64_t{64} << 20;  // bytes of a body; a larger one passes through
+};
+
+class EdgeCache final : public AnySpace {
+ public:
+  static constexpr std::string_view kSpace = "http";  // in MemoryCache::spaces()
+
+  // `disk`: null for none. The memory outlives this.
+  EdgeCache(MemoryCache& memory, std::unique_ptr<DiskStore> disk, std::unique_ptr<PurgeBook> book,
+            EdgeCacheOptions options);
+  ~EdgeCache();
+  EdgeCache(const EdgeCache&) = delete;
+  EdgeCache& operator=(const EdgeCache&) = delete;
+
+  // What memory has under a key: an object that no purge met, or null. Neither allocates nor waits.
+  ObjectRef find(std::string_view key, Time now);
+  // Has a purge met it since it was looked at last? What was only made stale says so in `expired`.
+  bool alive(Object& object) const noexcept;
+
+  // What the disk has under a key, growing in memory while it is read. The reading goes on in `background`, of the
+  // calling core; null: nothing. Variants and answers of whatever age.
+  Task<ObjectRef> load(std::string key, Deadline deadline, TaskGroup& background);
+  bool may_be_on_disk(std::string_view key) const noexcept;
+
+  // The fill of a key, and whether the caller leads it: then it makes a FillLeader of it.
+  struct Joined {
+    std::shared_ptr<Fill> fill;
+    bool leads = false;
+  };
+  Joined join(std::string_view key);
+
+  // Stores a whole object, in memory and on disk; takes the place of what its key has.
+  void insert(const ObjectRef& object);
+  // Only in memory: what came from the disk, and marks.
+  void insert_in_memory(const ObjectRef& object);
+  void remove(std::string_view key);
+
+  // Objects for this cache.
+  ObjectRef make_object(std::string key, ObjectHead head, std::vector<ObjectPart> parts) const;
+  ObjectRef make_variants(std::string key, std::vector<std::string> names, uint64_t id) const;
+  ObjectRef make_unshared(std::string key, Time until) const;
+
+  // Bytes of fills under way: beyond half of the memory's capacity nothing more is kept.
+  bool has_room(std::optional<uint64_t> bytes) const noexcept;
+  uint64_t max_object() const noexcept { return options_.max_object; }
+  PurgeBook& book() noexcept { return *book_; }
+  MemoryCache& memory() noexcept { return memory_; }
+  DiskStore* disk() noexcept { return disk_.get(); }
+  const std::string& name() const noexcept { return memory_.name(); }
+
+  // What is there under a key, and what a fill under way will bring. Also by hand (`trellis cache purge`): a key as the
+  // template makes it.
+  void invalidate(std::string_view key) override;
+  void invalidate_all() override;
+
+  // Of a fill: how much of its body is there. For FillLeader and those who pump bodies.
+  void growing(int64_t bytes) noexcept { growing_.fetch_add(bytes, std::memory_order_relaxed); }
+
+ private:
+  friend class FillLeader;
+  static constexpr size_t kFillShards = 64;
+  struct alignas(64) FillShard {
+    ShardLock lock;
+    std::unordered_map<std::string, std::shared_ptr<Fill>, StringHash, std::equal_to<>> fills;
+  };
+  FillShard& shard_of(std::string_view key) noexcept { return fills_[hash64(key) % kFillShards]; }
+  void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
+  void forget(std::string_view key, const Fill& fill);
+  Task<> pump(ObjectRef object, std::unique_ptr<DiskReader> reader);
+
+  MemoryCache& memory_;
+  const EdgeCacheOptions options_;
+  const std::unique_ptr<PurgeBook> book_;
+  const std::unique_ptr<DiskStore> disk_;
+  const uint32_t space_;
+  std::atomic<int64_t> growing_{0};
+  // WHY locks: fills are shared by all cores.
+  const std::unique_ptr<FillShard[]> fills_;
+};
+
+// Leads a fill: decides it once, and ends it. Destroyed before, it is abandoned.
+class FillLeader {
+ public:
+  FillLeader(std::shared_ptr<EdgeCache> cache, std::shared_ptr<Fill> fill) noexcept
+      : cache_(std::move(cache)), fill_(std::move(fill)) {}
+  FillLeader(FillLeader&&) noexcept = default;
+  FillLeader& operator=(FillLeader&&) = delete;
+  ~FillLeader();
+
+  uint64_t filled() const noexcept { return fill_->filled; }
+  const std::string& key() const noexcept { return fill_->key; }
+  // Its key was invalidated meanwhile: what it brings is not stored.
+  bool invalid() const noexcept { return fill_->invalid.load(std::memory_order_acquire); }
+  // Everybody reads from it; new ones do too, until end(). `marker`: where the answer is one of several variants.
+  void give(ObjectRef object, ObjectRef marker);
+  void unshared();
+  void failed(const Error& error);
+  // Nobody joins any more.
+  void end() noexcept;
+
+ private:
+  void decide(Fill::End end) noexcept;
+  std::shared_ptr<EdgeCache> cache_;
+  std::shared_ptr<Fill> fill_;  // null: ended
+  std::string other_key_;       // of the variant
+};
+
+}  // namespace trellis::cache

@@ -1,0 +1,37 @@
+// One fetch of one object, which everybody who asks for it meanwhile shares: the request that finds nothing leads it,
+// the others wait for `decided` and read from the object while it grows. One a key in the process; EdgeCache has them.
+// Written by its leader on one core before `decided`, read by any after it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "cache/edge/object.h"
+#include "cache/flight.h"
+
+namespace trellis::cache {
+
+struct Fill {
+  enum class End : uint8_t {
+    running,
+    object,     // for all
+    unshared,   // an answer that only its own request may have: the others ask for themselves
+    failed,     // for all who waited
+    abandoned,  // its leader went away: another one leads
+  };
+
+  Fill(std::string its_key, uint64_t number) : key(std::move(its_key)), filled(number) {}
+
+  const std::string key;
+  const uint64_t filled;  // PurgeBook::newest() when it began
+  Flight decided;
+  std::atomic<End> end{End::running};
+  std::atomic<bool> invalid{false};  // its key was invalidated while it ran
+  ObjectRef object;                  // of object; growing perhaps
+  ObjectRef marker;                  // says by what the object's key goes on from this one; null: it does not
+  std::optional<Error> error;        // of failed
+};
+
+}  // namespace trellis::cache

@@ -1,0 +1,68 @@
+#include "proxy/cache/cache_route.h"
+
+#include "base/ids.h"
+#include "base/metrics.h"
+#include "cache/rules/vary.h"
+
+namespace trellis::proxy {
+
+std::string_view to_string(Cached what) noexcept {
+  switch (what) {
+    case Cached::hit: return "hit";
+    case Cached::stale: return "stale";
+    case Cached::revalidated: return "revalidated";
+    case Cached::coalesced: return "coalesced";
+    case Cached::miss: return "miss";
+    case Cached::bypass: return "bypass";
+    case Cached::refused: return "refused";
+  }
+  return "";
+}
+
+std::string_view status_word(Cached what) noexcept {
+  switch (what) {
+    case Cached::hit:
+    case Cached::coalesced: return "HIT";
+    case Cached::stale: return "STALE";
+    case Cached::revalidated: return "REVALIDATED";
+    case Cached::miss:
+    case Cached::refused: return "MISS";
+    case Cached::bypass: return "BYPASS";
+  }
+  return "";
+}
+
+CacheRoute::CacheRoute(std::shared_ptr<cache::EdgeCache> its_cache, Metrics& metrics, const std::string& space,
+                       TaskGroup& its_background)
+    : cache(std::move(its_cache)), background(its_background) {
+  for (size_t i = 0; i < kOutcomes; ++i) {
+    const std::string outcome(to_string(static_cast<Cached>(i)));
+    requests_[i] = &metrics.counter("trellis_cache_requests_total", "Lookups in a cache by what came of them.",
+                                    {{"cache", cache->name()}, {"space", space}, {"outcome", outcome}});
+    bytes_[i] = &metrics.counter("trellis_cache_body_bytes_total",
+                                 "Bytes of bodies of known length by what came of the lookup.",
+                                 {{"cache", cache->name()}, {"space", space}, {"outcome", outcome}});
+  }
+}
+
+void CacheRoute::count(Cached what, std::optional<uint64_t> bytes) noexcept {
+  requests_[static_cast<size_t>(what)]->add();
+  if (bytes && *bytes > 0) bytes_[static_cast<size_t>(what)]->add(*bytes);
+}
+
+void CacheRoute::tell(http::Response& response, http::RequestContext& context, Cached what,
+                      const cache::CacheStatus& status) const {
+  cache::add_cache_status(response.fields, node, status);
+  response.fields.set("X-Cache-Status", status_word(what));
+  context.cache_status = to_string(what);
+}
+
+void append_variant_of(std::string& key, const cache::Object& marker, const http::Fields& request) {
+  char id[16];
+  write_hex64(id, marker.variants_id());
+  key += "\n#";
+  key.append(id, sizeof id);
+  cache::append_variant(key, marker.vary(), request);
+}
+
+}  // namespace trellis::proxy

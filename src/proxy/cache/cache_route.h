@@ -1,0 +1,68 @@
+// What one route does with its cache, on one core: the cache itself, the rules its configuration adds, what it counts.
+// Shared by the filter and the fetches it began.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cache/edge/edge_cache.h"
+#include "cache/rules/key.h"
+#include "cache/rules/status_field.h"
+#include "cache/rules/storing.h"
+#include "http/handler.h"
+
+namespace trellis {
+inline namespace base {
+class Counter;
+class Metrics;
+}  // namespace base
+inline namespace runtime {
+class TaskGroup;
+}
+}  // namespace trellis
+
+namespace trellis::proxy {
+
+// What became of a request at the cache.
+enum class Cached : uint8_t {
+  hit,
+  stale,        // what had expired was given
+  revalidated,  // what had expired was given after the origin had confirmed it
+  coalesced,    // from an answer that another request had asked for
+  miss,
+  bypass,
+  refused,  // only-if-cached, and there was nothing
+};
+std::string_view to_string(Cached what) noexcept;
+// Of X-Cache-Status: HIT, MISS, BYPASS, STALE, REVALIDATED.
+std::string_view status_word(Cached what) noexcept;
+
+struct CacheRoute {
+  CacheRoute(std::shared_ptr<cache::EdgeCache> its_cache, Metrics& metrics, const std::string& space,
+             TaskGroup& its_background);
+
+  std::shared_ptr<cache::EdgeCache> cache;
+  cache::StorePolicy policy;
+  cache::KeyTemplate key;
+  std::string node;  // in Cache-Status
+  double early_refresh = 1;
+  bool hide_cache_fields = true;
+  TaskGroup& background;  // of the core, outlives everything
+
+  void count(Cached what, std::optional<uint64_t> bytes) noexcept;
+  // Cache-Status, X-Cache-Status and the word for the access log.
+  void tell(http::Response& response, http::RequestContext& context, Cached what,
+            const cache::CacheStatus& status) const;
+
+ private:
+  static constexpr size_t kOutcomes = 7;
+  std::array<Counter*, kOutcomes> requests_{};
+  std::array<Counter*, kOutcomes> bytes_{};
+};
+
+// Goes on from the key of a URI to that of one variant, by the fields the marker names.
+void append_variant_of(std::string& key, const cache::Object& marker, const http::Fields& request);
+
+}  // namespace trellis::proxy

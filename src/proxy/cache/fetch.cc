@@ -1,0 +1,342 @@
+#include "proxy/cache/fetch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cache/rules/conditions.h"
+#include "cache/rules/reuse.h"
+#include "cache/rules/update.h"
+#include "cache/rules/vary.h"
+#include "http/put_back.h"
+#include "runtime/loop.h"
+
+namespace trellis::proxy {
+
+namespace {
+
+using cache::ObjectBody;
+using cache::ObjectHead;
+using cache::ObjectPart;
+using cache::ObjectRef;
+using http::FieldId;
+
+constexpr uint64_t kPassWindow = uint64_t{1} << 20;  // what may lie between a passing body's end and its slowest reader
+constexpr Duration kUnshared = std::chrono::seconds(10);
+
+// A body on its way to the one who asked, with the exchange it belongs to.
+class PassedBody final : public http::BodyReader {
+ public:
+  PassedBody(std::unique_ptr<http::BodyReader> body, std::shared_ptr<void> keeps) noexcept
+      : keeps_(std::move(keeps)), body_(std::move(body)) {}
+  Task<Result<Chunk>> read(Deadline deadline) override { return body_->read(deadline); }
+  std::optional<uint64_t> length() const noexcept override { return body_->length(); }
+  const http::Fields* trailers() const noexcept override { return body_->trailers(); }
+
+ private:
+  std::shared_ptr<void> keeps_;
+  std::unique_ptr<http::BodyReader> body_;
+};
+
+bool is_failure(int status) noexcept { return status == 500 || (status >= 502 && status <= 504); }
+
+}  // namespace
+
+Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::RequestContext& its, Next rest,
+             std::string key)
+    : http::Detached(from, its),
+      route_(its_route),
+      keeps_(its.owner ? its.owner->hold() : nullptr),
+      next_(rest),
+      key_(std::move(key)),
+      own_explain_(its.loop, its.started) {
+  request.interim = this;
+  request.takes_trailers = from.takes_trailers;
+  context.deadline = its.deadline;
+}
+
+void Fetch::send_interim(http::Response& response) noexcept {
+  if (sink) sink->send_interim(response);
+}
+
+void Fetch::start(std::shared_ptr<Fetch> fetch) {
+  if (fetch->explained) fetch->context.explain = &fetch->own_explain_;
+  const bool runs = fetch->route_.background.spawn(run(fetch));
+  if (!runs) fetch->fail_with(Error(Code::unavailable, "the node is stopping").from(Side::self));
+}
+
+Task<> Fetch::run(std::shared_ptr<Fetch> fetch) {
+  // Whatever ends this task, nobody is left waiting.
+  struct Ending {
+    Fetch& fetch;
+    ~Ending() {
+      if (fetch.end == End::running) fetch.fail_with(Error(Code::unavailable, "the node is stopping").from(Side::self));
+    }
+  } ending{*fetch};
+  Task<> asking = fetch->ask();
+  co_await asking;
+}
+
+Task<> Fetch::ask() {
+  for (int tries = 0;; ++tries) {
+    filled_ = leader ? leader->filled() : route_.cache->book().newest();
+    asked_ = context.loop.now();
+    asked_wall_ = context.loop.wall();
+    Task<Result<http::Response>> asking = next_(request, context);
+    Result<http::Response> response = co_await asking;
+    if (!response) {
+      if (!serve_stale()) fail_with(std::move(response).error());
+      co_return;
+    }
+    status = response->status;
+    if (status == 304 && validates) {
+      if (confirm(*response)) co_return;
+      // It speaks of another answer than the one that is stored.
+      if (tries == 0) {
+        cache::remove_conditions(request.fields, true);
+        validates = false;
+        stored = ObjectRef();
+        continue;
+      }
+    }
+    if (is_failure(status) && serve_stale()) co_return;
+    std::unique_ptr<http::BodyReader> body = judge(*std::move(response));
+    if (body) {
+      Task<> pumping = pump(std::move(body));
+      co_await pumping;
+    }
+    co_return;
+  }
+}
+
+// --- what came ---
+
+std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
+  const cache::ResponseDirectives directives = cache::response_directives(response.fields);
+  cache::StoreVerdict verdict = cache::may_store(request, response, route_.policy, asked_wall_, context.loop.wall());
+  reason = verdict.reason;
+  const auto no = [&](std::string_view why) {
+    verdict.store = false;
+    reason = why;
+  };
+  const bool ranged = request.fields.has(FieldId::range);
+  if (verdict.store && cache::varies_on_everything(response.fields.joined(FieldId::vary))) no("vary-star");
+  if (response.status == 206) {
+    part = cache::storable_part(response);
+    if (verdict.store && (!ranged || !part)) no("part");
+  } else if (response.status == 416 || (response.status == 304)) {
+    no(response.status == 416 ? "range" : "not-modified");
+  }
+  if (verdict.store && response.body.kind() == http::Body::Kind::file) no("local-file");
+  if (verdict.store && !route_.cache->has_room(response.body.length()))
+    no(response.body.length().value_or(0) > route_.cache->max_object() ? "too-large" : "no-room");
+  if (verdict.store && leader && leader->invalid()) no("invalidated");
+  if (!verdict.store) {
+    // What was stored under the key is no longer what the origin says.
+    if (stored && !completes && response.status < 500) route_.cache->invalidate(stored->key());
+    pass(std::move(response), reason);
+    return nullptr;
+  }
+  return keep(response, verdict, directives);
+}
+
+bool Fetch::confirm(const http::Response& response) {
+  Arena& memory = arena;
+  http::Fields old(memory);
+  stored->head().fields.view_in(old);
+  if (!cache::confirms(old, response.fields)) return false;
+  cache::freshen(old, response.fields);
+  const cache::ResponseDirectives directives = cache::response_directives(old);
+  http::Fields fields(memory);
+  for (const http::Field& field : old) {
+    if (cache::is_stored_field(field, directives, route_.policy)) fields.add(field);
+  }
+  ObjectHead head;
+  head.status = stored->head().status;
+  http::Fields judged(memory);
+  for (const http::Field& field : fields) judged.add(field);
+  if (const auto age = response.fields.find(FieldId::age)) judged.add(FieldId::age, *age);
+  head.freshness =
+      cache::freshness_of(head.status, judged, directives, route_.policy, asked_wall_, context.loop.wall());
+  head.answered = context.loop.now();
+  head.took = head.answered - asked_;
+  head.purge_url = stored->head().purge_url;
+  head.tags = cache::tag_hashes(fields);
+  head.filled = filled_;
+  head.fields = cache::StoredFields(fields);
+  head.total = stored->head().total;
+  object = route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts());
+  validated = true;
+  reason = "validated";
+  if (leader && leader->invalid()) {
+    route_.cache->invalidate(object->key());
+  } else if (directives.no_store) {
+    route_.cache->invalidate(object->key());
+  } else {
+    route_.cache->insert(object);
+    stored_now = true;
+  }
+  if (leader) leader->give(object, ObjectRef());
+  leader.reset();
+  finish(End::object);
+  return true;
+}
+
+bool Fetch::serve_stale() {
+  if (!stored || stored->broken() || completes) return false;
+  if (!cache::may_serve_on_error(wanted, stored->head().freshness, stored->since_response(context.loop.now())))
+    return false;
+  object = stored;
+  stale = true;
+  reason = "stale-if-error";
+  if (leader) leader->give(object, ObjectRef());
+  leader.reset();
+  finish(End::object);
+  return true;
+}
+
+std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const cache::StoreVerdict& verdict,
+                                              const cache::ResponseDirectives& directives) {
+  ObjectHead head;
+  head.status = part ? 200 : response.status;
+  head.freshness = verdict.freshness;
+  head.answered = context.loop.now();
+  head.took = head.answered - asked_;
+  cache::append_purge_url(head.purge_url, request.authority, request.path, request.query);
+  head.tags = cache::tag_hashes(response.fields);
+  head.filled = filled_;
+  http::Fields fields(arena);
+  for (const http::Field& field : response.fields) {
+    if (field.id == FieldId::content_length || field.id == FieldId::content_range) continue;
+    if (cache::is_stored_field(field, directives, route_.policy)) {
+      fields.add(field);
+    } else if (field.id != FieldId::age) {
+      extra.add(field);
+    }
+  }
+  std::string key = key_;
+  ObjectRef marker;
+  if (auto names = cache::vary_names(response.fields.joined(FieldId::vary)); !names.empty()) {
+    // The same fields as before keep their marker, and with it the other variants.
+    ObjectRef old = route_.cache->find(key, context.loop.now());
+    if (old && old->kind() == cache::Object::Kind::variants && old->vary() == names) {
+      marker = std::move(old);
+    } else {
+      marker = route_.cache->make_variants(key, std::move(names), context.loop.rng().next());
+      route_.cache->insert(marker);
+    }
+    append_variant_of(key, *marker, request.fields);
+  }
+  std::vector<ObjectPart> parts;
+  const std::optional<uint64_t> length = response.body.length();
+  auto body = std::make_shared<ObjectBody>(part ? std::optional<uint64_t>(part->range.size()) : length);
+  parts.push_back({part ? part->range.first : 0, body});
+  if (part) head.total = part->size;
+  // Parts of the same representation are put together.
+  if (const ObjectRef have = part ? (stored ? stored : route_.cache->find(key, context.loop.now())) : ObjectRef();
+      have && have->kind() == cache::Object::Kind::answer && have->total() == part->size) {
+    http::Fields old(arena);
+    have->head().fields.view_in(old);
+    if (have->head().status == 200 && cache::may_combine(old, response.fields, unix_seconds(context.loop.wall()))) {
+      for (const ObjectPart& one : have->parts()) {
+        if (one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax) parts.push_back(one);
+      }
+      cache::freshen(old, fields);
+      fields = old;
+    }
+  }
+  head.fields = cache::StoredFields(fields);
+  object = route_.cache->make_object(std::move(key), std::move(head), std::move(parts));
+  stored_now = true;
+  if (leader) leader->give(object, marker);
+
+  std::unique_ptr<http::BodyReader> rest;
+  if (response.body.kind() == http::Body::Kind::stream) {
+    rest = response.body.take_stream();
+  } else {
+    if (response.body.kind() == http::Body::Kind::bytes) body->append(response.body.bytes().view());
+    body->finish();
+    const bool invalid = leader && leader->invalid();
+    if (!invalid) route_.cache->insert(object);
+    leader.reset();
+  }
+  finish(End::object);
+  return rest;
+}
+
+Task<> Fetch::pump(std::unique_ptr<http::BodyReader> reading) {
+  // The part that came now has the smallest number of bytes so far: it is the one that grows.
+  std::shared_ptr<ObjectBody> body;
+  for (const ObjectPart& one : object->parts()) {
+    if (one.body->state() == ObjectBody::State::growing) body = one.body;
+  }
+  struct Growth {
+    cache::EdgeCache& cache;
+    ObjectBody& body;
+    size_t told = 0;
+    void tell(size_t bytes) noexcept {
+      cache.growing(static_cast<int64_t>(bytes) - static_cast<int64_t>(told));
+      told = bytes;
+    }
+    ~Growth() {
+      body.give_up();
+      tell(0);
+    }
+  } growth{*route_.cache, *body};
+  while (true) {
+    if (body->passing()) {
+      const bool wanted_on = co_await body->wait_for_readers(kPassWindow, context.deadline);
+      if (!wanted_on) co_return;
+    }
+    Task<Result<Chunk>> next = reading->read(context.deadline);
+    Result<Chunk> piece = co_await next;
+    if (!piece) co_return;
+    if (piece->empty()) break;
+    if (!body->append(piece->view())) co_return;
+    growth.tell(body->memory());
+    if (!body->passing() && !body->expected() && !route_.cache->has_room(body->size())) {
+      leader.reset();  // nobody joins any more
+      body->pass();
+    }
+  }
+  body->finish();
+  const bool invalid = leader && leader->invalid();
+  if (body->state() == ObjectBody::State::whole && !body->passing() && !invalid) route_.cache->insert(object);
+  leader.reset();
+}
+
+// --- ends ---
+
+void Fetch::pass(http::Response response, std::string_view why) {
+  reason = why;
+  if (leader) {
+    leader->unshared();
+    // Those who come next need not wait for each other.
+    if (response.status < 500 && !completes && !request.fields.has(FieldId::range) && why != "no-room" &&
+        why != "invalidated")
+      route_.cache->insert_in_memory(route_.cache->make_unshared(key_, after(context.loop.now(), kUnshared)));
+    leader.reset();
+  }
+  answer.emplace(std::move(response));
+  finish(End::passed);
+}
+
+void Fetch::fail_with(Error why) {
+  if (leader) leader->failed(why);
+  leader.reset();
+  error.emplace(std::move(why));
+  finish(End::failed);
+}
+
+void Fetch::finish(End how) {
+  end = how;
+  if (explained) explained->append(own_explain_);
+  explained = nullptr;
+  context.explain = nullptr;
+  done.set();
+}
+
+std::unique_ptr<http::BodyReader> passed_body(std::shared_ptr<Fetch> fetch) {
+  return std::make_unique<PassedBody>(fetch->answer->body.take_stream(), fetch);
+}
+
+}  // namespace trellis::proxy

@@ -1,0 +1,91 @@
+// One request of the cache's own to the rest of the chain: for an object that is missing, to validate one that is
+// stale, for the bytes that are missing of a part. It runs beside the requests that wait for it, so a client that is
+// slow or goes away changes nothing for the others. What comes is judged by the rules: an answer that may be stored
+// becomes an object that grows as its body comes; any other is for the request that the fetch was made for, and only
+// for it. One core.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "cache/edge/edge_cache.h"
+#include "cache/rules/directives.h"
+#include "cache/rules/partial.h"
+#include "http/detached.h"
+#include "http/explain.h"
+#include "proxy/cache/cache_route.h"
+#include "proxy/filter.h"
+#include "runtime/sync.h"
+
+namespace trellis::proxy {
+
+class Fetch final : public http::Detached, public http::InterimSink {
+ public:
+  enum class End : uint8_t {
+    running,
+    object,  // answer from it
+    passed,  // `answer` is for the one who asked
+    failed,
+  };
+
+  // `key`: of the URI. Precondition: the request is a GET.
+  Fetch(CacheRoute& its_route, const http::Request& from, const http::RequestContext& its, Next rest, std::string key);
+
+  // What it is for; set before start().
+  std::optional<cache::FillLeader> leader;  // null: nobody else waits
+  cache::ObjectRef stored;                  // stale, or a part: what the answer may confirm, complete, or stand in for
+  bool validates = false;                   // the request is made conditional by `stored`
+  bool completes = false;                   // the request is for what `stored` lacks
+  cache::RequestDirectives wanted;
+  http::InterimSink* sink = nullptr;   // of who waits; null again before that one goes
+  http::Explain* explained = nullptr;  // likewise
+
+  // Runs in the background of the core.
+  static void start(std::shared_ptr<Fetch> fetch);
+
+  Event done;  // everything below stands
+  End end = End::running;
+  cache::ObjectRef object;
+  std::optional<http::Response> answer;
+  std::optional<Error> error;
+  bool stored_now = false;                  // object: came with this fetch, and is kept
+  bool validated = false;                   // object: the stored one, confirmed
+  bool stale = false;                       // object: the stored one, because the origin failed
+  int status = 0;                           // the origin's
+  std::string_view reason;                  // why it is not stored, or "stored"; static
+  http::Fields extra{arena};                // of the answer that is not stored: for the one who asked
+  std::optional<cache::ContentRange> part;  // what a 206 held
+
+  void send_interim(http::Response& response) noexcept override;
+
+ private:
+  static Task<> run(std::shared_ptr<Fetch> fetch);
+  Task<> ask();
+  // Each gives the body to be read on, where there is one.
+  std::unique_ptr<http::BodyReader> judge(http::Response response);
+  bool confirm(const http::Response& response);
+  bool serve_stale();
+  std::unique_ptr<http::BodyReader> keep(http::Response& response, const cache::StoreVerdict& verdict,
+                                         const cache::ResponseDirectives& directives);
+  void pass(http::Response response, std::string_view why);
+  void fail_with(Error why);
+  void finish(End how);
+  Task<> pump(std::unique_ptr<http::BodyReader> body);
+
+  CacheRoute& route_;
+  std::shared_ptr<void> keeps_;
+  Next next_;
+  std::string key_;
+  Time asked_{};
+  WallTime asked_wall_{};
+  uint64_t filled_ = 0;
+  http::Explain own_explain_;
+};
+
+// The body of `answer`, a stream, with the exchange that it belongs to.
+std::unique_ptr<http::BodyReader> passed_body(std::shared_ptr<Fetch> fetch);
+
+}  // namespace trellis::proxy

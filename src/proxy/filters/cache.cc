@@ -1,0 +1,509 @@
+#include "proxy/filters/cache.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cache/rules/conditions.h"
+#include "cache/rules/invalidation.h"
+#include "cache/rules/update.h"
+#include "http/explain.h"
+#include "http/problem.h"
+#include "proxy/cache/fetch.h"
+#include "proxy/cache/stored_answer.h"
+#include "runtime/loop.h"
+
+namespace trellis::proxy {
+
+namespace {
+
+using cache::CacheStatus;
+using cache::FillLeader;
+using cache::Forwarded;
+using cache::Object;
+using cache::ObjectRef;
+using cache::RequestDirectives;
+using cache::Reuse;
+using cache::Use;
+using http::FieldId;
+using http::Method;
+
+constexpr int kMostRounds = 8;  // a request that finds others' fetches of no use so often asks by itself
+
+// Why a request has nothing to do with the cache; "": it has.
+std::string_view reason_to_bypass(const http::Request& request) {
+  if (request.body) return "request-body";
+  if (request.upgrade) return "upgrade";
+  if (cache::asks_the_origin(request.fields)) return "precondition";
+  if (cache::names_another_target(request.fields)) return "target-override";
+  return "";
+}
+
+// The waiting request's own sinks are the fetch's only as long as it waits.
+class Lent {
+ public:
+  Lent(Fetch& fetch, const http::Request& request, const http::RequestContext& context) noexcept : fetch_(fetch) {
+    fetch_.sink = request.interim;
+    fetch_.explained = context.explain;
+  }
+  Lent(const Lent&) = delete;
+  Lent& operator=(const Lent&) = delete;
+  ~Lent() {
+    fetch_.sink = nullptr;
+    fetch_.explained = nullptr;
+  }
+
+ private:
+  Fetch& fetch_;
+};
+
+// What the fetch's way through the chain says for the log.
+void take_context(const http::RequestContext& from, http::RequestContext& to) {
+  to.upstream = to.arena.copy(from.upstream);
+  to.upstream_host = to.arena.copy(from.upstream_host);
+  to.attempts = from.attempts;
+  to.way = to.arena.copy(from.way);
+  to.reset = from.reset;
+}
+
+std::string range_text(const std::vector<http::ByteRange>& ranges) {
+  return "bytes=" + std::to_string(ranges[0].first) + "-" + std::to_string(ranges[0].last);
+}
+
+}  // namespace
+
+// --- configuration ---
+
+config::Fields<CacheFilterConfig> CacheFilterConfig::fields() {
+  using namespace std::chrono_literals;
+  return {{"in", "the cache that keeps the answers, one of `caches`", &CacheFilterConfig::in, config::kRequired},
+          {"ttl", "lifetimes by status for answers that name none, as { 200: 60s, 404: 10s }; 0 is every other status",
+           &CacheFilterConfig::ttl},
+          {"key", "what tells stored answers apart", &CacheFilterConfig::key},
+          {"ttl_max", "no answer is fresh for longer; 0s: as long as it says", &CacheFilterConfig::ttl_max,
+           config::range(0s, 24h * 3650)},
+          {"heuristic", "answers with Last-Modified and no lifetime are fresh for a tenth of their age",
+           &CacheFilterConfig::heuristic},
+          {"stale_while_revalidate",
+           "for so long after its end an answer is given while it is fetched anew, where it does "
+           "not say itself",
+           &CacheFilterConfig::stale_while_revalidate, config::range(0s, 24h * 3650)},
+          {"stale_if_error",
+           "for so long after its end an answer is given when the origin fails, where it does not say itself",
+           &CacheFilterConfig::stale_if_error, config::range(0s, 24h * 3650)},
+          {"early_refresh",
+           "how eagerly what is asked for often is fetched before its end; 0 never, 1 as in the XFetch paper",
+           &CacheFilterConfig::early_refresh, config::range(0, 100)},
+          {"store_set_cookie", "keeps Set-Cookie and gives it to every client", &CacheFilterConfig::store_set_cookie},
+          {"ignore_request_directives", "clients' Cache-Control and Pragma change nothing",
+           &CacheFilterConfig::ignore_request_directives},
+          {"hide_cache_fields", "takes Surrogate-Key, Cache-Tag, Surrogate-Control and CDN-Cache-Control off answers",
+           &CacheFilterConfig::hide_cache_fields}};
+}
+
+void CacheFilterConfig::check(config::Checker& at) const {
+  for (const auto& [status, span] : ttl) {
+    const std::string place = "ttl." + std::to_string(status);
+    if (status != 0 && (status < 200 || status > 599))
+      at.problem(place, "is no status of an answer", "200 to 599, or 0");
+    if (span < Duration::zero()) at.problem(place, "is negative");
+  }
+}
+
+cache::StorePolicy CacheFilterConfig::policy() const {
+  cache::StorePolicy policy;
+  policy.ttl.assign(ttl.begin(), ttl.end());
+  policy.heuristic = heuristic;
+  policy.ttl_max = ttl_max;
+  policy.stale_while_revalidate = stale_while_revalidate;
+  policy.stale_if_error = stale_if_error;
+  policy.store_set_cookie = store_set_cookie;
+  policy.ignore_request_directives = ignore_request_directives;
+  return policy;
+}
+
+Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& config, const FilterParts& parts) {
+  TRY(std::shared_ptr<cache::EdgeCache> store, parts.edge_cache(config.in));
+  CacheRoute route(std::move(store), parts.metrics, parts.route, parts.background);
+  route.policy = config.policy();
+  route.key = cache::KeyTemplate(config.key);
+  route.node = parts.node;
+  route.early_refresh = config.early_refresh;
+  route.hide_cache_fields = config.hide_cache_fields;
+  return std::unique_ptr<CacheFilter>(new CacheFilter(std::move(route)));
+}
+
+// --- the way of a request ---
+
+Task<Result<http::Response>> CacheFilter::handle(http::Request& request, http::RequestContext& context, Next next) {
+  if (request.method != Method::get && request.method != Method::head) {
+    if (!http::is_safe(request.method)) return unsafe(request, context, next);
+    return bypass(request, context, next, "method");
+  }
+  if (const std::string_view why = reason_to_bypass(request); !why.empty()) return bypass(request, context, next, why);
+  return answer(request, context, next);
+}
+
+Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::RequestContext& context, Next next) {
+  const Time now = context.loop.now();
+  const RequestDirectives wanted =
+      route_.policy.ignore_request_directives ? RequestDirectives{} : cache::request_directives(request.fields);
+  const Found found = look(key_, request, now);
+  if (context.explain) [[unlikely]]
+    context.explain->add("cache_key", key_);
+  Missing missing;
+  missing.why = found.varied ? Forwarded::vary_miss : Forwarded::uri_miss;
+  if (found.object && found.object->kind() == Object::Kind::unshared) {
+    missing.alone = found.object->until() > now;
+  } else if (found.object && !found.object->broken()) {
+    const Object& object = *found.object;
+    const Reuse reuse = judge(object, wanted, now);
+    const bool there = has_bytes_for(object, request, unix_seconds(context.loop.wall()));
+    if (context.explain) [[unlikely]]
+      context.explain->add("cache", std::string(to_string(reuse.use)) + ", " + std::string(reuse.reason) + ", age " +
+                                        std::to_string(reuse.age) + " s, ttl " + std::to_string(reuse.ttl) + " s" +
+                                        (there ? "" : ", but not all bytes are there"));
+    if (reuse.use == Use::refused) co_return refuse(context);
+    missing.stored = found.object;
+    missing.why = !there                                    ? Forwarded::partial
+                  : reuse.ttl > 0 && !object.expired.load() ? Forwarded::request
+                                                            : Forwarded::stale;
+    if (there && reuse.use != Use::validate) {
+      const bool behind = reuse.use == Use::stale_while_revalidate ||
+                          (reuse.use == Use::fresh && route_.early_refresh > 0 &&
+                           cache::refresh_early(object.head().freshness, object.since_response(now), object.head().took,
+                                                route_.early_refresh, 1 - context.loop.rng().unit()));
+      if (behind) refresh_behind(request, context, next, key_, found.uri_key, found.object);
+      CacheStatus status;
+      status.ttl = reuse.ttl;
+      if (reuse.use != Use::fresh) status.detail = reuse.reason;
+      co_return give(found.object, request, context, reuse.use == Use::fresh ? Cached::hit : Cached::stale, status,
+                     reuse.age, true);
+    }
+  }
+  if (wanted.only_if_cached) co_return refuse(context);
+  missing.key = key_;
+  missing.uri_key = found.uri_key;
+  missing.wanted = wanted;
+  Task<Result<http::Response>> rest = request.method == Method::head ? head(request, context, next, std::move(missing))
+                                                                     : miss(request, context, next, std::move(missing));
+  Result<http::Response> response = co_await rest;
+  co_return response;
+}
+
+CacheFilter::Found CacheFilter::look(std::string& key, const http::Request& request, Time now) {
+  Found found;
+  key.clear();
+  route_.key.append(key, request);
+  found.uri_key = key.size();
+  found.object = route_.cache->find(key, now);
+  if (found.object && found.object->kind() == Object::Kind::variants) {
+    append_variant_of(key, *found.object, request.fields);
+    found.varied = true;
+    found.object = route_.cache->find(key, now);
+  }
+  return found;
+}
+
+Reuse CacheFilter::judge(const Object& object, const RequestDirectives& wanted, Time now) const {
+  Reuse reuse = cache::reuse_of(wanted, object.head().freshness, object.since_response(now));
+  // A soft purge: as if its lifetime had ended.
+  if (object.expired.load(std::memory_order_relaxed) && reuse.use == Use::fresh) {
+    reuse.use = object.head().freshness.stale_while_revalidate > 0 ? Use::stale_while_revalidate : Use::validate;
+    reuse.reason = "purged";
+    reuse.ttl = 0;
+    if (wanted.only_if_cached && reuse.use == Use::validate) reuse.use = Use::refused;
+  }
+  return reuse;
+}
+
+http::Response CacheFilter::give(const ObjectRef& object, const http::Request& request, http::RequestContext& context,
+                                 Cached what, CacheStatus status, int64_t age, bool tell_age) {
+  http::Response response = stored_answer(
+      object, request, context, {.age = age, .tell_age = tell_age, .hide_cache_fields = route_.hide_cache_fields});
+  route_.count(what, response.body.length());
+  route_.tell(response, context, what, status);
+  return response;
+}
+
+http::Response CacheFilter::refuse(http::RequestContext& context) {
+  context.outcome = "not_cached";
+  context.failed_side = Side::client;
+  http::Response response =
+      http::problem(context.arena, 504, context.outcome,
+                    "Only a stored answer was asked for, and there is none to use.", false, context.request_id);
+  route_.count(Cached::refused, std::nullopt);
+  route_.tell(response, context, Cached::refused, {.detail = "only-if-cached"});
+  return response;
+}
+
+// --- past the cache ---
+
+Task<Result<http::Response>> CacheFilter::bypass(http::Request& request, http::RequestContext& context, Next next,
+                                                 std::string_view why) {
+  if (context.explain) [[unlikely]]
+    context.explain->add("cache", "bypass: " + std::string(why));
+  CO_TRY(http::Response response, co_await next(request, context));
+  if (response.status == 101) co_return response;
+  route_.count(Cached::bypass, response.body.length());
+  route_.tell(response, context, Cached::bypass,
+              {.forwarded = why == "method" ? Forwarded::method : Forwarded::bypass,
+               .forwarded_status = response.status,
+               .detail = why});
+  co_return response;
+}
+
+Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::RequestContext& context, Next next) {
+  CO_TRY(http::Response response, co_await next(request, context));
+  const cache::Invalidated gone = cache::invalidated_by(request, response, context.arena);
+  for (const cache::StoredUri& uri : gone) {
+    key_.clear();
+    route_.key.append(key_, uri.scheme, uri.authority, uri.path, uri.query);
+    if (context.explain) [[unlikely]]
+      context.explain->add("cache", "invalidated: " + key_);
+    route_.cache->invalidate(key_);
+  }
+  route_.count(Cached::bypass, response.body.length());
+  route_.tell(response, context, Cached::bypass, {.forwarded = Forwarded::method, .forwarded_status = response.status});
+  co_return response;
+}
+
+// Goes through as it is; what it says about a stored answer is heeded (RFC 9111 §4.3.5).
+Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::RequestContext& context, Next next,
+                                               Missing missing) {
+  CO_TRY(http::Response response, co_await next(request, context));
+  if (const ObjectRef& stored = missing.stored; stored && stored->kind() == Object::Kind::answer) {
+    http::Fields old(context.arena);
+    stored->head().fields.view_in(old);
+    const auto effect = cache::effect_of_head(stored->head().status, old, stored->total(), response);
+    if (effect == cache::HeadEffect::invalidate) route_.cache->invalidate(stored->key());
+    if (effect == cache::HeadEffect::freshen) freshen_by_head(stored, old, response, context);
+  }
+  route_.count(Cached::miss, std::nullopt);
+  route_.tell(response, context, Cached::miss, {.forwarded = missing.why, .forwarded_status = response.status});
+  co_return response;
+}
+
+void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, const http::Response& response,
+                                  http::RequestContext& context) {
+  cache::freshen(old, response.fields);
+  const cache::ResponseDirectives directives = cache::response_directives(old);
+  http::Fields fields(context.arena);
+  for (const http::Field& field : old) {
+    if (cache::is_stored_field(field, directives, route_.policy)) fields.add(field);
+  }
+  cache::ObjectHead head;
+  head.status = stored->head().status;
+  const WallTime wall = context.loop.wall();
+  head.freshness = cache::freshness_of(head.status, fields, directives, route_.policy, wall, wall);
+  head.answered = context.loop.now();
+  head.took = stored->head().took;
+  head.purge_url = stored->head().purge_url;
+  head.tags = stored->head().tags;
+  head.filled = stored->head().filled;
+  head.total = stored->head().total;
+  head.fields = cache::StoredFields(fields);
+  route_.cache->insert(route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts()));
+}
+
+// --- to the origin ---
+
+std::shared_ptr<Fetch> CacheFilter::prepare(const http::Request& request, const http::RequestContext& context,
+                                            Next next, const Missing& missing) {
+  auto fetch = std::make_shared<Fetch>(route_, request, context, next, missing.key.substr(0, missing.uri_key));
+  fetch->wanted = missing.wanted;
+  http::Fields& fields = fetch->request.fields;
+  const ObjectRef& stored = missing.stored;
+  if (!stored || stored->kind() != Object::Kind::answer || stored->broken()) {
+    cache::remove_conditions(fields, false);
+    return fetch;
+  }
+  fetch->stored = stored;
+  http::Fields old(fetch->arena);
+  stored->head().fields.view_in(old);
+  if (stored->whole()) {
+    if (stored->head().freshness.has_validator()) {
+      cache::set_validation(fields, old);
+      fetch->validates = true;
+    } else {
+      cache::remove_conditions(fields, true);
+    }
+    return fetch;
+  }
+  // A part: the range that was asked for, or the rest of the whole where one gap is left.
+  const bool ranged = fields.has(FieldId::range);
+  cache::remove_conditions(fields, false);
+  const std::string_view etag = old.value(FieldId::etag);
+  const auto total = stored->total();
+  if (ranged || !total || etag.empty() || etag.starts_with("W/")) {
+    fetch->completes = ranged;
+    return fetch;
+  }
+  cache::Parts parts;
+  for (const cache::ObjectPart& part : stored->parts()) {
+    if (part.end() > part.first) parts.add({part.first, part.end() - 1});
+  }
+  const std::vector<http::ByteRange> gaps = parts.missing({0, *total - 1});
+  if (gaps.size() != 1) return fetch;
+  fields.set(FieldId::range, fetch->arena.copy(range_text(gaps)));
+  fields.set(FieldId::if_range, etag);
+  fetch->completes = true;
+  return fetch;
+}
+
+void CacheFilter::refresh_behind(const http::Request& request, const http::RequestContext& context, Next next,
+                                 std::string_view key, size_t uri_key, const ObjectRef& stored) {
+  if (!stored->whole() || request.method != Method::get) return;
+  cache::EdgeCache::Joined joined = route_.cache->join(key);
+  if (!joined.leads) return;
+  Missing missing;
+  missing.key = key;
+  missing.uri_key = uri_key;
+  missing.stored = stored;
+  const std::shared_ptr<Fetch> fetch = prepare(request, context, next, missing);
+  fetch->leader.emplace(route_.cache, std::move(joined.fill));
+  if (context.explain) [[unlikely]]
+    context.explain->add("cache", "is fetched anew in the background");
+  Fetch::start(fetch);
+}
+
+Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::RequestContext& context, Next next,
+                                               Missing missing) {
+  const RequestDirectives wanted = missing.wanted;
+  for (int round = 0; !missing.alone && round < kMostRounds; ++round) {
+    // A range that is not there is fetched as it was asked for: only the same ones share a fetch.
+    const bool ranged = request.fields.has(FieldId::range) && !(missing.stored && missing.stored->whole());
+    std::string fill_key = missing.key;
+    if (ranged) fill_key.append("\nrange=").append(request.fields.joined(FieldId::range));
+    cache::EdgeCache::Joined joined = route_.cache->join(fill_key);
+    if (joined.leads) {
+      std::optional<FillLeader> leader;
+      leader.emplace(route_.cache, std::move(joined.fill));
+      if (!missing.stored && route_.cache->may_be_on_disk(missing.key)) {
+        Task<ObjectRef> loading = route_.cache->load(missing.key, context.deadline, route_.background);
+        const ObjectRef loaded = co_await loading;
+        if (loaded && loaded->kind() == Object::Kind::variants) {
+          leader.reset();  // who waited looks again
+          append_variant_of(missing.key, *loaded, request.fields);
+          missing.why = Forwarded::vary_miss;
+          const ObjectRef object = route_.cache->find(missing.key, context.loop.now());
+          if (object && object->kind() == Object::Kind::answer) missing.stored = object;
+          if (!object) continue;
+        } else if (loaded) {
+          missing.stored = loaded;
+        }
+        if (missing.stored) {
+          const Reuse reuse = judge(*missing.stored, wanted, context.loop.now());
+          const bool usable = reuse.use == Use::fresh || reuse.use == Use::stale;
+          if (usable && has_bytes_for(*missing.stored, request, unix_seconds(context.loop.wall()))) {
+            if (leader) leader->give(missing.stored, ObjectRef());
+            leader.reset();
+            if (context.explain) [[unlikely]]
+              context.explain->add("cache", "from the disk");
+            co_return give(missing.stored, request, context, Cached::hit, {.ttl = reuse.ttl, .detail = "disk"},
+                           reuse.age, true);
+          }
+          missing.why = Forwarded::stale;
+          if (!leader) continue;
+        }
+      }
+      Task<Result<http::Response>> fetching = fetch(request, context, next, std::move(missing), std::move(leader));
+      Result<http::Response> response = co_await fetching;
+      co_return response;
+    }
+    const bool came = co_await joined.fill->decided.wait(context.deadline);
+    if (!came)
+      co_return fail(Error(Code::deadline_exceeded, "waiting for another request's answer").from(Side::upstream));
+    const cache::Fill& fill = *joined.fill;
+    switch (fill.end.load(std::memory_order_acquire)) {
+      case cache::Fill::End::failed: co_return fail(fill.error->clone());
+      case cache::Fill::End::unshared: missing.alone = true; break;
+      case cache::Fill::End::object: {
+        if (fill.marker) {
+          missing.key.resize(missing.uri_key);
+          append_variant_of(missing.key, *fill.marker, request.fields);
+        }
+        const bool fits = ranged || fill.object->key() == missing.key;
+        // It is an answer to a request that was made after this one came, so it needs no lifetime; unless it is to be
+        // validated each time.
+        if (fits && fill.object->kind() == Object::Kind::answer && route_.cache->alive(*fill.object) &&
+            !fill.object->head().freshness.has(cache::Freshness::kNoCache) &&
+            has_bytes_for(*fill.object, request, unix_seconds(context.loop.wall()))) {
+          if (context.explain) [[unlikely]]
+            context.explain->add("cache", "waited for the fetch of another request");
+          const Time now = context.loop.now();
+          const Reuse reuse = judge(*fill.object, wanted, now);
+          co_return give(fill.object, request, context, Cached::coalesced,
+                         {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true}, reuse.age, reuse.age > 0);
+        }
+        if (fits) missing.alone = true;
+        break;
+      }
+      default: break;  // its leader went away
+    }
+  }
+  Task<Result<http::Response>> fetching = fetch(request, context, next, std::move(missing), std::nullopt);
+  Result<http::Response> response = co_await fetching;
+  co_return response;
+}
+
+Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::RequestContext& context, Next next,
+                                                Missing missing, std::optional<FillLeader> leader) {
+  const std::shared_ptr<Fetch> fetch = prepare(request, context, next, missing);
+  if (leader) fetch->leader.emplace(std::move(*leader));
+  leader.reset();
+  {
+    const Lent lent(*fetch, request, context);
+    Fetch::start(fetch);
+    const bool came = co_await fetch->done.wait(context.deadline);
+    if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
+  }
+  take_context(fetch->context, context);
+  const std::optional<int> forwarded_status = fetch->status != 0 ? std::optional<int>(fetch->status) : std::nullopt;
+  if (context.explain) [[unlikely]]
+    context.explain->add("cache_store", fetch->stored_now ? "stored" : fetch->reason);
+  switch (fetch->end) {
+    case Fetch::End::running:
+    case Fetch::End::failed:
+      context.outcome = context.arena.copy(fetch->context.outcome);
+      context.failed_side = fetch->context.failed_side;
+      co_return fail(fetch->error ? fetch->error->clone() : Error(Code::unavailable, "the fetch ended early"));
+    case Fetch::End::object: {
+      const ObjectRef& object = fetch->object;
+      const Reuse reuse = judge(*object, fetch->wanted, context.loop.now());
+      if (!has_bytes_for(*object, request, unix_seconds(context.loop.wall()))) break;
+      const Cached what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
+      CacheStatus status{.forwarded = missing.why,
+                         .forwarded_status = forwarded_status,
+                         .ttl = reuse.ttl,
+                         .stored = fetch->stored_now};
+      if (fetch->stale) status.detail = fetch->reason;
+      http::Response response = give(object, request, context, what, status, reuse.age, fetch->stale || reuse.age > 0);
+      for (const http::Field& field : fetch->extra) response.fields.add_copy(field.name, field.value);
+      co_return response;
+    }
+    case Fetch::End::passed: {
+      http::Response response(context.arena, fetch->answer->status);
+      response.version_minor = fetch->answer->version_minor;
+      for (const http::Field& field : fetch->answer->fields) {
+        if (route_.hide_cache_fields && cache::is_cache_only_field(field)) continue;
+        response.fields.add({context.arena.copy(field.name), context.arena.copy(field.value), field.id});
+      }
+      const std::optional<uint64_t> length = fetch->answer->body.length();
+      if (fetch->answer->body.kind() == http::Body::Kind::stream) {
+        response.body = http::Body(passed_body(fetch));
+      } else {
+        response.body = std::move(fetch->answer->body);
+      }
+      context.outcome = context.arena.copy(fetch->context.outcome);
+      context.failed_side = fetch->context.failed_side;
+      route_.count(Cached::miss, length);
+      route_.tell(response, context, Cached::miss,
+                  {.forwarded = missing.why, .forwarded_status = forwarded_status, .detail = fetch->reason});
+      co_return response;
+    }
+  }
+  // The origin gave other bytes than were asked for.
+  co_return fail(Error(Code::data_loss, "the origin's range does not hold what was asked for").from(Side::upstream));
+}
+
+}  // namespace trellis::proxy
