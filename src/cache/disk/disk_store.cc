@@ -380,9 +380,7 @@ bool DiskStore::Impl::sweep_object(const Segment& segment, const DiskIndex::Obje
     note_damage(segment, object.hash, object.place);
     return false;
   }
-  if (!dead((*text)->key, (*text)->meta)) return false;
-  writer.remove(object.hash);
-  return true;
+  return dead((*text)->key, (*text)->meta) && writer.remove_if(object.hash, object.place);
 }
 
 DiskFigures DiskStore::figures() const {

@@ -3,7 +3,8 @@
 // is a key, some bytes of its owner (`meta`) and a body.
 //
 // The folder holds segments, files that are only ever appended to (disk_format.h). Objects are written by one thread;
-// when `size` is used up, the oldest segment goes, and of its objects those that were asked for move to the newest.
+// where `size` has no room for a further segment, the oldest goes, and of its objects those that were asked for move to
+// the newest.
 // Nothing is served whose checksum is wrong: such an object is dropped and counted. A disk that fails takes nothing
 // away but itself: find() has nothing, put() refuses, and it is tried again later. docs/edge-cache-disk.md.
 //

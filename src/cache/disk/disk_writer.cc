@@ -18,6 +18,7 @@ constexpr Duration kLook = 100ms;                         // at the lock, and at
 constexpr uint64_t kBatch = uint64_t{16} << 20;           // bytes of objects taken at once
 constexpr size_t kMostRemovalsWaiting = size_t{1} << 20;  // while there is no index to say which are needed
 constexpr unsigned kMostSqueezes = 3;                     // segments dropped for the sake of one
+constexpr unsigned kCalm = 16;                            // segments between two attempts to have more of them
 
 bool no_room(const Error& error) noexcept { return error.code() == Code::resource_exhausted; }
 
@@ -101,6 +102,18 @@ void DiskWriter::remove(uint64_t hash) {
   wake_.notify_one();
 }
 
+bool DiskWriter::remove_if(uint64_t hash, const DiskPlace& place) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (last_.contains(hash) || !parts_.index.remove_if(hash, place)) return false;
+    if (stopped_) return true;
+    last_[hash] = ++sequence_;
+    removals_.push_back({hash, sequence_});
+  }
+  wake_.notify_one();
+  return true;
+}
+
 void DiskWriter::flush() {
   std::unique_lock lock(mutex_);
   idle_.wait(lock, [this] {
@@ -109,7 +122,10 @@ void DiskWriter::flush() {
   });
 }
 
-void DiskWriter::look() { wake_.notify_one(); }
+void DiskWriter::look() {
+  const std::lock_guard lock(mutex_);  // or it might just be going to sleep
+  wake_.notify_one();
+}
 
 uint64_t DiskWriter::queued() const {
   const std::lock_guard lock(mutex_);
@@ -174,7 +190,7 @@ bool DiskWriter::take(Batch& batch) {
   const auto end = objects_.begin() + static_cast<ptrdiff_t>(count);
   batch.objects.assign(std::make_move_iterator(objects_.begin()), std::make_move_iterator(end));
   objects_.erase(objects_.begin(), end);
-  if (parts_.health.usable()) batch.removals.swap(removals_);
+  batch.removals.swap(removals_);
   return true;
 }
 
@@ -290,13 +306,8 @@ void DiskWriter::give_up(Batch& batch, const Error& error) {
     (void)parts_.disk.remove(active_->segment()->path);
   }
   active_.reset();
-  if (no_room(error) && writing && parts_.segments.size() > 0) {
-    parts_.health.full(true);
-    LoadedObjects none;
-    evict_oldest(none, 0);
-  } else {
-    parts_.health.error(error);
-  }
+  const bool squeezed = no_room(error) && writing && parts_.segments.size() > 0 && squeeze();
+  if (!squeezed) parts_.health.error(error);
 }
 
 // --- Segments ---
@@ -308,6 +319,7 @@ Result<void> DiskWriter::make_room(const RecordHead& head, size_t entries) {
   return {};
 }
 
+// There is always room for one more segment than there are, so that the oldest is emptied into the newest.
 Result<void> DiskWriter::next_segment() {
   if (active_) {
     TRY_VOID(settle());
@@ -316,22 +328,40 @@ Result<void> DiskWriter::next_segment() {
     active_.reset();
   }
   const uint64_t segment_bytes = parts_.options.segment_bytes;
-  const uint64_t budget = segment_bytes / 4;
-  LoadedObjects along;
-  const auto over = [&] {
-    return parts_.segments.bytes() + segment_bytes > parts_.options.size || parts_.segments.free_slot() == kMostSlots;
-  };
-  while (parts_.segments.size() > 0 && over()) evict_oldest(along, budget);
-  bool squeezed = false;
+  while (parts_.segments.free_slot() == kMostSlots) {
+    TRY_VOID(evict_oldest(0));
+  }
   for (unsigned i = 0;; ++i) {
     Result<void> made = make_segment();
     if (made) break;
     if (!no_room(made.error()) || parts_.segments.size() == 0 || i == kMostSqueezes) return made;
-    squeezed = true;
-    evict_oldest(along, budget);
+    TRY_VOID(squeeze());
   }
-  parts_.health.full(squeezed);
-  return write_along(along);
+  try_to_grow();
+  uint64_t budget = segment_bytes / 4;
+  while (parts_.segments.size() > 1 && parts_.segments.bytes() + segment_bytes > limit_) {
+    TRY(budget, evict_oldest(budget));
+  }
+  return {};
+}
+
+// The file system has less than `size`: from now on, no more than what there is.
+Result<void> DiskWriter::squeeze() {
+  limit_ = std::min(limit_, std::max(parts_.segments.bytes(), 2 * parts_.options.segment_bytes));
+  growth_ = parts_.options.segment_bytes;
+  calm_ = 0;
+  parts_.health.full(true);
+  TRY_VOID(evict_oldest(0));
+  return {};
+}
+
+// After a while without that, some more, and more each time.
+void DiskWriter::try_to_grow() {
+  if (limit_ == parts_.options.size || ++calm_ < kCalm) return;
+  limit_ = std::min(parts_.options.size, limit_ + growth_);
+  growth_ *= 2;
+  calm_ = 0;
+  if (limit_ == parts_.options.size) parts_.health.full(false);
 }
 
 Result<void> DiskWriter::make_segment() {
@@ -346,31 +376,46 @@ Result<void> DiskWriter::make_segment() {
 
 // --- Making room ---
 
-void DiskWriter::evict_oldest(LoadedObjects& along, uint64_t budget) {
-  const SegmentList::Kept oldest = parts_.segments.take_oldest();
-  for (const auto& loaded : along) budget -= std::min(budget, loaded->start.head.units() * kDiskUnit);
-  for (const auto& [hash, place] : objects_of(oldest, parts_.index)) {
-    const auto asked = parts_.index.asked(hash, place);
-    if (!asked) continue;
-    const uint64_t size = place.units * kDiskUnit;
-    std::unique_ptr<Loaded> loaded;
-    if (*asked > 0 && size <= budget) {
-      if (auto read = load(hash, *oldest.segment, place)) {
-        loaded = std::move(*read);
-        if (!loaded) parts_.counts.damaged.add();
-      }
-    }
-    if (!parts_.index.remove_if(hash, place)) continue;
-    if (!loaded) {
-      parts_.counts.evicted.add();
-      continue;
-    }
-    budget -= size;
-    loaded->asked = *asked - 1;
-    along.push_back(std::move(loaded));
+Result<uint64_t> DiskWriter::evict_oldest(uint64_t budget) {
+  const SegmentList::Kept oldest = parts_.segments.oldest();
+  const std::vector<DiskIndex::Object> objects = objects_of(oldest, parts_.index);
+  for (const DiskIndex::Object& object : objects) {
+    const unsigned asked = parts_.index.asked(object.hash, object.place).value_or(0);
+    const uint64_t size = object.place.units * kDiskUnit;
+    if (asked == 0 || size > budget) continue;
+    TRY(const bool taken, take_along(*oldest.segment, object, asked - 1));
+    if (taken) budget -= size;
   }
-  const Result<void> removed = parts_.disk.remove(oldest.segment->path);
-  if (!removed) parts_.health.error(removed.error());
+  TRY_VOID(settle());  // the index has what was taken along at its new place
+  uint64_t gone = 0;
+  for (const DiskIndex::Object& object : objects) gone += parts_.index.remove_if(object.hash, object.place) ? 1 : 0;
+  parts_.counts.evicted.add(gone);
+  parts_.segments.remove(oldest.segment->slot);
+  TRY_VOID(parts_.disk.remove(oldest.segment->path));
+  return budget;
+}
+
+// False: it is damaged, or something newer is queued under its hash.
+Result<bool> DiskWriter::take_along(const Segment& segment, const DiskIndex::Object& object, unsigned asked) {
+  const auto loaded = load(object.hash, segment, object.place);
+  if (!loaded) return false;
+  if (!*loaded) {
+    parts_.counts.damaged.add(parts_.index.remove_if(object.hash, object.place) ? 1 : 0);
+    return false;
+  }
+  uint64_t sequence = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (last_.contains(object.hash)) return false;
+    sequence = ++sequence_;
+    last_[object.hash] = sequence;
+  }
+  const RecordStart& start = (*loaded)->start;
+  const ObjectToWrite other{object.hash, start.key, start.meta, (*loaded)->body};
+  TRELLIS_ASSERT(active_->fits(other.head(), 1));
+  TRY_VOID(append(other, sequence, asked));
+  parts_.counts.moved.add();
+  return true;
 }
 
 Result<std::unique_ptr<DiskWriter::Loaded>> DiskWriter::load(uint64_t hash, const Segment& segment,
@@ -390,25 +435,6 @@ Result<std::unique_ptr<DiskWriter::Loaded>> DiskWriter::load(uint64_t hash, cons
   if (first > 0) loaded->body.push_back(std::string_view(loaded->start.bytes).substr(head.size_to_body(), first));
   for (const std::string& piece : loaded->pieces) loaded->body.push_back(piece);
   return loaded;
-}
-
-// Unless something newer was queued under its hash meanwhile.
-Result<void> DiskWriter::write_along(LoadedObjects& along) {
-  for (const auto& loaded : along) {
-    const RecordStart& start = loaded->start;
-    const ObjectToWrite object{start.head.hash, start.key, start.meta, loaded->body};
-    uint64_t sequence = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      if (last_.contains(object.hash)) continue;
-      sequence = ++sequence_;
-      last_[object.hash] = sequence;
-    }
-    TRELLIS_ASSERT(active_->fits(object.head(), 1));
-    parts_.counts.moved.add();
-    TRY_VOID(append(object, sequence, loaded->asked));
-  }
-  return {};
 }
 
 // As if something was to be written: whether a new segment can be, and be read.

@@ -39,7 +39,7 @@ class DiskWriter {
     DiskHealth& health;
     DiskCounts& counts;
   };
-  explicit DiskWriter(const Parts& parts) noexcept : parts_(parts) {}
+  explicit DiskWriter(const Parts& parts) noexcept : parts_(parts), limit_(parts.options.size) {}
   ~DiskWriter() { stop(); }
   DiskWriter(const DiskWriter&) = delete;
   DiskWriter& operator=(const DiskWriter&) = delete;
@@ -53,6 +53,8 @@ class DiskWriter {
   bool put(DiskObject object);
   bool replace_meta(std::string key, uint64_t hash, std::string meta);
   void remove(uint64_t hash);
+  // Only what stands at this place, and nothing newer is queued.
+  bool remove_if(uint64_t hash, const DiskPlace& place);
   void flush();
   void look();  // the health has changed
   uint64_t queued() const;
@@ -91,8 +93,6 @@ class DiskWriter {
     std::vector<std::string_view> body;  // views of both
   };
 
-  using LoadedObjects = std::vector<std::unique_ptr<Loaded>>;
-
   bool queue(Operation operation);
   void run();
   bool take(Batch& batch);
@@ -106,11 +106,13 @@ class DiskWriter {
   Result<void> make_room(const RecordHead& head, size_t entries);
   Result<void> next_segment();
   Result<void> make_segment();
-  // What was asked for goes to `along`, as long as all in there is no larger than `budget`.
-  void evict_oldest(LoadedObjects& along, uint64_t budget);
+  Result<void> squeeze();
+  void try_to_grow();
+  // Takes along to the newest segment what was asked for, as far as `budget` goes; what is left of it.
+  Result<uint64_t> evict_oldest(uint64_t budget);
+  Result<bool> take_along(const Segment& segment, const DiskIndex::Object& object, unsigned asked);
   // Null: damaged.
   static Result<std::unique_ptr<Loaded>> load(uint64_t hash, const Segment& segment, const DiskPlace& place);
-  Result<void> write_along(LoadedObjects& along);
   Result<void> try_disk();
   bool superseded(uint64_t hash, uint64_t sequence) const;
   void forget(uint64_t hash, uint64_t sequence);  // under the lock
@@ -133,6 +135,9 @@ class DiskWriter {
 
   // The thread's own.
   uint64_t next_number_ = 0;
+  uint64_t limit_;       // bytes of all segments: `size`, or less when the file system has not so much
+  uint64_t growth_ = 0;  // how much more is tried next
+  unsigned calm_ = 0;    // segments made since the last change of these
   std::unique_ptr<SegmentWriter> active_;
   bool active_settled_ = false;  // the index names objects in it
   std::vector<Appended> appended_;

@@ -32,13 +32,9 @@ void SegmentList::seal(uint32_t slot, uint64_t bytes) {
   }
 }
 
-SegmentList::Kept SegmentList::take_oldest() {
+SegmentList::Kept SegmentList::oldest() const {
   const std::lock_guard lock(mutex_);
-  Kept oldest = std::move(order_.front());
-  order_.pop_front();
-  slots_[oldest.segment->slot] = nullptr;
-  bytes_.fetch_sub(oldest.bytes, std::memory_order_relaxed);
-  return oldest;
+  return order_.front();
 }
 
 void SegmentList::remove(uint32_t slot) {

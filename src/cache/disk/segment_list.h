@@ -26,8 +26,7 @@ class SegmentList {
   // Behind the others.
   void add(Kept kept);
   void seal(uint32_t slot, uint64_t bytes);
-  // The oldest leaves. There is one.
-  Kept take_oldest();
+  Kept oldest() const;  // there is one
   void remove(uint32_t slot);
 
   SegmentRef at(uint32_t slot) const;  // null: it has left

@@ -372,6 +372,22 @@ TEST_F(DiskStoreTest, SweepsWhatIsDead) {
   EXPECT_NE(body("5"), "none");
 }
 
+TEST_F(DiskStoreTest, ASweepLeavesWhatIsNewerThanItSaw) {
+  open();
+  put("a", "old");
+  store_->flush();
+  std::atomic<uint64_t> removed{UINT64_MAX};
+  const auto dead = [&](std::string_view, std::string_view) {
+    put("a", "new");
+    store_->flush();
+    return true;
+  };
+  ASSERT_TRUE(store_->sweep(dead, [&](uint64_t count) { removed = count; }));
+  wait_until([&] { return removed != UINT64_MAX; });
+  EXPECT_EQ(removed, 0u);
+  EXPECT_EQ(body("a"), "new");
+}
+
 TEST_F(DiskStoreTest, ASweepEndsWhenTheStoreCloses) {
   open();
   for (int i = 0; i < 40; ++i) put(std::to_string(i), "body");
@@ -521,6 +537,21 @@ TEST_F(DiskStoreTest, GoesOnWithLessWhereTheDiskIsFull) {
   disk_.capacity = UINT64_MAX;
   put_until("more ", [&] { return figures().state == DiskState::ok; });
   put_until("yet more ", [&] { return figures().bytes > 6 * kSegment; });
+}
+
+TEST_F(DiskStoreTest, TakesAlongWhatWasAskedForOnAFullDiskToo) {
+  disk_.capacity = 4 * kSegment + kSegment / 2;
+  open();
+  put_until("k ", [&] { return figures().state == DiskState::full; });
+  put("hot", "body");
+  store_->flush();
+  for (int round = 0; round < 40; ++round) {
+    ASSERT_EQ(body("hot"), "body") << round;
+    const uint64_t evicted = figures().evicted;
+    put_until("more " + std::to_string(round) + " ", [&] { return figures().evicted > evicted; });
+    store_->touch(hash64("hot"));
+  }
+  EXPECT_GT(figures().moved, 5u);
 }
 
 TEST_F(DiskStoreTest, GoesOnWithoutADiskThatFailsAndWithItWhenItWorksAgain) {
