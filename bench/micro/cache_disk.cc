@@ -1,7 +1,9 @@
 // The disk tier of a cache: how long it takes to be warm again with a million objects, after a stop and after a kill,
-// what it writes a second, and what a read costs when the page cache has it. In a folder below $TRELLIS_BENCH_DIR, or
-// the one for temporary files.
+// from a disk of which nothing is in memory; what it writes a second, and what a read costs when the page cache has it.
+// In a folder below $TRELLIS_BENCH_DIR, or the one for temporary files.
 #include <benchmark/benchmark.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -50,6 +52,17 @@ void fill(DiskStore& store, uint64_t objects, size_t bytes) {
   store.flush();
 }
 
+// As after a restart of the machine: nothing of the folder is in the page cache.
+void forget(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    ::fdatasync(fd);
+    ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(fd);
+  }
+}
+
 // `killed`: the newest segment has no table.
 void warm_start(benchmark::State& state, bool killed) {
   const auto folder = folder_named("warm");
@@ -63,6 +76,9 @@ void warm_start(benchmark::State& state, bool killed) {
   const std::filesystem::path used = killed ? folder.string() + "-killed" : folder.string();
   double bytes = 0;
   for (auto _ : state) {
+    state.PauseTiming();
+    forget(used);
+    state.ResumeTiming();
     auto store = open_in(used, metrics);
     state.PauseTiming();
     if (store->figures().objects != kObjects) state.SkipWithError("not all objects are there");

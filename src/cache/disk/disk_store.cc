@@ -23,6 +23,7 @@ namespace trellis::cache {
 namespace {
 
 constexpr uint64_t kUsualSegment = uint64_t{64} << 20;
+constexpr uint64_t kRoomySegment = uint64_t{4} << 20;
 constexpr uint64_t kFewestSegments = 4;
 constexpr uint64_t kRecordOverhead = uint64_t{16} << 10;  // head and checksums, at most
 constexpr size_t kMostReadsWaiting = 4096;
@@ -35,9 +36,11 @@ constexpr std::string_view kStateHelp =
 
 Error refused(Code code, std::string what) { return Error(code, std::move(what)).from(Side::self); }
 
-// Few enough files of a large cache, and enough segments of a small one to choose from.
+// Few enough files of a large cache, enough segments of a small one to choose from, and room in each for an object.
 uint64_t usual_segment(uint64_t size) noexcept {
-  const uint64_t bytes = std::min(std::max(kUsualSegment, size / 1024), size / 16);
+  const uint64_t few = std::max(kUsualSegment, size / 1024);
+  const uint64_t many = std::max(size / 32, std::min(kRoomySegment, size / 8));
+  const uint64_t bytes = std::min(few, many);
   return std::clamp(bytes / kDirectBlock * kDirectBlock, kMinDiskSegment, kMaxDiskSegment);
 }
 

@@ -1,6 +1,6 @@
 // The one thread that writes a store's segments: takes what was queued, appends it to the newest segment, lets the
 // index know what can be read, and makes room by dropping the oldest segment. What was asked for among its objects is
-// taken along, up to a quarter of a segment at a time.
+// taken along, up to half a segment at a time.
 //
 // Of what is queued under one hash, the last word counts: an object whose place was taken by a later put() or
 // remove() before it was in the index never gets there. put() and its like from any thread.
@@ -104,7 +104,7 @@ class DiskWriter {
   Result<void> settle();
   void give_up(Batch& batch, const Error& error);
   Result<void> make_room(const RecordHead& head, size_t entries);
-  Result<void> next_segment();
+  Result<void> next_segment(uint64_t needed);  // bytes that are to follow at once
   Result<void> make_segment();
   Result<void> squeeze();
   void try_to_grow();
