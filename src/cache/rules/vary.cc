@@ -89,15 +89,34 @@ void append_encodings(std::string& to, const http::Fields& request) {
   for (const std::string& each : taken) to.append(&each == &taken.front() ? "" : ",").append(each);
 }
 
-void append_languages(std::string& to, const http::Fields& request) {
+std::vector<Preference> sorted_languages(const http::Fields& request) {
   std::vector<Preference> languages = preferences_in(request, FieldId::accept_language);
   std::sort(languages.begin(), languages.end(), [](const Preference& a, const Preference& b) {
     return a.weight != b.weight ? a.weight > b.weight : a.name < b.name;
   });
-  for (const Preference& each : languages) {
-    to.append(&each == &languages.front() ? "" : ",").append(each.name);
-    if (each.weight != 1000) to.append(";q=").append(std::to_string(each.weight));
+  return languages;
+}
+
+// The one language that the client likes better than all others; "" where there is none.
+std::string_view liked_best(const std::vector<Preference>& sorted) noexcept {
+  if (sorted.empty() || sorted[0].weight == 0 || sorted[0].name == "*") return {};
+  return sorted.size() == 1 || sorted[1].weight < sorted[0].weight ? std::string_view(sorted[0].name)
+                                                                   : std::string_view();
+}
+
+std::string text_of(const std::vector<Preference>& sorted) {
+  std::string text;
+  for (const Preference& each : sorted) {
+    text.append(text.empty() ? "" : ",").append(each.name);
+    if (each.weight != 1000) text.append(";q=").append(std::to_string(each.weight));
   }
+  return text;
+}
+
+void append_languages(std::string& to, const http::Fields& request, const KnownLanguages& known) {
+  const std::vector<Preference> sorted = sorted_languages(request);
+  const std::string* const text = known.find(liked_best(sorted));
+  to.append(text != nullptr ? *text : text_of(sorted));
 }
 
 // White space at the ends and around commas taken off; quoted text stays as it is.
@@ -136,7 +155,29 @@ std::vector<std::string> vary_names(std::string_view vary) {
   return names;
 }
 
-void append_variant(std::string& key, const std::vector<std::string>& names, const http::Fields& request) {
+const std::string* KnownLanguages::find(std::string_view language) const noexcept {
+  if (language.empty()) return nullptr;
+  for (const auto& [each, text] : texts) {
+    if (each == language) return &text;
+  }
+  return nullptr;
+}
+
+KnownLanguages learn_language(KnownLanguages known, const std::vector<std::string>& names, const http::Fields& request,
+                              const http::Fields& response) {
+  if (std::find(names.begin(), names.end(), "accept-language") == names.end()) return {};
+  const std::vector<Preference> sorted = sorted_languages(request);
+  const std::string_view best = liked_best(sorted);
+  const std::string language = lower(trimmed(response.joined(FieldId::content_language)));
+  if (language != best) std::erase_if(known.texts, [best](const auto& each) { return each.first == best; });
+  // Of several languages in one answer none is the one that it is in.
+  if (!http::is_token(language) || known.find(language) != nullptr || sorted.empty()) return known;
+  if (known.texts.size() < KnownLanguages::kMax) known.texts.emplace_back(language, text_of(sorted));
+  return known;
+}
+
+void append_variant(std::string& key, const std::vector<std::string>& names, const http::Fields& request,
+                    const KnownLanguages& languages) {
   for (const std::string& name : names) {
     key.append("\n").append(name);
     const FieldId id = http::field_id(name);
@@ -147,7 +188,7 @@ void append_variant(std::string& key, const std::vector<std::string>& names, con
     if (id == FieldId::accept_encoding) {
       append_encodings(key, request);
     } else if (id == FieldId::accept_language) {
-      append_languages(key, request);
+      append_languages(key, request, languages);
     } else {
       bool first = true;
       for_each_line(request, id, name, [&](std::string_view value) {

@@ -86,5 +86,38 @@ TEST(Variant, SortsAcceptLanguageByWeight) {
   EXPECT_EQ(languages("de;q=2, en;q=x"), "de,en");
 }
 
+// An answer that is in the language a client likes best fits it, whatever it was asked for with.
+TEST(KnownLanguages, LeadToTheAnswerInTheLanguageLikedBest) {
+  const std::vector<std::string> names = vary_names("Accept-Language");
+  const auto text = [&](const KnownLanguages& known, Lines request) {
+    std::string out;
+    append_variant(out, names, Head(request).fields, known);
+    return out.substr(16);
+  };
+  const Head asked{{"Accept-Language", "en, de"}};
+  const KnownLanguages known = learn_language({}, names, asked.fields, Head{{"Content-Language", "De"}}.fields);
+  EXPECT_EQ(text(known, {{"Accept-Language", "fr;q=0.5, de;q=1.0"}}), "=de,en");
+  EXPECT_EQ(text(known, {{"Accept-Language", "DE"}}), "=de,en");
+  EXPECT_EQ(text(known, {{"Accept-Language", "de, en"}}), "=de,en");
+  EXPECT_EQ(text(known, {{"Accept-Language", "de, fr"}}), "=de,fr") << "liked as much as another";
+  EXPECT_EQ(text(known, {{"Accept-Language", "fr, de;q=0.5"}}), "=fr,de;q=500");
+  EXPECT_EQ(text(known, {{"Accept-Language", "de;q=0"}}), "=de;q=0");
+  EXPECT_EQ(text(known, {{"Accept-Language", "*"}}), "=*");
+  EXPECT_EQ(text(known, {}), "");
+
+  // The origin answers one who likes German best in French: German is gone.
+  const Head german{{"Accept-Language", "de, fr;q=0.5"}};
+  const KnownLanguages less = learn_language(known, names, german.fields, Head{{"Content-Language", "fr"}}.fields);
+  EXPECT_EQ(less.find("de"), nullptr);
+  EXPECT_EQ(text(less, {{"Accept-Language", "fr"}}), "=de,fr;q=500");
+  EXPECT_EQ(learn_language(known, names, german.fields, Head{}.fields).find("de"), nullptr);
+  EXPECT_NE(learn_language(known, names, german.fields, Head{{"Content-Language", "de"}}.fields).find("de"), nullptr);
+
+  EXPECT_TRUE(learn_language({}, names, asked.fields, Head{{"Content-Language", "de, en"}}.fields).texts.empty());
+  EXPECT_TRUE(learn_language({}, names, Head{}.fields, Head{{"Content-Language", "de"}}.fields).texts.empty());
+  EXPECT_TRUE(
+      learn_language(known, vary_names("Foo"), asked.fields, Head{{"Content-Language", "de"}}.fields).texts.empty());
+}
+
 }  // namespace
 }  // namespace trellis::cache
