@@ -12,7 +12,6 @@ namespace {
 
 constexpr char kAnswer = 'a';
 constexpr char kVariants = 'v';
-constexpr uint64_t kMaxNames = 64;
 constexpr uint64_t kMemoryShare = 2;  // an object larger than this part of a shard lives on disk alone
 
 std::string meta_of(const Object& object) {
@@ -23,12 +22,7 @@ std::string meta_of(const Object& object) {
     return meta;
   }
   meta += kVariants;
-  append_varint(meta, object.variants_id());
-  append_varint(meta, object.vary().size());
-  for (const std::string& name : object.vary()) {
-    append_varint(meta, name.size());
-    meta += name;
-  }
+  object.vary().encode(meta);
   return meta;
 }
 
@@ -112,8 +106,8 @@ void EdgeCache::insert(const ObjectRef& object) {
 ObjectRef EdgeCache::make_object(std::string key, ObjectHead head, std::vector<ObjectPart> parts) const {
   return ObjectRef(new Object(space_, std::move(key), std::move(head), std::move(parts)));
 }
-ObjectRef EdgeCache::make_variants(std::string key, std::vector<std::string> names, uint64_t id) const {
-  return ObjectRef(Object::variants(space_, std::move(key), std::move(names), id));
+ObjectRef EdgeCache::make_variants(std::string key, Variants variants) const {
+  return ObjectRef(Object::variants(space_, std::move(key), std::move(variants)));
 }
 ObjectRef EdgeCache::make_unshared(std::string key, Time until) const {
   return ObjectRef(Object::unshared(space_, std::move(key), until));
@@ -139,13 +133,9 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
   const std::string& meta = reader->meta();
   if (!meta.empty() && meta[0] == kVariants) {
     ByteReader in(std::string_view(meta).substr(1));
-    const uint64_t id = in.varint();
-    const uint64_t count = in.varint();
-    std::vector<std::string> names;
-    for (uint64_t i = 0; i < count && count <= kMaxNames && !in.failed(); ++i)
-      names.emplace_back(in.bytes(in.varint()));
-    if (in.failed() || !in.at_end() || count > kMaxNames) co_return ObjectRef();
-    ObjectRef object = make_variants(std::move(key), std::move(names), id);
+    auto variants = Variants::decode(in);
+    if (!variants || !in.at_end()) co_return ObjectRef();
+    ObjectRef object = make_variants(std::move(key), *std::move(variants));
     insert_in_memory(object);
     co_return object;
   }

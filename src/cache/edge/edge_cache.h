@@ -61,7 +61,7 @@ class EdgeCache final : public AnySpace {
 
   // Objects for this cache.
   ObjectRef make_object(std::string key, ObjectHead head, std::vector<ObjectPart> parts) const;
-  ObjectRef make_variants(std::string key, std::vector<std::string> names, uint64_t id) const;
+  ObjectRef make_variants(std::string key, Variants variants) const;
   ObjectRef make_unshared(std::string key, Time until) const;
 
   // Bytes of fills under way: beyond half of the memory's capacity nothing more is kept.

@@ -111,7 +111,7 @@ std::optional<ObjectHead> ObjectHead::decode(std::string_view meta, Time now, Wa
   const std::string_view freshness = in.bytes(sizeof head.freshness);
   if (in.failed()) return std::nullopt;
   std::memcpy(&head.freshness, freshness.data(), sizeof head.freshness);
-  if (head.freshness.version != Freshness::kVersion) return std::nullopt;
+  if (!head.freshness.valid()) return std::nullopt;
   head.purge_url = in.bytes(in.varint());
   const uint64_t tags = in.varint();
   if (tags > kMaxStoredTags) return std::nullopt;
@@ -128,6 +128,40 @@ std::optional<ObjectHead> ObjectHead::decode(std::string_view meta, Time now, Wa
   return head;
 }
 
+// --- variants ---
+
+void Variants::encode(std::string& out) const {
+  const auto put = [&out](const std::string& text) {
+    append_varint(out, text.size());
+    out += text;
+  };
+  append_varint(out, id);
+  append_varint(out, names.size());
+  for (const std::string& name : names) put(name);
+  append_varint(out, languages.texts.size());
+  for (const auto& [language, text] : languages.texts) {
+    put(language);
+    put(text);
+  }
+}
+
+std::optional<Variants> Variants::decode(ByteReader& in) {
+  const auto cut = [&in] { return std::string(in.bytes(in.varint())); };
+  Variants out;
+  out.id = in.varint();
+  const uint64_t names = in.varint();
+  if (names == 0 || names > kMaxVaryNames) return std::nullopt;
+  for (uint64_t i = 0; i < names; ++i) out.names.push_back(cut());
+  const uint64_t languages = in.varint();
+  if (languages > KnownLanguages::kMax) return std::nullopt;
+  for (uint64_t i = 0; i < languages; ++i) {
+    std::string language = cut();
+    out.languages.texts.emplace_back(std::move(language), cut());
+  }
+  if (in.failed()) return std::nullopt;
+  return out;
+}
+
 // --- object ---
 
 Object::Object(uint32_t space, std::string key, ObjectHead head, std::vector<ObjectPart> parts)
@@ -135,10 +169,9 @@ Object::Object(uint32_t space, std::string key, ObjectHead head, std::vector<Obj
   std::sort(parts_.begin(), parts_.end(), [](const ObjectPart& a, const ObjectPart& b) { return a.first < b.first; });
 }
 
-Object* Object::variants(uint32_t space, std::string key, std::vector<std::string> names, uint64_t id) {
+Object* Object::variants(uint32_t space, std::string key, Variants variants) {
   auto* object = new Object(space, std::move(key), Kind::variants);
-  object->vary_ = std::move(names);
-  object->variants_id_ = id;
+  object->vary_ = std::move(variants);
   return object;
 }
 
@@ -194,7 +227,9 @@ size_t Object::memory() const noexcept {
   size_t bytes = sizeof *this + key().size() + head_.fields.memory() + head_.purge_url.capacity() +
                  head_.tags.capacity() * sizeof(uint64_t);
   for (const ObjectPart& part : parts_) bytes += sizeof(ObjectBody) + part.body->memory();
-  for (const std::string& name : vary_) bytes += sizeof name + name.capacity();
+  for (const std::string& name : vary_.names) bytes += sizeof name + name.capacity();
+  for (const auto& [language, text] : vary_.languages.texts)
+    bytes += 2 * sizeof text + language.capacity() + text.capacity();
   return bytes;
 }
 

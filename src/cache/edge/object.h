@@ -22,6 +22,7 @@
 #include "cache/edge/purge_index.h"
 #include "cache/memory_cache.h"
 #include "cache/rules/storing.h"
+#include "cache/rules/vary.h"
 #include "http/fields.h"
 #include "http/ranges.h"
 
@@ -70,6 +71,16 @@ struct ObjectHead {
   static std::optional<ObjectHead> decode(std::string_view meta, Time now, WallTime wall);
 };
 
+// By which request fields the answers of a URI differ, and what leads to them.
+struct Variants {
+  std::vector<std::string> names;  // vary_names()
+  uint64_t id = 0;  // a random number, part of the keys of the variants: once the marker is gone, nothing leads to them
+  KnownLanguages languages;
+
+  void encode(std::string& out) const;
+  static std::optional<Variants> decode(ByteReader& in);
+};
+
 // Bytes from `first` on.
 struct ObjectPart {
   uint64_t first = 0;
@@ -82,16 +93,14 @@ class Object final : public CacheEntry {
   enum class Kind : uint8_t { answer, variants, unshared };
 
   Object(uint32_t space, std::string key, ObjectHead head, std::vector<ObjectPart> parts);
-  // `id`: a random number, part of the keys of its variants: once the marker is gone, nothing leads to them.
-  static Object* variants(uint32_t space, std::string key, std::vector<std::string> names, uint64_t id);
+  static Object* variants(uint32_t space, std::string key, Variants variants);
   static Object* unshared(uint32_t space, std::string key, Time until);
 
   Kind kind() const noexcept { return kind_; }
   const ObjectHead& head() const noexcept { return head_; }
   const std::vector<ObjectPart>& parts() const noexcept { return parts_; }
-  const std::vector<std::string>& vary() const noexcept { return vary_; }  // of variants
-  uint64_t variants_id() const noexcept { return variants_id_; }
-  Time until() const noexcept { return until_; }  // of unshared
+  const Variants& vary() const noexcept { return vary_; }  // of variants
+  Time until() const noexcept { return until_; }           // of unshared
 
   // All bytes of the representation, there or still to come.
   bool whole() const noexcept;
@@ -116,8 +125,7 @@ class Object final : public CacheEntry {
   Kind kind_ = Kind::answer;
   ObjectHead head_;
   std::vector<ObjectPart> parts_;  // sorted by `first`
-  std::vector<std::string> vary_;
-  uint64_t variants_id_ = 0;
+  Variants vary_;
   Time until_{};
 };
 

@@ -15,7 +15,6 @@ using http::trimmed;
 
 constexpr std::string_view kCdnCacheControl = "CDN-Cache-Control";
 constexpr std::string_view kSurrogateControl = "Surrogate-Control";
-constexpr std::string_view kSurrogateDevice = "trellis";  // what Surrogate-Control calls this cache
 
 // name[=argument]; the argument as a token or quoted (§5.2).
 struct Directive {

@@ -20,6 +20,10 @@ inline constexpr int64_t kAnySeconds = INT64_MAX;  // of max-stale without a num
 // More field names than this in no-cache="..." or private="..." count as if no field were named: the stricter meaning.
 inline constexpr size_t kMaxNamedFields = 32;
 
+// What Surrogate-Control calls this cache, as Surrogate-Capability tells it to the origin.
+inline constexpr std::string_view kSurrogateDevice = "trellis";
+inline constexpr std::string_view kSurrogateCapability = "trellis=\"Surrogate/1.0\"";
+
 // A number that cannot be read is as if the directive were not there: a cache must live with any request.
 struct RequestDirectives {
   bool no_store = false;

@@ -117,6 +117,12 @@ std::string_view store_reason(const http::Request& request, const http::Response
 
 }  // namespace
 
+bool Freshness::valid() const noexcept {
+  const auto is_span = [](int64_t span) { return span >= 0 && span <= kMaxSeconds; };
+  return version == kVersion && is_span(lifetime) && is_span(age) && is_span(stale_while_revalidate) &&
+         is_span(stale_if_error);
+}
+
 Duration StorePolicy::ttl_of(int status) const noexcept {
   if (status == 206) status = 200;
   Duration any{};
@@ -152,7 +158,7 @@ Freshness freshness_of(int status, const http::Fields& response, const ResponseD
   // §4.2.3: the larger of what Date and what Age tell.
   const int64_t apparent = std::clamp<int64_t>(out.answered - out.date, 0, kMaxSeconds);
   const int64_t delay = std::clamp<int64_t>(whole_seconds(answered - asked), 0, kMaxSeconds);
-  out.age = std::max(apparent, age_in(response) + delay);
+  out.age = std::min(std::max(apparent, age_in(response) + delay), kMaxSeconds);
 
   out.stale_while_revalidate = stale_span(directives, directives.stale_while_revalidate, policy.stale_while_revalidate);
   out.stale_if_error = stale_span(directives, directives.stale_if_error, policy.stale_if_error);

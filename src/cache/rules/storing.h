@@ -61,6 +61,8 @@ struct Freshness {
   uint16_t version = kVersion;
   uint32_t reserved = 0;
 
+  // Of bytes from a disk: are these numbers that freshness_of() could have given?
+  bool valid() const noexcept;
   bool has(Flag flag) const noexcept { return (flags & flag) != 0; }
   bool has_validator() const noexcept { return (flags & (kHasEtag | kHasLastModified)) != 0; }
 };

@@ -36,6 +36,7 @@ std::vector<std::string> vary_names(std::string_view vary);
 struct KnownLanguages {
   static constexpr size_t kMax = 32;
   std::vector<std::pair<std::string, std::string>> texts;
+  bool operator==(const KnownLanguages&) const = default;
 
   const std::string* find(std::string_view language) const noexcept;
 };

@@ -59,10 +59,11 @@ void CacheRoute::tell(http::Response& response, http::RequestContext& context, C
 
 void append_variant_of(std::string& key, const cache::Object& marker, const http::Fields& request) {
   char id[16];
-  write_hex64(id, marker.variants_id());
+  const cache::Variants& vary = marker.vary();
+  write_hex64(id, vary.id);
   key += "\n#";
   key.append(id, sizeof id);
-  cache::append_variant(key, marker.vary(), request);
+  cache::append_variant(key, vary.names, request, vary.languages);
 }
 
 }  // namespace trellis::proxy

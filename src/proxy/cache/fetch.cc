@@ -50,6 +50,9 @@ Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::Reque
       key_(std::move(key)),
       own_explain_(its.loop, its.started) {
   request.interim = this;
+  // What this cache heeds of Surrogate-Control, and by which name. What a client says of itself must not change an
+  // answer that others get.
+  request.fields.set("Surrogate-Capability", cache::kSurrogateCapability);
   request.takes_trailers = from.takes_trailers;
   context.deadline = its.deadline;
 }
@@ -122,7 +125,7 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   if (verdict.store && cache::varies_on_everything(response.fields.joined(FieldId::vary))) no("vary-star");
   if (response.status == 206) {
     part = cache::storable_part(response);
-    if (verdict.store && (!ranged || !part)) no("part");
+    if (verdict.store && (!ranged || !part || !is_what_was_asked_for(*part))) no("part");
   } else if (response.status == 416 || (response.status == 304)) {
     no(response.status == 416 ? "range" : "not-modified");
   }
@@ -139,6 +142,13 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   return keep(response, verdict, directives);
 }
 
+// An origin may answer a range with another one; the one who asked gets it as it is.
+bool Fetch::is_what_was_asked_for(const cache::ContentRange& got) const {
+  const http::RangePlan plan = http::plan_ranges(request.fields.value(FieldId::range), got.size.value_or(0));
+  return plan.kind == http::RangePlan::Kind::partial && plan.ranges.size() == 1 &&
+         plan.ranges[0].first >= got.range.first && plan.ranges[0].last <= got.range.last;
+}
+
 bool Fetch::confirm(const http::Response& response) {
   Arena& memory = arena;
   http::Fields old(memory);
@@ -149,6 +159,9 @@ bool Fetch::confirm(const http::Response& response) {
   http::Fields fields(memory);
   for (const http::Field& field : old) {
     if (cache::is_stored_field(field, directives, route_.policy)) fields.add(field);
+  }
+  for (const http::Field& field : response.fields) {
+    if (field.id != FieldId::age && !cache::is_stored_field(field, directives, route_.policy)) extra.add(field);
   }
   ObjectHead head;
   head.status = stored->head().status;
@@ -206,7 +219,8 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   head.filled = filled_;
   http::Fields fields(arena);
   for (const http::Field& field : response.fields) {
-    if (field.id == FieldId::content_length || field.id == FieldId::content_range) continue;
+    // Of a part they tell about the part. On a whole answer Content-Range means nothing, and is kept like any other.
+    if (field.id == FieldId::content_length || (part && field.id == FieldId::content_range)) continue;
     if (cache::is_stored_field(field, directives, route_.policy)) {
       fields.add(field);
     } else if (field.id != FieldId::age) {
@@ -216,12 +230,17 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   std::string key = key_;
   ObjectRef marker;
   if (auto names = cache::vary_names(response.fields.joined(FieldId::vary)); !names.empty()) {
-    // The same fields as before keep their marker, and with it the other variants.
+    // The same fields as before keep their marker's number, and with it the other variants.
     ObjectRef old = route_.cache->find(key, context.loop.now());
-    if (old && old->kind() == cache::Object::Kind::variants && old->vary() == names) {
+    if (old && (old->kind() != cache::Object::Kind::variants || old->vary().names != names)) old = ObjectRef();
+    cache::KnownLanguages known;
+    if (old) known = old->vary().languages;
+    known = cache::learn_language(std::move(known), names, request.fields, response.fields);
+    if (old && known == old->vary().languages) {
       marker = std::move(old);
     } else {
-      marker = route_.cache->make_variants(key, std::move(names), context.loop.rng().next());
+      const uint64_t id = old ? old->vary().id : context.loop.rng().next();
+      marker = route_.cache->make_variants(key, {std::move(names), id, std::move(known)});
       route_.cache->insert(marker);
     }
     append_variant_of(key, *marker, request.fields);

@@ -66,6 +66,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   Task<> ask();
   // Each gives the body to be read on, where there is one.
   std::unique_ptr<http::BodyReader> judge(http::Response response);
+  bool is_what_was_asked_for(const cache::ContentRange& got) const;
   bool confirm(const http::Response& response);
   bool serve_stale();
   std::unique_ptr<http::BodyReader> keep(http::Response& response, const cache::StoreVerdict& verdict,
