@@ -253,13 +253,14 @@ void FillLeader::decide(Fill::End end) noexcept {
   fill_->decided.finish();
 }
 
-void FillLeader::give(ObjectRef object, ObjectRef marker) {
+void FillLeader::give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place) {
   if (marker) {
     other_key_ = object->key();
     cache_->also_under(other_key_, fill_);
   }
   fill_->object = std::move(object);
   fill_->marker = std::move(marker);
+  fill_->place = std::move(place);
   decide(Fill::End::object);
 }
 void FillLeader::unshared() { decide(Fill::End::unshared); }

@@ -116,7 +116,8 @@ class FillLeader {
   // Its key was invalidated meanwhile: what it brings is not stored.
   bool invalid() const noexcept { return fill_->invalid.load(std::memory_order_acquire); }
   // Everybody reads from it; new ones do too, until end(). `marker`: where the answer is one of several variants.
-  void give(ObjectRef object, ObjectRef marker);
+  // `place`: at the first byte of a body that may pass; null: it does not.
+  void give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place = nullptr);
   void unshared();
   void failed(const Error& error);
   // Nobody joins any more.

@@ -31,7 +31,9 @@ struct Fill {
   std::atomic<bool> invalid{false};  // its key was invalidated while it ran
   ObjectRef object;                  // of object; growing perhaps
   ObjectRef marker;                  // says by what the object's key goes on from this one; null: it does not
-  std::optional<Error> error;        // of failed
+  // Holds a body that may pass at its first byte until those who waited read it themselves.
+  std::shared_ptr<ObjectBody::Reader> place;
+  std::optional<Error> error;  // of failed
 };
 
 }  // namespace trellis::cache

@@ -266,7 +266,9 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   head.fields = cache::StoredFields(fields);
   object = route_.cache->make_object(std::move(key), std::move(head), std::move(parts));
   stored_now = true;
-  if (leader) leader->give(object, marker);
+  if (!body->expected()) place = std::make_shared<ObjectBody::Reader>(body, 0);
+  if (leader) leader->give(object, marker, place);
+  if (!awaited) place.reset();
 
   std::unique_ptr<http::BodyReader> rest;
   if (response.body.kind() == http::Body::Kind::stream) {

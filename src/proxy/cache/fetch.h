@@ -40,8 +40,11 @@ class Fetch final : public http::Detached, public http::InterimSink {
   bool validates = false;                   // the request is made conditional by `stored`
   bool completes = false;                   // the request is for what `stored` lacks
   cache::RequestDirectives wanted;
+  bool awaited = false;                // a request waits for it
   http::InterimSink* sink = nullptr;   // of who waits; null again before that one goes
   http::Explain* explained = nullptr;  // likewise
+  // At the first byte of a body that may pass, until who waits reads it itself; likewise.
+  std::shared_ptr<cache::ObjectBody::Reader> place;
 
   // Runs in the background of the core.
   static void start(std::shared_ptr<Fetch> fetch);

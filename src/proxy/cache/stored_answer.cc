@@ -49,7 +49,10 @@ class Hold final : public ChunkOwner {
 class StoredBody final : public http::BodyReader {
  public:
   StoredBody(ObjectRef object, uint64_t position, uint64_t end) noexcept
-      : object_(std::move(object)), position_(position), end_(end), length_(end - position) {}
+      : object_(std::move(object)), position_(position), end_(end), length_(end - position) {
+    // WHY at once: a body that may pass lets go what all its readers have had.
+    if (end_ == kToTheEnd) begin_part();
+  }
 
   Task<Result<Chunk>> read(Deadline deadline) override {
     if (position_ == end_) co_return Chunk();

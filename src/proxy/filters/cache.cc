@@ -38,18 +38,21 @@ std::string_view reason_to_bypass(const http::Request& request) {
   return "";
 }
 
-// The waiting request's own sinks are the fetch's only as long as it waits.
+// The waiting request's own sinks are the fetch's only as long as it waits, and the fetch keeps its place in the body.
 class Lent {
  public:
   Lent(Fetch& fetch, const http::Request& request, const http::RequestContext& context) noexcept : fetch_(fetch) {
+    fetch_.awaited = true;
     fetch_.sink = request.interim;
     fetch_.explained = context.explain;
   }
   Lent(const Lent&) = delete;
   Lent& operator=(const Lent&) = delete;
   ~Lent() {
+    fetch_.awaited = false;
     fetch_.sink = nullptr;
     fetch_.explained = nullptr;
+    fetch_.place.reset();
   }
 
  private:
@@ -423,6 +426,8 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
           append_variant_of(missing.key, *fill.marker, request.fields);
         }
         const bool fits = ranged || fill.object->key() == missing.key;
+        if (fits && fill.object->broken())
+          co_return fail(Error(Code::data_loss, "the answer to another request broke off").from(Side::upstream));
         // It is an answer to a request that was made after this one came, so it needs no lifetime; unless it is to be
         // validated each time.
         if (fits && fill.object->kind() == Object::Kind::answer && route_.cache->alive(*fill.object) &&
@@ -451,12 +456,10 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
   const std::shared_ptr<Fetch> fetch = prepare(request, context, next, missing);
   if (leader) fetch->leader.emplace(std::move(*leader));
   leader.reset();
-  {
-    const Lent lent(*fetch, request, context);
-    Fetch::start(fetch);
-    const bool came = co_await fetch->done.wait(context.deadline);
-    if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
-  }
+  const Lent lent(*fetch, request, context);
+  Fetch::start(fetch);
+  const bool came = co_await fetch->done.wait(context.deadline);
+  if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
   take_context(fetch->context, context);
   const std::optional<int> forwarded_status = fetch->status != 0 ? std::optional<int>(fetch->status) : std::nullopt;
   if (context.explain) [[unlikely]]
@@ -470,6 +473,7 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
     case Fetch::End::object: {
       const ObjectRef& object = fetch->object;
       const Reuse reuse = judge(*object, fetch->wanted, context.loop.now());
+      if (object->broken()) co_return fail(Error(Code::data_loss, "the answer broke off").from(Side::upstream));
       if (!has_bytes_for(*object, request, unix_seconds(context.loop.wall()))) break;
       const Cached what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
       CacheStatus status{.forwarded = missing.why,
