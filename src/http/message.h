@@ -113,6 +113,17 @@ class Body {
   std::unique_ptr<BodyReader> stream_;
 };
 
+// A stored answer's body in other codings: who encodes answers looks here first, and leaves here what it made, so that
+// it is made once. Belongs to the answer.
+class StoredForms {
+ public:
+  virtual ~StoredForms() = default;
+  virtual std::optional<Body> find(std::string_view coding) = 0;
+  // Whether the caller is to make it: nobody else does, and it would be kept. keep() follows, or nothing.
+  virtual bool begin(std::string_view coding) = 0;
+  virtual void keep(std::string bytes) = 0;
+};
+
 struct Response;
 
 // Takes interim answers (1xx but 100 and 101) on their way to the client, at once and without waiting: one that the
@@ -168,6 +179,7 @@ struct Response {
                   // keeps what it says
   Body body;
   std::unique_ptr<UpgradeHandler> upgraded;  // of a 101 to a request with `upgrade`
+  std::unique_ptr<StoredForms> forms;        // of a stored answer that may be encoded
 };
 
 // The usual text of a status ("Not Found"), "" for unknown ones.

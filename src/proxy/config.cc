@@ -247,9 +247,12 @@ Result<std::unique_ptr<Filter>> make_filter(const config::Entry& entry, const Fi
 Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& route, const FilterParts& parts) {
   std::vector<config::Entry> entries = route.filters;
   sort_filters(entries);
+  FilterParts of_route = parts;
+  of_route.encoded = std::any_of(entries.begin(), entries.end(),
+                                 [](const config::Entry& entry) { return entry.as<CompressConfig>() != nullptr; });
   std::vector<std::unique_ptr<Filter>> filters;
   for (const config::Entry& entry : entries) {
-    TRY(std::unique_ptr<Filter> filter, make_filter(entry, parts));
+    TRY(std::unique_ptr<Filter> filter, make_filter(entry, of_route));
     filter->name = step_name(entry.name);
     filters.push_back(std::move(filter));
   }

@@ -43,6 +43,7 @@ struct FilterParts {
   std::shared_ptr<HeldMemory> memory;  // of the core: what its filters hold of bodies
   std::string node = {};               // its name, copied
   CacheFinder edge_cache = {};         // of who has caches
+  bool encoded = false;                // the route compresses answers
 };
 
 }  // namespace trellis::proxy

@@ -87,6 +87,18 @@ void EdgeCache::insert_in_memory(const ObjectRef& object) {
   memory_.replace(space_, object.entry(), memory_.stamp(space_, object->key()));
 }
 
+void EdgeCache::grew(const ObjectRef& object) {
+  EntryRef there;
+  memory_.with(space_, object->key(), Loop::current().now(), Duration(), [&](CacheEntry& entry) {
+    if (&entry != object.entry().get()) return;
+    entry.acquire();
+    there = EntryRef(&entry);
+  });
+  if (!there) return;
+  memory_.invalidate(space_, object->key());
+  insert_in_memory(object);
+}
+
 void EdgeCache::insert(const ObjectRef& object) {
   insert_in_memory(object);
   if (!disk_ || object->kind() == Object::Kind::unshared) return;

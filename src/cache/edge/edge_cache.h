@@ -57,6 +57,8 @@ class EdgeCache final : public AnySpace {
   void insert(const ObjectRef& object);
   // Only in memory: what came from the disk, and marks.
   void insert_in_memory(const ObjectRef& object);
+  // An object of the memory tier takes more than when it was inserted.
+  void grew(const ObjectRef& object);
   void remove(std::string_view key);
 
   // Objects for this cache.

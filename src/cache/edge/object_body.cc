@@ -109,6 +109,39 @@ Task<bool> ObjectBody::wait_for(uint64_t position, Deadline deadline) {
   }
 }
 
+// --- other codings ---
+
+std::shared_ptr<ObjectBody> ObjectBody::form(std::string_view coding) const {
+  const std::lock_guard lock(lock_);
+  for (const auto& [name, body] : forms_) {
+    if (name == coding) return body;
+  }
+  return nullptr;
+}
+
+bool ObjectBody::begin_form(std::string_view coding) {
+  const std::lock_guard lock(lock_);
+  for (const auto& [name, body] : forms_) {
+    if (name == coding) return false;
+  }
+  forms_.emplace_back(coding, nullptr);
+  return true;
+}
+
+void ObjectBody::end_form(std::string_view coding, std::shared_ptr<ObjectBody> made) {
+  const std::lock_guard lock(lock_);
+  for (size_t i = 0; i < forms_.size(); ++i) {
+    if (forms_[i].first != coding) continue;
+    if (made) {
+      memory_.fetch_add(made->memory(), std::memory_order_relaxed);
+      forms_[i].second = std::move(made);
+    } else {
+      forms_.erase(forms_.begin() + static_cast<ptrdiff_t>(i));
+    }
+    return;
+  }
+}
+
 // --- readers ---
 
 // Keeps a block for as long as a chunk of it is on its way.

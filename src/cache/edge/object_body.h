@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/chunk.h"
@@ -45,6 +47,11 @@ class ObjectBody {
   size_t memory() const noexcept { return memory_.load(std::memory_order_relaxed); }
   // Once whole: all of it, in order.
   std::vector<std::string_view> pieces() const;
+
+  // The same bytes in another content coding, made from a whole body by whoever needed it first.
+  std::shared_ptr<ObjectBody> form(std::string_view coding) const;
+  bool begin_form(std::string_view coding);                                  // false: it is there, or somebody makes it
+  void end_form(std::string_view coding, std::shared_ptr<ObjectBody> made);  // null: it was given up
 
   // One who reads from front to end. Belongs to one core.
   class Reader {
@@ -92,8 +99,9 @@ class ObjectBody {
   std::vector<Block> blocks_;        // fixed once whole, and read without the lock then
   std::shared_ptr<Flight> changed_;  // null: nobody waits
   std::atomic<bool> passing_{false};
-  std::vector<Reader*> readers_;   // of a growing body
-  std::shared_ptr<Flight> moved_;  // null: the fill does not wait
+  std::vector<Reader*> readers_;                                            // of a growing body
+  std::shared_ptr<Flight> moved_;                                           // null: the fill does not wait
+  std::vector<std::pair<std::string, std::shared_ptr<ObjectBody>>> forms_;  // by coding; null: is being made
 };
 
 }  // namespace trellis::cache

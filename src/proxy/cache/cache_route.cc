@@ -66,4 +66,28 @@ void append_variant_of(std::string& key, const cache::Object& marker, const http
   cache::append_variant(key, vary.names, request, vary.languages);
 }
 
+Found find_stored(cache::EdgeCache& cache, std::string& key, const http::Fields& request, Time now) {
+  Found found;
+  found.uri_key = key.size();
+  found.object = cache.find(key, now);
+  if (found.object && found.object->kind() == cache::Object::Kind::variants) {
+    append_variant_of(key, *found.object, request);
+    found.varied = true;
+    found.object = cache.find(key, now);
+  }
+  return found;
+}
+
+cache::Reuse reuse_now(const cache::Object& object, const cache::RequestDirectives& wanted, Time now) {
+  using cache::Use;
+  cache::Reuse reuse = cache::reuse_of(wanted, object.head().freshness, object.since_response(now));
+  if (object.expired.load(std::memory_order_relaxed) && reuse.use == Use::fresh) {
+    reuse.use = object.head().freshness.stale_while_revalidate > 0 ? Use::stale_while_revalidate : Use::validate;
+    reuse.reason = "purged";
+    reuse.ttl = 0;
+    if (wanted.only_if_cached && reuse.use == Use::validate) reuse.use = Use::refused;
+  }
+  return reuse;
+}
+
 }  // namespace trellis::proxy

@@ -9,6 +9,7 @@
 
 #include "cache/edge/edge_cache.h"
 #include "cache/rules/key.h"
+#include "cache/rules/reuse.h"
 #include "cache/rules/status_field.h"
 #include "cache/rules/storing.h"
 #include "http/handler.h"
@@ -48,7 +49,9 @@ struct CacheRoute {
   cache::KeyTemplate key;
   std::string node;  // in Cache-Status
   double early_refresh = 1;
+  uint64_t slice = 0;  // bytes; 0: answers are stored whole
   bool hide_cache_fields = true;
+  bool encoded = false;   // a filter before this one encodes answers
   TaskGroup& background;  // of the core, outlives everything
 
   void count(Cached what, std::optional<uint64_t> bytes) noexcept;
@@ -64,5 +67,17 @@ struct CacheRoute {
 
 // Goes on from the key of a URI to that of one variant, by the fields the marker names.
 void append_variant_of(std::string& key, const cache::Object& marker, const http::Fields& request);
+
+// What memory has for a request.
+struct Found {
+  cache::ObjectRef object;  // an answer or a mark that nothing is shared; null: nothing
+  bool varied = false;      // the key goes on with a variant
+  size_t uri_key = 0;       // bytes of the key before that
+};
+// `key`: of the URI; goes on with the variant where there are some.
+Found find_stored(cache::EdgeCache& cache, std::string& key, const http::Fields& request, Time now);
+
+// May the object be used, a soft purge included: as if its lifetime had ended.
+cache::Reuse reuse_now(const cache::Object& object, const cache::RequestDirectives& wanted, Time now);
 
 }  // namespace trellis::proxy

@@ -130,6 +130,7 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
     no(response.status == 416 ? "range" : "not-modified");
   }
   if (verdict.store && response.body.kind() == http::Body::Kind::file) no("local-file");
+  if (verdict.store && context.failed_side == Side::self) no("own-refusal");
   if (verdict.store && !route_.cache->has_room(response.body.length()))
     no(response.body.length().value_or(0) > route_.cache->max_object() ? "too-large" : "no-room");
   if (verdict.store && leader && leader->invalid()) no("invalidated");

@@ -122,6 +122,61 @@ class MultipartStored final : public http::BodyReader {
   std::optional<StoredBody> inner_;
 };
 
+constexpr uint64_t kMostForm = uint64_t{8} << 20;  // of a body whose other codings are kept
+
+class ObjectForms final : public http::StoredForms {
+ public:
+  ObjectForms(ObjectRef object, std::shared_ptr<cache::EdgeCache> cache) noexcept
+      : object_(std::move(object)), cache_(std::move(cache)) {}
+  ~ObjectForms() override {
+    if (!making_.empty()) body().end_form(making_, nullptr);
+  }
+  std::optional<http::Body> find(std::string_view coding) override {
+    const std::shared_ptr<ObjectBody> form = body().form(coding);
+    if (!form) return std::nullopt;
+    const std::string_view bytes = form->at(0);
+    if (bytes.size() == form->size()) return http::Body(Chunk(new FormHold(form), bytes.data(), bytes.size()));
+    return http::Body(std::make_unique<FormBody>(form));
+  }
+  bool begin(std::string_view coding) override {
+    if (!making_.empty() || !body().begin_form(coding)) return false;
+    making_ = coding;
+    return true;
+  }
+  void keep(std::string bytes) override {
+    auto form = std::make_shared<ObjectBody>(bytes.size());
+    form->append(bytes);
+    form->finish();
+    body().end_form(std::exchange(making_, {}), std::move(form));
+    cache_->grew(object_);
+  }
+
+ private:
+  class FormHold final : public ChunkOwner {
+   public:
+    explicit FormHold(std::shared_ptr<ObjectBody> body) noexcept : body_(std::move(body)) {}
+
+   private:
+    void release() noexcept override { delete this; }
+    std::shared_ptr<ObjectBody> body_;
+  };
+  class FormBody final : public http::BodyReader {
+   public:
+    explicit FormBody(std::shared_ptr<ObjectBody> body) : length_(body->size()), reader_(std::move(body), 0) {}
+    Task<Result<Chunk>> read(Deadline deadline) override { return reader_.read(kPiece, deadline); }
+    std::optional<uint64_t> length() const noexcept override { return length_; }
+
+   private:
+    uint64_t length_;
+    ObjectBody::Reader reader_;
+  };
+  ObjectBody& body() const noexcept { return *object_->parts()[0].body; }
+
+  ObjectRef object_;
+  std::shared_ptr<cache::EdgeCache> cache_;
+  std::string making_;
+};
+
 http::Body body_of(const ObjectRef& object, uint64_t from, uint64_t end) {
   if (from == end) return {};
   // Most answers lie in one piece that is all there.
@@ -141,12 +196,12 @@ bool has_bytes_for(const cache::Object& object, const http::Request& request, in
   if (object.broken()) return false;
   if (object.whole()) return true;
   if (request.method == Method::head) return true;
-  const auto total = object.total();
-  if (!total || !request.fields.has(FieldId::range)) return false;
   Arena arena;
   http::Fields fields(arena);
   object.head().fields.view_in(fields);
   if (cache::is_not_modified(request, object.head().status, fields, object.head().freshness.answered, now)) return true;
+  const auto total = object.total();
+  if (!total || !request.fields.has(FieldId::range)) return false;
   const http::RangePlan plan =
       cache::stored_ranges(request, object.head().status, fields, object.head().freshness.answered, now, *total);
   if (plan.kind == http::RangePlan::Kind::unsatisfiable) return true;
@@ -155,19 +210,26 @@ bool has_bytes_for(const cache::Object& object, const http::Request& request, in
                      [&](const http::ByteRange& range) { return object.covers(range); });
 }
 
+http::Response stored_head(const ObjectRef& object, http::RequestContext& context, const StoredAnswerOptions& options) {
+  Arena& arena = context.arena;
+  http::Response response(arena, object->head().status);
+  http::Fields& fields = response.fields;
+  object->head().fields.add_to(fields);
+  if (options.hide_cache_fields)
+    fields.remove_if([](const http::Field& field) { return cache::is_cache_only_field(field); });
+  if (options.age > 0 || options.tell_age)
+    fields.add(FieldId::age, decimal(static_cast<uint64_t>(std::max<int64_t>(options.age, 0)), arena));
+  return response;
+}
+
 http::Response stored_answer(const ObjectRef& object, const http::Request& request, http::RequestContext& context,
                              const StoredAnswerOptions& options) {
   Arena& arena = context.arena;
   const cache::ObjectHead& head = object->head();
   const bool conditional = request.fields.has(FieldId::if_none_match) || request.fields.has(FieldId::if_modified_since);
   const bool ranged = request.method == Method::get && request.fields.has(FieldId::range);
-  http::Response response(arena, head.status);
+  http::Response response = stored_head(object, context, options);
   http::Fields& fields = response.fields;
-  head.fields.add_to(fields);
-  if (options.hide_cache_fields)
-    fields.remove_if([](const http::Field& field) { return cache::is_cache_only_field(field); });
-  if (options.age > 0 || options.tell_age)
-    fields.add(FieldId::age, decimal(static_cast<uint64_t>(std::max<int64_t>(options.age, 0)), arena));
   const int64_t now = unix_seconds(context.loop.wall());
   if (conditional && cache::is_not_modified(request, head.status, fields, head.freshness.answered, now)) {
     response.status = 304;
@@ -208,6 +270,14 @@ http::Response stored_answer(const ObjectRef& object, const http::Request& reque
   }
   response.body = body_of(object, 0, total.value_or(kToTheEnd));
   return response;
+}
+
+std::unique_ptr<http::StoredForms> stored_forms(const ObjectRef& object,
+                                                const std::shared_ptr<cache::EdgeCache>& cache) {
+  if (object->parts().size() != 1 || object->parts()[0].first != 0) return nullptr;
+  const ObjectBody& body = *object->parts()[0].body;
+  if (body.state() != ObjectBody::State::whole || body.size() > kMostForm) return nullptr;
+  return std::make_unique<ObjectForms>(object, cache);
 }
 
 }  // namespace trellis::proxy

@@ -4,8 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
-#include "cache/edge/object.h"
+#include "cache/edge/edge_cache.h"
 #include "http/handler.h"
 
 namespace trellis::proxy {
@@ -21,5 +22,13 @@ struct StoredAnswerOptions {
 // Precondition: has_bytes_for().
 http::Response stored_answer(const cache::ObjectRef& object, const http::Request& request,
                              http::RequestContext& context, const StoredAnswerOptions& options);
+
+// Its status and fields alone, for who has a body of his own.
+http::Response stored_head(const cache::ObjectRef& object, http::RequestContext& context,
+                           const StoredAnswerOptions& options);
+
+// Its body in other codings; null where it is not of a kind that is kept so.
+std::unique_ptr<http::StoredForms> stored_forms(const cache::ObjectRef& object,
+                                                const std::shared_ptr<cache::EdgeCache>& cache);
 
 }  // namespace trellis::proxy

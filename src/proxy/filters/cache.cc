@@ -9,7 +9,9 @@
 #include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/cache/fetch.h"
+#include "proxy/cache/slices.h"
 #include "proxy/cache/stored_answer.h"
+#include "runtime/blocking_pool.h"
 #include "runtime/loop.h"
 
 namespace trellis::proxy {
@@ -93,6 +95,9 @@ config::Fields<CacheFilterConfig> CacheFilterConfig::fields() {
           {"stale_if_error",
            "for so long after its end an answer is given when the origin fails, where it does not say itself",
            &CacheFilterConfig::stale_if_error, config::range(0s, 24h * 3650)},
+          {"slice",
+           "large answers are kept in slices of this size, so that a range fetches only what it touches; 0: as one",
+           &CacheFilterConfig::slice, config::size(0, 64 * config::kMiB)},
           {"early_refresh",
            "how eagerly what is asked for often is fetched before its end; 0 never, 1 as in the XFetch paper",
            &CacheFilterConfig::early_refresh, config::range(0, 100)},
@@ -110,6 +115,8 @@ void CacheFilterConfig::check(config::Checker& at) const {
       at.problem(place, "is no status of an answer", "200 to 599, or 0");
     if (span < Duration::zero()) at.problem(place, "is negative");
   }
+  if (slice > 0 && slice < 64 * config::kKiB)
+    at.problem("slice", "is too small to be worth a request", "64KiB or more");
 }
 
 cache::StorePolicy CacheFilterConfig::policy() const {
@@ -131,8 +138,11 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   route.key = cache::KeyTemplate(config.key);
   route.node = parts.node;
   route.early_refresh = config.early_refresh;
+  route.slice = config.slice;
+  route.encoded = parts.encoded;
   route.hide_cache_fields = config.hide_cache_fields;
-  return std::unique_ptr<CacheFilter>(new CacheFilter(std::move(route)));
+  const bool many_keys = config.slice > 0 || !config.key.headers.empty() || !config.key.cookies.empty();
+  return std::unique_ptr<CacheFilter>(new CacheFilter(std::move(route), many_keys));
 }
 
 // --- the way of a request ---
@@ -150,7 +160,17 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
   const Time now = context.loop.now();
   const RequestDirectives wanted =
       route_.policy.ignore_request_directives ? RequestDirectives{} : cache::request_directives(request.fields);
-  const Found found = look(key_, request, now);
+  key_.clear();
+  route_.key.append(key_, request);
+  if (route_.slice > 0 && request.method == Method::get && !wanted.only_if_cached) {
+    Task<Result<std::optional<http::Response>>> slicing = sliced_answer(route_, request, context, next, key_, wanted);
+    Result<std::optional<http::Response>> sliced = co_await slicing;
+    if (!sliced) co_return std::unexpected<Error>(std::move(sliced).error());
+    if (*sliced) co_return **std::move(sliced);
+    key_.clear();
+    route_.key.append(key_, request);
+  }
+  const Found found = find_stored(*route_.cache, key_, request.fields, now);
   if (context.explain) [[unlikely]]
     context.explain->add("cache_key", key_);
   Missing missing;
@@ -159,7 +179,7 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
     missing.alone = found.object->until() > now;
   } else if (found.object && !found.object->broken()) {
     const Object& object = *found.object;
-    const Reuse reuse = judge(object, wanted, now);
+    const Reuse reuse = reuse_now(object, wanted, now);
     const bool there = has_bytes_for(object, request, unix_seconds(context.loop.wall()));
     if (context.explain) [[unlikely]]
       context.explain->add("cache", std::string(to_string(reuse.use)) + ", " + std::string(reuse.reason) + ", age " +
@@ -193,36 +213,12 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
   co_return response;
 }
 
-CacheFilter::Found CacheFilter::look(std::string& key, const http::Request& request, Time now) {
-  Found found;
-  key.clear();
-  route_.key.append(key, request);
-  found.uri_key = key.size();
-  found.object = route_.cache->find(key, now);
-  if (found.object && found.object->kind() == Object::Kind::variants) {
-    append_variant_of(key, *found.object, request.fields);
-    found.varied = true;
-    found.object = route_.cache->find(key, now);
-  }
-  return found;
-}
-
-Reuse CacheFilter::judge(const Object& object, const RequestDirectives& wanted, Time now) const {
-  Reuse reuse = cache::reuse_of(wanted, object.head().freshness, object.since_response(now));
-  // A soft purge: as if its lifetime had ended.
-  if (object.expired.load(std::memory_order_relaxed) && reuse.use == Use::fresh) {
-    reuse.use = object.head().freshness.stale_while_revalidate > 0 ? Use::stale_while_revalidate : Use::validate;
-    reuse.reason = "purged";
-    reuse.ttl = 0;
-    if (wanted.only_if_cached && reuse.use == Use::validate) reuse.use = Use::refused;
-  }
-  return reuse;
-}
-
 http::Response CacheFilter::give(const ObjectRef& object, const http::Request& request, http::RequestContext& context,
                                  Cached what, CacheStatus status, int64_t age, bool tell_age) {
   http::Response response = stored_answer(
       object, request, context, {.age = age, .tell_age = tell_age, .hide_cache_fields = route_.hide_cache_fields});
+  if (route_.encoded && response.status == 200 && request.fields.has(FieldId::accept_encoding))
+    response.forms = stored_forms(object, route_.cache);
   route_.count(what, response.body.length());
   route_.tell(response, context, what, status);
   return response;
@@ -264,6 +260,16 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
     if (context.explain) [[unlikely]]
       context.explain->add("cache", "invalidated: " + key_);
     route_.cache->invalidate(key_);
+    if (!many_keys_) continue;
+    // Slices, and answers that differ by headers or cookies of the template, stand under keys of their own.
+    cache::PurgeRule rule;
+    cache::append_purge_url(rule.text, uri.authority, uri.path, uri.query);
+    auto add = [store = route_.cache, rule = std::move(rule)]() mutable -> Result<bool> {
+      (void)store->book().add({std::move(rule)});
+      return true;
+    };
+    Task<Result<bool>> adding = blocking(std::move(add));
+    (void)co_await adding;
   }
   route_.count(Cached::bypass, response.body.length());
   route_.tell(response, context, Cached::bypass, {.forwarded = Forwarded::method, .forwarded_status = response.status});
@@ -395,7 +401,7 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
           missing.stored = loaded;
         }
         if (missing.stored) {
-          const Reuse reuse = judge(*missing.stored, wanted, context.loop.now());
+          const Reuse reuse = reuse_now(*missing.stored, wanted, context.loop.now());
           const bool usable = reuse.use == Use::fresh || reuse.use == Use::stale;
           if (usable && has_bytes_for(*missing.stored, request, unix_seconds(context.loop.wall()))) {
             if (leader) leader->give(missing.stored, ObjectRef());
@@ -436,7 +442,7 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
           if (context.explain) [[unlikely]]
             context.explain->add("cache", "waited for the fetch of another request");
           const Time now = context.loop.now();
-          const Reuse reuse = judge(*fill.object, wanted, now);
+          const Reuse reuse = reuse_now(*fill.object, wanted, now);
           co_return give(fill.object, request, context, Cached::coalesced,
                          {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true}, reuse.age, reuse.age > 0);
         }
@@ -472,7 +478,7 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
       co_return fail(fetch->error ? fetch->error->clone() : Error(Code::unavailable, "the fetch ended early"));
     case Fetch::End::object: {
       const ObjectRef& object = fetch->object;
-      const Reuse reuse = judge(*object, fetch->wanted, context.loop.now());
+      const Reuse reuse = reuse_now(*object, fetch->wanted, context.loop.now());
       if (object->broken()) co_return fail(Error(Code::data_loss, "the answer broke off").from(Side::upstream));
       if (!has_bytes_for(*object, request, unix_seconds(context.loop.wall()))) break;
       const Cached what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;

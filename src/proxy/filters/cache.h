@@ -29,6 +29,7 @@ struct CacheFilterConfig {
   bool heuristic = true;
   Duration stale_while_revalidate{};
   Duration stale_if_error{};
+  uint64_t slice = 0;
   double early_refresh = 1;
   bool store_set_cookie = false;
   bool ignore_request_directives = false;
@@ -44,12 +45,6 @@ class CacheFilter final : public Filter {
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context, Next next) override;
 
  private:
-  // What the store has for a request.
-  struct Found {
-    cache::ObjectRef object;  // an answer or a mark that nothing is shared; null: nothing
-    bool varied = false;      // the key goes on with a variant
-    size_t uri_key = 0;       // bytes of the key before that
-  };
   // Why a request goes to the origin, and what is known before it does.
   struct Missing {
     std::string key;
@@ -60,11 +55,9 @@ class CacheFilter final : public Filter {
     bool alone = false;  // without waiting for others, and without others waiting
   };
 
-  explicit CacheFilter(CacheRoute route) : route_(std::move(route)) {}
+  CacheFilter(CacheRoute route, bool many_keys) : route_(std::move(route)), many_keys_(many_keys) {}
 
   Task<Result<http::Response>> answer(http::Request& request, http::RequestContext& context, Next next);
-  Found look(std::string& key, const http::Request& request, Time now);
-  cache::Reuse judge(const cache::Object& object, const cache::RequestDirectives& wanted, Time now) const;
   void refresh_behind(const http::Request& request, const http::RequestContext& context, Next next,
                       std::string_view key, size_t uri_key, const cache::ObjectRef& stored);
   http::Response give(const cache::ObjectRef& object, const http::Request& request, http::RequestContext& context,
@@ -84,7 +77,8 @@ class CacheFilter final : public Filter {
                                      std::optional<cache::FillLeader> leader);
 
   CacheRoute route_;
-  std::string key_;  // of the request that is looked up now; reused, so that a hit allocates nothing
+  const bool many_keys_;  // an answer may stand under keys that its URI alone does not tell
+  std::string key_;       // of the request that is looked up now; reused, so that a hit allocates nothing
 };
 
 }  // namespace trellis::proxy

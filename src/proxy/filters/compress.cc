@@ -74,6 +74,30 @@ void weaken_etag(http::Fields& fields, Arena& arena) {
   if (etag && !etag->starts_with("W/")) fields.set(FieldId::etag, arena.concat({"W/", *etag}));
 }
 
+// An encoded body on its way that is kept for those who come next, once it has come to its end.
+class KeptForm final : public http::BodyReader {
+ public:
+  KeptForm(std::unique_ptr<http::BodyReader> body, std::unique_ptr<http::StoredForms> forms) noexcept
+      : body_(std::move(body)), forms_(std::move(forms)) {}
+  Task<Result<Chunk>> read(Deadline deadline) override {
+    Result<Chunk> chunk = co_await body_->read(deadline);
+    if (!chunk || !forms_) co_return chunk;
+    if (chunk->empty()) {
+      forms_->keep(std::move(made_));
+      forms_.reset();
+    } else {
+      made_ += chunk->view();
+    }
+    co_return chunk;
+  }
+  std::optional<uint64_t> length() const noexcept override { return std::nullopt; }
+
+ private:
+  std::unique_ptr<http::BodyReader> body_;
+  std::unique_ptr<http::StoredForms> forms_;  // null: kept
+  std::string made_;
+};
+
 }  // namespace
 
 config::Fields<CompressLevels> CompressLevels::fields() {
@@ -183,15 +207,27 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
   }
 
   const std::optional<uint64_t> length = response.body.length();
-  if (!head) {
+  const std::string_view coding = to_string(encoding);
+  std::optional<http::Body> made;
+  if (!head && response.forms) made = response.forms->find(coding);
+  if (made) {
+    response.body = *std::move(made);
+    tell("was encoded before");
+  } else if (!head) {
     std::unique_ptr<Encoder> encoder = make_encoder(encoding, level_of(encoding), length);
     if (!encoder) co_return response;
     if (response.body.kind() == http::Body::Kind::bytes && *length <= kAtOnce) {
       std::string out;
       if (!encoder->run(response.body.bytes().view(), Encoder::Op::finish, out)) co_return response;
+      if (response.forms && response.forms->begin(coding)) response.forms->keep(out);
       response.body = http::Body(std::move(out));
     } else {
-      response.body = http::Body(std::make_unique<CompressedBody>(std::move(response.body), std::move(encoder)));
+      auto body = std::make_unique<CompressedBody>(std::move(response.body), std::move(encoder));
+      if (response.forms && response.forms->begin(coding)) {
+        response.body = http::Body(std::make_unique<KeptForm>(std::move(body), std::move(response.forms)));
+      } else {
+        response.body = http::Body(std::move(body));
+      }
     }
   }
   fields.remove(FieldId::content_length);

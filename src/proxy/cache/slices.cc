@@ -1,0 +1,291 @@
+#include "proxy/cache/slices.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "cache/rules/conditions.h"
+#include "cache/rules/partial.h"
+#include "http/explain.h"
+#include "proxy/cache/stored_answer.h"
+#include "runtime/loop.h"
+
+namespace trellis::proxy {
+
+namespace {
+
+using cache::FillLeader;
+using cache::Forwarded;
+using cache::Object;
+using cache::ObjectBody;
+using cache::ObjectPart;
+using cache::ObjectRef;
+using cache::Reuse;
+using cache::Use;
+using http::FieldId;
+
+constexpr int kMostRounds = 8;
+
+// What tells two representations apart; "" where nothing does.
+std::string validator_of(const Object& object) {
+  Arena arena;
+  http::Fields fields(arena);
+  object.head().fields.view_in(fields);
+  const std::string_view etag = fields.value(FieldId::etag);
+  if (!etag.empty() && !etag.starts_with("W/")) return std::string(etag);
+  return std::string(fields.value(FieldId::last_modified));
+}
+
+// The first byte that a Range asks for, 0 where that depends on the size.
+uint64_t first_of(std::string_view range) noexcept {
+  constexpr std::string_view kBytes = "bytes=";
+  if (!range.starts_with(kBytes)) return 0;
+  uint64_t first = 0;
+  std::from_chars(range.data() + kBytes.size(), range.data() + range.size(), first);
+  return first;
+}
+
+// One run of bytes over as many slices as it touches.
+class SlicedBody final : public http::BodyReader {
+ public:
+  SlicedBody(std::shared_ptr<Slices> slices, ObjectRef first, http::ByteRange range, uint64_t total)
+      : slices_(std::move(slices)),
+        validator_(validator_of(*first)),
+        object_(std::move(first)),
+        position_(range.first),
+        end_(range.last + 1),
+        length_(range.size()),
+        total_(total) {}
+
+  Task<Result<Chunk>> read(Deadline deadline) override {
+    if (position_ == end_) co_return Chunk();
+    if (!reader_) {
+      const uint64_t number = position_ / slices_->size();
+      if (!object_ || !object_->part_at(position_)) {
+        Task<Result<Slices::Slice>> getting = slices_->get(number, deadline);
+        Result<Slices::Slice> slice = co_await getting;
+        if (!slice) co_return std::unexpected<Error>(std::move(slice).error());
+        if (!slice->object || slice->object->total() != total_ || validator_of(*slice->object) != validator_)
+          co_return fail(Error(Code::data_loss, "the origin changed it in the middle").from(Side::upstream));
+        object_ = std::move(slice->object);
+      }
+      const ObjectPart* part = object_->part_at(position_);
+      if (!part) co_return fail(Error(Code::data_loss, "a slice is shorter than it should be").from(Side::upstream));
+      part_end_ = std::min(part->end(), end_);
+      reader_.emplace(part->body, position_ - part->first);
+      if ((number + 1) * slices_->size() < end_) slices_->begin(number + 1);
+    }
+    const auto most = static_cast<size_t>(std::min<uint64_t>(part_end_ - position_, kPiece));
+    Task<Result<Chunk>> reading = reader_->read(most, deadline);
+    Result<Chunk> chunk = co_await reading;
+    if (!chunk) co_return chunk;
+    if (chunk->empty()) co_return fail(Error(Code::data_loss, "a slice is shorter than it said").from(Side::upstream));
+    position_ += chunk->size();
+    if (position_ == part_end_) reader_.reset();
+    co_return chunk;
+  }
+  std::optional<uint64_t> length() const noexcept override { return length_; }
+
+ private:
+  static constexpr uint64_t kPiece = 256 << 10;
+
+  std::shared_ptr<Slices> slices_;
+  const std::string validator_;
+  ObjectRef object_;
+  uint64_t position_;
+  const uint64_t end_;
+  const uint64_t length_;
+  const uint64_t total_;
+  uint64_t part_end_ = 0;
+  std::optional<ObjectBody::Reader> reader_;
+};
+
+}  // namespace
+
+Slices::Slices(CacheRoute& route, const http::Request& from, const http::RequestContext& its, Next next,
+               std::string uri_key, const cache::RequestDirectives& wanted)
+    : route_(route),
+      keeps_(its.owner ? its.owner->hold() : nullptr),
+      from_(from, its),
+      next_(next),
+      uri_key_(std::move(uri_key)),
+      wanted_(wanted) {
+  cache::remove_conditions(from_.request.fields, true);
+}
+
+std::string Slices::key_of(uint64_t number) const { return uri_key_ + "\n/" + std::to_string(number); }
+
+std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_key, const ObjectRef& stored) {
+  auto fetch = std::make_shared<Fetch>(route_, from_.request, from_.context, next_, uri_key);
+  fetch->wanted = wanted_;
+  http::Fields& fields = fetch->request.fields;
+  if (stored && stored->head().freshness.has_validator() && !stored->broken()) {
+    http::Fields old(fetch->arena);
+    stored->head().fields.view_in(old);
+    cache::set_validation(fields, old);
+    fetch->stored = stored;
+    fetch->validates = true;
+  }
+  const uint64_t first = number * size();
+  fields.set(FieldId::range,
+             fetch->arena.copy("bytes=" + std::to_string(first) + "-" + std::to_string(first + size() - 1)));
+  return fetch;
+}
+
+void Slices::begin(uint64_t number) {
+  std::string key = key_of(number);
+  const std::string uri_key = key;
+  const Time now = from_.context.loop.now();
+  const Found found = find_stored(*route_.cache, key, from_.request.fields, now);
+  if (found.object &&
+      (found.object->kind() != Object::Kind::answer || reuse_now(*found.object, {}, now).use == Use::fresh))
+    return;
+  if (route_.cache->may_be_on_disk(key)) return;  // is quickly there when it is its turn
+  cache::EdgeCache::Joined joined = route_.cache->join(key);
+  if (!joined.leads) return;
+  const std::shared_ptr<Fetch> fetch = prepare(number, uri_key, found.object);
+  fetch->context.deadline = kNever;
+  fetch->leader.emplace(route_.cache, std::move(joined.fill));
+  Fetch::start(fetch);
+}
+
+Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
+  const std::shared_ptr<Slices> keeps = shared_from_this();
+  Loop& loop = from_.context.loop;
+  Slice out;
+  bool alone = false;
+  for (int round = 0;; ++round) {
+    std::string key = key_of(number);
+    const std::string uri_key = key;
+    const Found found = find_stored(*route_.cache, key, from_.request.fields, loop.now());
+    ObjectRef stored;
+    if (found.object && found.object->kind() == Object::Kind::unshared && found.object->until() > loop.now())
+      alone = true;
+    if (found.object && found.object->kind() == Object::Kind::answer && !found.object->broken()) {
+      stored = found.object;
+      out.reuse = reuse_now(*stored, wanted_, loop.now());
+      if (out.reuse.use != Use::validate && out.reuse.use != Use::refused) {
+        out.what = out.reuse.use == Use::fresh ? Cached::hit : Cached::stale;
+        if (out.reuse.use == Use::stale_while_revalidate) begin(number);
+        out.object = stored;
+        co_return out;
+      }
+    }
+    out.forwarded = stored ? Forwarded::stale : found.varied ? Forwarded::vary_miss : Forwarded::uri_miss;
+    std::optional<FillLeader> leader;
+    if (!alone && round < kMostRounds) {
+      cache::EdgeCache::Joined joined = route_.cache->join(key);
+      if (!joined.leads) {
+        const bool came = co_await joined.fill->decided.wait(deadline);
+        if (!came)
+          co_return fail(Error(Code::deadline_exceeded, "waiting for another request's answer").from(Side::upstream));
+        const cache::Fill& fill = *joined.fill;
+        const auto end = fill.end.load(std::memory_order_acquire);
+        if (end == cache::Fill::End::failed) co_return fail(fill.error->clone());
+        if (end == cache::Fill::End::unshared) alone = true;
+        if (end != cache::Fill::End::object || !route_.cache->alive(*fill.object)) continue;
+        if (fill.marker) {
+          key = uri_key;
+          append_variant_of(key, *fill.marker, from_.request.fields);
+        }
+        if (fill.object->key() != key) continue;
+        out.object = fill.object;
+        out.what = Cached::coalesced;
+        out.reuse = reuse_now(*out.object, wanted_, loop.now());
+        co_return out;
+      }
+      leader.emplace(route_.cache, std::move(joined.fill));
+      if (!stored && route_.cache->may_be_on_disk(key)) {
+        Task<ObjectRef> loading = route_.cache->load(key, deadline, route_.background);
+        const ObjectRef loaded = co_await loading;
+        if (loaded) {
+          leader->give(loaded, ObjectRef());
+          leader.reset();
+          if (loaded->kind() == Object::Kind::variants) continue;
+          out.reuse = reuse_now(*loaded, wanted_, loop.now());
+          if (out.reuse.use == Use::fresh || out.reuse.use == Use::stale) {
+            out.object = loaded;
+            co_return out;
+          }
+          continue;
+        }
+      }
+    }
+    const std::shared_ptr<Fetch> fetch = prepare(number, uri_key, stored);
+    fetch->context.deadline = deadline;
+    if (leader) fetch->leader.emplace(std::move(*leader));
+    leader.reset();
+    Fetch::start(fetch);
+    const bool came = co_await fetch->done.wait(deadline);
+    if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
+    if (fetch->end == Fetch::End::failed) co_return fail(fetch->error->clone());
+    out.what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
+    if (fetch->end == Fetch::End::passed) {
+      out.passed = fetch;
+    } else {
+      out.object = fetch->object;
+      out.reuse = reuse_now(*out.object, wanted_, loop.now());
+    }
+    co_return out;
+  }
+}
+
+Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, http::Request& request,
+                                                          http::RequestContext& context, Next next, std::string uri_key,
+                                                          cache::RequestDirectives wanted) {
+  const auto slices = std::make_shared<Slices>(route, request, context, next, std::move(uri_key), wanted);
+  const auto range = request.fields.find(FieldId::range);
+  uint64_t number = range ? first_of(*range) / route.slice : 0;
+  Result<Slices::Slice> got = Slices::Slice{};
+  for (int tries = 0; tries < 2; ++tries) {
+    Task<Result<Slices::Slice>> getting = slices->get(number, context.deadline);
+    got = co_await getting;
+    if (!got) co_return std::unexpected<Error>(std::move(got).error());
+    // Behind the end there is no slice: the first one tells the size.
+    if (got->object || !got->passed || got->passed->status != 416 || number == 0) break;
+    number = 0;
+  }
+  if (!got->object) co_return std::optional<http::Response>();
+  const ObjectRef& object = got->object;
+  const auto total = object->total();
+  if (context.explain) [[unlikely]] {
+    context.explain->add("cache", "in slices of " + std::to_string(route.slice) +
+                                      " bytes; the first one: " + std::string(to_string(got->what)));
+  }
+  const cache::CacheStatus status{.forwarded = got->forwarded,
+                                  .ttl = got->reuse.ttl,
+                                  .stored = got->what == Cached::miss,
+                                  .collapsed = got->what == Cached::coalesced,
+                                  .detail = "slice"};
+  const int64_t now = unix_seconds(context.loop.wall());
+  const StoredAnswerOptions options{.age = got->reuse.age,
+                                    .tell_age = got->what == Cached::hit || got->what == Cached::stale,
+                                    .hide_cache_fields = route.hide_cache_fields};
+  // Not larger than one slice, no 200 at all, or all that is asked for lies in this one.
+  if (object->whole() || !total || has_bytes_for(*object, request, now)) {
+    http::Response response = stored_answer(object, request, context, options);
+    route.count(got->what, response.body.length());
+    route.tell(response, context, got->what, status);
+    co_return std::optional<http::Response>(std::move(response));
+  }
+  if (validator_of(*object).empty()) co_return std::optional<http::Response>();
+  Arena arena;
+  http::Fields fields(arena);
+  object->head().fields.view_in(fields);
+  const http::RangePlan plan =
+      cache::stored_ranges(request, object->head().status, fields, object->head().freshness.answered, now, *total);
+  // Several ranges over several slices are rare, and a client must be able to live with the whole.
+  const bool one = plan.kind == http::RangePlan::Kind::partial && plan.ranges.size() == 1;
+  const http::ByteRange wanted_range = one ? plan.ranges[0] : http::ByteRange{0, *total - 1};
+  http::Response response = stored_head(object, context, options);
+  if (one) {
+    response.status = 206;
+    response.fields.set(FieldId::content_range, cache::content_range_text({wanted_range, *total}, context.arena));
+  }
+  response.body = http::Body(std::make_unique<SlicedBody>(slices, object, wanted_range, *total));
+  route.count(got->what, wanted_range.size());
+  route.tell(response, context, got->what, status);
+  co_return std::optional<http::Response>(std::move(response));
+}
+
+}  // namespace trellis::proxy

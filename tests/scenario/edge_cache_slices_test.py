@@ -1,0 +1,173 @@
+"""Large answers in slices, and answers that are encoded once: what the origin is asked for, and what clients get."""
+import gzip
+import http.client
+import re
+import threading
+
+import pytest
+
+import http_server
+import node
+
+MIB = 1 << 20
+SLICE = 256 << 10
+BODY = bytes((i * 7 + (i >> 8) * 13 + (i >> 16)) & 0xFF for i in range(2 * MIB + 12345))
+TEXT = b"All work and no play makes Jack a dull boy.\n" * 4000
+
+
+class Film(http_server.Handler):
+    """One large body with ranges; remembers what was asked for."""
+
+    asked = []
+    etag = '"one"'
+    ranges = True
+    lock = threading.Lock()
+
+    def do_GET(self):
+        with Film.lock:
+            Film.asked.append(self.headers.get("range"))
+        body = TEXT if self.path.startswith("/text") else BODY
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range") or "")
+        first, last = (int(found[1]), min(int(found[2]), len(body) - 1)) if found and Film.ranges else (0, len(body) - 1)
+        if first >= len(body):
+            self.send_response(416)
+            self.send_header("content-range", f"bytes */{len(body)}")
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
+        part = body[first:last + 1]
+        self.send_response(206 if found and Film.ranges else 200)
+        if found and Film.ranges:
+            self.send_header("content-range", f"bytes {first}-{last}/{len(body)}")
+        self.send_header("cache-control", "max-age=3600")
+        self.send_header("etag", Film.etag)
+        self.send_header("content-type", "text/plain")
+        self.send_header("content-length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+
+
+CONFIG = """
+caches: {{ edge: {{ memory: 64MiB }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:0" }} }}
+upstreams: {{ origin: {{ hosts: [ {{ address: "{origin}" }} ] }} }}
+routes:
+  - match: {{ path: /text/** }}
+    filters:
+      - compress: {{ encodings: [gzip] }}
+      - cache: {{ in: edge }}
+    to: upstream.origin
+  - match: {{ path: /** }}
+    filters:
+      - cache: {{ in: edge, slice: 256KiB }}
+    to: upstream.origin
+"""
+
+
+@pytest.fixture(params=["uring", "epoll"])
+def edge(request):
+    Film.asked, Film.etag, Film.ranges = [], '"one"', True
+    with http_server.HttpServer(Film) as origin:
+        with node.Node(CONFIG.format(origin=origin.address), io=request.param) as n:
+            yield n
+
+
+def get(n, path="/film", **headers):
+    host, port = n.address()
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    try:
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
+
+
+def slice_range(number):
+    return f"bytes={number * SLICE}-{(number + 1) * SLICE - 1}"
+
+
+def test_a_range_fetches_the_slices_that_it_touches(edge):
+    answer, body = get(edge, range=f"bytes={SLICE + 10}-{SLICE + 19}")
+    assert (answer.status, body) == (206, BODY[SLICE + 10:SLICE + 20])
+    assert answer.getheader("content-range") == f"bytes {SLICE + 10}-{SLICE + 19}/{len(BODY)}"
+    assert Film.asked == [slice_range(1)]
+    answer, body = get(edge, range=f"bytes={SLICE + 100}-{SLICE + 199}")
+    assert (answer.status, body, answer.getheader("x-cache-status")) == (206, BODY[SLICE + 100:SLICE + 200], "HIT")
+    assert Film.asked == [slice_range(1)]
+
+
+def test_a_range_over_several_slices_comes_in_one_piece(edge):
+    answer, body = get(edge, range=f"bytes={SLICE - 5}-{3 * SLICE + 4}")
+    assert (answer.status, body) == (206, BODY[SLICE - 5:3 * SLICE + 5])
+    assert sorted(Film.asked) == sorted(slice_range(i) for i in range(4))
+
+
+def test_the_whole_is_put_together_and_kept(edge):
+    for _ in range(2):
+        answer, body = get(edge)
+        assert (answer.status, len(body), body == BODY) == (200, len(BODY), True)
+        assert answer.getheader("content-length") == str(len(BODY))
+    assert sorted(Film.asked) == sorted(slice_range(i) for i in range(9))
+
+
+def test_many_at_once_ask_the_origin_once_a_slice(edge):
+    bodies = []
+
+    def run():
+        bodies.append(get(edge)[1] == BODY)
+
+    threads = [threading.Thread(target=run) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bodies == [True] * 16
+    assert sorted(Film.asked) == sorted(slice_range(i) for i in range(9))
+
+
+def test_the_end_of_it_and_what_lies_behind(edge):
+    answer, body = get(edge, range="bytes=-10")
+    assert (answer.status, body) == (206, BODY[-10:])
+    answer, _ = get(edge, range=f"bytes={len(BODY) + SLICE}-")
+    assert (answer.status, answer.getheader("content-range")) == (416, f"bytes */{len(BODY)}")
+
+
+def test_conditions_are_answered_from_a_slice(edge):
+    get(edge, range="bytes=0-9")
+    answer, body = get(edge, if_none_match='"one"')
+    assert (answer.status, body) == (304, b"")
+    answer, body = get(edge, range="bytes=0-9", if_range='"other"')
+    assert (answer.status, body == BODY) == (200, True)
+
+
+def test_slices_of_two_versions_are_never_put_together(edge):
+    get(edge, range="bytes=0-9")
+    Film.etag = '"two"'
+    host, port = edge.address()
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection.request("GET", "/film")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        connection.getresponse().read()
+    connection.close()
+
+
+def test_an_origin_without_ranges_is_stored_whole(edge):
+    Film.ranges = False
+    for _ in range(2):
+        answer, body = get(edge)
+        assert (answer.status, body == BODY) == (200, True)
+    assert Film.asked == [slice_range(0)]
+
+
+def test_an_answer_is_encoded_once_and_given_to_each_as_it_accepts(edge):
+    plain, body = get(edge, "/text/a")
+    assert (plain.getheader("content-encoding"), body) == (None, TEXT)
+    for _ in range(3):
+        answer, body = get(edge, "/text/a", accept_encoding="gzip")
+        assert (answer.getheader("content-encoding"), gzip.decompress(body)) == ("gzip", TEXT)
+        assert "accept-encoding" in answer.getheader("vary").lower()
+    # The form that was kept has a length, one that is being made has none.
+    assert answer.getheader("content-length") == str(len(body))
+    assert get(edge, "/text/a")[1] == TEXT
+    assert Film.asked == [None]
