@@ -130,13 +130,18 @@ Task<> read_one(DiskStore& store, std::string key, size_t& got, bool& done) {
   done = true;
 }
 
-void read_cached(benchmark::State& state) {
+// `sealed`: the segment is not written any more, and so read by the page cache.
+void read_objects(benchmark::State& state, bool sealed) {
   const auto folder = folder_named("read");
   std::filesystem::remove_all(folder);
   Metrics metrics;
   const auto size = static_cast<size_t>(state.range(0));
-  const auto store = open_in(folder, metrics);
+  auto store = open_in(folder, metrics);
   fill(*store, 200, size);
+  if (sealed) {
+    store.reset();
+    store = open_in(folder, metrics);
+  }
   const auto loop = *Loop::make({});
   size_t got = 0;
   uint64_t next = 0;
@@ -150,7 +155,10 @@ void read_cached(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<int64_t>(got));
   std::filesystem::remove_all(folder);
 }
-BENCHMARK(read_cached)->Arg(1024)->Arg(65'536)->Arg(1 << 20)->UseRealTime();
+void read_sealed(benchmark::State& state) { read_objects(state, true); }
+BENCHMARK(read_sealed)->Arg(1024)->Arg(65'536)->Arg(1 << 20)->UseRealTime();
+void read_newest(benchmark::State& state) { read_objects(state, false); }
+BENCHMARK(read_newest)->Arg(1024)->Arg(65'536)->UseRealTime();
 
 }  // namespace
 }  // namespace trellis::cache

@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
@@ -33,26 +36,20 @@ class Descriptor {
   int fd_;
 };
 
-// How what is written leaves: when the kernel likes; past the page cache; or by it, but at once, so that bytes that
-// nobody waits for do not pile up there.
-enum class Leaving : uint8_t { cached, direct, pushed };
+// How bytes come and go: by the page cache, as the kernel likes; past it; or by it, but written back at once, so that
+// bytes that nobody waits for do not pile up there.
+enum class Way : uint8_t { cached, direct, pushed };
 
 class SystemFile final : public DiskFile {
  public:
-  SystemFile(std::string path, int fd, Leaving leaving) : path_(std::move(path)), fd_(fd), leaving_(leaving) {}
+  SystemFile(std::string path, int fd, Way way) : path_(std::move(path)), fd_(fd), way_(way) {}
 
   Result<size_t> read(uint64_t position, std::span<char> into) override {
-    size_t done = 0;
-    while (done < into.size()) {
-      const ssize_t n = ::pread(fd_.get(), into.data() + done, into.size() - done, static_cast<off_t>(position + done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return refused("read", path_, errno);
-      if (n == 0) break;
-      done += static_cast<size_t>(n);
-    }
-    return done;
+    if (way_ == Way::direct) return read_direct(position, into);
+    return read_plain(position, into);
   }
   Result<std::optional<size_t>> read_cached(uint64_t position, std::span<char> into) override {
+    if (way_ == Way::direct) return std::nullopt;
     iovec where{into.data(), into.size()};
     const ssize_t n = ::preadv2(fd_.get(), &where, 1, static_cast<off_t>(position), RWF_NOWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EOPNOTSUPP || errno == EINTR || errno == ENOSYS)) return std::nullopt;
@@ -64,20 +61,20 @@ class SystemFile final : public DiskFile {
   Result<void> write(uint64_t position, std::string_view bytes) override {
     const auto first = static_cast<off_t>(position);
     const auto count = static_cast<off_t>(bytes.size());
+    bool direct = way_ == Way::direct;
     while (!bytes.empty()) {
       const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(position));
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0 && errno == EINVAL && leaving_ == Leaving::direct) {
-        // Some file systems open a file for direct writes and then refuse them.
-        leaving_ = Leaving::pushed;
-        ::fcntl(fd_.get(), F_SETFL, ::fcntl(fd_.get(), F_GETFL) & ~O_DIRECT);
+      if (n < 0 && errno == EINVAL && direct) {
+        direct = false;
+        leave_direct();
         continue;
       }
       if (n <= 0) return refused("write", path_, n < 0 ? errno : ENOSPC);
       position += static_cast<uint64_t>(n);
       bytes.remove_prefix(static_cast<size_t>(n));
     }
-    if (leaving_ == Leaving::pushed) ::sync_file_range(fd_.get(), first, count, SYNC_FILE_RANGE_WRITE);
+    if (way_ == Way::pushed) ::sync_file_range(fd_.get(), first, count, SYNC_FILE_RANGE_WRITE);
     return {};
   }
   Result<void> sync() override {
@@ -105,9 +102,53 @@ class SystemFile final : public DiskFile {
   }
 
  private:
+  Result<size_t> read_plain(uint64_t position, std::span<char> into) {
+    size_t done = 0;
+    while (done < into.size()) {
+      const ssize_t n = ::pread(fd_.get(), into.data() + done, into.size() - done, static_cast<off_t>(position + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return refused("read", path_, errno);
+      if (n == 0) break;
+      done += static_cast<size_t>(n);
+    }
+    return done;
+  }
+  // By whole blocks, of which what was asked for is copied.
+  Result<size_t> read_direct(uint64_t position, std::span<char> into) {
+    const uint64_t first = position / kDirectBlock * kDirectBlock;
+    const uint64_t size = (position + into.size() - first + kDirectBlock - 1) / kDirectBlock * kDirectBlock;
+    const std::unique_ptr<char, Free> blocks(static_cast<char*>(std::aligned_alloc(kDirectBlock, size)));
+    TRELLIS_ASSERT(blocks != nullptr);
+    size_t done = 0;
+    while (done < size) {
+      const ssize_t n = ::pread(fd_.get(), blocks.get() + done, size - done, static_cast<off_t>(first + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINVAL) {
+        leave_direct();
+        return read_plain(position, into);
+      }
+      if (n < 0) return refused("read", path_, errno);
+      done += static_cast<size_t>(n);
+      if (n == 0 || static_cast<size_t>(n) % kDirectBlock != 0) break;  // the end
+    }
+    const size_t before = position - first;
+    if (done <= before) return size_t{0};
+    const size_t got = std::min(into.size(), done - before);
+    std::memcpy(into.data(), blocks.get() + before, got);
+    return got;
+  }
+  // Some file systems open a file for direct access and then refuse it.
+  void leave_direct() noexcept {
+    way_ = Way::pushed;
+    ::fcntl(fd_.get(), F_SETFL, ::fcntl(fd_.get(), F_GETFL) & ~O_DIRECT);
+  }
+
+  struct Free {
+    void operator()(char* bytes) const noexcept { std::free(bytes); }
+  };
   const std::string path_;
   const Descriptor fd_;
-  Leaving leaving_;  // of the one thread that writes
+  std::atomic<Way> way_;
 };
 
 class SystemDisk final : public Disk {
@@ -116,14 +157,14 @@ class SystemDisk final : public Disk {
     int flags = O_RDWR | O_CLOEXEC;
     if (how != Open::existing) flags |= O_CREAT;
     if (how == Open::create_empty || how == Open::create_direct) flags |= O_TRUNC;
-    Leaving leaving = how == Open::create_direct ? Leaving::direct : Leaving::cached;
-    int fd = ::open(path.c_str(), leaving == Leaving::direct ? flags | O_DIRECT : flags, 0640);
-    if (fd < 0 && errno == EINVAL && leaving == Leaving::direct) {
-      leaving = Leaving::pushed;
+    Way way = how == Open::create_direct ? Way::direct : Way::cached;
+    int fd = ::open(path.c_str(), way == Way::direct ? flags | O_DIRECT : flags, 0640);
+    if (fd < 0 && errno == EINVAL && way == Way::direct) {
+      way = Way::pushed;
       fd = ::open(path.c_str(), flags, 0640);
     }
     if (fd < 0) return refused("open", path, errno);
-    return std::make_unique<SystemFile>(path, fd, leaving);
+    return std::make_unique<SystemFile>(path, fd, way);
   }
   Result<void> rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) return refused("rename", from, errno);

@@ -49,7 +49,8 @@ class Disk {
     uint64_t size = 0;
   };
   // create_direct: a new, empty file, to be written in whole kDirectBlocks, past the page cache where the file system
-  // can do that and as soon as possible elsewhere; it is not read through this value.
+  // can do that and as soon as possible elsewhere. It is read past the page cache, too, in pieces of any size: pages
+  // kept there would be in the way of writes. So nobody else opens it while it is written.
   enum class Open : uint8_t { existing, create, create_empty, create_direct };
 
   virtual ~Disk() = default;

@@ -173,7 +173,6 @@ class FaultyDisk final : public Disk {
    public:
     File(FaultyDisk& disk, InodeRef inode, bool direct) : disk_(disk), inode_(std::move(inode)), direct_(direct) {}
     Result<size_t> read(uint64_t position, std::span<char> into) override {
-      TRELLIS_ASSERT(!direct_);
       const std::lock_guard lock(disk_.mutex_);
       if (disk_.dead() || disk_.read_fails) return io_error();
       const std::string& bytes = inode_->cached;
@@ -181,7 +180,7 @@ class FaultyDisk final : public Disk {
       return bytes.copy(into.data(), into.size(), position);
     }
     Result<std::optional<size_t>> read_cached(uint64_t position, std::span<char> into) override {
-      if (!disk_.all_cached) return std::nullopt;
+      if (!disk_.all_cached || direct_) return std::nullopt;
       TRY(const size_t got, read(position, into));
       if (got < into.size()) return std::nullopt;
       return got;

@@ -325,7 +325,9 @@ Result<void> DiskWriter::next_segment(uint64_t needed) {
   if (active_) {
     TRY_VOID(settle());
     TRY(const uint64_t bytes, active_->seal());
-    parts_.segments.seal(active_->segment()->slot, bytes);
+    // Not written any more: it may be read by the page cache.
+    Result<std::unique_ptr<DiskFile>> file = parts_.disk.open(active_->segment()->path, Disk::Open::existing);
+    parts_.segments.seal(active_->segment()->slot, bytes, file ? *std::move(file) : nullptr);
     active_.reset();
   }
   const uint64_t segment_bytes = parts_.options.segment_bytes;

@@ -22,13 +22,21 @@ void SegmentList::add(Kept kept) {
   order_.push_back(std::move(kept));
 }
 
-void SegmentList::seal(uint32_t slot, uint64_t bytes) {
+void SegmentList::seal(uint32_t slot, uint64_t bytes, std::unique_ptr<DiskFile> file) {
   const std::lock_guard lock(mutex_);
   for (Kept& kept : order_) {
     if (kept.segment->slot != slot) continue;
     bytes_.fetch_add(bytes - kept.bytes, std::memory_order_relaxed);
     kept.bytes = bytes;
     kept.sealed = true;
+    if (!file) continue;
+    auto segment = std::make_shared<Segment>();
+    segment->label = kept.segment->label;
+    segment->slot = slot;
+    segment->path = kept.segment->path;
+    segment->file = std::move(file);
+    kept.segment = segment;
+    slots_[slot] = std::move(segment);
   }
 }
 

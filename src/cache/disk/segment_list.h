@@ -25,7 +25,8 @@ class SegmentList {
   uint32_t free_slot() const;
   // Behind the others.
   void add(Kept kept);
-  void seal(uint32_t slot, uint64_t bytes);
+  // It is sealed, and from now on read by `file`, if there is one. Who holds it goes on as before.
+  void seal(uint32_t slot, uint64_t bytes, std::unique_ptr<DiskFile> file);
   Kept oldest() const;  // there is one
   void remove(uint32_t slot);
 

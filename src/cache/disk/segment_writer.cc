@@ -51,9 +51,8 @@ RecordHead removals_head(size_t count) noexcept {
   return head;
 }
 
-SegmentWriter::SegmentWriter(SegmentRef segment, std::unique_ptr<DiskFile> out, uint64_t bytes)
+SegmentWriter::SegmentWriter(SegmentRef segment, uint64_t bytes)
     : segment_(std::move(segment)),
-      out_(std::move(out)),
       bytes_(bytes),
       buffer_(static_cast<char*>(std::aligned_alloc(kDirectBlock, kBuffer))) {
   TRELLIS_ASSERT(buffer_ != nullptr);
@@ -66,11 +65,10 @@ Result<std::unique_ptr<SegmentWriter>> SegmentWriter::create(Disk& disk, const s
   segment->slot = slot;
   segment->path = folder + "/" + segment_file_name(label.number);
   const auto make = [&]() -> Result<std::unique_ptr<SegmentWriter>> {
-    TRY(std::unique_ptr<DiskFile> out, disk.open(segment->path, Disk::Open::create_direct));
-    TRY_VOID(out->reserve(bytes));
-    TRY(segment->file, disk.open(segment->path, Disk::Open::existing));
+    TRY(segment->file, disk.open(segment->path, Disk::Open::create_direct));
+    TRY_VOID(segment->file->reserve(bytes));
     TRY_VOID(disk.sync_folder(folder));
-    std::unique_ptr<SegmentWriter> writer(new SegmentWriter(segment, std::move(out), bytes));
+    std::unique_ptr<SegmentWriter> writer(new SegmentWriter(segment, bytes));
     TRY_VOID(writer->put(encode_label(label)));
     TRY_VOID(writer->flush());
     return writer;
@@ -123,7 +121,7 @@ Result<void> SegmentWriter::put(std::string_view bytes) {
     used_ += part;
     dirty_ = true;
     if (used_ < kBuffer) continue;
-    TRY_VOID(out_->write(start_, std::string_view(buffer_.get(), kBuffer)));
+    TRY_VOID(segment_->file->write(start_, std::string_view(buffer_.get(), kBuffer)));
     start_ += kBuffer;
     used_ = 0;
     dirty_ = false;
@@ -140,7 +138,7 @@ Result<void> SegmentWriter::flush() {
   if (!dirty_) return {};
   const size_t blocks = whole_blocks(used_);
   std::memset(buffer_.get() + used_, 0, blocks - used_);
-  TRY_VOID(out_->write(start_, std::string_view(buffer_.get(), blocks)));
+  TRY_VOID(segment_->file->write(start_, std::string_view(buffer_.get(), blocks)));
   const size_t done = used_ / kDirectBlock * kDirectBlock;
   std::memmove(buffer_.get(), buffer_.get() + done, used_ - done);
   start_ += done;
@@ -149,7 +147,7 @@ Result<void> SegmentWriter::flush() {
   return {};
 }
 
-Result<void> SegmentWriter::sync() { return out_->sync(); }
+Result<void> SegmentWriter::sync() { return segment_->file->sync(); }
 
 Result<uint64_t> SegmentWriter::seal() {
   TRY_VOID(flush());
@@ -161,7 +159,7 @@ Result<uint64_t> SegmentWriter::seal() {
   TRY_VOID(flush());
   TRY_VOID(sync());
   const uint64_t end = position();
-  TRY_VOID(out_->truncate(end));
+  TRY_VOID(segment_->file->truncate(end));
   return end;
 }
 

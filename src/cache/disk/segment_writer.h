@@ -51,7 +51,7 @@ class SegmentWriter {
   struct Free {
     void operator()(char* bytes) const noexcept { std::free(bytes); }
   };
-  SegmentWriter(SegmentRef segment, std::unique_ptr<DiskFile> out, uint64_t bytes);
+  SegmentWriter(SegmentRef segment, uint64_t bytes);
   Result<void> append_record(RecordHead head, std::string_view key, std::string_view meta,
                              std::span<const std::string_view> body);
   Result<void> put(std::string_view bytes);
@@ -59,7 +59,6 @@ class SegmentWriter {
   uint64_t position() const noexcept { return start_ + used_; }
 
   const SegmentRef segment_;
-  const std::unique_ptr<DiskFile> out_;
   const uint64_t bytes_;
   const std::unique_ptr<char, Free> buffer_;
   uint64_t start_ = 0;  // where the buffer's first byte goes; whole blocks
