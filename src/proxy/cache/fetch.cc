@@ -50,6 +50,8 @@ Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::Reque
       key_(std::move(key)),
       own_explain_(its.loop, its.started) {
   request.interim = this;
+  // What the key leaves out must not change the answer.
+  request.query = route_.key.keyed_query(request.query, arena);
   // What this cache heeds of Surrogate-Control, and by which name. What a client says of itself must not change an
   // answer that others get.
   request.fields.set("Surrogate-Capability", cache::kSurrogateCapability);

@@ -279,7 +279,10 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
 // Goes through as it is; what it says about a stored answer is heeded (RFC 9111 §4.3.5).
 Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::RequestContext& context, Next next,
                                                Missing missing) {
+  // It may freshen what others get, so it asks for no more than the key holds either.
+  const std::string_view query = std::exchange(request.query, route_.key.keyed_query(request.query, context.arena));
   CO_TRY(http::Response response, co_await next(request, context));
+  request.query = query;
   if (const ObjectRef& stored = missing.stored; stored && stored->kind() == Object::Kind::answer) {
     http::Fields old(context.arena);
     stored->head().fields.view_in(old);
