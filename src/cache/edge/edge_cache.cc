@@ -4,6 +4,7 @@
 #include <mutex>
 #include <utility>
 
+#include "cache/rules/reuse.h"
 #include "runtime/loop.h"
 
 namespace trellis::cache {
@@ -210,9 +211,12 @@ EdgeCache::Joined EdgeCache::join(std::string_view key) {
   if (found != shard.fills.end()) {
     Fill& fill = *found->second;
     // WHY not one that began before the newest purge and has not been answered: whether the purge meets it is not known
-    // before its tags are. One that was answered is checked as an object.
+    // before its tags are. One that was answered is checked as an object; and who comes after an answer that is not
+    // fresh has to ask again.
     const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
-    if (answered ? alive(*fill.object) : fill.filled >= newest) return {found->second, false};
+    const bool joins =
+        answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness) : fill.filled >= newest;
+    if (joins) return {found->second, false};
     found->second = std::make_shared<Fill>(found->first, newest);
     return {found->second, true};
   }

@@ -66,6 +66,10 @@ bool may_serve_on_error(const RequestDirectives& request, const Freshness& store
   return span > 0 && age_of(stored, since_response) - stored.lifetime < span;
 }
 
+bool came_fresh(const Freshness& stored) noexcept {
+  return stored.lifetime > stored.age && !stored.has(Flag::kNoCache);
+}
+
 bool refresh_early(const Freshness& stored, Duration since_response, Duration fetch_took, double beta,
                    double unit_random) noexcept {
   if (beta <= 0 || unit_random <= 0 || stored.has(Flag::kImmutable) || stored.has(Flag::kNoCache)) return false;

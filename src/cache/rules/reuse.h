@@ -34,6 +34,10 @@ Reuse reuse_of(const RequestDirectives& request, const Freshness& stored, Durati
 // must-revalidate, proxy-revalidate and no-cache forbid it (§4.2.4).
 bool may_serve_on_error(const RequestDirectives& request, const Freshness& stored, Duration since_response);
 
+// Was it fresh when it came? Then it may be used for requests that come while it is still on its way (§4: collapsed
+// requests); otherwise only for those that came before it was asked for.
+bool came_fresh(const Freshness& stored) noexcept;
+
 // Seconds, §4.2.3: current_age.
 int64_t age_of(const Freshness& stored, Duration since_response) noexcept;
 

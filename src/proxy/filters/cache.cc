@@ -207,6 +207,7 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
   missing.key = key_;
   missing.uri_key = found.uri_key;
   missing.wanted = wanted;
+  missing.came = now;
   Task<Result<http::Response>> rest = request.method == Method::head ? head(request, context, next, std::move(missing))
                                                                      : miss(request, context, next, std::move(missing));
   Result<http::Response> response = co_await rest;
@@ -222,6 +223,18 @@ http::Response CacheFilter::give(const ObjectRef& object, const http::Request& r
   route_.count(what, response.body.length());
   route_.tell(response, context, what, status);
   return response;
+}
+
+bool CacheFilter::may_share(const Object& object, const Missing& missing, Time now) const {
+  const cache::ObjectHead& head = object.head();
+  // What was stale before the fetch and is given now: the origin failed.
+  if (missing.stored && &*missing.stored == &object)
+    return cache::may_serve_on_error(missing.wanted, head.freshness, object.since_response(now));
+  // The answer to a request that was sent after this one came is as good as one of its own, whatever its lifetime; but
+  // not where each use is to be validated.
+  if (head.answered - head.took >= missing.came) return !head.freshness.has(cache::Freshness::kNoCache);
+  const Use use = judge(object, missing.wanted, now).use;
+  return use == Use::fresh || use == Use::stale || use == Use::stale_while_revalidate;
 }
 
 http::Response CacheFilter::refuse(http::RequestContext& context) {
@@ -422,6 +435,7 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
       Result<http::Response> response = co_await fetching;
       co_return response;
     }
+    const bool late = joined.fill->end.load(std::memory_order_acquire) != cache::Fill::End::running;
     const bool came = co_await joined.fill->decided.wait(context.deadline);
     if (!came)
       co_return fail(Error(Code::deadline_exceeded, "waiting for another request's answer").from(Side::upstream));
@@ -437,10 +451,8 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
         const bool fits = ranged || fill.object->key() == missing.key;
         if (fits && fill.object->broken())
           co_return fail(Error(Code::data_loss, "the answer to another request broke off").from(Side::upstream));
-        // It is an answer to a request that was made after this one came, so it needs no lifetime; unless it is to be
-        // validated each time.
         if (fits && fill.object->kind() == Object::Kind::answer && route_.cache->alive(*fill.object) &&
-            !fill.object->head().freshness.has(cache::Freshness::kNoCache) &&
+            may_share(*fill.object, missing, context.loop.now()) &&
             has_bytes_for(*fill.object, request, unix_seconds(context.loop.wall()))) {
           if (context.explain) [[unlikely]]
             context.explain->add("cache", "waited for the fetch of another request");
@@ -449,7 +461,8 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
           co_return give(fill.object, request, context, Cached::coalesced,
                          {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true}, reuse.age, reuse.age > 0);
         }
-        if (fits) missing.alone = true;
+        // The next fetch begins after this request came, so its answer will do, unless none does.
+        if (fits && (late || fill.object->head().freshness.has(cache::Freshness::kNoCache))) missing.alone = true;
         break;
       }
       default: break;  // its leader went away

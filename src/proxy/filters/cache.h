@@ -52,6 +52,7 @@ class CacheFilter final : public Filter {
     cache::ObjectRef stored;
     cache::Forwarded why = cache::Forwarded::uri_miss;
     cache::RequestDirectives wanted;
+    Time came{};         // when the request did
     bool alone = false;  // without waiting for others, and without others waiting
   };
 
@@ -62,6 +63,8 @@ class CacheFilter final : public Filter {
                       std::string_view key, size_t uri_key, const cache::ObjectRef& stored);
   http::Response give(const cache::ObjectRef& object, const http::Request& request, http::RequestContext& context,
                       Cached what, cache::CacheStatus status, int64_t age, bool tell_age);
+  // May the answer to another request's fetch be given to this one?
+  bool may_share(const cache::Object& object, const Missing& missing, Time now) const;
   http::Response refuse(http::RequestContext& context);
   void freshen_by_head(const cache::ObjectRef& stored, http::Fields& old, const http::Response& response,
                        http::RequestContext& context);

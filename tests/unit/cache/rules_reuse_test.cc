@@ -107,6 +107,14 @@ TEST(ServeOnError, NeedsPermissionFromTheAnswerOrTheClient) {
   EXPECT_FALSE(may_serve_on_error({}, stored, 1s));
 }
 
+// RFC 9111 §4: requests are collapsed only where each of them might have the stored answer.
+TEST(CameFresh, TellsWhetherLaterOnesMayJoin) {
+  EXPECT_TRUE(came_fresh(fresh(10, 9)));
+  EXPECT_FALSE(came_fresh(fresh(0)));
+  EXPECT_FALSE(came_fresh(fresh(10, 10)));
+  EXPECT_FALSE(came_fresh(fresh(10, 0, Flag::kNoCache)));
+}
+
 TEST(RefreshEarly, GetsLikelierTowardsTheEnd) {
   const Freshness stored = fresh(100);
   const double one_in_e = std::exp(-1.0);

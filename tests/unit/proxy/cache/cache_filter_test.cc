@@ -56,6 +56,8 @@ struct Origin final : public http::Handler {
   Lines fields;
   std::string body = "first";
   bool dead = false;
+  bool waits = false;  // each request for an `open` of its own
+  Event open;
   std::vector<Asked> asked;
 
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
@@ -63,6 +65,10 @@ struct Origin final : public http::Handler {
                      std::string(request.path) + (request.query.empty() ? "" : "?") + std::string(request.query),
                      {}});
     for (const http::Field& field : request.fields) asked.back().fields.emplace_back(field.name, field.value);
+    if (waits) {
+      co_await open.wait(kNever);
+      open.reset();
+    }
     if (dead) co_return fail(Error(Code::unavailable, "no connection").from(Side::upstream));
     http::Response response(context.arena, status);
     for (const auto& [name, value] : fields) response.fields.add_copy(name, value);
@@ -104,8 +110,32 @@ class CacheFilterTest : public ::testing::Test {
     got.status = response->status;
     for (const http::Field& field : response->fields) got.fields.emplace_back(field.name, field.value);
     got.body = test::body_text(rig_, *response);
-    for (int i = 0; i < 5; ++i) rig_.loop->run_once(Duration::zero());  // what goes on behind it
+    turn();  // what goes on behind it
     return got;
+  }
+  // Requests that are under way at once.
+  struct Waiting {
+    std::unique_ptr<test::Exchange> exchange;
+    Task<Result<http::Response>> task;
+  };
+  Waiting begin(const Lines& fields = {}) {
+    Waiting out{std::make_unique<test::Exchange>(rig_, "GET", "/a"), {}};
+    for (const auto& [name, value] : fields) out.exchange->with(name, value);
+    out.task = chain_->run(out.exchange->request, out.exchange->context);
+    out.task.start();
+    turn();
+    return out;
+  }
+  std::string end(Waiting waiting) {
+    for (int i = 0; i < 100 && !waiting.task.done(); ++i) turn();
+    if (!waiting.task.done()) return "waits";
+    auto response = waiting.task.take();
+    if (!response) return "error";
+    const std::string cache(response->fields.find("X-Cache-Status").value_or(""));
+    return cache + " " + test::body_text(rig_, *response);
+  }
+  void turn() {
+    for (int i = 0; i < 5; ++i) rig_.loop->run_once(Duration::zero());
   }
   size_t asked() const { return origin_.asked.size(); }
   std::string date(int64_t offset = 0) const {
@@ -285,6 +315,75 @@ TEST_F(CacheFilterTest, GivesAStaleAnswerWhenTheOriginFails) {
   EXPECT_EQ(after_failure("s-maxage=2", true), "error");
   EXPECT_EQ(after_failure("s-maxage=2, stale-if-error=60", true), "200 STALE first");
   EXPECT_EQ(after_failure("max-age=2, no-cache", true), "error");
+}
+
+// §4: one fetch for all who may have its answer.
+TEST_F(CacheFilterTest, CollapsesRequestsWhereTheAnswerAllowsIt) {
+  says({{"Cache-Control", "max-age=10"}});
+  origin_.waits = true;
+  Waiting first = begin();
+  Waiting second = begin();
+  Waiting third = begin({{"Cache-Control", "max-age=5"}});
+  EXPECT_EQ(asked(), 1U);
+  origin_.open.set();
+  EXPECT_EQ(end(std::move(first)), "MISS first");
+  EXPECT_EQ(end(std::move(second)), "HIT first");
+  EXPECT_EQ(end(std::move(third)), "HIT first");
+  EXPECT_EQ(asked(), 1U);
+}
+
+// An answer that is never fresh is one for those who came before it was asked for, so nobody reads what was true before
+// they asked.
+TEST_F(CacheFilterTest, AsksOnceMoreForThoseWhoCameDuringAFetchOfWhatIsNeverFresh) {
+  says({{"Cache-Control", "max-age=0"}, {"ETag", "\"a\""}}, "old");
+  origin_.waits = true;
+  Waiting first = begin();
+  rig_.advance(1ms);
+  Waiting second = begin();
+  Waiting third = begin();
+  EXPECT_EQ(asked(), 1U);
+  origin_.open.set();
+  EXPECT_EQ(end(std::move(first)), "MISS old");
+  turn();
+  EXPECT_EQ(asked(), 2U);
+  origin_.open.set();
+  EXPECT_EQ(end(std::move(second)), "MISS old");
+  EXPECT_EQ(end(std::move(third)), "HIT old");
+  EXPECT_EQ(asked(), 2U);
+}
+
+TEST_F(CacheFilterTest, AsksForEachWhatMayNotBeShared) {
+  for (const char* directives : {"no-cache", "private, max-age=5", "no-store"}) {
+    origin_.asked.clear();
+    origin_.open.reset();
+    origin_.waits = true;
+    says({{"Cache-Control", directives}, {"ETag", "\"a\""}});
+    Waiting first = begin();
+    rig_.advance(1ms);
+    Waiting second = begin();
+    origin_.open.set();
+    EXPECT_EQ(end(std::move(first)).substr(0, 4), "MISS") << directives;
+    origin_.open.set();
+    EXPECT_EQ(end(std::move(second)).substr(0, 4), "MISS") << directives;
+    EXPECT_EQ(asked(), 2U) << directives;
+    origin_.waits = false;
+    ask({}, "DELETE");
+    rig_.advance(1min);
+  }
+}
+
+TEST_F(CacheFilterTest, GivesTheStaleAnswerToAllWhenTheOriginFails) {
+  configure("{ in: edge, stale_if_error: 60s }");
+  says({{"Cache-Control", "max-age=2"}});
+  ask();
+  rig_.advance(10s);
+  origin_.dead = origin_.waits = true;
+  Waiting first = begin();
+  Waiting second = begin();
+  origin_.open.set();
+  EXPECT_EQ(end(std::move(first)), "STALE first");
+  EXPECT_EQ(end(std::move(second)).substr(2), "T first") << "given as a hit of the other's fetch";
+  EXPECT_EQ(asked(), 2U);
 }
 
 // §4.1.
