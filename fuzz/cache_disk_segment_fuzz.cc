@@ -1,6 +1,6 @@
 // A segment of the disk tier with any bytes in it. Whatever is read from it lies in the file, and each record that is
-// given can be written again to the same bytes. As no mutation meets a checksum, the second round puts the right ones
-// in before it reads.
+// given can be written again to the same bytes. As no mutation meets a checksum, the later rounds put the right ones in
+// before they read: those of the records, and of the table.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -63,6 +63,21 @@ void repair(std::string& bytes) {
   }
 }
 
+// The table before a footer, with the rows that it has.
+void repair_table(std::string& bytes) {
+  if (bytes.size() < kSegmentStart + kDirectBlock || bytes.size() % kDirectBlock != 0) return;
+  const std::string_view footer = std::string_view(bytes).substr(bytes.size() - kDirectBlock);
+  uint32_t rows = 0;
+  std::memcpy(&rows, footer.data() + 24, sizeof(rows));
+  if (!footer.starts_with("TRELDTB\n") || table_size(rows) > bytes.size() - kSegmentStart) return;
+  const size_t start = bytes.size() - table_size(rows);
+  std::vector<TableEntry> entries(rows);
+  if (rows > 0) std::memcpy(entries.data(), bytes.data() + start, rows * kTableEntry);
+  std::string table;
+  append_table(table, entries, {3, 5});
+  bytes.replace(start, table.size(), table);
+}
+
 // Whether it is there as the scan says.
 bool check_record(const Segment& segment, std::string_view bytes, const TableEntry& entry) {
   RecordReader reader(segment);
@@ -106,6 +121,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string bytes(reinterpret_cast<const char*>(data), size);
   read(bytes);
   repair(bytes);
+  read(bytes);
+  repair_table(bytes);
   read(bytes);
   return 0;
 }

@@ -41,6 +41,13 @@ class FaultyDisk final : public Disk {
     syncs_held_.notify_all();
   }
 
+  // Between the two a read of a file does not end.
+  void hold_reads() { reads_held_ = true; }
+  void let_reads_go() {
+    reads_held_ = false;
+    reads_held_.notify_all();
+  }
+
   // What was not synced is lost, but for a random part. The disk works again.
   void lose_power() {
     const std::lock_guard lock(mutex_);
@@ -173,6 +180,7 @@ class FaultyDisk final : public Disk {
    public:
     File(FaultyDisk& disk, InodeRef inode, bool direct) : disk_(disk), inode_(std::move(inode)), direct_(direct) {}
     Result<size_t> read(uint64_t position, std::span<char> into) override {
+      disk_.reads_held_.wait(true);
       const std::lock_guard lock(disk_.mutex_);
       if (disk_.dead() || disk_.read_fails) return io_error();
       const std::string& bytes = inode_->cached;
@@ -276,6 +284,7 @@ class FaultyDisk final : public Disk {
   Rng rng_;
   uint64_t syncs_ = 0;
   std::atomic<bool> syncs_held_ = false;
+  std::atomic<bool> reads_held_ = false;
   std::vector<InodeRef> inodes_;
   std::map<std::string, InodeRef> names_;
   std::map<std::string, InodeRef> durable_names_;

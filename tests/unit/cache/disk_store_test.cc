@@ -603,6 +603,64 @@ TEST_F(DiskStoreTest, FailsByReadsToo) {
   EXPECT_EQ(body("5"), "body");
 }
 
+TEST_F(DiskStoreTest, NobodyWaitsLongerForAReadThanHeWants) {
+  options_.segment_bytes = 4 << 20;
+  options_.size = 4 * options_.segment_bytes;
+  open();
+  put("a", body_of("a", 2 * kDiskPiece));
+  store_->flush();
+  auto found = run_task(*loop_, store_->find("a", hash64("a")));
+  ASSERT_TRUE(found && *found);
+  EXPECT_TRUE(run_task(*loop_, (*found)->read()));
+  disk_.hold_reads();
+  const auto soon = [&] { return loop_->exact_now() + std::chrono::milliseconds(1); };
+  const auto again = run_task(*loop_, store_->find("a", hash64("a"), soon()));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code(), Code::deadline_exceeded);
+  EXPECT_EQ(run_task(*loop_, (*found)->read(soon())).error().code(), Code::deadline_exceeded);
+  disk_.let_reads_go();
+  EXPECT_EQ(run_task(*loop_, (*found)->read())->size(), kDiskPiece);  // where it was
+  EXPECT_EQ(body("a"), body_of("a", 2 * kDiskPiece));
+  EXPECT_EQ(figures().state, DiskState::ok);
+}
+
+TEST_F(DiskStoreTest, IsAMissAtOnceWhenTooManyReadsWait) {
+  options_.read_threads = 1;
+  open();
+  put("a", "body");
+  store_->flush();
+  disk_.hold_reads();
+  std::vector<Task<Result<std::optional<DiskReader>>>> waiting;
+  while (waiting.size() < 10'000) {
+    waiting.push_back(store_->find("a", hash64("a")));
+    waiting.back().start();
+    if (waiting.back().done()) break;
+  }
+  ASSERT_LT(waiting.size(), 10'000u);
+  const auto last = waiting.back().take();
+  EXPECT_TRUE(last && !*last);
+  disk_.let_reads_go();
+  for (size_t i = 0; i + 1 < waiting.size(); ++i) {
+    while (!waiting[i].done()) loop_->run_once(std::chrono::seconds(1));
+    const auto found = waiting[i].take();
+    EXPECT_TRUE(found && *found);
+  }
+}
+
+TEST_F(DiskStoreTest, AReaderThatGoesAwayIsNotMissed) {
+  open();
+  put("a", "body");
+  store_->flush();
+  disk_.hold_reads();
+  {
+    auto finding = store_->find("a", hash64("a"));
+    finding.start();
+    EXPECT_FALSE(finding.done());
+  }
+  disk_.let_reads_go();
+  store_.reset();
+}
+
 TEST_F(DiskStoreTest, WaitsForTheProcessThatHasTheFolder) {
   open();
   put("a", "1");
