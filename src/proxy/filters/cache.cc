@@ -233,7 +233,7 @@ bool CacheFilter::may_share(const Object& object, const Missing& missing, Time n
   // The answer to a request that was sent after this one came is as good as one of its own, whatever its lifetime; but
   // not where each use is to be validated.
   if (head.answered - head.took >= missing.came) return !head.freshness.has(cache::Freshness::kNoCache);
-  const Use use = judge(object, missing.wanted, now).use;
+  const Use use = reuse_now(object, missing.wanted, now).use;
   return use == Use::fresh || use == Use::stale || use == Use::stale_while_revalidate;
 }
 
