@@ -26,6 +26,8 @@ class Film(http_server.Handler):
     def do_GET(self):
         with Film.lock:
             Film.asked.append(self.headers.get("range"))
+        if self.path.startswith("/assets/"):
+            return self.say("text/css", b"a { color: red }")
         body = TEXT if self.path.startswith("/text") else BODY
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range") or "")
         first, last = (int(found[1]), min(int(found[2]), len(body) - 1)) if found and Film.ranges else (0, len(body) - 1)
@@ -56,6 +58,10 @@ routes:
     filters:
       - compress: {{ encodings: [gzip] }}
       - cache: {{ in: edge }}
+    to: upstream.origin
+  - match: {{ path: /assets/** }}
+    filters:
+      - cache: {{ in: edge, immutable: [/assets/**] }}
     to: upstream.origin
   - match: {{ path: /** }}
     filters:
@@ -170,4 +176,12 @@ def test_an_answer_is_encoded_once_and_given_to_each_as_it_accepts(edge):
     # The form that was kept has a length, one that is being made has none.
     assert answer.getheader("content-length") == str(len(body))
     assert get(edge, "/text/a")[1] == TEXT
+    assert Film.asked == [None]
+
+
+def test_assets_that_never_change_are_kept_for_a_year(edge):
+    for _ in range(2):
+        answer, body = get(edge, "/assets/site.css")
+        assert (answer.status, body) == (200, b"a { color: red }")
+        assert answer.getheader("cache-control") == "public, max-age=31536000, immutable"
     assert Film.asked == [None]

@@ -1,8 +1,11 @@
 #include "proxy/cache/cache_route.h"
 
+#include <algorithm>
+
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "cache/rules/vary.h"
+#include "proxy/files/files_target.h"
 
 namespace trellis::proxy {
 
@@ -43,6 +46,12 @@ CacheRoute::CacheRoute(std::shared_ptr<cache::EdgeCache> its_cache, Metrics& met
                                  "Bytes of bodies of known length by what came of the lookup.",
                                  {{"cache", cache->name()}, {"space", space}, {"outcome", outcome}});
   }
+}
+
+bool CacheRoute::never_changes(std::string_view path) const {
+  if (hashed_names_immutable && has_content_hash(path.substr(path.rfind('/') + 1))) return true;
+  return std::any_of(immutable.begin(), immutable.end(),
+                     [path](const PathPattern& pattern) { return pattern.matches(path); });
 }
 
 void CacheRoute::count(Cached what, std::optional<uint64_t> bytes) noexcept {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cache/edge/edge_cache.h"
 #include "cache/rules/key.h"
@@ -13,6 +14,7 @@
 #include "cache/rules/status_field.h"
 #include "cache/rules/storing.h"
 #include "http/handler.h"
+#include "proxy/path_pattern.h"
 
 namespace trellis {
 inline namespace base {
@@ -51,9 +53,12 @@ struct CacheRoute {
   double early_refresh = 1;
   uint64_t slice = 0;  // bytes; 0: answers are stored whole
   bool hide_cache_fields = true;
-  bool encoded = false;   // a filter before this one encodes answers
-  TaskGroup& background;  // of the core, outlives everything
+  bool encoded = false;                 // a filter before this one encodes answers
+  std::vector<PathPattern> immutable;   // what lies there never changes
+  bool hashed_names_immutable = false;  // nor what has a content hash in its name
+  TaskGroup& background;                // of the core, outlives everything
 
+  bool never_changes(std::string_view path) const;
   void count(Cached what, std::optional<uint64_t> bytes) noexcept;
   // Cache-Status, X-Cache-Status and the word for the access log.
   void tell(http::Response& response, http::RequestContext& context, Cached what,

@@ -116,6 +116,13 @@ Task<> Fetch::ask() {
 // --- what came ---
 
 std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
+  if (response.status == 200 && route_.never_changes(request.path)) {
+    const cache::ResponseDirectives said = cache::response_directives(response.fields);
+    if (!said.no_store && !said.is_private) {
+      response.fields.set(FieldId::cache_control, "public, max-age=31536000, immutable");
+      response.fields.remove(FieldId::expires);
+    }
+  }
   const cache::ResponseDirectives directives = cache::response_directives(response.fields);
   cache::StoreVerdict verdict = cache::may_store(request, response, route_.policy, asked_wall_, context.loop.wall());
   reason = verdict.reason;

@@ -95,6 +95,10 @@ config::Fields<CacheFilterConfig> CacheFilterConfig::fields() {
           {"stale_if_error",
            "for so long after its end an answer is given when the origin fails, where it does not say itself",
            &CacheFilterConfig::stale_if_error, config::range(0s, 24h * 3650)},
+          {"immutable", "path patterns of what never changes, such as /assets/**: kept for a year, by clients too",
+           &CacheFilterConfig::immutable},
+          {"hashed_names_immutable", "what has a content hash in its name never changes",
+           &CacheFilterConfig::hashed_names_immutable},
           {"slice",
            "large answers are kept in slices of this size, so that a range fetches only what it touches; 0: as one",
            &CacheFilterConfig::slice, config::size(0, 64 * config::kMiB)},
@@ -114,6 +118,10 @@ void CacheFilterConfig::check(config::Checker& at) const {
     if (status != 0 && (status < 200 || status > 599))
       at.problem(place, "is no status of an answer", "200 to 599, or 0");
     if (span < Duration::zero()) at.problem(place, "is negative");
+  }
+  for (size_t i = 0; i < immutable.size(); ++i) {
+    if (const auto pattern = PathPattern::parse(immutable[i]); !pattern)
+      at.problem("immutable[" + std::to_string(i) + "]", pattern.error().what());
   }
   if (slice > 0 && slice < 64 * config::kKiB)
     at.problem("slice", "is too small to be worth a request", "64KiB or more");
@@ -139,6 +147,11 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   route.node = parts.node;
   route.early_refresh = config.early_refresh;
   route.slice = config.slice;
+  for (const std::string& text : config.immutable) {
+    TRY(PathPattern pattern, PathPattern::parse(text));
+    route.immutable.push_back(std::move(pattern));
+  }
+  route.hashed_names_immutable = config.hashed_names_immutable;
   route.encoded = parts.encoded;
   route.hide_cache_fields = config.hide_cache_fields;
   const bool many_keys = config.slice > 0 || !config.key.headers.empty() || !config.key.cookies.empty();

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cache/rules/directives.h"
 #include "cache/rules/key.h"
@@ -29,6 +30,8 @@ struct CacheFilterConfig {
   bool heuristic = true;
   Duration stale_while_revalidate{};
   Duration stale_if_error{};
+  std::vector<std::string> immutable;
+  bool hashed_names_immutable = false;
   uint64_t slice = 0;
   double early_refresh = 1;
   bool store_set_cookie = false;
