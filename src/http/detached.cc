@@ -25,7 +25,6 @@ Detached::Detached(const Request& from, const RequestContext& its)
   context.request_id = arena.copy(its.request_id);
   context.route = arena.copy(its.route);
   context.route_index = its.route_index;
-  context.owner = its.owner;
 }
 
 }  // namespace trellis::http

@@ -57,6 +57,7 @@ Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::Reque
   request.fields.set("Surrogate-Capability", cache::kSurrogateCapability);
   request.takes_trailers = from.takes_trailers;
   context.deadline = its.deadline;
+  context.owner = its.owner;
 }
 
 void Fetch::send_interim(http::Response& response) noexcept {

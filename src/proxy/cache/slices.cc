@@ -110,6 +110,7 @@ Slices::Slices(CacheRoute& route, const http::Request& from, const http::Request
       next_(next),
       uri_key_(std::move(uri_key)),
       wanted_(wanted) {
+  from_.context.owner = its.owner;
   cache::remove_conditions(from_.request.fields, true);
 }
 
