@@ -50,7 +50,7 @@ Result<void> check_options(const DiskOptions& options) {
     return fail(Code::invalid_argument, "a segment of a disk cache has 256KiB to 1GiB, in whole blocks of 4KiB");
   }
   if (options.size / segment < kFewestSegments) {
-    return fail(Code::invalid_argument, "a disk cache has room for at least four segments");
+    return fail(Code::invalid_argument, "the disk of a cache has at least 1MiB and room for four segments");
   }
   if (options.size / segment > kMostSlots) return fail(Code::invalid_argument, "too many segments for a disk cache");
   return {};
