@@ -249,6 +249,10 @@ void Node::stop(bool handed_over) {
     n.cores->run_on(0, [&n] {
       for (auto& acceptor : n.control_acceptors) acceptor->stop();
     });
+    // And so are the disks of caches, for which it waits; what drains here still reads them.
+    for (const auto& [name, open] : n.current->caches) {
+      if (open->edge && open->edge->disk()) open->edge->disk()->release();
+    }
   }
   // All cores drain at once.
   std::vector<std::future<void>> drained;
