@@ -99,4 +99,17 @@ cache::Reuse reuse_now(const cache::Object& object, const cache::RequestDirectiv
   return reuse;
 }
 
+bool may_share(const cache::Object& object, const cache::ObjectRef& stored, const cache::RequestDirectives& wanted,
+               Time came, Time now) {
+  const cache::ObjectHead& head = object.head();
+  // What was stale before the fetch and is given now: the origin failed.
+  if (stored && &*stored == &object)
+    return cache::may_serve_on_error(wanted, head.freshness, object.since_response(now));
+  // The answer to a request that was sent after this one came is as good as one of its own, whatever its lifetime; but
+  // not where each use is to be validated.
+  if (head.answered - head.took >= came) return !head.freshness.has(cache::Freshness::kNoCache);
+  const cache::Use use = reuse_now(object, wanted, now).use;
+  return use == cache::Use::fresh || use == cache::Use::stale || use == cache::Use::stale_while_revalidate;
+}
+
 }  // namespace trellis::proxy

@@ -343,8 +343,8 @@ void Fetch::pass(http::Response response, std::string_view why) {
   if (leader) {
     leader->unshared();
     // Those who come next need not wait for each other.
-    if (response.status < 500 && !completes && !request.fields.has(FieldId::range) && why != "no-room" &&
-        why != "invalidated")
+    if (response.status < 500 && response.status != 304 && !completes && !request.fields.has(FieldId::range) &&
+        why != "no-room" && why != "invalidated")
       route_.cache->insert_in_memory(route_.cache->make_unshared(key_, after(context.loop.now(), kUnshared)));
     leader.reset();
   }
@@ -367,8 +367,44 @@ void Fetch::finish(End how) {
   done.set();
 }
 
-std::unique_ptr<http::BodyReader> passed_body(std::shared_ptr<Fetch> fetch) {
-  return std::make_unique<PassedBody>(fetch->answer->body.take_stream(), fetch);
+void Fetch::tell_way(http::RequestContext& to) const {
+  to.upstream = to.arena.copy(context.upstream);
+  to.upstream_host = to.arena.copy(context.upstream_host);
+  to.attempts = context.attempts;
+  to.way = to.arena.copy(context.way);
+  to.reset = context.reset;
+}
+
+http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Request& request,
+                             http::RequestContext& context, CacheRoute& route, cache::Forwarded why) {
+  http::Response& answer = *fetch->answer;
+  http::Response response(context.arena, answer.status);
+  response.version_minor = answer.version_minor;
+  for (const http::Field& field : answer.fields) {
+    if (route.hide_cache_fields && cache::is_cache_only_field(field)) continue;
+    response.fields.add({context.arena.copy(field.name), context.arena.copy(field.value), field.id});
+  }
+  context.outcome = context.arena.copy(fetch->context.outcome);
+  context.failed_side = fetch->context.failed_side;
+  const int64_t now = unix_seconds(context.loop.wall());
+  const bool has_validator = answer.fields.has(FieldId::etag) || answer.fields.has(FieldId::last_modified);
+  std::optional<uint64_t> length = answer.body.length();
+  if (has_validator && cache::is_not_modified(request, answer.status, answer.fields, now, now)) {
+    response.status = 304;
+    length = 0;
+    const bool has_etag = answer.fields.has(FieldId::etag);
+    response.fields.remove_if([has_etag](const http::Field& field) {
+      return field.id != FieldId::set_cookie && !cache::is_field_of_304(field, has_etag);
+    });
+  } else if (answer.body.kind() == http::Body::Kind::stream) {
+    response.body = http::Body(std::make_unique<PassedBody>(answer.body.take_stream(), fetch));
+  } else {
+    response.body = std::move(answer.body);
+  }
+  route.count(Cached::miss, length);
+  const std::optional<int> status = fetch->status != 0 ? std::optional<int>(fetch->status) : std::nullopt;
+  route.tell(response, context, Cached::miss, {.forwarded = why, .forwarded_status = status, .detail = fetch->reason});
+  return response;
 }
 
 }  // namespace trellis::proxy

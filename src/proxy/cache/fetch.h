@@ -63,6 +63,8 @@ class Fetch final : public http::Detached, public http::InterimSink {
   std::optional<cache::ContentRange> part;  // what a 206 held
 
   void send_interim(http::Response& response) noexcept override;
+  // What its way through the chain says for the log.
+  void tell_way(http::RequestContext& to) const;
 
  private:
   static Task<> run(std::shared_ptr<Fetch> fetch);
@@ -89,7 +91,8 @@ class Fetch final : public http::Detached, public http::InterimSink {
   http::Explain own_explain_;
 };
 
-// The body of `answer`, a stream, with the exchange that it belongs to.
-std::unique_ptr<http::BodyReader> passed_body(std::shared_ptr<Fetch> fetch);
+// The answer of a fetch that passed, for the request it was made for: 304 where the client has it already.
+http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Request& request,
+                             http::RequestContext& context, CacheRoute& route, cache::Forwarded why);
 
 }  // namespace trellis::proxy

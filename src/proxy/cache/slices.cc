@@ -153,6 +153,7 @@ void Slices::begin(uint64_t number) {
 Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
   const std::shared_ptr<Slices> keeps = shared_from_this();
   Loop& loop = from_.context.loop;
+  const Time came_at = loop.now();
   Slice out;
   bool alone = false;
   for (int round = 0;; ++round) {
@@ -189,7 +190,10 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
           key = uri_key;
           append_variant_of(key, *fill.marker, from_.request.fields);
         }
-        if (fill.object->key() != key) continue;
+        if (fill.object->key() != key || !may_share(*fill.object, stored, wanted_, came_at, loop.now())) {
+          alone = fill.object->head().freshness.has(cache::Freshness::kNoCache);
+          continue;
+        }
         out.object = fill.object;
         out.what = Cached::coalesced;
         out.reuse = reuse_now(*out.object, wanted_, loop.now());
@@ -245,6 +249,11 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
     // Behind the end there is no slice: the first one tells the size.
     if (got->object || !got->passed || got->passed->status != 416 || number == 0) break;
     number = 0;
+  }
+  // Only a range says nothing about the whole. Every other answer is the one to give.
+  if (const auto& passed = got->passed; !got->object && passed && passed->status != 206 && passed->status != 416) {
+    passed->tell_way(context);
+    co_return std::optional<http::Response>(passed_answer(passed, request, context, route, got->forwarded));
   }
   if (!got->object) co_return std::optional<http::Response>();
   const ObjectRef& object = got->object;

@@ -61,15 +61,6 @@ class Lent {
   Fetch& fetch_;
 };
 
-// What the fetch's way through the chain says for the log.
-void take_context(const http::RequestContext& from, http::RequestContext& to) {
-  to.upstream = to.arena.copy(from.upstream);
-  to.upstream_host = to.arena.copy(from.upstream_host);
-  to.attempts = from.attempts;
-  to.way = to.arena.copy(from.way);
-  to.reset = from.reset;
-}
-
 std::string range_text(const std::vector<http::ByteRange>& ranges) {
   return "bytes=" + std::to_string(ranges[0].first) + "-" + std::to_string(ranges[0].last);
 }
@@ -189,7 +180,7 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
   Missing missing;
   missing.why = found.varied ? Forwarded::vary_miss : Forwarded::uri_miss;
   if (found.object && found.object->kind() == Object::Kind::unshared) {
-    missing.alone = found.object->until() > now;
+    missing.unshared = missing.alone = found.object->until() > now;
   } else if (found.object && !found.object->broken()) {
     const Object& object = *found.object;
     const Reuse reuse = reuse_now(object, wanted, now);
@@ -236,18 +227,6 @@ http::Response CacheFilter::give(const ObjectRef& object, const http::Request& r
   route_.count(what, response.body.length());
   route_.tell(response, context, what, status);
   return response;
-}
-
-bool CacheFilter::may_share(const Object& object, const Missing& missing, Time now) const {
-  const cache::ObjectHead& head = object.head();
-  // What was stale before the fetch and is given now: the origin failed.
-  if (missing.stored && &*missing.stored == &object)
-    return cache::may_serve_on_error(missing.wanted, head.freshness, object.since_response(now));
-  // The answer to a request that was sent after this one came is as good as one of its own, whatever its lifetime; but
-  // not where each use is to be validated.
-  if (head.answered - head.took >= missing.came) return !head.freshness.has(cache::Freshness::kNoCache);
-  const Use use = reuse_now(object, missing.wanted, now).use;
-  return use == Use::fresh || use == Use::stale || use == Use::stale_while_revalidate;
 }
 
 http::Response CacheFilter::refuse(http::RequestContext& context) {
@@ -352,7 +331,8 @@ std::shared_ptr<Fetch> CacheFilter::prepare(const http::Request& request, const 
   http::Fields& fields = fetch->request.fields;
   const ObjectRef& stored = missing.stored;
   if (!stored || stored->kind() != Object::Kind::answer || stored->broken()) {
-    cache::remove_conditions(fields, false);
+    // Of an answer that will not be stored the client may have the newest: the origin can say so.
+    if (!missing.unshared) cache::remove_conditions(fields, false);
     return fetch;
   }
   fetch->stored = stored;
@@ -465,7 +445,7 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
         if (fits && fill.object->broken())
           co_return fail(Error(Code::data_loss, "the answer to another request broke off").from(Side::upstream));
         if (fits && fill.object->kind() == Object::Kind::answer && route_.cache->alive(*fill.object) &&
-            may_share(*fill.object, missing, context.loop.now()) &&
+            may_share(*fill.object, missing.stored, wanted, missing.came, context.loop.now()) &&
             has_bytes_for(*fill.object, request, unix_seconds(context.loop.wall()))) {
           if (context.explain) [[unlikely]]
             context.explain->add("cache", "waited for the fetch of another request");
@@ -495,7 +475,7 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
   Fetch::start(fetch);
   const bool came = co_await fetch->done.wait(context.deadline);
   if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
-  take_context(fetch->context, context);
+  fetch->tell_way(context);
   const std::optional<int> forwarded_status = fetch->status != 0 ? std::optional<int>(fetch->status) : std::nullopt;
   if (context.explain) [[unlikely]]
     context.explain->add("cache_store", fetch->stored_now ? "stored" : fetch->reason);
@@ -520,26 +500,7 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
       for (const http::Field& field : fetch->extra) response.fields.add_copy(field.name, field.value);
       co_return response;
     }
-    case Fetch::End::passed: {
-      http::Response response(context.arena, fetch->answer->status);
-      response.version_minor = fetch->answer->version_minor;
-      for (const http::Field& field : fetch->answer->fields) {
-        if (route_.hide_cache_fields && cache::is_cache_only_field(field)) continue;
-        response.fields.add({context.arena.copy(field.name), context.arena.copy(field.value), field.id});
-      }
-      const std::optional<uint64_t> length = fetch->answer->body.length();
-      if (fetch->answer->body.kind() == http::Body::Kind::stream) {
-        response.body = http::Body(passed_body(fetch));
-      } else {
-        response.body = std::move(fetch->answer->body);
-      }
-      context.outcome = context.arena.copy(fetch->context.outcome);
-      context.failed_side = fetch->context.failed_side;
-      route_.count(Cached::miss, length);
-      route_.tell(response, context, Cached::miss,
-                  {.forwarded = missing.why, .forwarded_status = forwarded_status, .detail = fetch->reason});
-      co_return response;
-    }
+    case Fetch::End::passed: co_return passed_answer(fetch, request, context, route_, missing.why);
   }
   // The origin gave other bytes than were asked for.
   co_return fail(Error(Code::data_loss, "the origin's range does not hold what was asked for").from(Side::upstream));

@@ -55,8 +55,9 @@ class CacheFilter final : public Filter {
     cache::ObjectRef stored;
     cache::Forwarded why = cache::Forwarded::uri_miss;
     cache::RequestDirectives wanted;
-    Time came{};         // when the request did
-    bool alone = false;  // without waiting for others, and without others waiting
+    Time came{};            // when the request did
+    bool alone = false;     // without waiting for others, and without others waiting
+    bool unshared = false;  // since the answers of this URI are not stored
   };
 
   CacheFilter(CacheRoute route, bool many_keys) : route_(std::move(route)), many_keys_(many_keys) {}
@@ -66,8 +67,6 @@ class CacheFilter final : public Filter {
                       std::string_view key, size_t uri_key, const cache::ObjectRef& stored);
   http::Response give(const cache::ObjectRef& object, const http::Request& request, http::RequestContext& context,
                       Cached what, cache::CacheStatus status, int64_t age, bool tell_age);
-  // May the answer to another request's fetch be given to this one?
-  bool may_share(const cache::Object& object, const Missing& missing, Time now) const;
   http::Response refuse(http::RequestContext& context);
   void freshen_by_head(const cache::ObjectRef& stored, http::Fields& old, const http::Response& response,
                        http::RequestContext& context);

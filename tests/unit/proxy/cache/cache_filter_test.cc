@@ -523,5 +523,31 @@ TEST_F(CacheFilterTest, AsksTheOriginForNoMoreThanTheKeyHolds) {
   EXPECT_EQ(ask({}, "GET", "/a?a=2").cache(), "MISS");
 }
 
+// What is not stored still need not be sent to one who has it.
+TEST_F(CacheFilterTest, LetsClientsValidateWhatIsNotStored) {
+  says({{"Cache-Control", "private"}, {"ETag", "\"a\""}, {"Content-Type", "text/plain"}, {"Set-Cookie", "a=b"}});
+  const Got first = ask({{"If-None-Match", "\"a\""}});
+  EXPECT_EQ(first.status, 304);
+  EXPECT_EQ(first.field("ETag") + first.field("Set-Cookie") + first.field("Content-Type"), "\"a\"a=b");
+  EXPECT_EQ(origin_.asked[0].field("If-None-Match"), "") << "the first time the whole may be storable";
+  says({{"Cache-Control", "private"}, {"ETag", "\"a\""}}, "", 304);
+  EXPECT_EQ(ask({{"If-None-Match", "\"a\""}}).status, 304);
+  EXPECT_EQ(origin_.asked[1].field("If-None-Match"), "\"a\"");
+  rig_.advance(11s);
+  says({{"Cache-Control", "max-age=10"}, {"ETag", "\"a\""}});
+  EXPECT_EQ(ask({{"If-None-Match", "\"a\""}}).status, 304);
+  EXPECT_EQ(ask().cache(), "HIT");
+}
+
+TEST_F(CacheFilterTest, AsksOnceForWhatCannotBeSliced) {
+  configure("{ in: edge, slice: 64KiB }");
+  says({{"Cache-Control", "private"}});
+  EXPECT_EQ(ask().body, "first");
+  EXPECT_EQ(asked(), 1U);
+  says({}, "none", 404);
+  EXPECT_EQ(ask().status, 404);
+  EXPECT_EQ(asked(), 2U);
+}
+
 }  // namespace
 }  // namespace trellis::proxy
