@@ -102,9 +102,24 @@ void EdgeCache::grew(const ObjectRef& object) {
 
 void EdgeCache::insert(const ObjectRef& object) {
   insert_in_memory(object);
-  if (!disk_ || object->kind() == Object::Kind::unshared) return;
+  if (belongs_on_disk(*object)) write(object);
+}
+
+void EdgeCache::insert_head(const ObjectRef& object) {
+  insert_in_memory(object);
+  if (!belongs_on_disk(*object)) return;
+  const uint64_t hash = hash64(object->key());
+  if (disk_->may_have(hash) && disk_->replace_meta(std::string(object->key()), hash, meta_of(*object))) return;
+  write(object);
+}
+
+bool EdgeCache::belongs_on_disk(const Object& object) const noexcept {
+  if (!disk_ || object.kind() == Object::Kind::unshared) return false;
   // Parts of a representation are of use to those who ask now; they are not worth a place on disk each.
-  if (object->kind() == Object::Kind::answer && !(object->whole() && object->parts().size() <= 1)) return;
+  return object.kind() != Object::Kind::answer || (object.whole() && object.parts().size() <= 1);
+}
+
+void EdgeCache::write(const ObjectRef& object) {
   DiskObject out;
   out.key = object->key();
   out.hash = hash64(out.key);
@@ -113,7 +128,9 @@ void EdgeCache::insert(const ObjectRef& object) {
     out.body = object->parts()[0].body->pieces();
     out.owner = object->parts()[0].body;
   }
-  disk_->put(std::move(out));
+  const uint64_t hash = out.hash;
+  // What is not written must not leave an older answer in its place.
+  if (!disk_->put(std::move(out))) disk_->remove(hash);
 }
 
 ObjectRef EdgeCache::make_object(std::string key, ObjectHead head, std::vector<ObjectPart> parts) const {

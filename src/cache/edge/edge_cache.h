@@ -55,6 +55,8 @@ class EdgeCache final : public AnySpace {
 
   // Stores a whole object, in memory and on disk; takes the place of what its key has.
   void insert(const ObjectRef& object);
+  // The same for an object whose body is that of the one it replaces.
+  void insert_head(const ObjectRef& object);
   // Only in memory: what came from the disk, and marks.
   void insert_in_memory(const ObjectRef& object);
   // An object of the memory tier takes more than when it was inserted.
@@ -90,6 +92,8 @@ class EdgeCache final : public AnySpace {
     std::unordered_map<std::string, std::shared_ptr<Fill>, StringHash, std::equal_to<>> fills;
   };
   FillShard& shard_of(std::string_view key) noexcept { return fills_[hash64(key) % kFillShards]; }
+  bool belongs_on_disk(const Object& object) const noexcept;
+  void write(const ObjectRef& object);
   void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
   void forget(std::string_view key, const Fill& fill);
   Task<> pump(ObjectRef object, std::unique_ptr<DiskReader> reader);

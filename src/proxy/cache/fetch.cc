@@ -196,7 +196,7 @@ bool Fetch::confirm(const http::Response& response) {
   } else if (directives.no_store) {
     route_.cache->invalidate(object->key());
   } else {
-    route_.cache->insert(object);
+    route_.cache->insert_head(object);
     stored_now = true;
   }
   if (leader) leader->give(object, ObjectRef());

@@ -319,7 +319,7 @@ void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, co
   head.filled = stored->head().filled;
   head.total = stored->head().total;
   head.fields = cache::StoredFields(fields);
-  route_.cache->insert(route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts()));
+  route_.cache->insert_head(route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts()));
 }
 
 // --- to the origin ---
