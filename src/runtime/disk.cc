@@ -155,7 +155,7 @@ class SystemDisk final : public Disk {
  public:
   Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) override {
     int flags = O_RDWR | O_CLOEXEC;
-    if (how != Open::existing) flags |= O_CREAT;
+    if (how != Open::existing && how != Open::existing_exact) flags |= O_CREAT;
     if (how == Open::create_empty || how == Open::create_direct) flags |= O_TRUNC;
     Way way = how == Open::create_direct ? Way::direct : Way::cached;
     int fd = ::open(path.c_str(), way == Way::direct ? flags | O_DIRECT : flags, 0640);
@@ -164,6 +164,7 @@ class SystemDisk final : public Disk {
       fd = ::open(path.c_str(), flags, 0640);
     }
     if (fd < 0) return refused("open", path, errno);
+    if (how == Open::existing_exact) ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);  // nothing is read ahead
     return std::make_unique<SystemFile>(path, fd, way);
   }
   Result<void> rename(const std::string& from, const std::string& to) override {

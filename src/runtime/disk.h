@@ -21,6 +21,7 @@ inline namespace runtime {
 
 // What a file opened with create_direct is written by: positions, sizes and addresses are multiples of it.
 inline constexpr size_t kDirectBlock = 4096;
+inline constexpr size_t kWrittenForGood = size_t{64} << 10;  // as large as the largest pages are
 
 class DiskFile {
  public:
@@ -50,8 +51,9 @@ class Disk {
   };
   // create_direct: a new, empty file, to be written in whole kDirectBlocks, past the page cache where the file system
   // can do that and as soon as possible elsewhere. It is read past the page cache, too, in pieces of any size: pages
-  // kept there would be in the way of writes. So nobody else opens it while it is written.
-  enum class Open : uint8_t { existing, create, create_empty, create_direct };
+  // kept there would be in the way of writes. existing_exact: nothing but what is read comes into the page cache. So
+  // may be read what create_direct writes, up to the last multiple of kWrittenForGood that is not written any more.
+  enum class Open : uint8_t { existing, create, create_empty, create_direct, existing_exact };
 
   virtual ~Disk() = default;
   virtual Result<std::unique_ptr<DiskFile>> open(const std::string& path, Open how) = 0;

@@ -91,7 +91,7 @@ class FaultyDisk final : public Disk {
     if (dead() || open_fails) return io_error();
     auto at = names_.find(path);
     if (at == names_.end()) {
-      if (how == Open::existing) return fail(Code::not_found, "no " + path);
+      if (how == Open::existing || how == Open::existing_exact) return fail(Code::not_found, "no " + path);
       auto inode = std::make_shared<Inode>();
       inodes_.push_back(inode);
       change_name({path, inode, ""});
@@ -165,6 +165,7 @@ class FaultyDisk final : public Disk {
     std::string cached;
     std::string durable;
     std::vector<Change> pending;
+    uint64_t in_pages = 0;  // what was read by the page cache lies before
   };
   using InodeRef = std::shared_ptr<Inode>;
   struct NameChange {
@@ -183,6 +184,10 @@ class FaultyDisk final : public Disk {
       disk_.reads_held_.wait(true);
       const std::lock_guard lock(disk_.mutex_);
       if (disk_.dead() || disk_.read_fails) return io_error();
+      if (!direct_) {
+        const uint64_t end = (position + into.size() + kWrittenForGood - 1) / kWrittenForGood * kWrittenForGood;
+        inode_->in_pages = std::max(inode_->in_pages, end);
+      }
       const std::string& bytes = inode_->cached;
       if (position >= bytes.size()) return size_t{0};
       return bytes.copy(into.data(), into.size(), position);
@@ -199,6 +204,7 @@ class FaultyDisk final : public Disk {
         TRELLIS_ASSERT(position % kDirectBlock == 0 && bytes.size() % kDirectBlock == 0 && address % kDirectBlock == 0);
       }
       const std::lock_guard lock(disk_.mutex_);
+      TRELLIS_ASSERT(!direct_ || position >= inode_->in_pages);  // the page cache would be in the way
       if (disk_.dead()) return io_error();
       if (disk_.write_fails || !disk_.has_room(*inode_, position + bytes.size())) {
         disk_.change(*inode_, {position, std::string(bytes.substr(0, disk_.rng_.below(bytes.size()))), false});

@@ -151,9 +151,10 @@ Result<SegmentContents> read_segment(DiskFile& file) {
 }
 
 Result<std::string> RecordReader::read(uint64_t position, uint64_t size) {
-  if (!in_memory_) return read_some(*segment_.file, position, static_cast<size_t>(size));
+  DiskFile& file = segment_.file_for(position + size);
+  if (!in_memory_) return read_some(file, position, static_cast<size_t>(size));
   return filled(static_cast<size_t>(size), [&](std::span<char> into) -> Result<size_t> {
-    TRY(const std::optional<size_t> got, segment_.file->read_cached(position, into));
+    TRY(const std::optional<size_t> got, file.read_cached(position, into));
     if (got) return *got;
     missed_ = true;
     return fail(Code::unavailable, "not in memory");

@@ -2,6 +2,7 @@
 // block; any thread may read. Nothing comes out of here whose checksum is wrong.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,6 +22,13 @@ struct Segment {
   uint32_t slot = 0;  // in the index
   std::string path;
   std::unique_ptr<DiskFile> file;
+  // While it is written, `file` reads past the page cache; what lies before `for_good` is read by this one.
+  std::unique_ptr<DiskFile> exact;
+  std::atomic<uint64_t> for_good{0};
+
+  DiskFile& file_for(uint64_t end) const noexcept {
+    return end <= for_good.load(std::memory_order_acquire) ? *exact : *file;
+  }
 };
 using SegmentRef = std::shared_ptr<const Segment>;
 

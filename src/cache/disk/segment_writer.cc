@@ -51,7 +51,7 @@ RecordHead removals_head(size_t count) noexcept {
   return head;
 }
 
-SegmentWriter::SegmentWriter(SegmentRef segment, uint64_t bytes)
+SegmentWriter::SegmentWriter(std::shared_ptr<Segment> segment, uint64_t bytes)
     : segment_(std::move(segment)),
       bytes_(bytes),
       buffer_(static_cast<char*>(std::aligned_alloc(kDirectBlock, kBuffer))) {
@@ -67,6 +67,7 @@ Result<std::unique_ptr<SegmentWriter>> SegmentWriter::create(Disk& disk, const s
   const auto make = [&]() -> Result<std::unique_ptr<SegmentWriter>> {
     TRY(segment->file, disk.open(segment->path, Disk::Open::create_direct));
     TRY_VOID(segment->file->reserve(bytes));
+    TRY(segment->exact, disk.open(segment->path, Disk::Open::existing_exact));
     TRY_VOID(disk.sync_folder(folder));
     std::unique_ptr<SegmentWriter> writer(new SegmentWriter(segment, bytes));
     TRY_VOID(writer->put(encode_label(label)));
@@ -144,6 +145,7 @@ Result<void> SegmentWriter::flush() {
   start_ += done;
   used_ -= done;
   dirty_ = false;
+  segment_->for_good.store(start_ / kWrittenForGood * kWrittenForGood, std::memory_order_release);
   return {};
 }
 

@@ -36,7 +36,7 @@ class SegmentWriter {
   static Result<std::unique_ptr<SegmentWriter>> create(Disk& disk, const std::string& folder, const SegmentLabel& label,
                                                        uint32_t slot, uint64_t bytes);
 
-  const SegmentRef& segment() const noexcept { return segment_; }
+  SegmentRef segment() const noexcept { return segment_; }
   // Whether a record with so many entries in the table may still be appended.
   bool fits(const RecordHead& head, size_t entries) const noexcept;
   // What is appended can be read after the next flush(). The place it has then.
@@ -51,14 +51,14 @@ class SegmentWriter {
   struct Free {
     void operator()(char* bytes) const noexcept { std::free(bytes); }
   };
-  SegmentWriter(SegmentRef segment, uint64_t bytes);
+  SegmentWriter(std::shared_ptr<Segment> segment, uint64_t bytes);
   Result<void> append_record(RecordHead head, std::string_view key, std::string_view meta,
                              std::span<const std::string_view> body);
   Result<void> put(std::string_view bytes);
   Result<void> put_zeros_to(uint64_t position);
   uint64_t position() const noexcept { return start_ + used_; }
 
-  const SegmentRef segment_;
+  const std::shared_ptr<Segment> segment_;
   const uint64_t bytes_;
   const std::unique_ptr<char, Free> buffer_;
   uint64_t start_ = 0;  // where the buffer's first byte goes; whole blocks

@@ -728,6 +728,35 @@ TEST_F(DiskStoreTest, OnTheMachinesOwnDiskTheSecondStoreWaitsForTheFirst) {
   std::filesystem::remove_all(options_.path);
 }
 
+TEST_F(DiskStoreTest, OnTheMachinesOwnDiskReadsAndWritesSideBySideDoNoHarm) {
+  std::string pattern = testing::TempDir() + "diskstoreXXXXXX";
+  options_.path = mkdtemp(pattern.data());
+  options_.disk = nullptr;
+  options_.clock = nullptr;
+  options_.segment_bytes = 4 << 20;
+  options_.size = 8 * options_.segment_bytes;
+  open();
+  Rng rng(11);
+  const auto size_of = [](uint64_t i) { return static_cast<size_t>(500 + i * 7919 % 40'000); };
+  uint64_t found = 0;
+  for (uint64_t i = 0; i < 3000; ++i) {
+    const std::string key = std::to_string(i);
+    ASSERT_TRUE(put(key, body_of(key, size_of(i))));
+    if (i % 50 == 0) store_->flush();
+    const uint64_t back = rng.below(std::min<uint64_t>(i + 1, 300));
+    const auto got = get(std::to_string(i - back));
+    if (!got) continue;
+    ++found;
+    ASSERT_EQ(got->body, body_of(std::to_string(i - back), size_of(i - back)));
+  }
+  EXPECT_GT(found, 1000u);
+  EXPECT_EQ(figures().damaged, 0u);
+  EXPECT_EQ(figures().refused, 0u);
+  EXPECT_EQ(figures().state, DiskState::ok);
+  store_.reset();
+  std::filesystem::remove_all(options_.path);
+}
+
 // --- Power ---
 
 // Every object's body tells its key and version, so that whatever is found can be told from torn and mixed bytes.
