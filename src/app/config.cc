@@ -124,6 +124,15 @@ config::Fields<CacheDiskConfig> CacheDiskConfig::fields() {
            config::size(1 * config::kMiB, 1024 * 1024 * config::kGiB)}};
 }
 
+config::Fields<CachePeersConfig> CachePeersConfig::fields() {
+  return {{"upstream", "the edges of the cluster, this one as well: an upstream with balance: hash",
+           &CachePeersConfig::upstream, config::kRequired},
+          {"key_file", "the key they know each other by: 16 to 1,024 characters, alone in a file",
+           &CachePeersConfig::key_file, config::kRequired},
+          {"self", "this node among them, HOST:PORT; absent: whoever has an address of this node's listeners",
+           &CachePeersConfig::self}};
+}
+
 config::Fields<CacheConfig> CacheConfig::fields() {
   using cache::EvictionPolicy;
   return {{"memory", "bytes it may hold", &CacheConfig::memory, config::size(1 * config::kMiB, 1024 * config::kGiB)},
@@ -136,7 +145,9 @@ config::Fields<CacheConfig> CacheConfig::fields() {
                                            {"ttl", EvictionPolicy::ttl}})},
           {"disk", "where answers of the `cache` filter are kept as well; absent: in memory only", &CacheConfig::disk},
           {"max_object", "largest body of an answer that the `cache` filter keeps", &CacheConfig::max_object,
-           config::size(1, 16 * config::kGiB)}};
+           config::size(1, 16 * config::kGiB)},
+          {"peers", "the other edges that share the objects of the `cache` filter, and are told of its purges",
+           &CacheConfig::peers}};
 }
 
 Result<StoreConfig> StoreConfig::from_text(std::string_view text) {
@@ -351,6 +362,16 @@ void NodeConfig::check(config::Checker& at) const {
       if (to->which() == Kind::upstream) at.must_be_known(place, "upstream", to->name, upstream_names);
       if (to->which() == Kind::service) at.must_be_known(place, "service", to->name, service_names);
     }
+  }
+  for (const auto& [name, cache] : caches) {
+    if (!cache.peers) continue;
+    const std::string place = "caches." + name + ".peers.upstream";
+    at.must_be_known(place, "upstream", cache.peers->upstream, upstream_names);
+    const auto members = upstreams.find(cache.peers->upstream);
+    if (members == upstreams.end()) continue;
+    const upstream::Balance balance = members->second.balance;
+    if (balance != upstream::Balance::hash && balance != upstream::Balance::maglev)
+      at.problem(place, "each object has one owner, by its key", "balance: hash for that upstream");
   }
   for (const auto& [name, listener] : listeners) {
     const std::string place = "listeners." + name;

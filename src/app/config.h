@@ -62,11 +62,20 @@ struct CacheDiskConfig {
   bool operator==(const CacheDiskConfig&) const = default;
   static config::Fields<CacheDiskConfig> fields();
 };
+// The other edges of a cluster.
+struct CachePeersConfig {
+  std::string upstream;
+  std::string key_file;
+  std::string self;
+  bool operator==(const CachePeersConfig&) const = default;
+  static config::Fields<CachePeersConfig> fields();
+};
 struct CacheConfig {
   uint64_t memory = 64ULL << 20;
   cache::EvictionPolicy policy = cache::EvictionPolicy::s3fifo;
   std::optional<CacheDiskConfig> disk;
   uint64_t max_object = 64ULL << 20;
+  std::optional<CachePeersConfig> peers;
   bool operator==(const CacheConfig&) const = default;
   static config::Fields<CacheConfig> fields();
 };

@@ -13,6 +13,7 @@
 #include "app/commands/key_commands.h"
 #include "app/commands/links_commands.h"
 #include "app/commands/log_commands.h"
+#include "app/commands/purge_command.h"
 #include "app/commands/run.h"
 #include "app/commands/store_commands.h"
 #include "app/version.h"
@@ -115,6 +116,7 @@ int main(int argc, char** argv) {
 
   ChosenCommand chosen;  // of the commands that are declared in their own files
   add_hosts_commands(*ctl_command, chosen);
+  add_purge_command(*ctl_command, chosen);
   add_explain_command(*ctl_command, chosen);
   add_cache_commands(app, chosen);
   add_jobs_commands(app, chosen);

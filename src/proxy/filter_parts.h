@@ -28,9 +28,13 @@ namespace trellis::proxy {
 
 struct TargetConfig;
 class HeldMemory;
+class Members;
 
 // The edge cache of that name, shared by all cores.
 using CacheFinder = std::function<Result<std::shared_ptr<cache::EdgeCache>>(const std::string&)>;
+
+// The other edges that share the objects of that cache, on this core; null: there are none.
+using MembersFinder = std::function<std::shared_ptr<Members>(const std::string&)>;
 
 // A target for one core. Shared, because work that a filter began may outlive the filter.
 using TargetMaker = std::function<Result<std::shared_ptr<http::Handler>>(const TargetConfig&)>;
@@ -44,6 +48,9 @@ struct FilterParts {
   std::string node = {};               // its name, copied
   CacheFinder edge_cache = {};         // of who has caches
   bool encoded = false;                // the route compresses answers
+  MembersFinder members = {};          // of who has them in clusters
+  // What a key file of the configuration holds, as it was read when that was loaded.
+  std::function<std::string(const std::string& path)> key_in = {};
 };
 
 }  // namespace trellis::proxy

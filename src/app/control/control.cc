@@ -53,7 +53,7 @@ Found find_endpoint(std::string_view path, Method method) {
   Found found;
   for (const std::span<const ControlEndpoint> area :
        {std::span<const ControlEndpoint>(kEndpoints), cache_endpoints(), explain_endpoints(), host_endpoints(),
-        job_endpoints(), log_endpoints(), store_endpoints(), worker_endpoints()}) {
+        job_endpoints(), log_endpoints(), purge_endpoints(), store_endpoints(), worker_endpoints()}) {
     for (const ControlEndpoint& one : area) {
       if (!matches(one.path, path)) continue;
       found.methods += (found.methods.empty() ? "" : ", ") + std::string(http::to_string(one.method));
@@ -99,11 +99,12 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
   }
   const Found found = find_endpoint(request.path, request.method == Method::head ? Method::get : request.method);
   if (found.methods.empty()) {
-    co_return http::problem(context.arena, 404, "not_found",
-                            "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/upgrade, "
-                            "/v1/loglevel, "
-                            "/v1/explain, /v1/upstreams, /v1/jobs, /v1/log, /v1/caches and /v1/store/backup.",
-                            false, {});
+    co_return http::problem(
+        context.arena, 404, "not_found",
+        "The control API has /metrics, /healthz, /readyz, /v1/status, /v1/reload, /v1/upgrade, "
+        "/v1/loglevel, "
+        "/v1/explain, /v1/upstreams, /v1/jobs, /v1/log, /v1/caches, /v1/purges and /v1/store/backup.",
+        false, {});
   }
   const ControlEndpoint* const endpoint = found.endpoint;
   if (!endpoint) {

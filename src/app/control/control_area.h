@@ -33,6 +33,7 @@ std::span<const ControlEndpoint> explain_endpoints() noexcept;
 std::span<const ControlEndpoint> host_endpoints() noexcept;
 std::span<const ControlEndpoint> job_endpoints() noexcept;
 std::span<const ControlEndpoint> log_endpoints() noexcept;
+std::span<const ControlEndpoint> purge_endpoints() noexcept;
 std::span<const ControlEndpoint> store_endpoints() noexcept;
 // What a node elsewhere may ask for, with the token.
 std::span<const ControlEndpoint> worker_endpoints() noexcept;

@@ -188,8 +188,9 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
 
   // From here on nothing can fail.
   n.publish_hosts(*next, before);
+  const std::vector<std::string> own = n.own_addresses(*next, *listening);
   for (size_t core = 0; core < n.cores->size(); ++core) {
-    n.cores->run_on(core, [&] { n.commit(core, next, *listening); });
+    n.cores->run_on(core, [&] { n.commit(core, next, *listening, own); });
   }
   std::vector<ListeningSockets> closing;
   {
@@ -249,9 +250,12 @@ void Node::stop(bool handed_over) {
     n.cores->run_on(0, [&n] {
       for (auto& acceptor : n.control_acceptors) acceptor->stop();
     });
-    // And so are the disks of caches, for which it waits; what drains here still reads them.
+    // And so are the disks of caches and the files of their purges, for which it waits; what drains here still reads
+    // them.
     for (const auto& [name, open] : n.current->caches) {
-      if (open->edge && open->edge->disk()) open->edge->disk()->release();
+      if (!open->edge) continue;
+      if (open->edge->disk()) open->edge->disk()->release();
+      open->edge->book().let_go_of_file();
     }
   }
   // All cores drain at once.
@@ -302,6 +306,7 @@ void Node::stop(bool handed_over) {
     n.open_stores.clear();
     n.open_logs.clear();
     n.open_caches.clear();
+    n.open_edges.clear();
     n.memberships.clear();
   }
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));
@@ -336,6 +341,7 @@ Metrics& Node::metrics() noexcept { return impl_->metrics; }
 void Node::tidy() {
   impl_->retire_unused();
   impl_->follow_hosts();
+  impl_->keep_purges();
 }
 
 void Node::reopen_logs() noexcept {

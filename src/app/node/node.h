@@ -18,6 +18,10 @@
 
 namespace trellis::cache {
 class MemoryCache;
+class PurgeBook;
+}  // namespace trellis::cache
+namespace trellis::proxy {
+class Members;
 }
 namespace trellis::queue {
 class EventLog;
@@ -30,6 +34,12 @@ namespace trellis::app {
 
 class HostState;
 struct OpenStore;
+
+// What purges a cache: its book, and the other nodes of its cluster, if there are any.
+struct PurgeHands {
+  std::shared_ptr<cache::PurgeBook> book;
+  std::shared_ptr<proxy::Members> members;
+};
 
 struct ReloadReport {
   std::vector<std::string> changes;   // "upstreams.api.hosts[0]: ..." as config/diff.h writes them
@@ -72,6 +82,7 @@ class Node {
   std::map<std::string, std::shared_ptr<OpenStore>> stores() const;                  // of the current configuration
   std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;              // likewise
   std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;         // likewise
+  std::map<std::string, PurgeHands> purges() const;                                  // likewise, by cache; of core 0
   std::map<std::string, std::shared_ptr<upstream::Membership>> memberships() const;  // likewise, by upstream; of core 0
   HostState& host_state() noexcept;                                                  // core 0
   std::string explain_key() const;                                                   // of the current configuration

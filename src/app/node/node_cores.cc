@@ -5,6 +5,7 @@
 #include "app/node/node_impl.h"
 #include "app/node/page_target.h"
 #include "base/log.h"
+#include "proxy/cache/member_door.h"
 #include "proxy/forward.h"
 
 namespace trellis::app {
@@ -153,6 +154,7 @@ Result<std::unique_ptr<http::Handler>> Node::Impl::make_target(CoreState& state,
 Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& next) {
   CoreState& state = *states[core];
   state.next_clusters.clear();
+  state.next_members.clear();
   state.next_pipelines.clear();
   state.next_tcp.clear();
   state.next_udp.clear();
@@ -166,6 +168,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
                                                                resolved.breaker, resolved.ejection, resolved.geo)};
     }
   }
+  prepare_members(state, *next);
   const NodeConfig& values = next->config.values;
   for (const auto& [listener, config] : values.listeners) {
     if (config.kind() != ListenerConfig::Kind::http) {
@@ -178,6 +181,9 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
     parts.router = next->routers.at(listener);
     parts.shedder = state.shedder.get();
     parts.explain_key = next->explain_key;
+    if (!state.next_members.empty())
+      parts.members = std::make_shared<proxy::MemberDoor>(
+          proxy::MemberDoor::Caches(state.next_members.begin(), state.next_members.end()));
     if (next->access_log) parts.access_log = next->access_log->log;
     parts.unrouted.name = "none";
     parts.unrouted.figures = figures.at("none");
@@ -201,7 +207,12 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
           .node = values.node,
           .edge_cache = [&](const std::string& name) -> Result<std::shared_ptr<cache::EdgeCache>> {
             return next->caches.at(name)->edge;
-          }};
+          },
+          .members = [&](const std::string& name) -> std::shared_ptr<proxy::Members> {
+            const auto found = state.next_members.find(name);
+            return found == state.next_members.end() ? nullptr : found->second;
+          },
+          .key_in = [&](const std::string& path) { return next->keys.at(path); }};
       auto filters = proxy::make_filters(route, filter_parts);
       if (!filters) return fail(Error(filters.error().code(), place + ".filters").because(std::move(filters).error()));
       auto target = make_target(state, *next, route.to);
@@ -263,13 +274,14 @@ void Node::Impl::drop_prepared() {
       states[core]->next_pipelines.clear();
       states[core]->next_tcp.clear();
       states[core]->next_udp.clear();
+      states[core]->next_members.clear();
       states[core]->next_clusters.clear();
     });
   }
 }
 
 void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
-                        std::map<std::string, ListeningSockets>& listening) {
+                        std::map<std::string, ListeningSockets>& listening, const std::vector<std::string>& own) {
   CoreState& state = *states[core];
   const NodeConfig& values = next->config.values;
   // Listeners that are gone, or whose address changed: the old one drains while a new one may take the name.
@@ -316,6 +328,7 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
       listener.udp = std::make_unique<proxy::UdpRelay>(fd, std::move(options), metrics);
     }
   }
+  commit_members(core, own);
   if (core == 0) take_care(*next);
   state.clusters = std::move(state.next_clusters);
   state.next_clusters.clear();

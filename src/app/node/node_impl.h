@@ -4,6 +4,7 @@
 //   node_hosts.cc     where the hosts of the upstreams come from
 //   node_services.cc  services, their jobs and schedules
 //   node_cores.cc     sockets, and what each core owns: listeners, pipelines, targets, clusters
+//   node_purges.cc   purges of edge caches, and the clusters they travel in
 //   node_figures.cc   metrics of the node itself and the tiers of its live picture
 //   node.cc           start, reload, stop
 // Members are of the thread that starts and reloads the node, where nothing else is said. For those sources only.
@@ -102,6 +103,7 @@ struct Generation {
   std::map<std::string, ResolvedUpstream> upstreams;
   std::shared_ptr<OpenLog> access_log;
   std::string explain_key;
+  std::map<std::string, std::string> keys;                              // what the key files of caches hold
   std::map<std::string, std::shared_ptr<const proxy::Router>> routers;  // by listener
 };
 
@@ -128,9 +130,11 @@ struct CoreState {
   std::shared_ptr<proxy::HeldMemory> held = std::make_shared<proxy::HeldMemory>();
   std::map<std::string, CoreListener> listeners;
   std::map<std::string, CoreCluster> clusters;
-  std::map<std::string, CoreCare> care;  // of core 0: looks after the hosts of each upstream
+  std::map<std::string, std::shared_ptr<proxy::Members>> members;  // by cache
+  std::map<std::string, CoreCare> care;                            // of core 0: looks after the hosts of each upstream
   // Built by prepare(), put to use by commit().
   std::map<std::string, CoreCluster> next_clusters;
+  std::map<std::string, std::shared_ptr<proxy::Members>> next_members;
   std::map<std::string, std::shared_ptr<proxy::Pipeline>> next_pipelines;
   std::map<std::string, std::shared_ptr<const proxy::TcpRelayOptions>> next_tcp;
   std::map<std::string, std::shared_ptr<const proxy::UdpRelayOptions>> next_udp;
@@ -188,6 +192,7 @@ struct Node::Impl {
   std::map<std::string, std::shared_ptr<OpenStore>> open_stores;             // likewise
   std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;         // likewise
   std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;    // likewise
+  std::map<std::string, std::shared_ptr<cache::EdgeCache>> open_edges;       // likewise
   std::map<std::string, std::shared_ptr<upstream::Membership>> memberships;  // likewise
   std::unique_ptr<HostState> host_state;                                     // of core 0
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;
@@ -196,6 +201,7 @@ struct Node::Impl {
   std::vector<std::shared_ptr<void>> gauges;
   std::vector<std::shared_ptr<void>> connection_gauges;  // of the current upstreams
   uint64_t next_serial = 1;
+  Time purges_kept{};  // when keep_purges() did so
   std::atomic<bool> ready{false};
   bool stopped = false;
 
@@ -225,8 +231,16 @@ struct Node::Impl {
   void prepare_relay(CoreState& state, const Generation& next, const std::string& name);
   Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
                                                      const proxy::TargetConfig& to);
-  void commit(size_t core, const std::shared_ptr<Generation>& next, std::map<std::string, ListeningSockets>& listening);
+  void commit(size_t core, const std::shared_ptr<Generation>& next, std::map<std::string, ListeningSockets>& listening,
+              const std::vector<std::string>& own);
   void take_care(const Generation& next);
+  // node_purges.cc
+  Result<> read_keys(Generation& next) const;
+  void prepare_members(CoreState& state, const Generation& next);
+  void commit_members(size_t core, const std::vector<std::string>& own);
+  std::vector<std::string> own_addresses(const Generation& next,
+                                         const std::map<std::string, ListeningSockets>& opened) const;
+  void keep_purges();
   void drop_prepared();
   void stop_service(RunningService& service, Duration patience);
   void retire_unused();

@@ -6,8 +6,8 @@
 #include "app/node/node_impl.h"
 #include "app/node/remote_jobs.h"
 #include "base/encoding.h"
-#include "base/hash.h"
 #include "base/rng.h"
+#include "proxy/cache/members.h"
 #include "proxy/filters/cache.h"
 
 namespace trellis::app {
@@ -45,7 +45,8 @@ Result<std::shared_ptr<cache::EdgeCache>> open_edge(const std::string& name, con
                                                     const OpenCache& open, Metrics& metrics) {
   std::unique_ptr<cache::DiskStore> disk;
   cache::PurgeBookOptions purges;
-  purges.node = hash64(node);
+  purges.node = proxy::Members::number_of(node);
+  purges.doubt = open.config.peers.has_value();
   if (const auto& config = open.config.disk) {
     TRY_VOID(make_parent(config->path));
     cache::DiskOptions options;
@@ -85,7 +86,9 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
   for (const auto& [name, config] : values.caches) {
     if (before) {
       const auto old = before->caches.find(name);
-      if (old != before->caches.end() && old->second->config == config &&
+      CacheConfig same_store = config;
+      if (old != before->caches.end()) same_store.peers = old->second->config.peers;
+      if (old != before->caches.end() && old->second->config == same_store &&
           (old->second->edge || !of_routes.contains(name))) {
         next.caches[name] = old->second;
         continue;
@@ -108,6 +111,7 @@ Result<> Node::Impl::open_shared(Generation& next, const Generation* before) {
     if (!edge) return fail(Error(edge.error().code(), "caches." + name).because(std::move(edge).error()));
     open.edge = *std::move(edge);
   }
+  TRY_VOID(read_keys(next));
   for (const auto& [name, config] : values.logs) {
     if (before) {
       const auto old = before->logs.find(name);

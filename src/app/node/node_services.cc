@@ -169,8 +169,12 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
   for (const auto& [name, log] : next.logs) open_logs[name] = std::shared_ptr<queue::EventLog>(log, log->log.get());
   explain_key = next.explain_key;
   open_caches.clear();
+  open_edges.clear();
   for (const auto& [name, cache] : next.caches)
     open_caches[name] = std::shared_ptr<cache::MemoryCache>(cache, cache->cache.get());
+  for (const auto& [name, cache] : next.caches) {
+    if (cache->edge) open_edges[name] = cache->edge;
+  }
 }
 
 void Node::Impl::stop_service(RunningService& service, Duration patience) {

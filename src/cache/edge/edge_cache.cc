@@ -220,7 +220,7 @@ Task<> EdgeCache::pump(ObjectRef object, std::unique_ptr<DiskReader> reader) {
 
 // --- fills ---
 
-EdgeCache::Joined EdgeCache::join(std::string_view key) {
+EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
   FillShard& shard = shard_of(key);
   const uint64_t newest = book_->newest();
   const std::lock_guard lock(shard.lock);
@@ -234,10 +234,10 @@ EdgeCache::Joined EdgeCache::join(std::string_view key) {
     const bool joins =
         answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness) : fill.filled >= newest;
     if (joins) return {found->second, false};
-    found->second = std::make_shared<Fill>(found->first, newest);
+    found->second = std::make_shared<Fill>(found->first, newest, asks_member);
     return {found->second, true};
   }
-  auto fill = std::make_shared<Fill>(std::string(key), newest);
+  auto fill = std::make_shared<Fill>(std::string(key), newest, asks_member);
   shard.fills.emplace(fill->key, fill);
   return {std::move(fill), true};
 }

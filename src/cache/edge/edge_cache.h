@@ -51,7 +51,7 @@ class EdgeCache final : public AnySpace {
     std::shared_ptr<Fill> fill;
     bool leads = false;
   };
-  Joined join(std::string_view key);
+  Joined join(std::string_view key, bool asks_member = false);
 
   // Stores a whole object, in memory and on disk; takes the place of what its key has.
   void insert(const ObjectRef& object);

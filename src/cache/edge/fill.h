@@ -22,10 +22,12 @@ struct Fill {
     abandoned,  // its leader went away: another one leads
   };
 
-  Fill(std::string its_key, uint64_t number) : key(std::move(its_key)), filled(number) {}
+  Fill(std::string its_key, uint64_t number, bool to_member = false)
+      : key(std::move(its_key)), filled(number), asks_member(to_member) {}
 
   const std::string key;
-  const uint64_t filled;  // PurgeBook::newest() when it began
+  const uint64_t filled;   // PurgeBook::newest() when it began
+  const bool asks_member;  // another node's cache: a request of that one must not wait for it
   Flight decided;
   std::atomic<End> end{End::running};
   std::atomic<bool> invalid{false};  // its key was invalidated while it ran

@@ -414,6 +414,7 @@ Result<void> PurgeBook::keep(std::unique_lock<std::mutex>& lock) {
     must_rewrite_ = false;
     return {};
   }
+  if (let_go_) return fail(Error(Code::failed_precondition, "another process has taken over").from(Side::self));
   if (pending_.empty() && !must_rewrite_) return {};
   if (!next_write_) next_write_ = std::make_shared<Write>();
   const std::shared_ptr<Write> mine = next_write_;
@@ -482,11 +483,20 @@ Result<void> PurgeBook::append(std::string_view payload) {
 void PurgeBook::tick() {
   std::unique_lock lock(mutex_);
   written_.wait(lock, [&] { return !writing_; });
+  if (let_go_) return;
   if (waiting_) take_over();
   tidy();
   if (Result<void> kept = keep(lock); !kept) {
     log_error("purges cannot be kept on disk", {{"file", file_path()}, {"error", kept.error().to_string()}});
   }
+}
+
+void PurgeBook::let_go_of_file() {
+  std::unique_lock lock(mutex_);
+  written_.wait(lock, [&] { return !writing_ && !next_write_; });
+  let_go_ = true;
+  file_.reset();
+  lock_.reset();
 }
 
 void PurgeBook::take_over() {

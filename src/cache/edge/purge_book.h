@@ -79,6 +79,8 @@ class PurgeBook {
 
   // Housekeeping, every minute or so. Blocks.
   void tick();
+  // Another process takes over and waits for the file: from now on rules are in effect and not kept. Blocks.
+  void let_go_of_file();
 
   // With `doubt`, objects from before the start are stale until this is called: what other nodes were told meanwhile is
   // not known yet.
@@ -184,6 +186,7 @@ class PurgeBook {
   bool must_rewrite_ = false;
   bool failing_ = false;
   bool waiting_ = false;
+  bool let_go_ = false;
   std::shared_ptr<void> lock_;  // of the file, between processes
 
   // Of whoever set writing_.

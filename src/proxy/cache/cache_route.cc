@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "cache/rules/vary.h"
+#include "proxy/cache/members.h"
 #include "proxy/files/files_target.h"
 
 namespace trellis::proxy {
@@ -52,6 +54,10 @@ bool CacheRoute::never_changes(std::string_view path) const {
   if (hashed_names_immutable && has_content_hash(path.substr(path.rfind('/') + 1))) return true;
   return std::any_of(immutable.begin(), immutable.end(),
                      [path](const PathPattern& pattern) { return pattern.matches(path); });
+}
+
+bool CacheRoute::asks_member(std::string_view uri_key) const {
+  return members && members->owns_another(hash64(uri_key));
 }
 
 void CacheRoute::count(Cached what, std::optional<uint64_t> bytes) noexcept {

@@ -28,6 +28,8 @@ class TaskGroup;
 
 namespace trellis::proxy {
 
+class Members;
+
 // What became of a request at the cache.
 enum class Cached : uint8_t {
   hit,
@@ -56,9 +58,15 @@ struct CacheRoute {
   bool encoded = false;                 // a filter before this one encodes answers
   std::vector<PathPattern> immutable;   // what lies there never changes
   bool hashed_names_immutable = false;  // nor what has a content hash in its name
-  TaskGroup& background;                // of the core, outlives everything
+  // The other edges of its cluster; null: there are none, or this is what they ask.
+  std::shared_ptr<Members> members;
+  std::string purge_key;  // of signed PURGE requests; "": none are taken
+  TaskGroup& background;  // of the core, outlives everything
 
   bool never_changes(std::string_view path) const;
+  // Will the object of this key be asked of another node?
+  bool asks_member(std::string_view uri_key) const;
+
   void count(Cached what, std::optional<uint64_t> bytes) noexcept;
   // Cache-Status, X-Cache-Status and the word for the access log.
   void tell(http::Response& response, http::RequestContext& context, Cached what,

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/hash.h"
 #include "cache/rules/conditions.h"
 #include "cache/rules/reuse.h"
 #include "cache/rules/update.h"
 #include "cache/rules/vary.h"
 #include "http/put_back.h"
+#include "proxy/cache/members.h"
 #include "runtime/loop.h"
 
 namespace trellis::proxy {
@@ -87,7 +89,7 @@ Task<> Fetch::ask() {
     filled_ = leader ? leader->filled() : route_.cache->book().newest();
     asked_ = context.loop.now();
     asked_wall_ = context.loop.wall();
-    Task<Result<http::Response>> asking = next_(request, context);
+    Task<Result<http::Response>> asking = ask_next();
     Result<http::Response> response = co_await asking;
     if (!response) {
       if (!serve_stale()) fail_with(std::move(response).error());
@@ -112,6 +114,17 @@ Task<> Fetch::ask() {
     }
     co_return;
   }
+}
+
+// The object's owner first, where it is another node; what only one client may have is no matter of its.
+Task<Result<http::Response>> Fetch::ask_next() {
+  if (route_.members && leader) {
+    Task<std::optional<http::Response>> asking = route_.members->fetch(hash64(key_), request, context);
+    std::optional<http::Response> owned = co_await asking;
+    if (owned) co_return *std::move(owned);
+  }
+  Task<Result<http::Response>> asking = next_(request, context);
+  co_return co_await asking;
 }
 
 // --- what came ---

@@ -69,6 +69,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
  private:
   static Task<> run(std::shared_ptr<Fetch> fetch);
   Task<> ask();
+  Task<Result<http::Response>> ask_next();
   // Each gives the body to be read on, where there is one.
   std::unique_ptr<http::BodyReader> judge(http::Response response);
   bool is_what_was_asked_for(const cache::ContentRange& got) const;

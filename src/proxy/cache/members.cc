@@ -65,7 +65,7 @@ uint64_t Members::number_of(std::string_view node) noexcept { return hash64(node
 
 bool Members::is_self(const upstream::Host& host) const {
   const std::string address = host.facts.address.to_string();
-  return std::ranges::any_of(options_->self, [&](const std::string& self) {
+  return std::ranges::any_of(self_, [&](const std::string& self) {
     return self == host.facts.name || self == host.facts.authority || self == address;
   });
 }
@@ -140,7 +140,7 @@ Task<std::vector<MemberAck>> Members::tell(cache::PurgeBatch batch) {
   co_return acks;
 }
 
-void Members::follow() { background_.spawn(follow_members(*this)); }
+void Members::follow() { following_.spawn(follow_members(*this)); }
 
 Task<> Members::follow_members(Members& self) {
   for (int round = 1;; ++round) {
@@ -289,9 +289,9 @@ http::Response Members::refuse_ahead(http::RequestContext& context) {
 
 void Members::mark_answer(http::Response& response) { response.fields.set(kMemberField, kAccepted); }
 
-std::string Members::owner_of(uint64_t key) {
-  const std::shared_ptr<upstream::Host> host = cluster_->host_of_key(key);
-  return host && !is_self(*host) ? host->facts.name : "this node";
+bool Members::owns_another(uint64_t key) {
+  const std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(key);
+  return owner && !is_self(*owner);
 }
 
 Task<std::optional<http::Response>> Members::fetch(uint64_t key, const http::Request& request,

@@ -37,10 +37,9 @@ class Cluster;
 namespace trellis::proxy {
 
 struct MembersOptions {
-  std::string cache;              // its name, the same on all nodes
-  std::string key;                // shared by all nodes
-  std::string node;               // this node's name, of which each has another
-  std::vector<std::string> self;  // addresses under which this node is a member, HOST:PORT
+  std::string cache;  // its name, the same on all nodes
+  std::string key;    // shared by all nodes
+  std::string node;   // this node's name, of which each has another
 };
 
 // What became of telling one member.
@@ -57,6 +56,9 @@ class Members {
   Members(const Members&) = delete;
   Members& operator=(const Members&) = delete;
 
+  // The addresses under which this node is a member itself, HOST:PORT. Before anything else.
+  void set_self(std::vector<std::string> addresses) { self_ = std::move(addresses); }
+
   // The number by which a book knows a node: PurgeBookOptions::node.
   static uint64_t number_of(std::string_view node) noexcept;
 
@@ -65,6 +67,7 @@ class Members {
 
   // Asks the others for rules once a second. On one core; for as long as this lives.
   void follow();
+  void end_following() noexcept { following_.cancel_all(); }
 
   // A message of another member: its path begins with kPath.
   static constexpr std::string_view kPath = "/.trellis/cache/";
@@ -92,8 +95,8 @@ class Members {
   // The answer of the object's owner. None: this node is the owner, there is none to ask, or the one there is did not
   // answer (well): the origin is to be asked. The request stays as it is. Not for requests of members.
   Task<std::optional<http::Response>> fetch(uint64_t key, const http::Request& request, http::RequestContext& context);
-  // Who owns it, for explanations: a host's name, or "this node".
-  std::string owner_of(uint64_t key);
+  // Is another node the owner?
+  bool owns_another(uint64_t key);
 
  private:
   bool is_self(const upstream::Host& host) const;
@@ -120,6 +123,8 @@ class Members {
   Counter& not_fetched_;
   Counter& behind_;
   bool asking_ = false;
+  std::vector<std::string> self_;
+  TaskGroup following_;
   TaskGroup background_;
 };
 

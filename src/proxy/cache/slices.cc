@@ -142,7 +142,7 @@ void Slices::begin(uint64_t number) {
       (found.object->kind() != Object::Kind::answer || reuse_now(*found.object, {}, now).use == Use::fresh))
     return;
   if (route_.cache->may_be_on_disk(key)) return;  // is quickly there when it is its turn
-  cache::EdgeCache::Joined joined = route_.cache->join(key);
+  cache::EdgeCache::Joined joined = route_.cache->join(key, route_.asks_member(uri_key));
   if (!joined.leads) return;
   const std::shared_ptr<Fetch> fetch = prepare(number, uri_key, found.object);
   fetch->context.deadline = kNever;
@@ -176,7 +176,11 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
     out.forwarded = stored ? Forwarded::stale : found.varied ? Forwarded::vary_miss : Forwarded::uri_miss;
     std::optional<FillLeader> leader;
     if (!alone && round < kMostRounds) {
-      cache::EdgeCache::Joined joined = route_.cache->join(key);
+      cache::EdgeCache::Joined joined = route_.cache->join(key, route_.asks_member(uri_key));
+      if (!joined.leads && joined.fill->asks_member && !route_.members) {  // see CacheFilter::miss()
+        alone = true;
+        continue;
+      }
       if (!joined.leads) {
         const bool came = co_await joined.fill->decided.wait(deadline);
         if (!came)

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/hash.h"
 #include "cache/rules/conditions.h"
 #include "cache/rules/invalidation.h"
 #include "cache/rules/update.h"
 #include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/cache/fetch.h"
+#include "proxy/cache/purge.h"
 #include "proxy/cache/slices.h"
 #include "proxy/cache/stored_answer.h"
 #include "runtime/blocking_pool.h"
@@ -100,7 +102,13 @@ config::Fields<CacheFilterConfig> CacheFilterConfig::fields() {
           {"ignore_request_directives", "clients' Cache-Control and Pragma change nothing",
            &CacheFilterConfig::ignore_request_directives},
           {"hide_cache_fields", "takes Surrogate-Key, Cache-Tag, Surrogate-Control and CDN-Cache-Control off answers",
-           &CacheFilterConfig::hide_cache_fields}};
+           &CacheFilterConfig::hide_cache_fields},
+          {"purge", "takes signed PURGE requests; absent: they are answered by 405", &CacheFilterConfig::purge}};
+}
+
+config::Fields<CachePurgeConfig> CachePurgeConfig::fields() {
+  return {{"key_file", "the key they are signed with: 16 to 1,024 characters, alone in a file",
+           &CachePurgeConfig::key_file, config::kRequired}};
 }
 
 void CacheFilterConfig::check(config::Checker& at) const {
@@ -146,13 +154,27 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   route.encoded = parts.encoded;
   route.hide_cache_fields = config.hide_cache_fields;
   const bool many_keys = config.slice > 0 || !config.key.headers.empty() || !config.key.cookies.empty();
-  return std::unique_ptr<CacheFilter>(new CacheFilter(std::move(route), many_keys));
+  if (config.purge) route.purge_key = parts.key_in(config.purge->key_file);
+  if (parts.members) route.members = parts.members(config.in);
+  std::unique_ptr<CacheFilter> filter(new CacheFilter(std::move(route), many_keys));
+  if (filter->route_.members) {
+    CacheRoute inner = filter->route_;
+    inner.members = nullptr;
+    inner.hide_cache_fields = false;
+    filter->for_members_.reset(new CacheFilter(std::move(inner), many_keys));
+  }
+  return filter;
 }
 
 // --- the way of a request ---
 
 Task<Result<http::Response>> CacheFilter::handle(http::Request& request, http::RequestContext& context, Next next) {
+  if (route_.members) {
+    const Members::Sender sender = route_.members->sender_of(request, context);
+    if (sender.kind != Members::Sender::Kind::client) return for_member(request, context, next, sender);
+  }
   if (request.method != Method::get && request.method != Method::head) {
+    if (request.method_text == "PURGE") return purge(request, context);
     if (!http::is_safe(request.method)) return unsafe(request, context, next);
     return bypass(request, context, next, "method");
   }
@@ -215,6 +237,32 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
   Task<Result<http::Response>> rest = request.method == Method::head ? head(request, context, next, std::move(missing))
                                                                      : miss(request, context, next, std::move(missing));
   Result<http::Response> response = co_await rest;
+  co_return response;
+}
+
+// --- purges, and other nodes ---
+
+Task<Result<http::Response>> CacheFilter::purge(const http::Request& request, http::RequestContext& context) {
+  if (route_.purge_key.empty()) {
+    context.outcome = "method_not_allowed";
+    context.failed_side = Side::client;
+    http::Response response =
+        http::problem(context.arena, 405, context.outcome, "This route takes no purges.", false, context.request_id);
+    response.fields.add(FieldId::allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    co_return response;
+  }
+  std::shared_ptr<cache::PurgeBook> book(route_.cache, &route_.cache->book());
+  co_return co_await answer_purge(request, context, route_.purge_key, route_.cache->name(), std::move(book),
+                                  route_.members.get());
+}
+
+Task<Result<http::Response>> CacheFilter::for_member(http::Request& request, http::RequestContext& context, Next next,
+                                                     Members::Sender sender) {
+  if (sender.kind == Members::Sender::Kind::ahead) co_return route_.members->refuse_ahead(context);
+  request.scheme = sender.scheme;
+  Task<Result<http::Response>> answering = for_members_->handle(request, context, next);
+  Result<http::Response> response = co_await answering;
+  if (response) Members::mark_answer(*response);
   co_return response;
 }
 
@@ -371,7 +419,7 @@ std::shared_ptr<Fetch> CacheFilter::prepare(const http::Request& request, const 
 void CacheFilter::refresh_behind(const http::Request& request, const http::RequestContext& context, Next next,
                                  std::string_view key, size_t uri_key, const ObjectRef& stored) {
   if (!stored->whole() || request.method != Method::get) return;
-  cache::EdgeCache::Joined joined = route_.cache->join(key);
+  cache::EdgeCache::Joined joined = route_.cache->join(key, route_.asks_member(key.substr(0, uri_key)));
   if (!joined.leads) return;
   Missing missing;
   missing.key = key;
@@ -392,7 +440,8 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
     const bool ranged = request.fields.has(FieldId::range) && !(missing.stored && missing.stored->whole());
     std::string fill_key = missing.key;
     if (ranged) fill_key.append("\nrange=").append(request.fields.joined(FieldId::range));
-    cache::EdgeCache::Joined joined = route_.cache->join(fill_key);
+    cache::EdgeCache::Joined joined =
+        route_.cache->join(fill_key, route_.asks_member(std::string_view(missing.key).substr(0, missing.uri_key)));
     if (joined.leads) {
       std::optional<FillLeader> leader;
       leader.emplace(route_.cache, std::move(joined.fill));
@@ -428,6 +477,8 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
       Result<http::Response> response = co_await fetching;
       co_return response;
     }
+    // Of two nodes that each take the other for the owner, one has to go to the origin.
+    if (joined.fill->asks_member && !route_.members) break;
     const bool late = joined.fill->end.load(std::memory_order_acquire) != cache::Fill::End::running;
     const bool came = co_await joined.fill->decided.wait(context.deadline);
     if (!came)

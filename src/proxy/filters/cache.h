@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,12 +16,18 @@
 #include "cache/rules/reuse.h"
 #include "config/fields.h"
 #include "proxy/cache/cache_route.h"
+#include "proxy/cache/members.h"
 #include "proxy/filter.h"
 #include "proxy/filter_parts.h"
 
 namespace trellis::proxy {
 
 class Fetch;
+
+struct CachePurgeConfig {
+  std::string key_file;
+  static config::Fields<CachePurgeConfig> fields();
+};
 
 struct CacheFilterConfig {
   std::string in;
@@ -37,6 +44,7 @@ struct CacheFilterConfig {
   bool store_set_cookie = false;
   bool ignore_request_directives = false;
   bool hide_cache_fields = true;
+  std::optional<CachePurgeConfig> purge;
   static config::Fields<CacheFilterConfig> fields();
   void check(config::Checker& at) const;
   cache::StorePolicy policy() const;
@@ -81,9 +89,14 @@ class CacheFilter final : public Filter {
   Task<Result<http::Response>> fetch(http::Request& request, http::RequestContext& context, Next next, Missing missing,
                                      std::optional<cache::FillLeader> leader);
 
+  Task<Result<http::Response>> purge(const http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> for_member(http::Request& request, http::RequestContext& context, Next next,
+                                          Members::Sender sender);
+
   CacheRoute route_;
-  const bool many_keys_;  // an answer may stand under keys that its URI alone does not tell
-  std::string key_;       // of the request that is looked up now; reused, so that a hit allocates nothing
+  const bool many_keys_;                      // an answer may stand under keys that its URI alone does not tell
+  std::unique_ptr<CacheFilter> for_members_;  // what other nodes ask; null: there are none
+  std::string key_;  // of the request that is looked up now; reused, so that a hit allocates nothing
 };
 
 }  // namespace trellis::proxy

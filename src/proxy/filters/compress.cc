@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "http/explain.h"
+#include "proxy/cache/member_mark.h"
 #include "proxy/compressed_body.h"
 #include "proxy/encoder.h"
 
@@ -163,6 +164,7 @@ std::string_view CompressFilter::reason_to_leave(const http::Response& response,
   if (!takes_type(fields.value(FieldId::content_type))) return "not for this Content-Type";
   if (fields.has(FieldId::cache_control) && http::list_has(fields.joined(FieldId::cache_control), "no-transform"))
     return "no-transform";
+  if (fields.find(kMemberField)) return "for the cache of another edge, which encodes it itself";
   std::optional<uint64_t> length = response.body.length();
   if (head) {
     // What GET would have is said by the field; without it GET's body is a stream.

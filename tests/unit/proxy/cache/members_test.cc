@@ -107,9 +107,10 @@ class MembersTest : public OnBothBackends {
     edge.hosts->set_members(std::move(facts), Time::min());
     edge.cluster = std::make_shared<upstream::Cluster>(edge.hosts, config_, metrics_);
     edge.members = std::make_unique<Members>(
-        std::make_shared<MembersOptions>(MembersOptions{
-            .cache = "edge", .key = std::string(key), .node = edge.name, .self = {edge.listening.address.to_string()}}),
+        std::make_shared<MembersOptions>(MembersOptions{.cache = "edge", .key = std::string(key), .node = edge.name}),
         edge.cluster, edge.book, metrics_);
+    edge.members->set_self({edge.listening.address.to_string()});
+    edge.members->set_self({edge.listening.address.to_string()});
     edge.app = std::make_shared<NodeApp>(edge.name);
     edge.app->members = edge.members.get();
     edge.server = std::make_unique<http::Server>(http::ServerOptions{}, edge.app);
