@@ -13,7 +13,8 @@ namespace {
 
 constexpr char kAnswer = 'a';
 constexpr char kVariants = 'v';
-constexpr uint64_t kMemoryShare = 2;  // an object larger than this part of a shard lives on disk alone
+constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant or range begins: no field is named so
+constexpr uint64_t kMemoryShare = 2;          // an object larger than this part of a shard lives on disk alone
 
 std::string meta_of(const Object& object) {
   std::string meta;
@@ -36,7 +37,8 @@ EdgeCache::EdgeCache(MemoryCache& memory, std::unique_ptr<DiskStore> disk, std::
       book_(std::move(book)),
       disk_(std::move(disk)),
       space_(memory.new_space()),
-      fills_(std::make_unique<FillShard[]>(kFillShards)) {
+      fills_(std::make_unique<FillShard[]>(kFillShards)),
+      stamps_(std::make_unique<std::atomic<uint32_t>[]>(kStamps)) {
   memory_.add_space(std::string(kSpace), *this);
 }
 
@@ -81,14 +83,43 @@ void EdgeCache::invalidate_all() {
   (void)book_->add({PurgeRule{PurgeRule::Kind::all, "", false}});
 }
 
-void EdgeCache::insert_in_memory(const ObjectRef& object) {
+std::atomic<uint32_t>& EdgeCache::stamp_of(std::string_view key) const noexcept {
+  return stamps_[hash64(key.substr(0, key.find(kPastUri))) % kStamps];
+}
+
+uint32_t EdgeCache::stamp(std::string_view key) const noexcept { return stamp_of(key).load(); }
+
+void EdgeCache::insert(const ObjectRef& object, uint32_t stamp) {
+  if (object->growing() || stamp != this->stamp(object->key())) return;
+  store(object);
+  // Who invalidated meanwhile has either changed the stamp before this look, or removes what is stored now.
+  if (stamp != this->stamp(object->key())) remove(object->key());
+}
+
+void EdgeCache::insert_head(const ObjectRef& object, uint32_t stamp) {
+  if (object->growing() || stamp != this->stamp(object->key())) return;
+  store_head(object);
+  if (stamp != this->stamp(object->key())) remove(object->key());
+}
+
+void EdgeCache::insert_in_memory(const ObjectRef& object, uint32_t stamp) {
+  if (object->growing() || stamp != this->stamp(object->key())) return;
+  store_in_memory(object);
+  if (stamp != this->stamp(object->key())) memory_.invalidate(space_, object->key());
+}
+
+void EdgeCache::store_in_memory(const ObjectRef& object) {
   const size_t bytes = object->memory();
-  if (bytes > memory_.shard_capacity() / kMemoryShare) return;
+  if (bytes > memory_.shard_capacity() / kMemoryShare) {
+    memory_.invalidate(space_, object->key());  // what was there is not what the URI has now
+    return;
+  }
   MemoryCache::set_up(*object, bytes, kNever, Duration());
   memory_.replace(space_, object.entry(), memory_.stamp(space_, object->key()));
 }
 
 void EdgeCache::grew(const ObjectRef& object) {
+  const uint32_t now = stamp(object->key());
   EntryRef there;
   memory_.with(space_, object->key(), Loop::current().now(), Duration(), [&](CacheEntry& entry) {
     if (&entry != object.entry().get()) return;
@@ -97,16 +128,16 @@ void EdgeCache::grew(const ObjectRef& object) {
   });
   if (!there) return;
   memory_.invalidate(space_, object->key());
-  insert_in_memory(object);
+  insert_in_memory(object, now);
 }
 
-void EdgeCache::insert(const ObjectRef& object) {
-  insert_in_memory(object);
+void EdgeCache::store(const ObjectRef& object) {
+  store_in_memory(object);
   if (belongs_on_disk(*object)) write(object);
 }
 
-void EdgeCache::insert_head(const ObjectRef& object) {
-  insert_in_memory(object);
+void EdgeCache::store_head(const ObjectRef& object) {
+  store_in_memory(object);
   if (!belongs_on_disk(*object)) return;
   const uint64_t hash = hash64(object->key());
   if (disk_->may_have(hash) && disk_->replace_meta(std::string(object->key()), hash, meta_of(*object))) return;
@@ -145,17 +176,22 @@ ObjectRef EdgeCache::make_unshared(std::string key, Time until) const {
 
 bool EdgeCache::has_room(std::optional<uint64_t> bytes) const noexcept {
   if (bytes && *bytes > options_.max_object) return false;
-  const int64_t under_way = std::max<int64_t>(growing_.load(std::memory_order_relaxed), 0);
-  return static_cast<uint64_t>(under_way) + bytes.value_or(0) <= memory_.capacity() / 2;
+  return body_bytes() + bytes.value_or(0) <= memory_.capacity() + memory_.capacity() / 2;
+}
+
+std::shared_ptr<ObjectBody> EdgeCache::make_body(std::optional<uint64_t> expected) const {
+  return std::make_shared<ObjectBody>(expected, bodies_);
 }
 
 // --- disk ---
 
 bool EdgeCache::may_be_on_disk(std::string_view key) const noexcept { return disk_ && disk_->may_have(hash64(key)); }
 
-Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& background) {
+Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& background,
+                                std::shared_ptr<void> keeps) {
   if (!may_be_on_disk(key)) co_return ObjectRef();
   const uint64_t hash = hash64(key);
+  const uint32_t began = stamp(key);
   Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash, deadline);
   auto found = co_await finding;
   if (!found || !*found) co_return ObjectRef();
@@ -166,7 +202,7 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
     auto variants = Variants::decode(in);
     if (!variants || !in.at_end()) co_return ObjectRef();
     ObjectRef object = make_variants(std::move(key), *std::move(variants));
-    insert_in_memory(object);
+    insert_in_memory(object, began);
     co_return object;
   }
   Loop& loop = Loop::current();
@@ -177,8 +213,9 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
     disk_->remove(hash);
     co_return ObjectRef();
   }
+  if (!has_room(reader->body_size())) co_return ObjectRef();
   std::vector<ObjectPart> parts;
-  auto body = std::make_shared<ObjectBody>(reader->body_size());
+  auto body = make_body(reader->body_size());
   if (reader->body_size() == 0) body->finish();
   parts.push_back({0, body});
   ObjectRef object = make_object(std::move(key), *std::move(head), std::move(parts));
@@ -192,16 +229,22 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
     auto first = co_await reading;
     if (!first || first->empty() || !body->append(first->view())) co_return ObjectRef();
     if (body->size() < reader->body_size()) {
-      background.spawn(pump(object, std::move(reader)));
+      const bool runs = background.spawn(pump(std::move(keeps), object, std::move(reader), began));
+      if (!runs) co_return ObjectRef();
       co_return object;
     }
     body->finish();
   }
-  insert_in_memory(object);
+  loaded(object, began);
   co_return object;
 }
 
-Task<> EdgeCache::pump(ObjectRef object, std::unique_ptr<DiskReader> reader) {
+// What was fetched while the disk was read is newer.
+void EdgeCache::loaded(const ObjectRef& object, uint32_t stamp) {
+  if (!find(object->key(), object->head().answered)) insert_in_memory(object, stamp);
+}
+
+Task<> EdgeCache::pump(std::shared_ptr<void>, ObjectRef object, std::unique_ptr<DiskReader> reader, uint32_t stamp) {
   const std::shared_ptr<ObjectBody> body = object->parts()[0].body;
   struct End {
     ObjectBody& body;
@@ -215,7 +258,7 @@ Task<> EdgeCache::pump(ObjectRef object, std::unique_ptr<DiskReader> reader) {
     if (!body->append(piece->view())) co_return;
   }
   body->finish();
-  if (body->state() == ObjectBody::State::whole) insert_in_memory(object);
+  if (body->state() == ObjectBody::State::whole) loaded(object, stamp);
 }
 
 // --- fills ---
@@ -223,6 +266,7 @@ Task<> EdgeCache::pump(ObjectRef object, std::unique_ptr<DiskReader> reader) {
 EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
   FillShard& shard = shard_of(key);
   const uint64_t newest = book_->newest();
+  const uint32_t now = stamp(key);
   const std::lock_guard lock(shard.lock);
   const auto found = shard.fills.find(key);
   if (found != shard.fills.end()) {
@@ -231,13 +275,13 @@ EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
     // before its tags are. One that was answered is checked as an object; and who comes after an answer that is not
     // fresh has to ask again.
     const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
-    const bool joins =
-        answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness) : fill.filled >= newest;
+    const bool joins = fill.stamp == now && (answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness)
+                                                      : fill.filled >= newest);
     if (joins) return {found->second, false};
-    found->second = std::make_shared<Fill>(found->first, newest, asks_member);
+    found->second = std::make_shared<Fill>(found->first, newest, now, asks_member);
     return {found->second, true};
   }
-  auto fill = std::make_shared<Fill>(std::string(key), newest, asks_member);
+  auto fill = std::make_shared<Fill>(std::string(key), newest, now, asks_member);
   shard.fills.emplace(fill->key, fill);
   return {std::move(fill), true};
 }
@@ -249,18 +293,17 @@ void EdgeCache::also_under(const std::string& key, const std::shared_ptr<Fill>& 
 }
 
 void EdgeCache::invalidate(std::string_view key) {
-  {
-    FillShard& shard = shard_of(key);
-    std::shared_ptr<Fill> last;  // freed after the lock
-    const std::lock_guard lock(shard.lock);
-    const auto found = shard.fills.find(key);
-    if (found != shard.fills.end()) {
-      last = std::move(found->second);
-      last->invalid.store(true, std::memory_order_release);
-      shard.fills.erase(found);
-    }
-  }
+  stamp_of(key).fetch_add(1);  // fills under way are neither joined nor stored any more
   remove(key);
+}
+
+size_t EdgeCache::fills() const {
+  size_t sum = 0;
+  for (size_t i = 0; i < kFillShards; ++i) {
+    const std::lock_guard lock(fills_[i].lock);
+    sum += fills_[i].fills.size();
+  }
+  return sum;
 }
 
 void EdgeCache::forget(std::string_view key, const Fill& fill) {
@@ -297,6 +340,7 @@ void FillLeader::give(ObjectRef object, ObjectRef marker, std::shared_ptr<Object
   decide(Fill::End::object);
 }
 void FillLeader::unshared() { decide(Fill::End::unshared); }
+void FillLeader::own() { decide(Fill::End::own); }
 void FillLeader::failed(const Error& error) {
   fill_->error.emplace(error.clone());
   decide(Fill::End::failed);
@@ -306,6 +350,22 @@ void FillLeader::end() noexcept {
   cache_->forget(fill_->key, *fill_);
   if (!other_key_.empty()) cache_->forget(other_key_, *fill_);
   fill_.reset();
+}
+Task<> FillLeader::end_with(std::shared_ptr<void>, FillLeader leading, ObjectRef object) {
+  FillLeader leader(std::move(leading));  // gone before what keeps its cache's memory
+  for (const ObjectPart& part : object->parts()) {
+    const std::shared_ptr<ObjectBody> body = part.body;
+    (void)co_await body->wait_for_end(kNever);
+  }
+  leader.end();
+}
+
+std::string slice_key(std::string_view uri_key, uint64_t number) {
+  return std::string(uri_key).append(kPastUri).append("/").append(std::to_string(number));
+}
+
+std::string range_key(std::string_view key, std::string_view range) {
+  return std::string(key).append(kPastUri).append("range=").append(range);
 }
 
 }  // namespace trellis::cache

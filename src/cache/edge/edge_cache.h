@@ -42,8 +42,9 @@ class EdgeCache final : public AnySpace {
   bool alive(Object& object) const noexcept;
 
   // What the disk has under a key, growing in memory while it is read. The reading goes on in `background`, of the
-  // calling core; null: nothing. Variants and answers of whatever age.
-  Task<ObjectRef> load(std::string key, Deadline deadline, TaskGroup& background);
+  // calling core, and holds `keeps`, so that this and its memory live as long; null: nothing, or no room for it.
+  // Variants and answers of whatever age.
+  Task<ObjectRef> load(std::string key, Deadline deadline, TaskGroup& background, std::shared_ptr<void> keeps);
   bool may_be_on_disk(std::string_view key) const noexcept;
 
   // The fill of a key, and whether the caller leads it: then it makes a FillLeader of it.
@@ -53,14 +54,20 @@ class EdgeCache final : public AnySpace {
   };
   Joined join(std::string_view key, bool asks_member = false);
 
-  // Stores a whole object, in memory and on disk; takes the place of what its key has.
-  void insert(const ObjectRef& object);
+  // Changes when the URI of a key is invalidated, with all its variants and ranges; now and then for another one's
+  // sake. Read it before the origin is asked.
+  uint32_t stamp(std::string_view key) const noexcept;
+
+  // Stores a whole object, in memory and on disk, in the place of what its key has; unless its URI was invalidated
+  // since the stamp. One that still grows is not stored.
+  void insert(const ObjectRef& object, uint32_t stamp);
   // The same for an object whose body is that of the one it replaces.
-  void insert_head(const ObjectRef& object);
-  // Only in memory: what came from the disk, and marks.
-  void insert_in_memory(const ObjectRef& object);
+  void insert_head(const ObjectRef& object, uint32_t stamp);
+  // The same in memory only: what the disk has already, and marks.
+  void insert_in_memory(const ObjectRef& object, uint32_t stamp);
   // An object of the memory tier takes more than when it was inserted.
   void grew(const ObjectRef& object);
+  // Out of both tiers. Fills under way are not met: invalidate() is for what changed at the origin.
   void remove(std::string_view key);
 
   // Objects for this cache.
@@ -68,8 +75,12 @@ class EdgeCache final : public AnySpace {
   ObjectRef make_variants(std::string key, Variants variants) const;
   ObjectRef make_unshared(std::string key, Time until) const;
 
-  // Bytes of fills under way: beyond half of the memory's capacity nothing more is kept.
+  // For one more body, of so many bytes where that is known? All bodies that are alive have half as much room again as
+  // the memory's capacity: what is stored, what grows, and what left the store while somebody still reads it.
   bool has_room(std::optional<uint64_t> bytes) const noexcept;
+  std::shared_ptr<ObjectBody> make_body(std::optional<uint64_t> expected) const;
+  uint64_t body_bytes() const noexcept { return bodies_->load(std::memory_order_relaxed); }
+  size_t fills() const;  // under way
   uint64_t max_object() const noexcept { return options_.max_object; }
   PurgeBook& book() noexcept { return *book_; }
   MemoryCache& memory() noexcept { return memory_; }
@@ -81,32 +92,40 @@ class EdgeCache final : public AnySpace {
   void invalidate(std::string_view key) override;
   void invalidate_all() override;
 
-  // Of a fill: how much of its body is there. For FillLeader and those who pump bodies.
-  void growing(int64_t bytes) noexcept { growing_.fetch_add(bytes, std::memory_order_relaxed); }
-
  private:
   friend class FillLeader;
   static constexpr size_t kFillShards = 64;
+  static constexpr size_t kStamps = 4096;
   struct alignas(64) FillShard {
     ShardLock lock;
     std::unordered_map<std::string, std::shared_ptr<Fill>, StringHash, std::equal_to<>> fills;
   };
   FillShard& shard_of(std::string_view key) noexcept { return fills_[hash64(key) % kFillShards]; }
+  std::atomic<uint32_t>& stamp_of(std::string_view key) const noexcept;
+  void store(const ObjectRef& object);
+  void store_head(const ObjectRef& object);
+  void store_in_memory(const ObjectRef& object);
+  void loaded(const ObjectRef& object, uint32_t stamp);
   bool belongs_on_disk(const Object& object) const noexcept;
   void write(const ObjectRef& object);
   void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
   void forget(std::string_view key, const Fill& fill);
-  Task<> pump(ObjectRef object, std::unique_ptr<DiskReader> reader);
+  Task<> pump(std::shared_ptr<void> keeps, ObjectRef object, std::unique_ptr<DiskReader> reader, uint32_t stamp);
 
   MemoryCache& memory_;
   const EdgeCacheOptions options_;
   const std::unique_ptr<PurgeBook> book_;
   const std::unique_ptr<DiskStore> disk_;
   const uint32_t space_;
-  std::atomic<int64_t> growing_{0};
+  const std::shared_ptr<ObjectBody::Bytes> bodies_ = std::make_shared<ObjectBody::Bytes>(0);
   // WHY locks: fills are shared by all cores.
   const std::unique_ptr<FillShard[]> fills_;
+  const std::unique_ptr<std::atomic<uint32_t>[]> stamps_;  // by the hash of the URI's key
 };
+
+// Of a range's own fetch, and of a slice. No field's name and no value has a line's end, so no other key looks so.
+std::string range_key(std::string_view key, std::string_view range);
+std::string slice_key(std::string_view uri_key, uint64_t number);
 
 // Leads a fill: decides it once, and ends it. Destroyed before, it is abandoned.
 class FillLeader {
@@ -118,16 +137,18 @@ class FillLeader {
   ~FillLeader();
 
   uint64_t filled() const noexcept { return fill_->filled; }
+  uint32_t stamp() const noexcept { return fill_->stamp; }
   const std::string& key() const noexcept { return fill_->key; }
-  // Its key was invalidated meanwhile: what it brings is not stored.
-  bool invalid() const noexcept { return fill_->invalid.load(std::memory_order_acquire); }
   // Everybody reads from it; new ones do too, until end(). `marker`: where the answer is one of several variants.
   // `place`: at the first byte of a body that may pass; null: it does not.
   void give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place = nullptr);
   void unshared();
+  void own();
   void failed(const Error& error);
   // Nobody joins any more.
   void end() noexcept;
+  // Ends when the object, which was given, has grown. Holds `keeps` until then.
+  static Task<> end_with(std::shared_ptr<void> keeps, FillLeader leading, ObjectRef object);
 
  private:
   void decide(Fill::End end) noexcept;

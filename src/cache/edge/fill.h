@@ -18,21 +18,22 @@ struct Fill {
     running,
     object,     // for all
     unshared,   // an answer that only its own request may have: the others ask for themselves
+    own,        // likewise, but only because of what that request is: another one may bring an answer for all
     failed,     // for all who waited
     abandoned,  // its leader went away: another one leads
   };
 
-  Fill(std::string its_key, uint64_t number, bool to_member = false)
-      : key(std::move(its_key)), filled(number), asks_member(to_member) {}
+  Fill(std::string its_key, uint64_t number, uint32_t its_stamp, bool to_member = false)
+      : key(std::move(its_key)), filled(number), stamp(its_stamp), asks_member(to_member) {}
 
   const std::string key;
   const uint64_t filled;   // PurgeBook::newest() when it began
+  const uint32_t stamp;    // EdgeCache::stamp() when it began
   const bool asks_member;  // another node's cache: a request of that one must not wait for it
   Flight decided;
   std::atomic<End> end{End::running};
-  std::atomic<bool> invalid{false};  // its key was invalidated while it ran
-  ObjectRef object;                  // of object; growing perhaps
-  ObjectRef marker;                  // says by what the object's key goes on from this one; null: it does not
+  ObjectRef object;  // of object; growing perhaps
+  ObjectRef marker;  // says by what the object's key goes on from this one; null: it does not
   // Holds a body that may pass at its first byte until those who waited read it themselves.
   std::shared_ptr<ObjectBody::Reader> place;
   std::optional<Error> error;  // of failed

@@ -16,6 +16,23 @@ constexpr size_t kMostBlock = 1 << 20;
 
 }  // namespace
 
+ObjectBody::ObjectBody(std::optional<uint64_t> expected, std::shared_ptr<Bytes> bytes)
+    : expected_(expected), bytes_(std::move(bytes)) {
+  if (expected_) took(static_cast<size_t>(*expected_));
+}
+
+ObjectBody::~ObjectBody() { let_go(memory_.load(std::memory_order_relaxed)); }
+
+void ObjectBody::took(size_t bytes) noexcept {
+  memory_.fetch_add(bytes, std::memory_order_relaxed);
+  if (bytes_) bytes_->fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void ObjectBody::let_go(size_t bytes) noexcept {
+  memory_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (bytes_) bytes_->fetch_sub(bytes, std::memory_order_relaxed);
+}
+
 bool ObjectBody::append(std::string_view bytes) {
   uint64_t at = size_.load(std::memory_order_relaxed);
   if (expected_ && bytes.size() > *expected_ - at) return false;
@@ -24,7 +41,7 @@ bool ObjectBody::append(std::string_view bytes) {
       const size_t grown = blocks_.empty() ? kFirstBlock : std::min(kMostBlock, 2 * blocks_.back().room);
       const size_t room = expected_ ? static_cast<size_t>(std::min<uint64_t>(*expected_ - at, kMostBlock)) : grown;
       Block block{std::make_shared_for_overwrite<char[]>(room), at, room};
-      memory_.fetch_add(room, std::memory_order_relaxed);
+      if (!expected_) took(room);
       const std::lock_guard lock(lock_);
       blocks_.push_back(std::move(block));
     }
@@ -76,7 +93,7 @@ const ObjectBody::Block& ObjectBody::block_of(uint64_t position) const noexcept 
 std::string_view ObjectBody::at(uint64_t position) const noexcept {
   const bool whole = state() == State::whole;
   const uint64_t end = size();
-  if (position >= end) return {};
+  if (position >= end || passing()) return {};
   std::unique_lock lock(lock_, std::defer_lock);
   if (!whole) lock.lock();
   const Block& block = block_of(position);
@@ -87,8 +104,10 @@ std::string_view ObjectBody::at(uint64_t position) const noexcept {
 std::vector<std::string_view> ObjectBody::pieces() const {
   std::vector<std::string_view> pieces;
   for (uint64_t position = 0; position < size();) {
-    pieces.push_back(at(position));
-    position += pieces.back().size();
+    const std::string_view piece = at(position);
+    if (piece.empty()) break;
+    pieces.push_back(piece);
+    position += piece.size();
   }
   return pieces;
 }
@@ -133,7 +152,7 @@ void ObjectBody::end_form(std::string_view coding, std::shared_ptr<ObjectBody> m
   for (size_t i = 0; i < forms_.size(); ++i) {
     if (forms_[i].first != coding) continue;
     if (made) {
-      memory_.fetch_add(made->memory(), std::memory_order_relaxed);
+      forms_memory_.fetch_add(made->memory(), std::memory_order_relaxed);
       forms_[i].second = std::move(made);
     } else {
       forms_.erase(forms_.begin() + static_cast<ptrdiff_t>(i));
@@ -141,6 +160,8 @@ void ObjectBody::end_form(std::string_view coding, std::shared_ptr<ObjectBody> m
     return;
   }
 }
+
+Task<bool> ObjectBody::wait_for_end(Deadline deadline) { return wait_for(UINT64_MAX, deadline); }
 
 // --- readers ---
 
@@ -157,12 +178,14 @@ class ObjectBody::Hold final : public ChunkOwner {
 };
 
 ObjectBody::Reader::Reader(std::shared_ptr<ObjectBody> body, uint64_t position)
-    : body_(std::move(body)), position_(position) {
+    : body_(std::move(body)), position_(position), listed_(body_->state() == State::growing) {
+  if (!listed_) return;
   const std::lock_guard lock(body_->lock_);
   body_->readers_.push_back(this);
 }
 
 ObjectBody::Reader::~Reader() {
+  if (!listed_) return;
   std::shared_ptr<Flight> moved;
   {
     const std::lock_guard lock(body_->lock_);
@@ -197,6 +220,10 @@ Chunk ObjectBody::take(uint64_t position, size_t most) const {
 }
 
 void ObjectBody::move(Reader& reader, uint64_t position) noexcept {
+  if (!reader.listed_) {
+    reader.position_ = position;
+    return;
+  }
   std::shared_ptr<Flight> moved;
   {
     const std::lock_guard lock(lock_);
@@ -218,7 +245,7 @@ Task<bool> ObjectBody::wait_for_readers(uint64_t window, Deadline deadline) {
       for (const Reader* reader : readers_) slowest = std::min(slowest, reader->position_);
       size_t gone = 0;
       while (gone < blocks_.size() && blocks_[gone].begin + blocks_[gone].room <= slowest) {
-        memory_.fetch_sub(blocks_[gone].room, std::memory_order_relaxed);
+        let_go(blocks_[gone].room);
         ++gone;
       }
       blocks_.erase(blocks_.begin(), blocks_.begin() + static_cast<ptrdiff_t>(gone));

@@ -28,8 +28,13 @@ class ObjectBody {
  public:
   enum class State : uint8_t { growing, whole, broken };
 
-  // `expected`: bytes, where that is known. Such a body is whole only with as many, and takes no more.
-  explicit ObjectBody(std::optional<uint64_t> expected) noexcept : expected_(expected) {}
+  // Bytes of all bodies of a cache that are alive: stored, growing, or on their way to somebody.
+  using Bytes = std::atomic<uint64_t>;
+
+  // `expected`: bytes, where that is known. Such a body is whole only with as many, and takes no more; all of them
+  // count in `bytes` from the start, so that what is allowed to begin may end.
+  explicit ObjectBody(std::optional<uint64_t> expected, std::shared_ptr<Bytes> bytes = nullptr);
+  ~ObjectBody();
   ObjectBody(const ObjectBody&) = delete;
   ObjectBody& operator=(const ObjectBody&) = delete;
 
@@ -42,9 +47,12 @@ class ObjectBody {
   State state() const noexcept { return state_.load(std::memory_order_acquire); }
   uint64_t size() const noexcept { return size_.load(std::memory_order_acquire); }  // bytes that are there
   std::optional<uint64_t> expected() const noexcept;                                // of a whole one its size
-  // The bytes at `position` that lie together; empty: none are there. Not of a body that may pass.
+  // The bytes at `position` that lie together; empty: none are there. Not of a body that passes.
   std::string_view at(uint64_t position) const noexcept;
-  size_t memory() const noexcept { return memory_.load(std::memory_order_relaxed); }
+  // What it has, or will have where its size is known, with its other codings.
+  size_t memory() const noexcept {
+    return memory_.load(std::memory_order_relaxed) + forms_memory_.load(std::memory_order_relaxed);
+  }
   // Once whole: all of it, in order.
   std::vector<std::string_view> pieces() const;
 
@@ -69,7 +77,11 @@ class ObjectBody {
     friend class ObjectBody;
     std::shared_ptr<ObjectBody> body_;
     uint64_t position_;  // others read it under the body's lock
+    bool listed_;        // the fill may wait for it
   };
+
+  // True once nothing more will come, or false at the deadline.
+  Task<bool> wait_for_end(Deadline deadline);
 
   // The fill's part: from now on the body passes. Then it waits before each piece, until no reader is more than
   // `window` behind. False: nobody reads any more, or the deadline came first.
@@ -89,11 +101,15 @@ class ObjectBody {
   Task<bool> wait_for(uint64_t position, Deadline deadline);
   void wake();
   void move(Reader& reader, uint64_t position) noexcept;
+  void took(size_t bytes) noexcept;
+  void let_go(size_t bytes) noexcept;
 
   const std::optional<uint64_t> expected_;
+  const std::shared_ptr<Bytes> bytes_;  // null: nobody counts
   std::atomic<State> state_{State::growing};
   std::atomic<uint64_t> size_{0};
-  std::atomic<size_t> memory_{0};
+  std::atomic<size_t> memory_{0};  // without the forms, which count themselves
+  std::atomic<size_t> forms_memory_{0};
   // WHY a lock: readers on other cores look for their block while the fill adds one, and wait for the next bytes.
   mutable ShardLock lock_;
   std::vector<Block> blocks_;        // fixed once whole, and read without the lock then

@@ -185,6 +185,10 @@ StoreVerdict may_store(const http::Request& request, const http::Response& respo
   return out;
 }
 
+bool is_of_request(std::string_view reason) noexcept {
+  return reason == "method" || reason == "request-body" || reason == "request-no-store" || reason == "authorization";
+}
+
 bool is_stored_field(const http::Field& field, const ResponseDirectives& directives,
                      const StorePolicy& policy) noexcept {
   switch (field.id) {

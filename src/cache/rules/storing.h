@@ -82,6 +82,9 @@ struct StoreVerdict {
 StoreVerdict may_store(const http::Request& request, const http::Response& response, const StorePolicy& policy,
                        WallTime asked, WallTime answered);
 
+// The reason speaks of the request, not of the answer: another client's may well be stored.
+bool is_of_request(std::string_view reason) noexcept;
+
 // The freshness of a stored answer whose fields are these; for answers that were freshened (update.h).
 Freshness freshness_of(int status, const http::Fields& response, const ResponseDirectives& directives,
                        const StorePolicy& policy, WallTime asked, WallTime answered);

@@ -46,8 +46,8 @@ bool is_failure(int status) noexcept { return status == 500 || (status >= 502 &&
 Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::RequestContext& its, Next rest,
              std::string key)
     : http::Detached(from, its),
-      route_(its_route),
       keeps_(its.owner ? its.owner->hold() : nullptr),
+      route_(its_route),
       next_(rest),
       key_(std::move(key)),
       own_explain_(its.loop, its.started) {
@@ -58,8 +58,16 @@ Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::Reque
   // answer that others get.
   request.fields.set("Surrogate-Capability", cache::kSurrogateCapability);
   request.takes_trailers = from.takes_trailers;
-  context.deadline = its.deadline;
+  // Others may wait for it who came later: it has as long as the request it was made from had at first.
+  if (its.deadline != kNever) context.deadline = after(its.loop.now(), its.deadline - its.started);
   context.owner = its.owner;
+  take_numbers();
+}
+
+// Of purges and invalidations: those that come from now on are newer than what this fetch brings.
+void Fetch::take_numbers() {
+  filled_ = leader ? leader->filled() : route_.cache->book().newest();
+  stamp_ = leader ? leader->stamp() : route_.cache->stamp(key_);
 }
 
 void Fetch::send_interim(http::Response& response) noexcept {
@@ -85,8 +93,8 @@ Task<> Fetch::run(std::shared_ptr<Fetch> fetch) {
 }
 
 Task<> Fetch::ask() {
+  if (leader) take_numbers();
   for (int tries = 0;; ++tries) {
-    filled_ = leader ? leader->filled() : route_.cache->book().newest();
     asked_ = context.loop.now();
     asked_wall_ = context.loop.wall();
     Task<Result<http::Response>> asking = ask_next();
@@ -154,12 +162,14 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   }
   if (verdict.store && response.body.kind() == http::Body::Kind::file) no("local-file");
   if (verdict.store && context.failed_side == Side::self) no("own-refusal");
-  if (verdict.store && !route_.cache->has_room(response.body.length()))
-    no(response.body.length().value_or(0) > route_.cache->max_object() ? "too-large" : "no-room");
-  if (verdict.store && leader && leader->invalid()) no("invalidated");
+  const std::optional<uint64_t> bytes = part ? std::optional<uint64_t>(part->range.size()) : response.body.length();
+  if (verdict.store && !route_.cache->has_room(bytes))
+    no(bytes.value_or(0) > route_.cache->max_object() ? "too-large" : "no-room");
+  if (verdict.store && route_.cache->stamp(key_) != stamp_) no("invalidated");
   if (!verdict.store) {
-    // What was stored under the key is no longer what the origin says.
-    if (stored && !completes && response.status < 500) route_.cache->invalidate(stored->key());
+    // What was stored under the key is no longer what the origin says to all.
+    if (stored && !completes && response.status < 500 && !cache::is_of_request(reason) && reason != "invalidated")
+      route_.cache->remove(stored->key());
     pass(std::move(response), reason);
     return nullptr;
   }
@@ -181,19 +191,22 @@ bool Fetch::confirm(const http::Response& response) {
   cache::freshen(old, response.fields);
   const cache::ResponseDirectives directives = cache::response_directives(old);
   http::Fields fields(memory);
+  http::Response judged(memory, stored->head().status);
   for (const http::Field& field : old) {
-    if (cache::is_stored_field(field, directives, route_.policy)) fields.add(field);
+    if (!cache::is_stored_field(field, directives, route_.policy)) continue;
+    fields.add(field);
+    judged.fields.add(field);
   }
   for (const http::Field& field : response.fields) {
     if (field.id != FieldId::age && !cache::is_stored_field(field, directives, route_.policy)) extra.add(field);
   }
+  if (const auto age = response.fields.find(FieldId::age)) judged.fields.add(FieldId::age, *age);
+  // What the origin says to this client now may be for this one only.
+  const cache::StoreVerdict verdict =
+      cache::may_store(request, judged, route_.policy, asked_wall_, context.loop.wall());
   ObjectHead head;
-  head.status = stored->head().status;
-  http::Fields judged(memory);
-  for (const http::Field& field : fields) judged.add(field);
-  if (const auto age = response.fields.find(FieldId::age)) judged.add(FieldId::age, *age);
-  head.freshness =
-      cache::freshness_of(head.status, judged, directives, route_.policy, asked_wall_, context.loop.wall());
+  head.status = judged.status;
+  head.freshness = verdict.freshness;
   head.answered = context.loop.now();
   head.took = head.answered - asked_;
   head.purge_url = stored->head().purge_url;
@@ -204,22 +217,32 @@ bool Fetch::confirm(const http::Response& response) {
   object = route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts());
   validated = true;
   reason = "validated";
-  if (leader && leader->invalid()) {
-    route_.cache->invalidate(object->key());
-  } else if (directives.no_store) {
-    route_.cache->invalidate(object->key());
+  if (verdict.store) {
+    route_.cache->insert_head(object, stamp_);
+    stored_now = !object->growing();
+    if (leader) leader->give(object, ObjectRef());
   } else {
-    route_.cache->insert_head(object);
-    stored_now = true;
+    reason = verdict.reason;
+    if (!cache::is_of_request(reason)) route_.cache->remove(object->key());
+    release(reason);
   }
-  if (leader) leader->give(object, ObjectRef());
   leader.reset();
   finish(End::object);
   return true;
 }
 
+// To those who wait: there is nothing for them in this.
+void Fetch::release(std::string_view why) {
+  if (!leader) return;
+  if (cache::is_of_request(why)) {
+    leader->own();
+  } else {
+    leader->unshared();
+  }
+}
+
 bool Fetch::serve_stale() {
-  if (!stored || stored->broken() || completes) return false;
+  if (!stored || stored->broken() || completes || !route_.cache->alive(*stored)) return false;
   if (!cache::may_serve_on_error(wanted, stored->head().freshness, stored->since_response(context.loop.now())))
     return false;
   object = stored;
@@ -265,13 +288,13 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
     } else {
       const uint64_t id = old ? old->vary().id : context.loop.rng().next();
       marker = route_.cache->make_variants(key, {std::move(names), id, std::move(known)});
-      route_.cache->insert(marker);
+      route_.cache->insert(marker, stamp_);
     }
     append_variant_of(key, *marker, request.fields);
   }
   std::vector<ObjectPart> parts;
   const std::optional<uint64_t> length = response.body.length();
-  auto body = std::make_shared<ObjectBody>(part ? std::optional<uint64_t>(part->range.size()) : length);
+  const auto body = route_.cache->make_body(part ? std::optional<uint64_t>(part->range.size()) : length);
   parts.push_back({part ? part->range.first : 0, body});
   if (part) head.total = part->size;
   // Parts of the same representation are put together.
@@ -300,8 +323,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   } else {
     if (response.body.kind() == http::Body::Kind::bytes) body->append(response.body.bytes().view());
     body->finish();
-    const bool invalid = leader && leader->invalid();
-    if (!invalid) route_.cache->insert(object);
+    route_.cache->insert(object, stamp_);
     leader.reset();
   }
   finish(End::object);
@@ -314,19 +336,10 @@ Task<> Fetch::pump(std::unique_ptr<http::BodyReader> reading) {
   for (const ObjectPart& one : object->parts()) {
     if (one.body->state() == ObjectBody::State::growing) body = one.body;
   }
-  struct Growth {
-    cache::EdgeCache& cache;
+  struct Ending {
     ObjectBody& body;
-    size_t told = 0;
-    void tell(size_t bytes) noexcept {
-      cache.growing(static_cast<int64_t>(bytes) - static_cast<int64_t>(told));
-      told = bytes;
-    }
-    ~Growth() {
-      body.give_up();
-      tell(0);
-    }
-  } growth{*route_.cache, *body};
+    ~Ending() { body.give_up(); }
+  } ending{*body};
   while (true) {
     if (body->passing()) {
       const bool wanted_on = co_await body->wait_for_readers(kPassWindow, context.deadline);
@@ -337,15 +350,14 @@ Task<> Fetch::pump(std::unique_ptr<http::BodyReader> reading) {
     if (!piece) co_return;
     if (piece->empty()) break;
     if (!body->append(piece->view())) co_return;
-    growth.tell(body->memory());
-    if (!body->passing() && !body->expected() && !route_.cache->has_room(body->size())) {
+    if (!body->passing() && !body->expected() &&
+        (body->size() > route_.cache->max_object() || !route_.cache->has_room(std::nullopt))) {
       leader.reset();  // nobody joins any more
       body->pass();
     }
   }
   body->finish();
-  const bool invalid = leader && leader->invalid();
-  if (body->state() == ObjectBody::State::whole && !body->passing() && !invalid) route_.cache->insert(object);
+  if (body->state() == ObjectBody::State::whole && !body->passing()) route_.cache->insert(object, stamp_);
   leader.reset();
 }
 
@@ -354,11 +366,15 @@ Task<> Fetch::pump(std::unique_ptr<http::BodyReader> reading) {
 void Fetch::pass(http::Response response, std::string_view why) {
   reason = why;
   if (leader) {
-    leader->unshared();
+    release(why);
     // Those who come next need not wait for each other.
     if (response.status < 500 && response.status != 304 && !completes && !request.fields.has(FieldId::range) &&
-        why != "no-room" && why != "invalidated")
-      route_.cache->insert_in_memory(route_.cache->make_unshared(key_, after(context.loop.now(), kUnshared)));
+        why != "no-room" && why != "invalidated" && !cache::is_of_request(why)) {
+      const Time now = context.loop.now();
+      const ObjectRef there = route_.cache->find(leader->key(), now);
+      if (!there || there->kind() == cache::Object::Kind::unshared)
+        route_.cache->insert_in_memory(route_.cache->make_unshared(leader->key(), after(now, kUnshared)), stamp_);
+    }
     leader.reset();
   }
   answer.emplace(std::move(response));

@@ -23,6 +23,8 @@
 namespace trellis::proxy {
 
 class Fetch final : public http::Detached, public http::InterimSink {
+  const std::shared_ptr<void> keeps_;  // the route and all it stands on; outlives what follows
+
  public:
   enum class End : uint8_t {
     running,
@@ -74,6 +76,8 @@ class Fetch final : public http::Detached, public http::InterimSink {
   std::unique_ptr<http::BodyReader> judge(http::Response response);
   bool is_what_was_asked_for(const cache::ContentRange& got) const;
   bool confirm(const http::Response& response);
+  void take_numbers();
+  void release(std::string_view why);
   bool serve_stale();
   std::unique_ptr<http::BodyReader> keep(http::Response& response, const cache::StoreVerdict& verdict,
                                          const cache::ResponseDirectives& directives);
@@ -83,12 +87,12 @@ class Fetch final : public http::Detached, public http::InterimSink {
   Task<> pump(std::unique_ptr<http::BodyReader> body);
 
   CacheRoute& route_;
-  std::shared_ptr<void> keeps_;
   Next next_;
   std::string key_;
   Time asked_{};
   WallTime asked_wall_{};
   uint64_t filled_ = 0;
+  uint32_t stamp_ = 0;
   http::Explain own_explain_;
 };
 

@@ -114,7 +114,7 @@ Slices::Slices(CacheRoute& route, const http::Request& from, const http::Request
   cache::remove_conditions(from_.request.fields, true);
 }
 
-std::string Slices::key_of(uint64_t number) const { return uri_key_ + "\n/" + std::to_string(number); }
+std::string Slices::key_of(uint64_t number) const { return cache::slice_key(uri_key_, number); }
 
 std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_key, const ObjectRef& stored) {
   auto fetch = std::make_shared<Fetch>(route_, from_.request, from_.context, next_, uri_key);
@@ -188,7 +188,9 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
         const cache::Fill& fill = *joined.fill;
         const auto end = fill.end.load(std::memory_order_acquire);
         if (end == cache::Fill::End::failed) co_return fail(fill.error->clone());
-        if (end == cache::Fill::End::unshared) alone = true;
+        if (end == cache::Fill::End::unshared ||
+            (end == cache::Fill::End::own && from_.request.fields.has(FieldId::authorization)))
+          alone = true;
         if (end != cache::Fill::End::object || !route_.cache->alive(*fill.object)) continue;
         if (fill.marker) {
           key = uri_key;
@@ -205,12 +207,13 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
       }
       leader.emplace(route_.cache, std::move(joined.fill));
       if (!stored && route_.cache->may_be_on_disk(key)) {
-        Task<ObjectRef> loading = route_.cache->load(key, deadline, route_.background);
+        Task<ObjectRef> loading = route_.cache->load(key, deadline, route_.background, keeps_);
         const ObjectRef loaded = co_await loading;
+        if (loaded && loaded->kind() == Object::Kind::variants) continue;  // who waits looks again, too
         if (loaded) {
           leader->give(loaded, ObjectRef());
+          if (loaded->growing()) route_.background.spawn(FillLeader::end_with(keeps_, std::move(*leader), loaded));
           leader.reset();
-          if (loaded->kind() == Object::Kind::variants) continue;
           out.reuse = reuse_now(*loaded, wanted_, loop.now());
           if (out.reuse.use == Use::fresh || out.reuse.use == Use::stale) {
             out.object = loaded;

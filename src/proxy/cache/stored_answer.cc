@@ -144,10 +144,10 @@ class ObjectForms final : public http::StoredForms {
     return true;
   }
   void keep(std::string bytes) override {
-    auto form = std::make_shared<ObjectBody>(bytes.size());
+    const std::shared_ptr<ObjectBody> form = cache_->make_body(bytes.size());
     form->append(bytes);
     form->finish();
-    body().end_form(std::exchange(making_, {}), std::move(form));
+    body().end_form(std::exchange(making_, {}), form);
     cache_->grew(object_);
   }
 
@@ -181,7 +181,7 @@ http::Body body_of(const ObjectRef& object, uint64_t from, uint64_t end) {
   if (from == end) return {};
   // Most answers lie in one piece that is all there.
   if (const ObjectPart* part = object->part_at(from); part && end != kToTheEnd && part->end() >= end) {
-    if (part->body->state() == ObjectBody::State::whole) {
+    if (part->body->state() == ObjectBody::State::whole && !part->body->passing()) {
       const std::string_view bytes = part->body->at(from - part->first);
       if (bytes.size() >= end - from)
         return http::Body(Chunk(new Hold(object), bytes.data(), static_cast<size_t>(end - from)));

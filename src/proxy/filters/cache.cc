@@ -229,13 +229,16 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
                      reuse.age, true);
     }
   }
-  if (wanted.only_if_cached) co_return refuse(context);
   missing.key = key_;
   missing.uri_key = found.uri_key;
   missing.wanted = wanted;
   missing.came = now;
-  Task<Result<http::Response>> rest = request.method == Method::head ? head(request, context, next, std::move(missing))
-                                                                     : miss(request, context, next, std::move(missing));
+  // What it brings is not stored, so nobody is to wait for it.
+  if (wanted.no_store) missing.alone = true;
+  Task<Result<http::Response>> rest = wanted.only_if_cached ? disk_or_refuse(request, context, std::move(missing))
+                                      : request.method == Method::head
+                                          ? head(request, context, next, std::move(missing))
+                                          : miss(request, context, next, std::move(missing));
   Result<http::Response> response = co_await rest;
   co_return response;
 }
@@ -332,6 +335,7 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
 // Goes through as it is; what it says about a stored answer is heeded (RFC 9111 §4.3.5).
 Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::RequestContext& context, Next next,
                                                Missing missing) {
+  const uint32_t stamp = route_.cache->stamp(missing.key);
   // It may freshen what others get, so it asks for no more than the key holds either.
   const std::string_view query = std::exchange(request.query, route_.key.keyed_query(request.query, context.arena));
   CO_TRY(http::Response response, co_await next(request, context));
@@ -340,8 +344,11 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
     http::Fields old(context.arena);
     stored->head().fields.view_in(old);
     const auto effect = cache::effect_of_head(stored->head().status, old, stored->total(), response);
-    if (effect == cache::HeadEffect::invalidate) route_.cache->invalidate(stored->key());
-    if (effect == cache::HeadEffect::freshen) freshen_by_head(stored, old, response, context);
+    // What is said to one client alone says nothing of what is stored for all.
+    const cache::ResponseDirectives directives = cache::response_directives(response.fields);
+    const bool for_all = !directives.no_store && !directives.is_private && !request.fields.has(FieldId::authorization);
+    if (effect == cache::HeadEffect::invalidate && for_all) route_.cache->remove(stored->key());
+    if (effect == cache::HeadEffect::freshen && for_all) freshen_by_head(stored, old, response, context, stamp);
   }
   route_.count(Cached::miss, std::nullopt);
   route_.tell(response, context, Cached::miss, {.forwarded = missing.why, .forwarded_status = response.status});
@@ -349,7 +356,9 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
 }
 
 void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, const http::Response& response,
-                                  http::RequestContext& context) {
+                                  http::RequestContext& context, uint32_t stamp) {
+  const ObjectRef there = route_.cache->find(stored->key(), context.loop.now());
+  if (there.entry().get() != stored.entry().get()) return;  // a newer one
   cache::freshen(old, response.fields);
   const cache::ResponseDirectives directives = cache::response_directives(old);
   http::Fields fields(context.arena);
@@ -367,7 +376,8 @@ void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, co
   head.filled = stored->head().filled;
   head.total = stored->head().total;
   head.fields = cache::StoredFields(fields);
-  route_.cache->insert_head(route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts()));
+  route_.cache->insert_head(route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts()),
+                            stamp);
 }
 
 // --- to the origin ---
@@ -378,7 +388,8 @@ std::shared_ptr<Fetch> CacheFilter::prepare(const http::Request& request, const 
   fetch->wanted = missing.wanted;
   http::Fields& fields = fetch->request.fields;
   const ObjectRef& stored = missing.stored;
-  if (!stored || stored->kind() != Object::Kind::answer || stored->broken()) {
+  // A purge since it was found, and before the fetch's own number, would be undone by a 304.
+  if (!stored || stored->kind() != Object::Kind::answer || stored->broken() || !route_.cache->alive(*stored)) {
     // Of an answer that will not be stored the client may have the newest: the origin can say so.
     if (!missing.unshared) cache::remove_conditions(fields, false);
     return fetch;
@@ -432,47 +443,95 @@ void CacheFilter::refresh_behind(const http::Request& request, const http::Reque
   Fetch::start(fetch);
 }
 
+bool CacheFilter::can_use(const ObjectRef& object, const Missing& missing, const http::Request& request,
+                          const http::RequestContext& context) const {
+  const Use use = reuse_now(*object, missing.wanted, context.loop.now()).use;
+  return (use == Use::fresh || use == Use::stale) && has_bytes_for(*object, request, unix_seconds(context.loop.wall()));
+}
+
+// What came into memory since this request looked. An answer that can be given, or null; the key may go on now with a
+// variant.
+ObjectRef CacheFilter::look_again(Missing& missing, const http::Request& request, const http::RequestContext& context) {
+  const Time now = context.loop.now();
+  ObjectRef object = route_.cache->find(missing.key, now);
+  if (object && object->kind() == Object::Kind::variants) {
+    append_variant_of(missing.key, *object, request.fields);
+    missing.why = Forwarded::vary_miss;
+    object = route_.cache->find(missing.key, now);
+  }
+  if (!object || (missing.stored && object.entry().get() == missing.stored.entry().get())) return ObjectRef();
+  if (object->kind() == Object::Kind::unshared) missing.unshared = missing.alone = object->until() > now;
+  if (object->kind() != Object::Kind::answer) return ObjectRef();
+  missing.stored = object;
+  missing.why = Forwarded::stale;
+  return can_use(object, missing, request, context) ? object : ObjectRef();
+}
+
+// What the disk has under the key of `missing`: an answer, or null. The key may go on now with a variant.
+Task<ObjectRef> CacheFilter::from_disk(const http::Request& request, http::RequestContext& context, Missing& missing) {
+  if (!route_.cache->may_be_on_disk(missing.key)) co_return ObjectRef();
+  Task<ObjectRef> loading = route_.cache->load(missing.key, context.deadline, route_.background,
+                                               context.owner ? context.owner->hold() : nullptr);
+  ObjectRef loaded = co_await loading;
+  if (!loaded || loaded->kind() != Object::Kind::variants) co_return loaded;
+  append_variant_of(missing.key, *loaded, request.fields);
+  missing.why = Forwarded::vary_miss;
+  co_return ObjectRef();
+}
+
+// For only-if-cached, where memory has nothing.
+Task<Result<http::Response>> CacheFilter::disk_or_refuse(http::Request& request, http::RequestContext& context,
+                                                         Missing missing) {
+  for (size_t before = 0; before != missing.key.size();) {
+    before = missing.key.size();
+    Task<ObjectRef> loading = from_disk(request, context, missing);
+    ObjectRef object = co_await loading;
+    if (!object && before != missing.key.size()) object = look_again(missing, request, context);
+    if (object && can_use(object, missing, request, context)) {
+      const Reuse reuse = reuse_now(*object, missing.wanted, context.loop.now());
+      co_return give(object, request, context, Cached::hit, {.ttl = reuse.ttl, .detail = "disk"}, reuse.age, true);
+    }
+  }
+  co_return refuse(context);
+}
+
 Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::RequestContext& context, Next next,
                                                Missing missing) {
-  const RequestDirectives wanted = missing.wanted;
   for (int round = 0; !missing.alone && round < kMostRounds; ++round) {
     // A range that is not there is fetched as it was asked for: only the same ones share a fetch.
     const bool ranged = request.fields.has(FieldId::range) && !(missing.stored && missing.stored->whole());
-    std::string fill_key = missing.key;
-    if (ranged) fill_key.append("\nrange=").append(request.fields.joined(FieldId::range));
     cache::EdgeCache::Joined joined =
-        route_.cache->join(fill_key, route_.asks_member(std::string_view(missing.key).substr(0, missing.uri_key)));
+        route_.cache->join(ranged ? cache::range_key(missing.key, request.fields.joined(FieldId::range)) : missing.key,
+                           route_.asks_member(std::string_view(missing.key).substr(0, missing.uri_key)));
     if (joined.leads) {
       std::optional<FillLeader> leader;
       leader.emplace(route_.cache, std::move(joined.fill));
-      if (!missing.stored && route_.cache->may_be_on_disk(missing.key)) {
-        Task<ObjectRef> loading = route_.cache->load(missing.key, context.deadline, route_.background);
-        const ObjectRef loaded = co_await loading;
-        if (loaded && loaded->kind() == Object::Kind::variants) {
-          leader.reset();  // who waited looks again
-          append_variant_of(missing.key, *loaded, request.fields);
-          missing.why = Forwarded::vary_miss;
-          const ObjectRef object = route_.cache->find(missing.key, context.loop.now());
-          if (object && object->kind() == Object::Kind::answer) missing.stored = object;
-          if (!object) continue;
-        } else if (loaded) {
-          missing.stored = loaded;
-        }
+      // Another core's fetch may have ended since this request looked, or another request has read the disk.
+      const size_t key_size = missing.key.size();
+      ObjectRef object = look_again(missing, request, context);
+      const bool from_memory = static_cast<bool>(object);
+      if (!missing.stored && !missing.alone && missing.key.size() == key_size) {
+        Task<ObjectRef> loading = from_disk(request, context, missing);
+        missing.stored = co_await loading;
         if (missing.stored) {
-          const Reuse reuse = reuse_now(*missing.stored, wanted, context.loop.now());
-          const bool usable = reuse.use == Use::fresh || reuse.use == Use::stale;
-          if (usable && has_bytes_for(*missing.stored, request, unix_seconds(context.loop.wall()))) {
-            if (leader) leader->give(missing.stored, ObjectRef());
-            leader.reset();
-            if (context.explain) [[unlikely]]
-              context.explain->add("cache", "from the disk");
-            co_return give(missing.stored, request, context, Cached::hit, {.ttl = reuse.ttl, .detail = "disk"},
-                           reuse.age, true);
-          }
           missing.why = Forwarded::stale;
-          if (!leader) continue;
+          if (can_use(missing.stored, missing, request, context)) object = missing.stored;
         }
       }
+      if (object) {
+        leader->give(object, ObjectRef());
+        if (object->growing())
+          route_.background.spawn(
+              FillLeader::end_with(context.owner ? context.owner->hold() : nullptr, std::move(*leader), object));
+        leader.reset();
+        if (context.explain) [[unlikely]]
+          context.explain->add("cache", from_memory ? "came while this request looked" : "from the disk");
+        const Reuse reuse = reuse_now(*object, missing.wanted, context.loop.now());
+        co_return give(object, request, context, Cached::hit,
+                       {.ttl = reuse.ttl, .detail = from_memory ? std::string_view() : "disk"}, reuse.age, true);
+      }
+      // The fill was that of the URI, and the key goes on from there: who waits looks again, as this one does.
+      if (missing.key.size() != key_size || missing.alone) continue;
       Task<Result<http::Response>> fetching = fetch(request, context, next, std::move(missing), std::move(leader));
       Result<http::Response> response = co_await fetching;
       co_return response;
@@ -487,21 +546,24 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
     switch (fill.end.load(std::memory_order_acquire)) {
       case cache::Fill::End::failed: co_return fail(fill.error->clone());
       case cache::Fill::End::unshared: missing.alone = true; break;
+      // What its leader's credentials kept from being stored, those of this one will too.
+      case cache::Fill::End::own: missing.alone = request.fields.has(FieldId::authorization); break;
       case cache::Fill::End::object: {
         if (fill.marker) {
           missing.key.resize(missing.uri_key);
           append_variant_of(missing.key, *fill.marker, request.fields);
         }
-        const bool fits = ranged || fill.object->key() == missing.key;
+        // An answer that does not vary any more is for all variants.
+        const std::string_view key = fill.object->key();
+        const bool fits = key == missing.key || key == std::string_view(missing.key).substr(0, missing.uri_key);
         if (fits && fill.object->broken())
           co_return fail(Error(Code::data_loss, "the answer to another request broke off").from(Side::upstream));
         if (fits && fill.object->kind() == Object::Kind::answer && route_.cache->alive(*fill.object) &&
-            may_share(*fill.object, missing.stored, wanted, missing.came, context.loop.now()) &&
+            may_share(*fill.object, missing.stored, missing.wanted, missing.came, context.loop.now()) &&
             has_bytes_for(*fill.object, request, unix_seconds(context.loop.wall()))) {
           if (context.explain) [[unlikely]]
             context.explain->add("cache", "waited for the fetch of another request");
-          const Time now = context.loop.now();
-          const Reuse reuse = reuse_now(*fill.object, wanted, now);
+          const Reuse reuse = reuse_now(*fill.object, missing.wanted, context.loop.now());
           co_return give(fill.object, request, context, Cached::coalesced,
                          {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true}, reuse.age, reuse.age > 0);
         }
@@ -510,6 +572,11 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
         break;
       }
       default: break;  // its leader went away
+    }
+    if (const ObjectRef object = missing.alone ? ObjectRef() : look_again(missing, request, context)) {
+      const Reuse reuse = reuse_now(*object, missing.wanted, context.loop.now());
+      co_return give(object, request, context, Cached::coalesced,
+                     {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true}, reuse.age, true);
     }
   }
   Task<Result<http::Response>> fetching = fetch(request, context, next, std::move(missing), std::nullopt);

@@ -77,7 +77,10 @@ class CacheFilter final : public Filter {
                       Cached what, cache::CacheStatus status, int64_t age, bool tell_age);
   http::Response refuse(http::RequestContext& context);
   void freshen_by_head(const cache::ObjectRef& stored, http::Fields& old, const http::Response& response,
-                       http::RequestContext& context);
+                       http::RequestContext& context, uint32_t stamp);
+  cache::ObjectRef look_again(Missing& missing, const http::Request& request, const http::RequestContext& context);
+  bool can_use(const cache::ObjectRef& object, const Missing& missing, const http::Request& request,
+               const http::RequestContext& context) const;
   std::shared_ptr<Fetch> prepare(const http::Request& request, const http::RequestContext& context, Next next,
                                  const Missing& missing);
 
@@ -86,6 +89,8 @@ class CacheFilter final : public Filter {
   Task<Result<http::Response>> unsafe(http::Request& request, http::RequestContext& context, Next next);
   Task<Result<http::Response>> head(http::Request& request, http::RequestContext& context, Next next, Missing missing);
   Task<Result<http::Response>> miss(http::Request& request, http::RequestContext& context, Next next, Missing missing);
+  Task<cache::ObjectRef> from_disk(const http::Request& request, http::RequestContext& context, Missing& missing);
+  Task<Result<http::Response>> disk_or_refuse(http::Request& request, http::RequestContext& context, Missing missing);
   Task<Result<http::Response>> fetch(http::Request& request, http::RequestContext& context, Next next, Missing missing,
                                      std::optional<cache::FillLeader> leader);
 
