@@ -117,9 +117,10 @@ class Origin(Server):
 class Trellis(Server):
     binary = BUILD / "trellis"
 
-    def __init__(self, name, *args, io=None, **kwargs):
+    def __init__(self, name, *args, io=None, sets=(), **kwargs):
         super().__init__(name, *args, **kwargs)
         self.io = io
+        self.sets = sets  # further --set
 
     def version(self):
         done = subprocess.run([self.binary, "version"], capture_output=True, text=True)
@@ -133,6 +134,8 @@ class Trellis(Server):
         command = [str(self.binary), "run", str(ROOT / f"bench/configs/{self.suite}.yaml")]
         if self.io:
             command += ["--set", f"runtime.io={self.io}"]
+        for one in self.sets:
+            command += ["--set", one]
         return command
 
 
@@ -172,10 +175,11 @@ http {{
   fastcgi_temp_path {self.folder}/fastcgi;
   uwsgi_temp_path {self.folder}/uwsgi;
   scgi_temp_path {self.folder}/scgi;
+  {self.whole()}
   upstream origin {{ server 127.0.0.1:{self.origin_port or 9}; keepalive 256; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{self.port} backlog=4096;
-    {self.links() if self.suite == "links" else self.http()}
+    {self.links() if self.suite == "links" else self.locations()}
   }}
 }}
 {self.relay() if self.suite == "proxy" else ""}
@@ -184,10 +188,14 @@ http {{
         path.write_text(config)
         return [self.binary, "-e", f"{self.folder}/error.log", "-p", str(self.folder), "-c", str(path)]
 
+    def whole(self):
+        """What a suite adds for all of its sites."""
+        return ""
+
     def links(self):
         return f'location / {{ add_header Cache-Control "private, max-age=0"; return 302 {TARGET}; }}'
 
-    def http(self):
+    def locations(self):
         return f"""
     location = /fixed {{ return 200 "{BODY}"; }}
     location = /status {{ stub_status; }}
@@ -261,6 +269,7 @@ defaults
   timeout client 300s
   timeout server 60s
   timeout http-keep-alive 300s
+{self.whole()}
 frontend web
   bind 127.0.0.1:{self.port} backlog 4096
   maxconn {most}
@@ -274,11 +283,20 @@ listen relay
   maxconn {most}
   server origin 127.0.0.1:{self.origin_port or 9} maxconn 1000
 backend origin
+  {self.at_the_origin()}
   server origin 127.0.0.1:{self.origin_port or 9} maxconn 1000 pool-max-conn 256
 """
         path = self.folder / "haproxy.cfg"
         path.write_text(config)
         return [self.binary, "-db", "-f", str(path)]
+
+    def whole(self):
+        """What a suite adds in front of all."""
+        return ""
+
+    def at_the_origin(self):
+        """What a suite adds to the backend."""
+        return ""
 
 
 class Redis(Server):

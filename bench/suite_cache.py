@@ -74,10 +74,10 @@ def data_folder():
     return Path(os.environ.get("TRELLIS_DATA", ROOT / "../shared/data"))
 
 
-def ratios_of(trace, pairs, by_bytes):
-    """{(policy, capacity): (hit ratio, byte hit ratio)}"""
+def ratios_of(trace, pairs, by_bytes, largest=None):
+    """{(policy, capacity): (hit ratio, byte hit ratio)}. `largest`: the share of the capacity that an object may have."""
     text = lzma.decompress((data_folder() / f"traces/{trace}.keys.xz").read_bytes())
-    done = subprocess.run([RATIOS, *(["--bytes"] if by_bytes else []), *(f"{policy}:{size}" for policy, size in pairs)], input=text,
+    done = subprocess.run([RATIOS, *(["--bytes"] if by_bytes else []), *(["--largest", str(largest)] if largest else []), *(f"{policy}:{size}" for policy, size in pairs)], input=text,
                           capture_output=True, check=True)
     lines = [line.split() for line in done.stdout.decode().split("\n") if line]
     return {(policy, int(size)): (float(hits), float(by)) for policy, size, hits, by in lines}

@@ -1,6 +1,7 @@
 // trellis_hit_ratios POLICY:CAPACITY...: hit ratios of a stream of requests on standard input, a key a line with an
 // optional size behind it, for each policy and capacity. With --zipf S:KEYS:DRAWS the requests are drawn instead,
 // always the same ones. With --bytes a capacity is in bytes and objects weigh their size; otherwise each weighs one.
+// With --largest SHARE what is larger than this share of the capacity passes by, whatever the policy.
 // Keys are small numbers. Prints a line each: policy, capacity, hit ratio, byte hit ratio.
 #include <fmt/format.h>
 
@@ -63,12 +64,15 @@ std::optional<EvictionPolicy> policy_of(std::string_view name) {
   return std::nullopt;
 }
 
-void print_ratios(EvictionPolicy policy, uint64_t capacity, bool bytes, const std::vector<Request>& requests) {
+void print_ratios(EvictionPolicy policy, uint64_t capacity, bool bytes, std::optional<double> share,
+                  const std::vector<Request>& requests) {
   KeyCache<Eviction> cache(policy, capacity, uint64_t{1});
   // As in the S3-FIFO that ours is compared with: what is larger than the small queue does not enter. Where every
   // object weighs one, each fits.
   const bool sieves = policy == EvictionPolicy::s3fifo || policy == EvictionPolicy::w_tinylfu;
-  const uint64_t largest = bytes && sieves ? capacity / 10 : capacity;
+  const uint64_t largest = share             ? static_cast<uint64_t>(*share * static_cast<double>(capacity))
+                           : bytes && sieves ? capacity / 10
+                                             : capacity;
   double hits = 0;
   double hit_bytes = 0;
   double all_bytes = 0;
@@ -88,12 +92,17 @@ void print_ratios(EvictionPolicy policy, uint64_t capacity, bool bytes, const st
 
 int run(int argc, char** argv) {
   bool bytes = false;
+  std::optional<double> largest;
   std::optional<std::vector<Request>> drawn;
   std::vector<std::pair<EvictionPolicy, uint64_t>> wanted;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     if (word == "--bytes") {
       bytes = true;
+      continue;
+    }
+    if (word == "--largest" && i + 1 < argc) {
+      largest = std::strtod(argv[++i], nullptr);
       continue;
     }
     if (word == "--zipf" && i + 1 < argc) {
@@ -107,7 +116,9 @@ int run(int argc, char** argv) {
       std::from_chars(word.data() + colon + 1, word.data() + word.size(), capacity);
     }
     if (capacity == 0) {
-      fmt::print(stderr, "usage: trellis_hit_ratios [--bytes] [--zipf S:KEYS:DRAWS] POLICY:CAPACITY... <REQUESTS\n");
+      fmt::print(
+          stderr,
+          "usage: trellis_hit_ratios [--bytes] [--largest SHARE] [--zipf S:KEYS:DRAWS] POLICY:CAPACITY... <REQUESTS\n");
       return 2;
     }
     wanted.emplace_back(*policy, capacity);
@@ -117,7 +128,7 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "trellis_hit_ratios: no requests\n");
     return 1;
   }
-  for (const auto& [policy, capacity] : wanted) print_ratios(policy, capacity, bytes, requests);
+  for (const auto& [policy, capacity] : wanted) print_ratios(policy, capacity, bytes, largest, requests);
   return 0;
 }
 

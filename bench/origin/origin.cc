@@ -5,7 +5,8 @@
 //
 //   trellis_origin [PORT]     listens on 127.0.0.1:PORT (9000; 0: any) and prints "listening on PORT"
 //
-// /small and /slow 100 bytes, /1k, /64k, /1m, /echo a WebSocket whose messages come back, and 404 for the rest.
+// /small and /slow 100 bytes, /1k, /64k, /1m, /echo a WebSocket whose messages come back, /cached/1k, 16k, 64k and 1m
+// with anything behind a further slash: what may be stored for an hour. 404 for the rest.
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -31,9 +32,15 @@ constexpr size_t kBuffer = 64 * 1024;
 constexpr size_t kMaxHead = 32 * 1024;
 constexpr std::string_view kEndOfHead = "\r\n\r\n";
 
-std::string answer(std::string_view status, size_t size) {
-  return fmt::format("HTTP/1.1 {}\r\nServer: origin\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
-                     status, size, std::string(size, 'o'));
+std::string answer(std::string_view status, size_t size, std::string_view more = "") {
+  return fmt::format("HTTP/1.1 {}\r\nServer: origin\r\nContent-Type: text/plain\r\n{}Content-Length: {}\r\n\r\n{}",
+                     status, more, size, std::string(size, 'o'));
+}
+
+std::string cacheable(size_t size) {
+  return answer("200 OK", size,
+                "Cache-Control: public, max-age=3600\r\nLast-Modified: Sun, 01 Nov 2026 08:00:00 GMT\r\n"
+                "ETag: \"5f1e-60a1c2b3d4e5f\"\r\n");
 }
 
 struct Connection {
@@ -54,6 +61,10 @@ class Origin {
     answers_["/1k"] = answer("200 OK", 1024);
     answers_["/64k"] = answer("200 OK", 64 * 1024);
     answers_["/1m"] = answer("200 OK", 1024 * 1024);
+    answers_["/cached/1k"] = cacheable(1024);
+    answers_["/cached/16k"] = cacheable(16 * 1024);
+    answers_["/cached/64k"] = cacheable(64 * 1024);
+    answers_["/cached/1m"] = cacheable(1024 * 1024);
   }
 
   int run(uint16_t port) {
@@ -168,6 +179,9 @@ class Origin {
     std::string_view path = head.substr(0, head.find(' '));
     if (path == "/small") return small_;
     if (path == "/echo") return upgraded_;
+    // Of "/cached/1k/17" what stands before the third slash.
+    constexpr std::string_view kCached = "/cached/";
+    if (path.starts_with(kCached)) path = path.substr(0, path.find('/', kCached.size()));
     auto found = answers_.find(std::string(path));
     return found == answers_.end() ? missing_ : found->second;
   }

@@ -45,6 +45,13 @@ def test_jobs(tmp_path):
         "| enqueue from 16", "| do 16 at once", "| do 16 at once with 500 ahead", "| begin of 16"]
 
 
+@pytest.mark.skipif(not (BUILD / "bench/trellis_load").exists(), reason="trellis_load is not built")
+def test_edge_cache(tmp_path):
+    text = bench(tmp_path, "edge-cache", "--only", "trellis", "--rows", "hit 1 KiB,miss,stampede")
+    assert [line.split(" | ")[0] for line in rows(text) if " | trellis | " in line] == ["| hit 1 KiB, 64", "| miss 1 KiB, 64"]
+    assert any(line.startswith("| trellis | 1 | ") for line in text.split("\n")), "one fetch"
+
+
 @needs_queue_load
 def test_cache_beside_redis(tmp_path):
     text = bench(tmp_path, "cache", "--rows", "redis")
