@@ -10,6 +10,7 @@
 #include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/cache/fetch.h"
+#include "proxy/cache/posted.h"
 #include "proxy/cache/purge.h"
 #include "proxy/cache/slices.h"
 #include "proxy/cache/stored_answer.h"
@@ -308,6 +309,7 @@ Task<Result<http::Response>> CacheFilter::bypass(http::Request& request, http::R
 }
 
 Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::RequestContext& context, Next next) {
+  const PostSent sent{context.loop.now(), context.loop.wall(), route_.cache->book().newest()};
   CO_TRY(http::Response response, co_await next(request, context));
   const cache::Invalidated gone = cache::invalidated_by(request, response, context.arena);
   for (const cache::StoredUri& uri : gone) {
@@ -326,6 +328,10 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
     };
     Task<Result<bool>> adding = blocking(std::move(add));
     (void)co_await adding;
+  }
+  if (request.method == Method::post) {
+    Task<Result<void>> keeping = keep_posted(route_, request, response, context, sent);
+    if (Result<void> kept = co_await keeping; !kept) co_return std::unexpected<Error>(std::move(kept).error());
   }
   route_.count(Cached::bypass, response.body.length());
   route_.tell(response, context, Cached::bypass, {.forwarded = Forwarded::method, .forwarded_status = response.status});

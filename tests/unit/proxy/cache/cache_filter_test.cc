@@ -549,5 +549,19 @@ TEST_F(CacheFilterTest, AsksOnceForWhatCannotBeSliced) {
   EXPECT_EQ(asked(), 2U);
 }
 
+// RFC 9110 §9.3.3.
+TEST_F(CacheFilterTest, KeepsAPostsAnswerForLaterGets) {
+  says({{"Cache-Control", "max-age=10"}, {"Content-Location", "/a"}}, "posted");
+  EXPECT_EQ(ask({}, "POST", "/a", "x").body, "posted");
+  says({}, "got");
+  const Got hit = ask();
+  EXPECT_EQ(hit.body, "posted");
+  EXPECT_EQ(hit.cache(), "HIT");
+  says({{"Cache-Control", "max-age=10"}, {"Content-Location", "/other"}}, "posted");
+  ask({}, "POST", "/a", "x");
+  says({}, "got");
+  EXPECT_EQ(ask().body, "got");
+}
+
 }  // namespace
 }  // namespace trellis::proxy
