@@ -1,5 +1,6 @@
 """Purging the edge cache: by all that can be named, hard and soft, during a fill, over restarts, by signed requests."""
 import json
+import os
 import signal
 import threading
 import time
@@ -87,6 +88,7 @@ def test_json_says_what_became_of_it_and_list_what_was_purged(edge):
     assert answer == {"kind": "tag", "text": "red", "soft": False, "complete": True,
                       "caches": [{"cache": "edge", "complete": True, "kept": True, "members": []}]}
     edge.purge("--host", "shop.example.com", "--soft")
+    assert edge.metric("trellis_cache_purges_total", cache="edge") == 2
     rows = edge.purge("--list").splitlines()
     assert rows[1].split()[1:] == ["edge", "soft", "host", "shop.example.com"]
     assert rows[2].split()[1:] == ["edge", "hard", "tag", "red"]
@@ -115,6 +117,31 @@ def test_purges_outlive_kill_9_and_a_restart(origin):
             node.until(lambda: edge.metric("trellis_cache_objects", tier="disk") >= 1, "the disk tier is there")
             assert edge.body("/b") == "/b version 1"
             assert edge.body("/a") == "/a version 2"
+
+
+def test_purges_of_both_processes_outlive_an_upgrade(origin):
+    with Edge(origin, disk=True) as edge:
+        for path in ("/a", "/b", "/c"):
+            edge.body(path)
+        node.until(lambda: edge.metric("trellis_cache_objects", tier="disk") >= 3, "they are on disk")
+        edge.purge("https://shop.example.com/a")
+        upgraded = edge.ctl("upgrade", "--json")
+        assert upgraded.returncode == 0, upgraded.stderr
+        successor = json.loads(upgraded.stdout)["pid"]
+        try:
+            edge.purge("https://shop.example.com/b")
+            edge.process.wait(node.PATIENCE)
+        finally:
+            os.kill(successor, signal.SIGKILL)
+        node.until(lambda: not os.path.exists(f"/proc/{successor}"), "it is gone")
+        edge.process.stdout.close()
+        edge.log.close()
+        origin.version = 2
+        with edge:
+            node.until(lambda: edge.metric("trellis_cache_objects", tier="disk") >= 1, "the disk tier is there")
+            assert edge.body("/c") == "/c version 1"
+            for path in ("/a", "/b"):
+                assert edge.body(path) == f"{path} version 2"
 
 
 def test_a_damaged_file_of_purges_counts_for_all_on_disk(origin):

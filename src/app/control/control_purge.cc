@@ -53,8 +53,7 @@ Task<Result<Response>> purge(Node& node, Request& request, RequestContext& conte
   json.member("soft", rule.soft).key("caches").begin_array();
   bool complete = true;
   for (const auto& [name, hands] : caches) {
-    std::vector<PurgeRule> rules(1, rule);
-    CO_TRY(const proxy::PurgeOutcome outcome, co_await proxy::purge(hands.book, hands.members.get(), std::move(rules)));
+    CO_TRY(const proxy::PurgeOutcome outcome, co_await proxy::purge(hands.cache, hands.members.get(), rule));
     complete = complete && outcome.complete();
     json.begin_object();
     proxy::write_outcome(json, name, outcome);
@@ -70,10 +69,10 @@ Task<Result<Response>> list(Node& node, Request& request, RequestContext& contex
   JsonWriter json(answer);
   json.begin_object().key("caches").begin_array();
   for (const auto& [name, hands] : caches) {
-    const cache::PurgeBook::Figures figures = hands.book->figures();
+    const cache::PurgeBook::Figures figures = hands.cache->book().figures();
     json.begin_object().member("cache", name).member("rules", figures.rules);
     json.member("kept", !figures.failing).member("waiting", figures.waiting).key("latest").begin_array();
-    for (const cache::PurgeRecord& record : hands.book->latest(kListed)) {
+    for (const cache::PurgeRecord& record : hands.cache->book().latest(kListed)) {
       json.begin_object().member("kind", cache::to_string(record.rule.kind)).member("text", record.rule.text);
       json.member("soft", record.rule.soft);
       json.member("at", time_text(WallTime(std::chrono::milliseconds(record.at_ms)))).end_object();

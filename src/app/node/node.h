@@ -17,8 +17,8 @@
 #include "runtime/cores.h"
 
 namespace trellis::cache {
+class EdgeCache;
 class MemoryCache;
-class PurgeBook;
 }  // namespace trellis::cache
 namespace trellis::proxy {
 class Members;
@@ -35,9 +35,9 @@ namespace trellis::app {
 class HostState;
 struct OpenStore;
 
-// What purges a cache: its book, and the other nodes of its cluster, if there are any.
+// What purges a cache: itself, and the other nodes of its cluster, if there are any.
 struct PurgeHands {
-  std::shared_ptr<cache::PurgeBook> book;
+  std::shared_ptr<cache::EdgeCache> cache;
   std::shared_ptr<proxy::Members> members;
 };
 

@@ -206,7 +206,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
           .memory = state.held,
           .node = values.node,
           .edge_cache = [&](const std::string& name) -> Result<std::shared_ptr<cache::EdgeCache>> {
-            return next->caches.at(name)->edge;
+            return edge_of(next->caches.at(name));
           },
           .members = [&](const std::string& name) -> std::shared_ptr<proxy::Members> {
             const auto found = state.next_members.find(name);

@@ -77,6 +77,10 @@ struct OpenCache {
   std::unique_ptr<cache::MemoryCache> cache;
   std::shared_ptr<cache::EdgeCache> edge;  // null until a route has a cache filter for it
 };
+// With all that it needs; null: there is none.
+inline std::shared_ptr<cache::EdgeCache> edge_of(const std::shared_ptr<OpenCache>& open) {
+  return {open, open->edge.get()};
+}
 struct OpenLog {
   AccessLogSettings settings;
   std::shared_ptr<proxy::AccessLog> log;

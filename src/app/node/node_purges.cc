@@ -40,7 +40,7 @@ Result<> Node::Impl::read_keys(Generation& next) const {
 void Node::Impl::prepare_members(CoreState& state, const Generation& next) {
   const NodeConfig& values = next.config.values;
   for (const auto& [name, config] : values.caches) {
-    const std::shared_ptr<cache::EdgeCache>& edge = next.caches.at(name)->edge;
+    const std::shared_ptr<cache::EdgeCache> edge = edge_of(next.caches.at(name));
     if (!config.peers || !edge) continue;
     auto options = std::make_shared<proxy::MembersOptions>(
         proxy::MembersOptions{.cache = name, .key = next.keys.at(config.peers->key_file), .node = values.node});
@@ -96,8 +96,7 @@ std::map<std::string, PurgeHands> Node::purges() const {
   for (const auto& [name, edge] : impl_->open_edges) {
     const auto& members = impl_->states[0]->members;
     const auto found = members.find(name);
-    hands[name] = {.book = std::shared_ptr<cache::PurgeBook>(edge, &edge->book()),
-                   .members = found == members.end() ? nullptr : found->second};
+    hands[name] = {.cache = edge, .members = found == members.end() ? nullptr : found->second};
   }
   return hands;
 }

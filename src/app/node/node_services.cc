@@ -173,7 +173,7 @@ void Node::Impl::begin_jobs(const Generation& next, const Generation* before) {
   for (const auto& [name, cache] : next.caches)
     open_caches[name] = std::shared_ptr<cache::MemoryCache>(cache, cache->cache.get());
   for (const auto& [name, cache] : next.caches) {
-    if (cache->edge) open_edges[name] = cache->edge;
+    if (cache->edge) open_edges[name] = edge_of(cache);
   }
 }
 

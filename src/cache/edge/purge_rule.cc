@@ -30,9 +30,11 @@ Result<std::string> host_from(std::string_view text) {
   const std::string_view host = without_port(text);
   if (host.empty()) return wrong("the host is missing");
   if (host.size() > kMaxHost) return wrong("the host is longer than 255 bytes");
-  for (const char c : host) {
-    const bool plain = (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9');
-    if (!plain && std::string_view("-._:[]").find(c) == std::string_view::npos)
+  // An IPv6 address stands in brackets, and colons nowhere else.
+  const bool six = host.starts_with('[') && host.ends_with(']');
+  for (const char c : six ? host.substr(1, host.size() - 2) : host) {
+    const bool plain = (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '.';
+    if (!plain && std::string_view(six ? ":" : "-_").find(c) == std::string_view::npos)
       return wrong("\"" + std::string(host) + "\" is no host");
   }
   std::string lower(host);
@@ -40,8 +42,8 @@ Result<std::string> host_from(std::string_view text) {
   return lower;
 }
 
-// "https://host/path?query" -> "host/path?query" in the form of append_purge_url().
-Result<std::string> url_from(std::string_view text) {
+// "https://host/path?query" -> "host/path?query" in the form of append_purge_url(), of which a prefix is the beginning.
+Result<std::string> url_from(std::string_view text, bool is_prefix) {
   for (const std::string_view scheme : {"https://", "http://"}) {
     if (text.size() >= scheme.size() && http::iequal(text.substr(0, scheme.size()), scheme)) {
       text.remove_prefix(scheme.size());
@@ -59,7 +61,11 @@ Result<std::string> url_from(std::string_view text) {
     return wrong("\"" + target + "\" is no path of a URL (escape what is no plain character, leave \"#\" away)");
   }
   std::string url;
-  append_purge_url(url, host, path, query);
+  append_purge_url(url, host, path, is_prefix ? std::string_view() : query);
+  if (is_prefix && target.find('?') != std::string::npos) {
+    url += '?';
+    url += query;
+  }
   return url;
 }
 
@@ -89,13 +95,12 @@ Result<PurgeRule> make_purge_rule(PurgeRule::Kind kind, std::string_view text, b
   PurgeRule rule{.kind = kind, .text = {}, .soft = soft};
   switch (kind) {
     case PurgeRule::Kind::key: {
-      TRY(rule.text, url_from(text));
+      TRY(rule.text, url_from(text, false));
       break;
     }
     case PurgeRule::Kind::prefix: {
-      if (text.ends_with('*')) text.remove_suffix(1);
-      TRY(rule.text, url_from(text));
-      if (text.ends_with('?')) rule.text += '?';
+      while (text.ends_with('*')) text.remove_suffix(1);
+      TRY(rule.text, url_from(text, true));
       break;
     }
     case PurgeRule::Kind::host: {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "http/problem.h"
 #include "proxy/cache/purge_request.h"
 #include "runtime/blocking_pool.h"
@@ -15,11 +16,16 @@ bool PurgeOutcome::complete() const noexcept {
   return not_kept.empty() && std::ranges::all_of(members, [](const MemberAck& member) { return member.error.empty(); });
 }
 
-Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::PurgeBook> book, Members* members,
-                                 std::vector<cache::PurgeRule> rules) {
-  auto add = [book = std::move(book),
-              rules = std::move(rules)]() mutable -> Result<std::unique_ptr<cache::PurgeBook::Added>> {
-    return std::make_unique<cache::PurgeBook::Added>(book->add(std::move(rules)));
+Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::EdgeCache> cache, Members* members, cache::PurgeRule rule) {
+  cache->memory()
+      .metrics()
+      .counter("trellis_cache_purges_total", "purges that this node took itself, by what they name",
+               {{"cache", cache->name()}, {"kind", std::string(cache::to_string(rule.kind))}})
+      .add();
+  auto add = [cache = std::move(cache),
+              rule = std::move(rule)]() mutable -> Result<std::unique_ptr<cache::PurgeBook::Added>> {
+    std::vector<cache::PurgeRule> rules(1, std::move(rule));
+    return std::make_unique<cache::PurgeBook::Added>(cache->book().add(std::move(rules)));
   };
   CO_TRY(const std::unique_ptr<cache::PurgeBook::Added> added, co_await blocking(std::move(add)));
   PurgeOutcome outcome;
@@ -41,7 +47,7 @@ void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome&
 }
 
 Task<Result<http::Response>> answer_purge(const http::Request& request, http::RequestContext& context, std::string key,
-                                          std::string cache, std::shared_ptr<cache::PurgeBook> book, Members* members) {
+                                          std::shared_ptr<cache::EdgeCache> cache, Members* members) {
   const Result<cache::PurgeRule> rule = purge_rule_of(request, key, context.loop.wall());
   if (!rule) {
     const bool denied = rule.error().code() == Code::permission_denied;
@@ -50,17 +56,17 @@ Task<Result<http::Response>> answer_purge(const http::Request& request, http::Re
     co_return http::problem(context.arena, denied ? 403 : 400, context.outcome, rule.error().what(), false,
                             context.request_id);
   }
-  log_info("a purge by a signed request", {{"cache", cache},
+  log_info("a purge by a signed request", {{"cache", cache->name()},
                                            {"kind", cache::to_string(rule->kind)},
                                            {"text", rule->text},
                                            {"soft", rule->soft},
                                            {"client", context.client_address}});
-  std::vector<cache::PurgeRule> rules(1, *rule);
-  CO_TRY(const PurgeOutcome outcome, co_await purge(std::move(book), members, std::move(rules)));
+  const std::string name = cache->name();
+  CO_TRY(const PurgeOutcome outcome, co_await purge(std::move(cache), members, *rule));
   std::string text;
   JsonWriter json(text);
   json.begin_object();
-  write_outcome(json, cache, outcome);
+  write_outcome(json, name, outcome);
   json.end_object();
   http::Response response(context.arena, outcome.complete() ? 200 : 202);
   response.fields.add(http::FieldId::content_type, "application/json");

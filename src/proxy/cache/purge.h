@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "cache/edge/purge_book.h"
+#include "cache/edge/edge_cache.h"
 #include "http/handler.h"
 #include "proxy/cache/members.h"
 
@@ -23,8 +23,7 @@ struct PurgeOutcome {
 };
 
 // `members`: of this core; null: there are no others. An error: nothing was purged.
-Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::PurgeBook> book, Members* members,
-                                 std::vector<cache::PurgeRule> rules);
+Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::EdgeCache> cache, Members* members, cache::PurgeRule rule);
 
 // As members of an object that was begun: cache, kept, complete, members.
 void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome& outcome);
@@ -32,6 +31,6 @@ void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome&
 // A PURGE request on a route whose cache takes them, signed with `key` (purge_request.h): 200 when the purge is
 // complete, 202 when a member is still to hear of it, 403, 400.
 Task<Result<http::Response>> answer_purge(const http::Request& request, http::RequestContext& context, std::string key,
-                                          std::string cache, std::shared_ptr<cache::PurgeBook> book, Members* members);
+                                          std::shared_ptr<cache::EdgeCache> cache, Members* members);
 
 }  // namespace trellis::proxy

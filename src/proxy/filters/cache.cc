@@ -255,9 +255,7 @@ Task<Result<http::Response>> CacheFilter::purge(const http::Request& request, ht
     response.fields.add(FieldId::allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     co_return response;
   }
-  std::shared_ptr<cache::PurgeBook> book(route_.cache, &route_.cache->book());
-  co_return co_await answer_purge(request, context, route_.purge_key, route_.cache->name(), std::move(book),
-                                  route_.members.get());
+  co_return co_await answer_purge(request, context, route_.purge_key, route_.cache, route_.members.get());
 }
 
 Task<Result<http::Response>> CacheFilter::for_member(http::Request& request, http::RequestContext& context, Next next,

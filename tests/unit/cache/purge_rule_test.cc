@@ -37,11 +37,12 @@ TEST(PurgeRule, APrefixEndsWhereItWasWrittenToEnd) {
   EXPECT_EQ(text_of(Kind::prefix, "example.com/im"), "example.com/im");
   EXPECT_EQ(text_of(Kind::prefix, "example.com"), "example.com/");
   EXPECT_EQ(text_of(Kind::prefix, "example.com/a?"), "example.com/a?");
+  EXPECT_EQ(text_of(Kind::prefix, "example.com/a?z=1&b="), "example.com/a?z=1&b=");
 }
 
 TEST(PurgeRule, WhatNoRequestCanHaveIsRefused) {
   for (const std::string_view text : {"", "https://", "/path", "exa mple.com/", "example.com/a b", "example.com/%zz",
-                                      "example.com/../..", "user@example.com/"}) {
+                                      "example.com/../..", "user@example.com/", "[::1/", "::1:80/", "[]]/"}) {
     EXPECT_EQ(text_of(Kind::key, text), "refused") << text;
     EXPECT_EQ(text_of(Kind::prefix, text), "refused") << text;
   }
