@@ -1,5 +1,5 @@
-// What strangers can say to a cluster of edges and of purges: marks of members and their parts, and texts to purge by. A
-// mark that nobody signed is none; a rule that was made says the same when it is made again.
+// What strangers can say to a cluster of edges and of purges: marks of members and their parts, and texts to purge by.
+// A mark that nobody signed is none; a rule that was made says the same when it is made again.
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -1,7 +1,11 @@
 """A cluster of edges: each object is fetched from the origin once, purges are everywhere within a second and told who
 has them, and a node that is away costs misses and no errors."""
+import collections
 import contextlib
+import gzip
 import json
+import lzma
+import os
 import pathlib
 import signal
 import tempfile
@@ -11,7 +15,9 @@ import time
 import pytest
 
 import node
-from edge_origin import Edge, Origin
+from edge_origin import LARGE, Edge, Origin
+
+DATA = pathlib.Path(os.environ.get("TRELLIS_DATA", node.ROOT.parent / "shared/data")) / "access-log-2015.tsv.xz"
 
 
 class Cluster:
@@ -35,12 +41,12 @@ class Cluster:
         self.stack.close()
         self.folder.cleanup()
 
-    def introduce(self, edges):
+    def introduce(self, edges, known_by=None):
         """Writes the members, and waits until each edge knows them."""
         fresh = self.members.with_suffix(".new")
         fresh.write_text("".join(f"{edge.member()}\n" for edge in edges))
         fresh.replace(self.members)
-        for edge in edges:
+        for edge in known_by or edges:
             node.until(lambda: len(json.loads(edge.ctl("hosts", "edges", "--json").stdout)["hosts"]) == len(edges),
                        "the members are known")
 
@@ -152,6 +158,49 @@ def test_an_edge_that_was_away_serves_nothing_that_was_purged_meanwhile(origin):
             cluster.introduce(cluster.edges)
             for number in range(8):
                 assert away.body(f"/object/{number}") == f"/object/{number} version 2"
+
+
+def test_slices_of_a_large_answer_come_from_their_owners(cluster, origin):
+    for edge in cluster.edges:
+        assert edge.get("/sliced/film").body == LARGE
+    slices = {path: count for path, count in origin.asked.items() if path.startswith("/sliced/")}
+    assert len(slices) == -(-len(LARGE) // (64 << 10)) and set(slices.values()) == {1}
+
+
+def test_members_pass_answers_on_as_they_are_and_encode_them_for_clients(cluster, origin):
+    for edge in cluster.edges:
+        for number in range(10):
+            path = f"/encoded/{number}"
+            answer = edge.get(path, fields=(("Accept-Encoding", "gzip"),))
+            assert answer.get(b"content-encoding") == b"gzip"
+            assert gzip.decompress(answer.body).decode() == f"{path} version 1"
+            assert edge.body(path) == f"{path} version 1"
+    assert all(origin.times(f"/encoded/{number}") == 1 for number in range(10))
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not there")
+@pytest.mark.parametrize("owners", (1, 3))
+def test_a_real_log_asks_the_origin_once_for_each_object(origin, owners):
+    """Clients ask two edges; the third is one of three owners, or the only one."""
+    with Cluster(origin, 3, memory="64MiB") as cluster:
+        if owners == 1:
+            cluster.introduce(cluster.edges[2:], known_by=cluster.edges)
+        with lzma.open(DATA, "rt") as log:
+            rows = [line.rstrip("\n").split("\t") for line in log if not line.startswith("#")]
+        wanted = [(int(client), path) for _, client, method, path, status, _ in rows
+                  if method == "GET" and status == "200" and path.startswith("/")]
+        assert len(wanted) > 8000
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(node.Client(edge.address())) for edge in cluster.edges[:2]]
+            for client, path in wanted:
+                asked = clients[client % 2]
+                asked.send(f"GET {path} HTTP/1.1\r\nHost: www.example.com\r\n\r\n".encode())
+                answer = asked.answer()
+                assert answer.status == 200, (path, answer)
+        distinct = {path for _, path in wanted}
+        asked = collections.Counter(origin.asked)
+        assert sum(asked.values()) == len(asked), asked.most_common(5)
+        assert len(asked) <= len(distinct)  # some paths are two ways to write one
 
 
 def test_clients_cannot_pass_for_members(cluster, origin):

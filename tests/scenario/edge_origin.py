@@ -2,8 +2,6 @@
 application was asked; it names their lifetime and tags."""
 import hashlib
 import hmac
-import json
-import subprocess
 import threading
 import time
 
@@ -24,8 +22,12 @@ class Origin(HttpServer):
 
         class Application(Handler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet
 
             def answer(self):
+                self.path = self.requestline.split()[1]  # as sent: Python makes one slash of two
+                if self.path.startswith("/sliced/"):
+                    return self.part()
                 with origin.lock:
                     origin.asked[self.path] = origin.asked.get(self.path, 0) + 1
                     origin.methods.append(self.command)
@@ -48,6 +50,20 @@ class Origin(HttpServer):
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
+            def part(self):
+                first, last = (int(one) for one in self.headers["range"].removeprefix("bytes=").split("-"))
+                part = LARGE[first:last + 1]
+                with origin.lock:
+                    asked = f"{self.path} {first}"
+                    origin.asked[asked] = origin.asked.get(asked, 0) + 1
+                self.send_response(206)
+                self.send_header("content-range", f"bytes {first}-{first + len(part) - 1}/{len(LARGE)}")
+                self.send_header("content-length", str(len(part)))
+                self.send_header("cache-control", "max-age=600")
+                self.send_header("etag", '"large"')
+                self.end_headers()
+                self.wfile.write(part)
+
             do_GET = do_HEAD = do_POST = answer
 
         super().__init__(Application)
@@ -61,6 +77,7 @@ class Origin(HttpServer):
             return self.asked.get(path, 0)
 
 
+LARGE = bytes((i * 7 + (i >> 8) * 13) & 0xFF for i in range((1 << 20) + 321))
 PURGE_KEY = "the key of those who publish"
 CLUSTER_KEY = "the key of the cluster of edges"
 
@@ -68,7 +85,7 @@ CLUSTER_KEY = "the key of the cluster of edges"
 class Edge(node.Node):
     """A node with a cache filter in front of an origin. `members`: a file with the edges of its cluster."""
 
-    def __init__(self, origin, name="edge", members=None, disk=False, more="", **options):
+    def __init__(self, origin, name="edge", members=None, disk=False, memory="16MiB", **options):
         peers = ', peers: { upstream: edges, key_file: cluster.key }' if members else ""
         disk_text = ", disk: { path: ./kept, size: 64MiB }" if disk else ""
         edges = f"""
@@ -83,15 +100,21 @@ listeners:
 upstreams:
   origin: {{ hosts: [{{ address: "{origin.address}" }}] }}{edges}
 caches:
-  edge: {{ memory: 16MiB{disk_text}{peers} }}
+  edge: {{ memory: {memory}{disk_text}{peers} }}
 routes:
   - match: {{ path: /plain/** }}
     filters: [{{ cache: {{ in: edge }} }}]
     to: upstream.origin
+  - match: {{ path: /sliced/** }}
+    filters: [{{ cache: {{ in: edge, slice: 64KiB }} }}]
+    to: upstream.origin
+  - match: {{ path: /encoded/** }}
+    filters: [{{ compress: {{ encodings: [gzip], min_size: 10B }} }}, {{ cache: {{ in: edge }} }}]
+    to: upstream.origin
   - match: {{ path: /** }}
     filters: [{{ cache: {{ in: edge, purge: {{ key_file: purge.key }} }} }}]
     to: upstream.origin
-{more}""", **options)
+""", **options)
         (self.folder / "purge.key").write_text(PURGE_KEY.replace(" ", "-") + "\n")
         (self.folder / "cluster.key").write_text(CLUSTER_KEY.replace(" ", "-") + "\n")
 

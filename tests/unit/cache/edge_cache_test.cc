@@ -28,8 +28,8 @@ class EdgeCacheTest : public testing::Test {
   void open(uint64_t memory, bool with_disk) {
     cache_.reset();
     memory_.reset();
-    memory_ = std::make_unique<MemoryCache>(MemoryCacheOptions{.name = "edge", .capacity = memory, .shards = 1},
-                                            metrics_);
+    memory_ =
+        std::make_unique<MemoryCache>(MemoryCacheOptions{.name = "edge", .capacity = memory, .shards = 1}, metrics_);
     std::unique_ptr<DiskStore> disk;
     if (with_disk) {
       DiskOptions options;
