@@ -82,7 +82,7 @@ std::string encode_label(const SegmentLabel& label) {
 Result<SegmentLabel> decode_label(std::string_view block) {
   const Result<void> good = check_block(block, kLabelMagic, kLabelBytes);
   if (!good && good.error().code() == Code::failed_precondition) return fail(good.error().clone());
-  if (!good) return fail(Code::data_loss, "no segment's label");
+  if (!good) return fail(Code::invalid_argument, "no segment's label");
   return SegmentLabel{load<uint64_t>(block, 16), load<uint32_t>(block, 12)};
 }
 

@@ -44,7 +44,7 @@ struct SegmentLabel {
   uint32_t salt = 0;
 };
 std::string encode_label(const SegmentLabel& label);  // kDirectBlock bytes
-// data_loss when it is not whole, failed_precondition when another version wrote it.
+// invalid_argument when it is not whole, failed_precondition when another version wrote it.
 Result<SegmentLabel> decode_label(std::string_view block);
 
 enum class RecordKind : uint32_t {

@@ -13,7 +13,14 @@ bool DiskHealth::change(DiskState from, DiskState to) noexcept {
 
 void DiskHealth::opened() {
   worked();
-  change(DiskState::waiting, DiskState::ok);
+  if (change(DiskState::waiting, DiskState::ok)) return;
+  if (change(DiskState::failed, DiskState::ok)) log_info("the disk of a cache works again", {{"cache", name_}});
+}
+
+void DiskHealth::not_opened(const Error& error) {
+  if (!change(DiskState::waiting, DiskState::failed)) return;
+  log_error("the disk of a cache cannot be opened; the cache goes on without it",
+            {{"cache", name_}, {"error", error.to_string()}});
 }
 
 void DiskHealth::error(const Error& error) {

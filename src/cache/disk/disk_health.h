@@ -22,6 +22,7 @@ class DiskHealth {
   bool usable() const noexcept { return state() == DiskState::ok || state() == DiskState::full; }
 
   void opened();  // waiting no longer
+  void not_opened(const Error& error);
   void error(const Error& error);
   void worked() noexcept { errors_.store(0, std::memory_order_relaxed); }
   void full(bool full);

@@ -16,6 +16,7 @@
 namespace trellis::cache {
 namespace {
 
+constexpr size_t kMostUnreadable = 2;
 constexpr size_t kMostReaders = 8;  // for a disk that is quicker when it has more to do at once
 
 struct Found {
@@ -29,10 +30,10 @@ struct Found {
 
 Result<void> read_found(Disk& disk, Found& found) {
   TRY(found.file, disk.open(found.path, Disk::Open::existing));
-  if (found.bytes > 2 * kMaxDiskSegment) return fail(Code::data_loss, "larger than any segment");
+  if (found.bytes > 2 * kMaxDiskSegment) return fail(Code::invalid_argument, "larger than any segment");
   TRY(found.contents, read_segment(*found.file));
-  if (found.contents.label.number != found.number) return fail(Code::data_loss, "another segment's contents");
-  if (found.contents.end > kMaxDiskSegment) return fail(Code::data_loss, "longer than any segment");
+  if (found.contents.label.number != found.number) return fail(Code::invalid_argument, "another segment's contents");
+  if (found.contents.end > kMaxDiskSegment) return fail(Code::invalid_argument, "longer than any segment");
   return {};
 }
 
@@ -47,6 +48,17 @@ void read_all(Disk& disk, std::vector<Found>& all) {
   std::vector<std::jthread> readers;
   for (size_t i = 1; i < std::min(all.size(), kMostReaders); ++i) readers.emplace_back(work);
   work();
+}
+
+// One that cannot be read is given up like a damaged one. When there are more, the disk fails, and nothing is removed.
+Result<void> check_disk(std::vector<Found>& all) {
+  size_t unreadable = 0;
+  for (Found& found : all) {
+    if (!found.error || found.error->code() == Code::invalid_argument) continue;
+    if (found.error->code() == Code::failed_precondition) continue;
+    if (++unreadable > kMostUnreadable) return fail(found.error->clone());
+  }
+  return {};
 }
 
 // Whether the segment stays.
@@ -92,13 +104,14 @@ Result<uint64_t> load_segments(Disk& disk, const std::string& folder, const std:
   }
   std::sort(all.begin(), all.end(), [](const Found& a, const Found& b) { return a.number < b.number; });
   read_all(disk, all);
+  TRY_VOID(check_disk(all));
 
   uint64_t next = 0;
   for (Found& found : all) {
     next = found.number + 1;
     const uint32_t slot = segments.free_slot();
     if (!check(found, cache, counts) || slot == kMostSlots) {
-      TRY_VOID(disk.remove(found.path));
+      (void)disk.remove(found.path);  // else the next start tries again
       continue;
     }
     bool sealed = found.contents.sealed;

@@ -19,6 +19,7 @@ inline constexpr const char* kDiskLock = "lock";  // the name of the file by whi
 Result<void> check_folder(Disk& disk, const std::string& folder);
 
 // The number for the next segment. Segments of other versions, damaged ones and empty ones are removed from the folder.
+// On an error nothing has changed.
 Result<uint64_t> load_segments(Disk& disk, const std::string& folder, const std::string& cache, DiskIndex& index,
                                SegmentList& segments, DiskCounts& counts);
 

@@ -121,7 +121,7 @@ Result<SegmentContents> read_segment(DiskFile& file) {
   if (size >= kSegmentStart + kDirectBlock) {
     const auto tail = static_cast<size_t>(std::min<uint64_t>(size - kSegmentStart, kTail));
     TRY(std::string bytes, read_some(file, size - tail, tail));
-    if (bytes.size() < kDirectBlock) return fail(Code::data_loss, "shorter than it was");
+    if (bytes.size() < kDirectBlock) return fail(Code::invalid_argument, "shorter than it was");
     const auto footer = decode_footer(std::string_view(bytes).substr(bytes.size() - kDirectBlock));
     if (!footer && footer.error().code() == Code::failed_precondition) return fail(footer.error().clone());
     if (footer && whole_blocks(footer->entries * kTableEntry) <= size - kSegmentStart - kDirectBlock) {

@@ -40,8 +40,8 @@ struct SegmentContents {
   uint64_t bad = 0;                 // places before the end that are no whole records
   bool sealed = false;
 };
-// From its table, or, where there is none, from all of its records. data_loss, failed_precondition: as the label is
-// (damaged, another version's); other errors are the file's.
+// From its table, or, where there is none, from all of its records. invalid_argument, failed_precondition: it is no
+// segment, or another version's; other errors are the file's.
 Result<SegmentContents> read_segment(DiskFile& file);
 
 // The beginning of a record, or all of it when it is small: up to the first piece of its body.

@@ -133,7 +133,6 @@ struct DiskStore::Impl {
   std::atomic<bool> closing{false};
   std::atomic<bool> sweeping{false};
   LogThrottle damage_log{std::chrono::seconds(10)};
-  LogThrottle open_log{std::chrono::minutes(1)};
   DiskWriter writer;
   BlockingPool readers;
   std::vector<std::shared_ptr<void>> gauges;  // last: what they read lives longer
@@ -159,18 +158,20 @@ Result<std::unique_ptr<DiskStore>> DiskStore::open(DiskOptions options, Metrics&
   auto impl = std::make_shared<Impl>(std::move(options), metrics);
   TRY_VOID(impl->disk.make_folder(impl->options.path));
   TRY_VOID(check_folder(impl->disk, impl->options.path));
-  TRY(const bool opened, impl->try_open());
-  if (!opened) {
+  const Result<bool> first = impl->try_open();
+  const bool opened = first && *first;
+  if (!first) {
+    const Code code = first.error().code();
+    // What somebody has to put right is said at once; a disk that fails must not keep the node from its start.
+    if (code == Code::permission_denied || code == Code::not_found) return fail(first.error().clone());
+    impl->health.not_opened(first.error());
+  } else if (!opened) {
     log_info("another process has the disk of a cache; until it lets go, the cache does without",
              {{"cache", impl->options.name}, {"path", impl->options.path}});
   }
-  impl->writer.start([raw = impl.get(), opened]() mutable {
-    if (opened) return true;
+  impl->writer.start(opened, [raw = impl.get()] {
     const Result<bool> now = raw->try_open();
-    if (!now) {
-      log_every(raw->open_log, LogLevel::error, "the disk of a cache cannot be opened",
-                {{"cache", raw->options.name}, {"error", now.error().to_string()}});
-    }
+    if (!now) raw->health.not_opened(now.error());
     return now && *now;
   });
   return std::unique_ptr<DiskStore>(new DiskStore(std::move(impl)));

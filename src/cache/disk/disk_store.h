@@ -114,8 +114,9 @@ class DiskStore {
  public:
   // Reads the index from disk, after a kill -9 too; blocks for that. When another process has the folder, that is
   // done in the background as soon as it lets go. invalid_argument: an option is out of bounds. failed_precondition:
-  // the folder holds files that are not a store's (they are left alone). Otherwise what the disk says. Segments of
-  // another version are removed and counted as damaged.
+  // the folder holds files that are not a store's (they are left alone). permission_denied, not_found: as the disk
+  // says. Where it fails otherwise, the store is open all the same, in the state `failed`. Segments of another version
+  // are removed and counted as damaged.
   static Result<std::unique_ptr<DiskStore>> open(DiskOptions options, Metrics& metrics);
   ~DiskStore();  // writes what is queued
   DiskStore(const DiskStore&) = delete;

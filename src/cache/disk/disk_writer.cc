@@ -14,6 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr Duration kLookAtFailed = 1s;                    // at a folder that could not be opened
 constexpr Duration kLook = 100ms;                         // at the lock, and at a failed disk's clock
 constexpr uint64_t kBatch = uint64_t{16} << 20;           // bytes of objects taken at once
 constexpr size_t kMostRemovalsWaiting = size_t{1} << 20;  // while there is no index to say which are needed
@@ -24,12 +25,14 @@ bool no_room(const Error& error) noexcept { return error.code() == Code::resourc
 
 }  // namespace
 
-void DiskWriter::start(std::function<bool()> open) {
-  thread_ = std::thread([this, open = std::move(open)] {
+void DiskWriter::start(bool is_open, std::function<bool()> open) {
+  running_ = is_open;
+  thread_ = std::thread([this, is_open, open = std::move(open)] {
     pthread_setname_np(pthread_self(), "cache-writer");
-    while (!open()) {
+    while (!is_open && !open()) {
+      const Duration pause = parts_.health.state() == DiskState::failed ? kLookAtFailed : kLook;
       std::unique_lock lock(mutex_);
-      if (wake_.wait_for(lock, kLook, [this] { return closing_; })) return;
+      if (wake_.wait_for(lock, pause, [this] { return closing_; })) return;
     }
     run();
   });
@@ -94,7 +97,7 @@ void DiskWriter::remove(uint64_t hash) {
     if (stopped_) return;
     if (!queued && !there) {
       // Without an index yet, the object may be in it later.
-      if (parts_.health.state() != DiskState::waiting || removals_.size() >= kMostRemovalsWaiting) return;
+      if (running_ || removals_.size() >= kMostRemovalsWaiting) return;
     }
     last_[hash] = ++sequence_;
     removals_.push_back({hash, sequence_});
@@ -117,8 +120,7 @@ bool DiskWriter::remove_if(uint64_t hash, const DiskPlace& place) {
 void DiskWriter::flush() {
   std::unique_lock lock(mutex_);
   idle_.wait(lock, [this] {
-    const bool waiting = parts_.health.state() == DiskState::waiting;
-    return waiting || stopped_ || (!busy_ && objects_.empty() && (removals_.empty() || !parts_.health.usable()));
+    return !running_ || stopped_ || (!busy_ && objects_.empty() && (removals_.empty() || !parts_.health.usable()));
   });
 }
 
@@ -149,6 +151,7 @@ void DiskWriter::run() {
   {
     // What was removed while there was no index.
     const std::lock_guard lock(mutex_);
+    running_ = true;
     for (const Removal& removal : removals_) parts_.index.remove(removal.hash);
   }
   Batch batch;

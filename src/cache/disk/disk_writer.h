@@ -44,9 +44,9 @@ class DiskWriter {
   DiskWriter(const DiskWriter&) = delete;
   DiskWriter& operator=(const DiskWriter&) = delete;
 
-  // Starts the thread. It calls `open` until that is true, and only then goes on; the number of the first segment that
-  // it makes must be set by then.
-  void start(std::function<bool()> open);
+  // Starts the thread. Where the folder is not open yet, it calls `open` until that is true, and only then goes on; the
+  // number of the first segment that it makes must be set by then.
+  void start(bool is_open, std::function<bool()> open);
   void set_next_number(uint64_t number) noexcept { next_number_ = number; }
   void stop();  // writes what is queued first
 
@@ -130,6 +130,7 @@ class DiskWriter {
   uint64_t sequence_ = 0;
   uint64_t queued_bytes_ = 0;  // with what is being written
   bool closing_ = false;
+  bool running_ = false;  // there is an index
   bool stopped_ = false;
   bool busy_ = true;  // until it waits for the first time
 

@@ -661,6 +661,29 @@ TEST_F(DiskStoreTest, AReaderThatGoesAwayIsNotMissed) {
   store_.reset();
 }
 
+TEST_F(DiskStoreTest, BeginsWithoutADiskThatFailsAndRemovesNothing) {
+  open();
+  put_until("k ", [&] { return figures().bytes > 4 * kSegment; });
+  put("a", "1");
+  put("b", "2");
+  store_.reset();
+  const size_t files = disk_.paths().size();
+  disk_.read_fails = true;
+  open();
+  EXPECT_EQ(figures().state, DiskState::failed);
+  EXPECT_FALSE(put("c", "3"));
+  EXPECT_EQ(body("a"), "none");
+  store_->remove(hash64("b"));
+  store_->flush();
+  EXPECT_EQ(disk_.paths().size(), files);
+  disk_.read_fails = false;
+  wait_until([&] { return figures().state == DiskState::ok; });
+  EXPECT_EQ(body("a"), "1");
+  EXPECT_TRUE(put("c", "3"));
+  store_->flush();
+  EXPECT_EQ(body("b"), "none");
+}
+
 TEST_F(DiskStoreTest, WaitsForTheProcessThatHasTheFolder) {
   open();
   put("a", "1");
