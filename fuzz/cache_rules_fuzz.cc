@@ -110,6 +110,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   require(names.size() <= kMaxVaryNames && (names.empty() || !varies_on_everything(vary)));
   std::string variant;
   append_variant(variant, names, request.fields);
+  const KnownLanguages known = learn_language({}, names, request.fields, response.fields);
+  std::string in_language;
+  append_variant(in_language, names, request.fields, known);
+  require(known.texts.size() <= 1 &&
+          std::count(in_language.begin(), in_language.end(), '\n') == std::count(variant.begin(), variant.end(), '\n'));
   require(static_cast<size_t>(std::count(variant.begin(), variant.end(), '\n')) == names.size());
 
   KeyConfig config;

@@ -189,6 +189,11 @@ bool is_of_request(std::string_view reason) noexcept {
   return reason == "method" || reason == "request-body" || reason == "request-no-store" || reason == "authorization";
 }
 
+void ensure_date(http::Fields& response, WallTime answered) {
+  if (!response.has(FieldId::date))
+    response.add(FieldId::date, http::http_date(unix_seconds(answered), response.arena()));
+}
+
 bool is_stored_field(const http::Field& field, const ResponseDirectives& directives,
                      const StorePolicy& policy) noexcept {
   switch (field.id) {

@@ -89,6 +89,10 @@ bool is_of_request(std::string_view reason) noexcept;
 Freshness freshness_of(int status, const http::Fields& response, const ResponseDirectives& directives,
                        const StorePolicy& policy, WallTime asked, WallTime answered);
 
+// Gives an answer that came without Date the time when it came (RFC 9110 §6.6.1): else each answer from the store would
+// look new, and a 304 as old as what it confirms.
+void ensure_date(http::Fields& response, WallTime answered);
+
 // Is this field kept in the store (§3.1)? Not Set-Cookie (unless the policy says so), the fields of no-cache="..." and
 // private="...", what belongs to a connection or a proxy, and Age, which is made anew for each answer. Fields that
 // Connection named are gone before (proxy/received_fields.h, http/h1_writer.h).

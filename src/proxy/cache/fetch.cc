@@ -104,6 +104,7 @@ Task<> Fetch::ask() {
       co_return;
     }
     status = response->status;
+    cache::ensure_date(response->fields, context.loop.wall());
     if (status == 304 && validates) {
       if (confirm(*response)) co_return;
       // It speaks of another answer than the one that is stored.

@@ -13,6 +13,7 @@ using http::FieldId;
 
 Task<Result<void>> keep_posted(CacheRoute& route, const http::Request& request, http::Response& response,
                                http::RequestContext& context, const PostSent& sent) {
+  cache::ensure_date(response.fields, context.loop.wall());
   const cache::StoreVerdict verdict = cache::may_store(request, response, route.policy, sent.wall, context.loop.wall());
   const auto length = response.body.length();
   // Which of several variants a GET would get is not known from a POST.

@@ -344,6 +344,7 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
   const std::string_view query = std::exchange(request.query, route_.key.keyed_query(request.query, context.arena));
   CO_TRY(http::Response response, co_await next(request, context));
   request.query = query;
+  cache::ensure_date(response.fields, context.loop.wall());
   if (const ObjectRef& stored = missing.stored; stored && stored->kind() == Object::Kind::answer) {
     http::Fields old(context.arena);
     stored->head().fields.view_in(old);

@@ -253,6 +253,17 @@ TEST(StoredFields, AreAllButTheConnectionsAndTheNamedOnes) {
     EXPECT_FALSE(stored(no)) << no;
 }
 
+// RFC 9110 §6.6.1.
+TEST(EnsureDate, AddsWhenItCameOnlyWhereThereIsNone) {
+  Answered without;
+  ensure_date(without.response.fields, wall(kNow));
+  EXPECT_EQ(without.response.fields.value(http::FieldId::date), date(kNow));
+  Answered with({{"Date", "foo"}});
+  ensure_date(with.response.fields, wall(kNow));
+  EXPECT_EQ(with.response.fields.value(http::FieldId::date), "foo");
+  EXPECT_EQ(with.response.fields.size(), 1U);
+}
+
 // §4.2.4, §5.2.2.10, RFC 5861.
 TEST(StaleSpans, ComeFromTheAnswerThenFromThePolicy) {
   StorePolicy policy;

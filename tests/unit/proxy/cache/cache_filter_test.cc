@@ -174,6 +174,24 @@ TEST_F(CacheFilterTest, AnswersFromTheStoreWhileItIsFresh) {
   EXPECT_EQ(ask().body, "second");
 }
 
+TEST_F(CacheFilterTest, KnowsWhenAnAnswerWithoutDateCame) {
+  says({{"Cache-Control", "max-age=10"}, {"ETag", "\"a\""}});
+  ask();
+  rig_.advance(9s);
+  EXPECT_EQ(ask().field("Date"), date(-9));
+  rig_.advance(9s);
+  says({{"Cache-Control", "max-age=10"}}, "", 304);
+  EXPECT_EQ(ask().cache(), "REVALIDATED");
+  rig_.advance(9s);
+  const Got hit = ask();
+  EXPECT_EQ(hit.cache() + hit.field("Date") + hit.field("Age"), "HIT" + date(-9) + "9");
+  rig_.advance(9s);
+  says({{"Cache-Control", "max-age=10"}, {"ETag", "\"a\""}});
+  ask({}, "HEAD");
+  EXPECT_EQ(ask().cache(), "HIT");
+  EXPECT_EQ(asked(), 3U);
+}
+
 TEST_F(CacheFilterTest, AddsItsAgeToWhatTheAnswerHad) {
   says({{"Cache-Control", "max-age=100"}, {"Age", "30"}});
   ask();
