@@ -406,6 +406,38 @@ def test_a_clock_that_jumps_neither_ends_nor_prolongs_what_is_fresh(jump):
         assert n.alive()
 
 
+@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not here")
+def test_a_clock_that_jumps_while_the_node_is_down_ages_what_is_on_disk(tmp_path):
+    """What the wall clock says has passed counts; a clock that was set back makes nothing younger than it was when it came."""
+    disk = f", disk: {{ path: {tmp_path}/cache, size: 256MiB }}"
+    with Origin() as origin:
+        for path, age in ((b"/short", 600), (b"/long", 36000)):
+            origin.at[path] = lambda seen, count, age=age: reply(b"%d" % count, b"Cache-Control: max-age=%d" % age, b"Age: 100")
+
+        def start(jump):
+            n = Jumping(config(origin, disk))
+            n.jump(jump)
+            return n
+
+        with start(0) as n, node.Client(n.address()) as client:
+            assert [ask(client, path).body for path in (b"/short", b"/long")] == [b"0", b"0"]
+            node.until(lambda: disk_objects(n) >= 2, "both to be on disk")
+        with start(-3600) as n, node.Client(n.address()) as client:
+            for path in (b"/short", b"/long"):
+                answer = ask(client, path)
+                assert answer.body == b"0" and int(answer.get(b"age")) >= 100, answer
+        with start(3600) as n, node.Client(n.address()) as client:
+            short, long = ask(client, b"/short"), ask(client, b"/long")
+            assert (short.body, outcome(short)) == (b"1", "MISS"), "it has ended"
+            assert (long.body, outcome(long)) == (b"0", "HIT") and int(long.get(b"age")) >= 3600
+            node.until(lambda: n.metric("trellis_cache_disk_written_total") > 0, "the new one to be on disk")
+        # What came in the future is not younger than new.
+        with start(0) as n, node.Client(n.address()) as client:
+            answer = ask(client, b"/short")
+            assert answer.body == b"1" and int(answer.get(b"age")) >= 100, answer
+        assert (origin.count(b"/short"), origin.count(b"/long")) == (2, 1)
+
+
 def date_of(answer):
     return email.utils.parsedate_to_datetime(answer.get(b"date").decode()).timestamp()
 

@@ -345,6 +345,36 @@ def test_memory_stays_within_its_limit_under_many_large_objects():
         assert n.resident() < 64 * MIB + 4 * 4 * MIB + 100 * MIB
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["length known", "length unknown"])
+def test_memory_stays_within_its_limit_when_clients_do_not_read(known):
+    """60 clients ask for an object each of 8 MiB and read nothing: those that are evicted meanwhile are still on their way."""
+    body = body_of(8 * MIB)
+
+    def answer(seen, _):
+        return reply(body, FRESH) if known else [chunked(FRESH), chunk(body), b"0\r\n\r\n"]
+
+    with Origin(answer) as origin, edge(origin) as n, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(node.Client(n.address(), receive_buffer=64 * KIB)) for _ in range(60)]
+        for number, client in enumerate(clients):
+            client.send(get(b"/%d" % number))
+            client.take_until(b"HTTP/1.1 ")
+        stood, steady = -1, 0
+        while steady < 10:
+            threading.Event().wait(0.02)
+            resident = n.resident()
+            steady = steady + 1 if abs(resident - stood) < MIB else 0
+            stood = resident
+        assert stood < (64 + 32 + 100) * MIB, f"{stood / MIB:.0f} MiB"
+        for client in clients[::10]:
+            client.rest = b"HTTP/1.1 " + client.rest
+            assert client.answer().body == body
+        for client in clients:
+            client.reset()
+        # There is room again.
+        node.until(lambda: n.metric("trellis_requests_in_flight", route="app") == 0, "all to end")
+        assert [outcome(ask(n, b"/after")) for _ in range(2)] == ["MISS", "HIT"]
+
+
 def test_a_body_that_is_too_large_passes_at_the_pace_of_its_reader(io):
     """Without a length: it is known to be too large only when it has come. The node holds back the origin then."""
     config = CONFIG.replace("memory: 64MiB", "memory: 64MiB, max_object: 4MiB")
