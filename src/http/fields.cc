@@ -132,6 +132,7 @@ std::string_view Fields::joined(FieldId id) const {
       *at++ = ',';
       *at++ = ' ';
     }
+    if (field.value.empty()) continue;  // its data() may be null
     std::memcpy(at, field.value.data(), field.value.size());
     at += field.value.size();
   }
