@@ -14,6 +14,7 @@ namespace {
 constexpr char kAnswer = 'a';
 constexpr char kVariants = 'v';
 constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant or range begins: no field is named so
+constexpr uint32_t kTouchEvery = 64;  // hits in memory
 constexpr uint64_t kMemoryShare = 2;          // an object larger than this part of a shard lives on disk alone
 
 std::string meta_of(const Object& object) {
@@ -67,9 +68,17 @@ ObjectRef EdgeCache::find(std::string_view key, Time now) {
   });
   if (!found) return ObjectRef();
   ObjectRef object(std::move(found));
-  if (alive(*object)) return object;
-  remove(key);
-  return ObjectRef();
+  if (!alive(*object)) {
+    remove(key);
+    return ObjectRef();
+  }
+  if (disk_) {
+    // What memory gives counts on disk too, or the disk would let go of what is asked for most.
+    const uint32_t given = object->given.load(std::memory_order_relaxed);
+    object->given.store(given + 1, std::memory_order_relaxed);
+    if (given % kTouchEvery == 0) disk_->touch(hash64(key));
+  }
+  return object;
 }
 
 void EdgeCache::remove(std::string_view key) {

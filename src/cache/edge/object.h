@@ -118,6 +118,8 @@ class Object final : public CacheEntry {
   // Up to which number purges were looked at, and whether a soft one met it. Any core.
   std::atomic<uint64_t> checked;
   std::atomic<bool> expired{false};
+  // About how often it was given; cores may miss each other's.
+  std::atomic<uint32_t> given{0};
 
  private:
   Object(uint32_t space, std::string key, Kind kind) : CacheEntry(space, std::move(key), false), kind_(kind) {}
