@@ -203,12 +203,22 @@ def test_a_real_log_asks_the_origin_once_for_each_object(origin, owners):
         assert len(asked) <= len(distinct)  # some paths are two ways to write one
 
 
+def test_who_changes_something_sees_it_whoever_owns_it(cluster, origin):
+    edge = cluster.edges[0]
+    for number in range(10):
+        for one in cluster.edges:
+            one.body(f"/object/{number}")
+        origin.version += 1
+        assert edge.request("POST", f"/object/{number}", fields=(("Content-Length", "0"),)).status == 200
+        assert edge.body(f"/object/{number}") == f"/object/{number} version {origin.version}"
+
+
 def test_clients_cannot_pass_for_members(cluster, origin):
     edge = cluster.edges[0]
     forged = ("X-Trellis-Member", "1 0123456789abcdef %d http %s" % (time.time(), "0" * 64))
     answer = edge.get("/a", fields=(forged,))
     assert answer.status == 200 and answer.get(b"surrogate-key") is None and answer.get(b"x-trellis-member") is None
-    for what in ("rules", "missing", "other"):
+    for what in ("rules", "missing", "forget", "other"):
         request = f"PUT /.trellis/cache/edge/{what} HTTP/1.1\r\nHost: h\r\n{forged[0]}: {forged[1]}\r\n" \
                   "Content-Length: 1\r\n\r\nx"
         assert edge.ask(request.encode(), "web").status == 404

@@ -44,6 +44,7 @@ void Node::Impl::prepare_members(CoreState& state, const Generation& next) {
     if (!config.peers || !edge) continue;
     auto options = std::make_shared<proxy::MembersOptions>(
         proxy::MembersOptions{.cache = name, .key = next.keys.at(config.peers->key_file), .node = values.node});
+    options->forget = [edge](std::string_view key) { edge->invalidate(key); };
     state.next_members[name] =
         std::make_shared<proxy::Members>(std::move(options), state.next_clusters.at(config.peers->upstream).cluster,
                                          std::shared_ptr<cache::PurgeBook>(edge, &edge->book()), metrics);

@@ -1,12 +1,14 @@
 #include "proxy/cache/members.h"
 
 #include <algorithm>
+#include <map>
 #include <new>
 #include <utility>
 
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/varint.h"
 #include "cache/edge/purge_wire.h"
 #include "http/explain.h"
 #include "http/h1_writer.h"
@@ -29,6 +31,8 @@ constexpr Duration kInterval = 1s;  // between two rounds of questions
 constexpr int kRoundsOfDoubt = 5;   // after the start: then what cannot be asked is not waited for
 constexpr std::string_view kRules = "rules";
 constexpr std::string_view kMissing = "missing";
+constexpr std::string_view kForget = "forget";
+constexpr size_t kMaxForgotten = 16;  // keys of a message: a request has three at most
 constexpr std::string_view kAccepted = "ok";
 constexpr std::string_view kBehind = "behind";
 
@@ -237,6 +241,7 @@ Task<Result<http::Response>> Members::answer(http::Request& request, http::Reque
   }
   const std::string_view what = request.path.substr(request.path.rfind('/') + 1);
   if (what == kRules) co_return co_await take_rules(std::move(body), context);
+  if (what == kForget) co_return co_await take_forgotten(body, context);
   if (what == kMissing) co_return co_await give_missing(std::move(body), context);
   co_return not_found();
 }
@@ -263,6 +268,41 @@ Task<Result<http::Response>> Members::give_missing(std::string body, http::Reque
   response.fields.add(http::FieldId::content_type, "application/octet-stream");
   response.body = http::Body(std::move(*batch));
   co_return response;
+}
+
+Task<> Members::tell_forgotten(Members& self, std::shared_ptr<upstream::Host> host, std::string body,
+                               Deadline deadline) {
+  // One that cannot be told cannot be asked either.
+  const Result<std::string> told = co_await self.send(std::move(host), kForget, std::move(body), deadline);
+  (void)told;
+}
+
+Task<> Members::forget(std::vector<std::string> keys) {
+  std::map<std::shared_ptr<upstream::Host>, std::string> bodies;
+  for (const std::string& key : keys) {
+    std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(hash64(key));
+    if (!owner || is_self(*owner)) continue;
+    std::string& body = bodies[std::move(owner)];
+    append_varint(body, key.size());
+    body += key;
+  }
+  const Deadline deadline = after(Loop::current().now(), kPatience);
+  TaskGroup telling;  // cut at the deadline, wherever it waits
+  for (auto& [host, body] : bodies) telling.spawn(tell_forgotten(*this, host, std::move(body), deadline));
+  co_await telling.join(deadline);
+  telling.cancel_all();
+}
+
+Task<Result<http::Response>> Members::take_forgotten(const std::string& body, http::RequestContext& context) {
+  ByteReader reader(body);
+  for (size_t count = 0; !reader.at_end() && count < kMaxForgotten; ++count) {
+    const std::string_view key = reader.bytes(reader.varint());
+    if (reader.failed()) break;
+    if (options_->forget) options_->forget(key);
+  }
+  if (reader.failed() || !reader.at_end())
+    co_return fail(Error(Code::invalid_argument, "keys that are not whole, or too many").from(Side::client));
+  co_return http::Response(context.arena, 204);
 }
 
 // --- objects ---

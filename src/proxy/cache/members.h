@@ -12,6 +12,7 @@
 // One a cache and core; the book and the counters are shared. docs/edge-cache-purge.md, docs/edge-cache-cluster.md.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,8 @@ struct MembersOptions {
   std::string cache;  // its name, the same on all nodes
   std::string key;    // shared by all nodes
   std::string node;   // this node's name, of which each has another
+  // Makes what is stored under a key of the cache invalid, here; any core.
+  std::function<void(std::string_view key)> forget = {};
 };
 
 // What became of telling one member.
@@ -95,6 +98,9 @@ class Members {
   // The answer of the object's owner. None: this node is the owner, there is none to ask, or the one there is did not
   // answer (well): the origin is to be asked. The request stays as it is. Not for requests of members.
   Task<std::optional<http::Response>> fetch(uint64_t key, const http::Request& request, http::RequestContext& context);
+  // What is stored under these keys is no longer so: their owners forget it, for whoever changed it asks them next. The
+  // others keep theirs to their end. A second at most.
+  Task<> forget(std::vector<std::string> keys);
   // Is another node the owner?
   bool owns_another(uint64_t key);
 
@@ -105,11 +111,14 @@ class Members {
                                  Deadline deadline);
   static Task<> tell_one(Members& self, std::shared_ptr<upstream::Host> host, std::string body, Deadline deadline,
                          MemberAck& ack);
+  static Task<> tell_forgotten(Members& self, std::shared_ptr<upstream::Host> host, std::string body,
+                               Deadline deadline);
   static Task<> follow_members(Members& self);
   static Task<> ask_one(Members& self, std::shared_ptr<upstream::Host> host, bool& answered);
   static Task<> ask_soon(Members& self);
   Task<Result<bool>> ask_for_missing(std::shared_ptr<upstream::Host> host);
   Task<Result<http::Response>> take_rules(std::string body, http::RequestContext& context);
+  Task<Result<http::Response>> take_forgotten(const std::string& body, http::RequestContext& context);
   Task<Result<http::Response>> give_missing(std::string body, http::RequestContext& context);
   void begin_asking();
 

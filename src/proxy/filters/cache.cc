@@ -310,12 +310,14 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
   const PostSent sent{context.loop.now(), context.loop.wall(), route_.cache->book().newest()};
   CO_TRY(http::Response response, co_await next(request, context));
   const cache::Invalidated gone = cache::invalidated_by(request, response, context.arena);
+  std::vector<std::string> keys;
   for (const cache::StoredUri& uri : gone) {
     key_.clear();
     route_.key.append(key_, uri.scheme, uri.authority, uri.path, uri.query);
     if (context.explain) [[unlikely]]
       context.explain->add("cache", "invalidated: " + key_);
     route_.cache->invalidate(key_);
+    if (route_.members) keys.push_back(key_);
     if (!many_keys_) continue;
     // Slices, and answers that differ by headers or cookies of the template, stand under keys of their own.
     cache::PurgeRule rule;
@@ -326,6 +328,12 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
     };
     Task<Result<bool>> adding = blocking(std::move(add));
     (void)co_await adding;
+  }
+  if (!keys.empty()) {
+    Task<> forgetting = route_.members->forget(keys);
+    co_await forgetting;
+    // Once more: what came from an owner meanwhile may be what was there before.
+    for (const std::string& key : keys) route_.cache->invalidate(key);
   }
   if (request.method == Method::post) {
     Task<Result<void>> keeping = keep_posted(route_, request, response, context, sent);

@@ -59,6 +59,7 @@ struct Edge {
   std::shared_ptr<NodeApp> app;
   std::unique_ptr<http::Server> server;
   std::unique_ptr<Acceptor> acceptor;
+  std::vector<std::string> forgotten;
 
   void stop() {
     acceptor.reset();
@@ -106,10 +107,12 @@ class MembersTest : public OnBothBackends {
     edge.hosts = std::make_shared<upstream::Hosts>("edges", 1, config_.balance, metrics_);
     edge.hosts->set_members(std::move(facts), Time::min());
     edge.cluster = std::make_shared<upstream::Cluster>(edge.hosts, config_, metrics_);
-    edge.members = std::make_unique<Members>(
-        std::make_shared<MembersOptions>(MembersOptions{.cache = "edge", .key = std::string(key), .node = edge.name}),
-        edge.cluster, edge.book, metrics_);
-    edge.members->set_self({edge.listening.address.to_string()});
+    auto options = std::make_shared<MembersOptions>();
+    options->cache = "edge";
+    options->key = key;
+    options->node = edge.name;
+    options->forget = [&edge](std::string_view one) { edge.forgotten.emplace_back(one); };
+    edge.members = std::make_unique<Members>(std::move(options), edge.cluster, edge.book, metrics_);
     edge.members->set_self({edge.listening.address.to_string()});
     edge.app = std::make_shared<NodeApp>(edge.name);
     edge.app->members = edge.members.get();
@@ -221,6 +224,23 @@ TEST_P(MembersTest, AnOwnerThatLacksAPurgeGivesNothingUntilItHasIt) {
   // It has asked for what it lacks.
   EXPECT_TRUE(until([&] { return knows(*edges_[1], "a.com/1"); }));
   EXPECT_EQ(fetch(*edges_[0], key), "made by edge-1 over http");
+}
+
+TEST_P(MembersTest, TheOwnersForgetWhatChanged) {
+  make(3);
+  std::vector<std::string> keys;
+  std::map<std::string, std::vector<std::string>> wanted;
+  for (int i = 0; i < 12; ++i) {
+    keys.push_back("http://example.com/" + std::to_string(i));
+    wanted[edges_[0]->cluster->host_of_key(hash64(keys.back()))->facts.name].push_back(keys.back());
+  }
+  auto forgetting = [](Members& members, std::vector<std::string> what) -> Task<bool> {
+    co_await members.forget(std::move(what));
+    co_return true;
+  };
+  EXPECT_TRUE(fakes::run_task(*loop_, forgetting(*edges_[0]->members, keys)));
+  EXPECT_TRUE(edges_[0]->forgotten.empty());  // the caller's own matter
+  for (size_t i = 1; i < 3; ++i) EXPECT_EQ(edges_[i]->forgotten, wanted[edges_[i]->listening.address.to_string()]);
 }
 
 TEST_P(MembersTest, TwoNodesOfOneNameDoNotHearEachOther) {
