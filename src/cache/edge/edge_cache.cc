@@ -17,6 +17,8 @@ constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant o
 constexpr uint32_t kTouchEvery = 64;  // hits in memory
 constexpr uint64_t kMemoryShare = 2;          // an object larger than this part of a shard lives on disk alone
 
+std::string_view uri_of(std::string_view key) noexcept { return key.substr(0, key.find(kPastUri)); }
+
 std::string meta_of(const Object& object) {
   std::string meta;
   if (object.kind() == Object::Kind::answer) {
@@ -38,8 +40,7 @@ EdgeCache::EdgeCache(MemoryCache& memory, std::unique_ptr<DiskStore> disk, std::
       book_(std::move(book)),
       disk_(std::move(disk)),
       space_(memory.new_space()),
-      fills_(std::make_unique<FillShard[]>(kFillShards)),
-      stamps_(std::make_unique<std::atomic<uint32_t>[]>(kStamps)) {
+      fills_(std::make_unique<FillShard[]>(kFillShards)) {
   memory_.add_space(std::string(kSpace), *this);
 }
 
@@ -92,29 +93,28 @@ void EdgeCache::invalidate_all() {
   (void)book_->add({PurgeRule{PurgeRule::Kind::all, "", false}});
 }
 
-std::atomic<uint32_t>& EdgeCache::stamp_of(std::string_view key) const noexcept {
-  return stamps_[hash64(key.substr(0, key.find(kPastUri))) % kStamps];
+Stamp EdgeCache::stamp(std::string_view key) const noexcept { return stamps_.read(uri_of(key)); }
+bool EdgeCache::unchanged(std::string_view key, Stamp since) const noexcept {
+  return stamps_.unchanged(uri_of(key), since);
 }
 
-uint32_t EdgeCache::stamp(std::string_view key) const noexcept { return stamp_of(key).load(); }
-
-void EdgeCache::insert(const ObjectRef& object, uint32_t stamp) {
-  if (object->growing() || stamp != this->stamp(object->key())) return;
+void EdgeCache::insert(const ObjectRef& object, Stamp stamp) {
+  if (object->growing() || !unchanged(object->key(), stamp)) return;
   store(object);
   // Who invalidated meanwhile has either changed the stamp before this look, or removes what is stored now.
-  if (stamp != this->stamp(object->key())) remove(object->key());
+  if (!unchanged(object->key(), stamp)) remove(object->key());
 }
 
-void EdgeCache::insert_head(const ObjectRef& object, uint32_t stamp) {
-  if (object->growing() || stamp != this->stamp(object->key())) return;
+void EdgeCache::insert_head(const ObjectRef& object, Stamp stamp) {
+  if (object->growing() || !unchanged(object->key(), stamp)) return;
   store_head(object);
-  if (stamp != this->stamp(object->key())) remove(object->key());
+  if (!unchanged(object->key(), stamp)) remove(object->key());
 }
 
-void EdgeCache::insert_in_memory(const ObjectRef& object, uint32_t stamp) {
-  if (object->growing() || stamp != this->stamp(object->key())) return;
+void EdgeCache::insert_in_memory(const ObjectRef& object, Stamp stamp) {
+  if (object->growing() || !unchanged(object->key(), stamp)) return;
   store_in_memory(object);
-  if (stamp != this->stamp(object->key())) memory_.invalidate(space_, object->key());
+  if (!unchanged(object->key(), stamp)) memory_.invalidate(space_, object->key());
 }
 
 void EdgeCache::store_in_memory(const ObjectRef& object) {
@@ -128,7 +128,7 @@ void EdgeCache::store_in_memory(const ObjectRef& object) {
 }
 
 void EdgeCache::grew(const ObjectRef& object) {
-  const uint32_t now = stamp(object->key());
+  const Stamp now = stamp(object->key());
   EntryRef there;
   memory_.with(space_, object->key(), Loop::current().now(), Duration(), [&](CacheEntry& entry) {
     if (&entry != object.entry().get()) return;
@@ -200,7 +200,7 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
                                 std::shared_ptr<void> keeps) {
   if (!may_be_on_disk(key)) co_return ObjectRef();
   const uint64_t hash = hash64(key);
-  const uint32_t began = stamp(key);
+  const Stamp began = stamp(key);
   Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash, deadline);
   auto found = co_await finding;
   if (!found || !*found) co_return ObjectRef();
@@ -249,11 +249,11 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
 }
 
 // What was fetched while the disk was read is newer.
-void EdgeCache::loaded(const ObjectRef& object, uint32_t stamp) {
+void EdgeCache::loaded(const ObjectRef& object, Stamp stamp) {
   if (!find(object->key(), object->head().answered)) insert_in_memory(object, stamp);
 }
 
-Task<> EdgeCache::pump(std::shared_ptr<void>, ObjectRef object, std::unique_ptr<DiskReader> reader, uint32_t stamp) {
+Task<> EdgeCache::pump(std::shared_ptr<void>, ObjectRef object, std::unique_ptr<DiskReader> reader, Stamp stamp) {
   const std::shared_ptr<ObjectBody> body = object->parts()[0].body;
   struct End {
     ObjectBody& body;
@@ -275,7 +275,7 @@ Task<> EdgeCache::pump(std::shared_ptr<void>, ObjectRef object, std::unique_ptr<
 EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
   FillShard& shard = shard_of(key);
   const uint64_t newest = book_->newest();
-  const uint32_t now = stamp(key);
+  const Stamp now = stamp(key);
   const std::lock_guard lock(shard.lock);
   const auto found = shard.fills.find(key);
   if (found != shard.fills.end()) {
@@ -284,8 +284,9 @@ EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
     // before its tags are. One that was answered is checked as an object; and who comes after an answer that is not
     // fresh has to ask again.
     const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
-    const bool joins = fill.stamp == now && (answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness)
-                                                      : fill.filled >= newest);
+    const bool joins =
+        unchanged(key, fill.stamp) &&
+        (answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness) : fill.filled >= newest);
     if (joins) return {found->second, false};
     found->second = std::make_shared<Fill>(found->first, newest, now, asks_member);
     return {found->second, true};
@@ -302,7 +303,7 @@ void EdgeCache::also_under(const std::string& key, const std::shared_ptr<Fill>& 
 }
 
 void EdgeCache::invalidate(std::string_view key) {
-  stamp_of(key).fetch_add(1);  // fills under way are neither joined nor stored any more
+  stamps_.change(uri_of(key));  // fills under way are neither joined nor stored any more
   remove(key);
 }
 

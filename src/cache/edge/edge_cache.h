@@ -17,6 +17,7 @@
 #include "cache/edge/fill.h"
 #include "cache/edge/object.h"
 #include "cache/edge/purge_book.h"
+#include "cache/edge/stamps.h"
 #include "cache/memory_cache.h"
 
 namespace trellis::cache {
@@ -56,15 +57,17 @@ class EdgeCache final : public AnySpace {
 
   // Changes when the URI of a key is invalidated, with all its variants and ranges; now and then for another one's
   // sake. Read it before the origin is asked.
-  uint32_t stamp(std::string_view key) const noexcept;
+  Stamp stamp(std::string_view key) const noexcept;
+  // Was the URI of a key surely not invalidated since the stamp was read?
+  bool unchanged(std::string_view key, Stamp since) const noexcept;
 
   // Stores a whole object, in memory and on disk, in the place of what its key has; unless its URI was invalidated
   // since the stamp. One that still grows is not stored.
-  void insert(const ObjectRef& object, uint32_t stamp);
+  void insert(const ObjectRef& object, Stamp stamp);
   // The same for an object whose body is that of the one it replaces.
-  void insert_head(const ObjectRef& object, uint32_t stamp);
+  void insert_head(const ObjectRef& object, Stamp stamp);
   // The same in memory only: what the disk has already, and marks.
-  void insert_in_memory(const ObjectRef& object, uint32_t stamp);
+  void insert_in_memory(const ObjectRef& object, Stamp stamp);
   // An object of the memory tier takes more than when it was inserted.
   void grew(const ObjectRef& object);
   // Out of both tiers. Fills under way are not met: invalidate() is for what changed at the origin.
@@ -95,22 +98,20 @@ class EdgeCache final : public AnySpace {
  private:
   friend class FillLeader;
   static constexpr size_t kFillShards = 64;
-  static constexpr size_t kStamps = 4096;
   struct alignas(64) FillShard {
     ShardLock lock;
     std::unordered_map<std::string, std::shared_ptr<Fill>, StringHash, std::equal_to<>> fills;
   };
   FillShard& shard_of(std::string_view key) noexcept { return fills_[hash64(key) % kFillShards]; }
-  std::atomic<uint32_t>& stamp_of(std::string_view key) const noexcept;
   void store(const ObjectRef& object);
   void store_head(const ObjectRef& object);
   void store_in_memory(const ObjectRef& object);
-  void loaded(const ObjectRef& object, uint32_t stamp);
+  void loaded(const ObjectRef& object, Stamp stamp);
   bool belongs_on_disk(const Object& object) const noexcept;
   void write(const ObjectRef& object);
   void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
   void forget(std::string_view key, const Fill& fill);
-  Task<> pump(std::shared_ptr<void> keeps, ObjectRef object, std::unique_ptr<DiskReader> reader, uint32_t stamp);
+  Task<> pump(std::shared_ptr<void> keeps, ObjectRef object, std::unique_ptr<DiskReader> reader, Stamp stamp);
 
   MemoryCache& memory_;
   const EdgeCacheOptions options_;
@@ -120,7 +121,7 @@ class EdgeCache final : public AnySpace {
   const std::shared_ptr<ObjectBody::Bytes> bodies_ = std::make_shared<ObjectBody::Bytes>(0);
   // WHY locks: fills are shared by all cores.
   const std::unique_ptr<FillShard[]> fills_;
-  const std::unique_ptr<std::atomic<uint32_t>[]> stamps_;  // by the hash of the URI's key
+  Stamps stamps_;  // by the URI's key
 };
 
 // Of a range's own fetch, and of a slice. No field's name and no value has a line's end, so no other key looks so.
@@ -137,7 +138,7 @@ class FillLeader {
   ~FillLeader();
 
   uint64_t filled() const noexcept { return fill_->filled; }
-  uint32_t stamp() const noexcept { return fill_->stamp; }
+  Stamp stamp() const noexcept { return fill_->stamp; }
   const std::string& key() const noexcept { return fill_->key; }
   // Everybody reads from it; new ones do too, until end(). `marker`: where the answer is one of several variants.
   // `place`: at the first byte of a body that may pass; null: it does not.

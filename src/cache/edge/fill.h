@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cache/edge/object.h"
+#include "cache/edge/stamps.h"
 #include "cache/flight.h"
 
 namespace trellis::cache {
@@ -23,12 +24,12 @@ struct Fill {
     abandoned,  // its leader went away: another one leads
   };
 
-  Fill(std::string its_key, uint64_t number, uint32_t its_stamp, bool to_member = false)
+  Fill(std::string its_key, uint64_t number, Stamp its_stamp, bool to_member = false)
       : key(std::move(its_key)), filled(number), stamp(its_stamp), asks_member(to_member) {}
 
   const std::string key;
   const uint64_t filled;   // PurgeBook::newest() when it began
-  const uint32_t stamp;    // EdgeCache::stamp() when it began
+  const Stamp stamp;       // EdgeCache::stamp() when it began
   const bool asks_member;  // another node's cache: a request of that one must not wait for it
   Flight decided;
   std::atomic<End> end{End::running};

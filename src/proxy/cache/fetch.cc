@@ -166,7 +166,7 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   const std::optional<uint64_t> bytes = part ? std::optional<uint64_t>(part->range.size()) : response.body.length();
   if (verdict.store && !route_.cache->has_room(bytes))
     no(bytes.value_or(0) > route_.cache->max_object() ? "too-large" : "no-room");
-  if (verdict.store && route_.cache->stamp(key_) != stamp_) no("invalidated");
+  if (verdict.store && !route_.cache->unchanged(key_, stamp_)) no("invalidated");
   if (!verdict.store) {
     // What was stored under the key is no longer what the origin says to all.
     if (stored && !completes && response.status < 500 && !cache::is_of_request(reason) && reason != "invalidated")

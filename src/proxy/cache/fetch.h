@@ -92,7 +92,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   Time asked_{};
   WallTime asked_wall_{};
   uint64_t filled_ = 0;
-  uint32_t stamp_ = 0;
+  cache::Stamp stamp_ = 0;
   http::Explain own_explain_;
 };
 

@@ -22,7 +22,7 @@ Task<Result<void>> keep_posted(CacheRoute& route, const http::Request& request, 
     co_return Result<void>();
   std::string key;
   route.key.append(key, request);
-  const uint32_t stamp = route.cache->stamp(key);
+  const cache::Stamp stamp = route.cache->stamp(key);
   cache::ObjectHead head;
   head.answered = context.loop.now();
   if (response.body.kind() == http::Body::Kind::stream) {

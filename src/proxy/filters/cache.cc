@@ -347,7 +347,7 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
 // Goes through as it is; what it says about a stored answer is heeded (RFC 9111 §4.3.5).
 Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::RequestContext& context, Next next,
                                                Missing missing) {
-  const uint32_t stamp = route_.cache->stamp(missing.key);
+  const cache::Stamp stamp = route_.cache->stamp(missing.key);
   // It may freshen what others get, so it asks for no more than the key holds either.
   const std::string_view query = std::exchange(request.query, route_.key.keyed_query(request.query, context.arena));
   CO_TRY(http::Response response, co_await next(request, context));
@@ -369,7 +369,7 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
 }
 
 void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, const http::Response& response,
-                                  http::RequestContext& context, uint32_t stamp) {
+                                  http::RequestContext& context, cache::Stamp stamp) {
   const ObjectRef there = route_.cache->find(stored->key(), context.loop.now());
   if (there.entry().get() != stored.entry().get()) return;  // a newer one
   cache::freshen(old, response.fields);

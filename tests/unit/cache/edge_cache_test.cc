@@ -168,7 +168,7 @@ TEST_F(EdgeCacheTest, AnInvalidationMeetsAllFillsOfItsUri) {
   const std::vector<std::string> keys = {std::string(kUri), variant, range_key(kUri, "bytes=0-1"), slice_key(kUri, 3)};
   std::vector<FillLeader> leaders;
   for (const std::string& key : keys) leaders.push_back(lead(key));
-  const uint32_t other = cache_->stamp("http://example.com/b");
+  const Stamp other = cache_->stamp("http://example.com/b");
   cache_->invalidate(kUri);
   EXPECT_EQ(cache_->stamp("http://example.com/b"), other);
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -184,7 +184,7 @@ TEST_F(EdgeCacheTest, InvalidatesAgainstInsertionsOnOtherThreads) {
   // However the two meet: what was asked for before an invalidation is not there after it.
   for (int i = 0; i < 2000; ++i) {
     const std::string key = "http://example.com/" + std::to_string(i);
-    const uint32_t stamp = cache_->stamp(key);
+    const Stamp stamp = cache_->stamp(key);
     const ObjectRef object = make(key, "old");
     std::thread inserter([&] { cache_->insert(object, stamp); });
     cache_->invalidate(key);
