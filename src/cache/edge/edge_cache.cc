@@ -14,7 +14,7 @@ namespace {
 constexpr char kAnswer = 'a';
 constexpr char kVariants = 'v';
 constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant or range begins: no field is named so
-constexpr uint32_t kTouchEvery = 64;  // hits in memory
+constexpr uint32_t kTouchEvery = 64;          // hits in memory
 constexpr uint64_t kMemoryShare = 2;          // an object larger than this part of a shard lives on disk alone
 
 std::string_view uri_of(std::string_view key) noexcept { return key.substr(0, key.find(kPastUri)); }

@@ -137,8 +137,10 @@ Task<std::vector<MemberAck>> Members::tell(cache::PurgeBatch batch) {
   for (const MemberAck& ack : acks) {
     (ack.error.empty() ? told_ : not_told_).add();
     if (!ack.error.empty()) {
-      log_warn("a member of the cluster was not told of a purge; it hears of it when it can be reached",
-               {{"cache", options_->cache}, {"member", ack.member}, {"error", ack.error}});
+      static LogThrottle throttle(10s);
+      log_every(throttle, LogLevel::warn,
+                "a member of the cluster was not told of a purge; it hears of it when it can be reached",
+                {{"cache", options_->cache}, {"member", ack.member}, {"error", ack.error}});
     }
   }
   co_return acks;
@@ -232,7 +234,8 @@ Task<Result<http::Response>> Members::answer(http::Request& request, http::Reque
   CO_TRY(std::string body, co_await http::read_all(request.body.get(), cache::kMaxPurgeMessage, deadline));
   if (!constant_time_equal(digest(body), expected)) co_return not_found();
   if (mark->sender == number_) {
-    log_error("two members of a cluster have the same name: purges do not pass between them",
+    static LogThrottle throttle(60s);  // it asks each second
+    log_every(throttle, LogLevel::error, "two members of a cluster have the same name: purges do not pass between them",
               {{"cache", options_->cache}, {"node", options_->node}, {"from", context.client_address}});
     context.outcome = "same_name";
     context.failed_side = Side::client;
