@@ -16,6 +16,7 @@
 #include "app/commands/purge_command.h"
 #include "app/commands/run.h"
 #include "app/commands/store_commands.h"
+#include "app/commands/why_command.h"
 #include "app/version.h"
 
 int main(int argc, char** argv) {
@@ -118,6 +119,7 @@ int main(int argc, char** argv) {
   add_hosts_commands(*ctl_command, chosen);
   add_purge_command(*ctl_command, chosen);
   add_explain_command(*ctl_command, chosen);
+  add_why_command(*ctl_command, chosen);
   add_cache_commands(app, chosen);
   add_jobs_commands(app, chosen);
   add_log_commands(app, chosen);

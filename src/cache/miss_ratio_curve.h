@@ -1,12 +1,12 @@
 // What share of lookups a cache would answer at other sizes: the miss-ratio curve of LRU, from a small sample of the
-// keys. A key is in the sample by its hash, so all its lookups are or none; of each of them the distance is the bytes of
-// the other sampled keys since its last lookup, scaled up by the sampled share, and a cache that holds more than that
-// has it. The sample is of a fixed size: when there are too many keys, the share shrinks and the keys beyond it leave.
-// SHARDS: Waldspurger, Park, Garthwaite, Ahmad: "Efficient MRC Construction with SHARDS", FAST 2015, its fixed-size
-// form, with its correction by how many lookups the sample should have had (SHARDS-adj).
+// keys. A key is in the sample by its hash, so all its lookups are or none; of each of them the distance is the bytes
+// of the other sampled keys since its last lookup, scaled up by the sampled share, and a cache that holds more than
+// that has it. The sample is of a fixed size: when there are too many keys, the share shrinks and the keys beyond it
+// leave. SHARDS: Waldspurger, Park, Garthwaite, Ahmad: "Efficient MRC Construction with SHARDS", FAST 2015, its
+// fixed-size form, with its correction by how many lookups the sample should have had (SHARDS-adj).
 //
-// WHY LRU where the cache has a better policy: it is the only one whose distance tells all sizes at once; what twice the
-// memory would give is nearly the same for both.
+// WHY LRU where the cache has a better policy: it is the only one whose distance tells all sizes at once; what twice
+// the memory would give is nearly the same for both.
 //
 // Any thread; a key that is not in the sample costs a count of the thread's own and one comparison.
 #pragma once
@@ -61,9 +61,7 @@ class MissRatioCurve {
     std::atomic<uint64_t>& lookups = lanes_[lane()].lookups;
     lookups.store(lookups.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
-  bool is_sampled(uint64_t hash) const noexcept {
-    return (hash % kModulus) < share_.load(std::memory_order_relaxed);
-  }
+  bool is_sampled(uint64_t hash) const noexcept { return (hash % kModulus) < share_.load(std::memory_order_relaxed); }
   void sample(uint64_t hash, uint64_t bytes) noexcept;
   void resize(uint64_t hash, uint64_t bytes) noexcept;
   void add(uint64_t turn, int64_t bytes) noexcept;

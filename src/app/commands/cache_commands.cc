@@ -30,20 +30,29 @@ std::string joined(const json& names) {
   return text;
 }
 
+// "-" where the cache has no such part.
+std::string count_or_none(const json& object, const char* name) {
+  return object.contains(name) ? count_of(object, name) : "-";
+}
+
 int ls(const Options& options) {
   const auto answer = ask(options, "GET", "/v1/caches");
   if (!answer) return 1;
   if (options.json) return print_json(*answer);
   std::vector<std::vector<std::string>> rows;
   for (const json& one : list_of(*answer, "caches")) {
+    const json edge = one.value("edge", json::object());
+    const json disk = edge.value("disk", json::object());
     rows.push_back({text_of(one, "cache"), count_of(one, "objects"), count_of(one, "bytes"), count_of(one, "capacity"),
+                    count_or_none(disk, "objects"), count_or_none(disk, "bytes"), count_or_none(edge, "fills"),
                     joined(list_of(one, "spaces"))});
   }
   if (rows.empty()) {
     std::printf("no caches\n");
     return 0;
   }
-  print_table({"CACHE", "OBJECTS", "BYTES", "CAPACITY", "SPACES"}, std::move(rows));
+  print_table({"CACHE", "OBJECTS", "BYTES", "CAPACITY", "ON DISK", "BYTES ON DISK", "FETCHES", "SPACES"},
+              std::move(rows));
   return 0;
 }
 

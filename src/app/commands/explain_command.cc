@@ -15,20 +15,6 @@ using nlohmann::json;
 
 namespace {
 
-struct Options : ControlOptions {
-  std::string url;
-  std::string method = "GET";
-  std::vector<std::string> headers;
-  std::string data;
-  std::string listener;
-};
-
-struct Decision {
-  double at = 0;  // ms
-  std::string step;
-  std::string detail;
-};
-
 // route;t=0.021;d="api: path /v1/**"
 std::optional<Decision> read_decision(std::string_view text) {
   Decision out;
@@ -60,7 +46,7 @@ std::string port_of(const std::string& authority) {
 }
 
 // The listener that is named, or has the URL's port, or is the only one.
-std::optional<json> listener_for(const json& listeners, const Options& options, const std::string& authority) {
+std::optional<json> listener_for(const json& listeners, const ExplainOptions& options, const std::string& authority) {
   std::string known;
   for (const json& one : listeners) {
     const std::string address = text_of(one, "address");
@@ -98,51 +84,72 @@ void print_json(const std::string& asked, const std::string& way, int status, co
   std::printf("%s\n", out.dump(2).c_str());
 }
 
-int explain(const Options& options) {
+int explain(const ExplainOptions& options) {
+  const auto explanation = ask_and_explain(options);
+  if (!explanation) return 1;
+  (options.json ? print_json : print)(options.method + " " + options.url, explanation->way, explanation->status,
+                                      explanation->decisions);
+  return 0;
+}
+
+}  // namespace
+
+std::optional<std::pair<std::string, std::string>> read_header(const std::string& text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos || colon == 0) {
+    failed("\"" + text + "\" is no header: NAME: VALUE");
+    return std::nullopt;
+  }
+  const size_t value = text.find_first_not_of(' ', colon + 1);
+  return std::pair(text.substr(0, colon), value == std::string::npos ? "" : text.substr(value));
+}
+
+std::optional<Explanation> ask_and_explain(const ExplainOptions& options) {
+  const auto trouble = [](const std::string& text) {
+    failed(text);
+    return std::nullopt;
+  };
   const std::string rest = without_scheme(options.url);
   const std::string authority = rest.substr(0, rest.find_first_of("/?"));
   if (authority.empty() || authority.find("://") != std::string::npos)
-    return failed("\"" + options.url + "\" is no address such as http://www.example.com/page");
+    return trouble("\"" + options.url + "\" is no address such as http://www.example.com/page");
   const auto known = ask(options, "GET", "/v1/explain");
-  if (!known) return 1;
+  if (!known) return std::nullopt;
   const auto listener = listener_for(list_of(*known, "listeners"), options, authority);
-  if (!listener) return 1;
+  if (!listener) return std::nullopt;
 
   Call request{.method = options.method, .url = "http://" + rest, .body = options.data};
   request.as_client = true;
   request.connect = reachable(text_of(*listener, "address"));
   request.fields.emplace_back("X-Trellis-Explain", text_of(*known, "key"));
   for (const std::string& header : options.headers) {
-    const size_t colon = header.find(':');
-    if (colon == std::string::npos || colon == 0) return failed("\"" + header + "\" is no header: NAME: VALUE");
-    const size_t value = header.find_first_not_of(' ', colon + 1);
-    request.fields.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
+    auto field = read_header(header);
+    if (!field) return std::nullopt;
+    request.fields.push_back(*std::move(field));
   }
   const auto answer = call(request);
   if (!answer) {
-    return failed(answer.error().to_string() +
-                  "; a listener that expects the PROXY protocol cannot be asked this way: name another one");
+    return trouble(answer.error().to_string() +
+                   "; a listener that expects the PROXY protocol cannot be asked this way: name another one");
   }
 
-  std::vector<Decision> decisions;
+  Explanation out;
   for (const auto& [name, value] : answer->fields) {
     if (!http::iequal(name, "X-Trellis-Explain")) continue;
-    if (auto decision = read_decision(value)) decisions.push_back(*std::move(decision));
+    if (auto decision = read_decision(value)) out.decisions.push_back(*std::move(decision));
   }
-  if (decisions.empty()) {
-    return failed("the answer, " + std::to_string(answer->status) +
-                  ", tells no decisions: it came before a route was looked for, or from another program");
+  if (out.decisions.empty()) {
+    return trouble("the answer, " + std::to_string(answer->status) +
+                   ", tells no decisions: it came before a route was looked for, or from another program");
   }
-  const std::string asked = options.method + " " + options.url;
-  const std::string way = text_of(*listener, "listener") + " on " + text_of(*listener, "address");
-  (options.json ? print_json : print)(asked, way, answer->status, decisions);
-  return 0;
+  out.way = text_of(*listener, "listener") + " on " + text_of(*listener, "address");
+  out.status = answer->status;
+  out.fields = answer->fields;
+  return out;
 }
 
-}  // namespace
-
 void add_explain_command(CLI::App& ctl, ChosenCommand& run) {
-  const auto options = std::make_shared<Options>();  // lives as long as the callback
+  const auto options = std::make_shared<ExplainOptions>();  // lives as long as the callback
   CLI::App* command = ctl.add_subcommand("explain", "ask for a page, and be told each decision that was taken for it");
   add_control_options(*command, *options);
   command->add_option("URL", options->url, "as clients ask for it; it goes to this node, wherever the name leads")

@@ -52,8 +52,8 @@ struct Found {
 Found find_endpoint(std::string_view path, Method method) {
   Found found;
   for (const std::span<const ControlEndpoint> area :
-       {std::span<const ControlEndpoint>(kEndpoints), cache_endpoints(), explain_endpoints(), host_endpoints(),
-        job_endpoints(), log_endpoints(), purge_endpoints(), store_endpoints(), worker_endpoints()}) {
+       {std::span<const ControlEndpoint>(kEndpoints), cache_endpoints(), cache_why_endpoints(), explain_endpoints(),
+        host_endpoints(), job_endpoints(), log_endpoints(), purge_endpoints(), store_endpoints(), worker_endpoints()}) {
     for (const ControlEndpoint& one : area) {
       if (!matches(one.path, path)) continue;
       found.methods += (found.methods.empty() ? "" : ", ") + std::string(http::to_string(one.method));

@@ -29,6 +29,7 @@ struct ControlEndpoint {
 };
 
 std::span<const ControlEndpoint> cache_endpoints() noexcept;
+std::span<const ControlEndpoint> cache_why_endpoints() noexcept;
 std::span<const ControlEndpoint> explain_endpoints() noexcept;
 std::span<const ControlEndpoint> host_endpoints() noexcept;
 std::span<const ControlEndpoint> job_endpoints() noexcept;

@@ -3,6 +3,7 @@
 
 #include "app/control/control_area.h"
 #include "app/node/node.h"
+#include "cache/edge/edge_cache.h"
 #include "cache/memory_cache.h"
 
 namespace trellis::app {
@@ -14,15 +15,29 @@ using http::Request;
 using http::RequestContext;
 using http::Response;
 
+// What a cache filter adds: bodies that are alive, fetches under way, and the disk.
+void write_edge(JsonWriter& json, cache::EdgeCache& edge) {
+  json.key("edge").begin_object().member("body_bytes", edge.body_bytes()).member("fills", edge.fills());
+  if (edge.disk()) {
+    const cache::DiskFigures figures = edge.disk()->figures();
+    json.key("disk").begin_object().member("bytes", figures.bytes).member("objects", figures.objects);
+    json.member("state", cache::to_string(figures.state)).end_object();
+  }
+  json.end_object();
+}
+
 Task<Result<Response>> list(Node& node, Request&, RequestContext& context) {
   std::string text;
   JsonWriter json(text);
   json.begin_object().key("caches").begin_array();
+  const auto edges = node.edges();
   for (const auto& [name, cache] : node.caches()) {
     json.begin_object().member("cache", name).member("bytes", cache->bytes()).member("capacity", cache->capacity());
     json.member("objects", cache->objects()).key("spaces").begin_array();
     for (const std::string& space : cache->spaces()) json.value(space);
-    json.end_array().end_object();
+    json.end_array();
+    if (const auto edge = edges.find(name); edge != edges.end()) write_edge(json, *edge->second);
+    json.end_object();
   }
   json.end_array().end_object();
   co_return json_answer(context, 200, std::move(text));

@@ -217,6 +217,10 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   }
   if (n.current) n.replaced.push_back(std::move(n.current));
   n.current = next;
+  {
+    const std::lock_guard lock(n.stores_mutex);
+    n.open_generation = next;
+  }
   set_log_level(values.observe.log_level);
   n.set_tiers();
   n.watch_connections();
@@ -307,6 +311,7 @@ void Node::stop(bool handed_over) {
     n.open_logs.clear();
     n.open_caches.clear();
     n.open_edges.clear();
+    n.open_generation.reset();
     n.memberships.clear();
   }
   for (auto& service : n.retired) n.stop_service(*service, std::chrono::seconds(10));

@@ -20,9 +20,13 @@ namespace trellis::cache {
 class EdgeCache;
 class MemoryCache;
 }  // namespace trellis::cache
-namespace trellis::proxy {
-class Members;
+namespace trellis::http {
+struct Request;
 }
+namespace trellis::proxy {
+struct CacheFilterConfig;
+class Members;
+}  // namespace trellis::proxy
 namespace trellis::queue {
 class EventLog;
 }
@@ -39,6 +43,14 @@ struct OpenStore;
 struct PurgeHands {
   std::shared_ptr<cache::EdgeCache> cache;
   std::shared_ptr<proxy::Members> members;
+};
+
+// The route that takes a request at a listener, and what its cache filter says.
+struct CachedRoute {
+  std::string listener;
+  std::string route;                                       // "": none takes it
+  std::shared_ptr<const proxy::CacheFilterConfig> filter;  // null: the route has no cache filter
+  std::shared_ptr<cache::EdgeCache> cache;                 // of the filter
 };
 
 struct ReloadReport {
@@ -79,9 +91,11 @@ class Node {
   Metrics& metrics() noexcept;
   void reopen_logs() noexcept;  // for log rotation
   std::vector<ListenerStatus> listeners() const;
-  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;                  // of the current configuration
-  std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;              // likewise
-  std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;         // likewise
+  std::map<std::string, std::shared_ptr<OpenStore>> stores() const;           // of the current configuration
+  std::map<std::string, std::shared_ptr<queue::EventLog>> logs() const;       // likewise
+  std::map<std::string, std::shared_ptr<cache::MemoryCache>> caches() const;  // likewise
+  std::map<std::string, std::shared_ptr<cache::EdgeCache>> edges() const;     // likewise, of cache filters
+  CachedRoute cached_route(const http::Request& request, const std::string& listener) const;  // "": the first that fits
   std::map<std::string, PurgeHands> purges() const;                                  // likewise, by cache; of core 0
   std::map<std::string, std::shared_ptr<upstream::Membership>> memberships() const;  // likewise, by upstream; of core 0
   HostState& host_state() noexcept;                                                  // core 0

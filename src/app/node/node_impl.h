@@ -74,7 +74,7 @@ struct OpenEventLog {
 };
 struct OpenCache {
   CacheConfig config;
-  std::unique_ptr<cache::MemoryCache> cache;
+  std::shared_ptr<cache::MemoryCache> cache;
   std::shared_ptr<cache::EdgeCache> edge;  // null until a route has a cache filter for it
 };
 // With all that it needs; null: there is none.
@@ -197,6 +197,7 @@ struct Node::Impl {
   std::map<std::string, std::shared_ptr<queue::EventLog>> open_logs;         // likewise
   std::map<std::string, std::shared_ptr<cache::MemoryCache>> open_caches;    // likewise
   std::map<std::string, std::shared_ptr<cache::EdgeCache>> open_edges;       // likewise
+  std::shared_ptr<const Generation> open_generation;                         // `current` itself
   std::map<std::string, std::shared_ptr<upstream::Membership>> memberships;  // likewise
   std::unique_ptr<HostState> host_state;                                     // of core 0
   std::map<std::string, std::shared_ptr<proxy::RouteFigures>> figures;

@@ -41,6 +41,15 @@ size_t shards_for_answers(uint64_t memory) {
   return static_cast<size_t>(std::clamp<uint64_t>(memory / kShard, 1, 64));
 }
 
+// An edge cache with the memory it stands on: fills and those who purge hold it beyond its configuration.
+struct Edge {
+  Edge(std::shared_ptr<cache::MemoryCache> its_memory, std::unique_ptr<cache::DiskStore> disk,
+       std::unique_ptr<cache::PurgeBook> book, cache::EdgeCacheOptions options)
+      : memory(std::move(its_memory)), cache(*memory, std::move(disk), std::move(book), options) {}
+  std::shared_ptr<cache::MemoryCache> memory;
+  cache::EdgeCache cache;
+};
+
 Result<std::shared_ptr<cache::EdgeCache>> open_edge(const std::string& name, const std::string& node,
                                                     const OpenCache& open, Metrics& metrics) {
   std::unique_ptr<cache::DiskStore> disk;
@@ -57,8 +66,9 @@ Result<std::shared_ptr<cache::EdgeCache>> open_edge(const std::string& name, con
     purges.path = config->path + ".purges";  // beside the folder, which is the store's alone
   }
   TRY(std::unique_ptr<cache::PurgeBook> book, cache::PurgeBook::open(std::move(purges)));
-  return std::make_shared<cache::EdgeCache>(*open.cache, std::move(disk), std::move(book),
-                                            cache::EdgeCacheOptions{.max_object = open.config.max_object});
+  auto edge = std::make_shared<Edge>(open.cache, std::move(disk), std::move(book),
+                                     cache::EdgeCacheOptions{.max_object = open.config.max_object});
+  return std::shared_ptr<cache::EdgeCache>(edge, &edge->cache);
 }
 
 }  // namespace

@@ -91,6 +91,38 @@ void Node::Impl::keep_purges() {
   }
 }
 
+std::map<std::string, std::shared_ptr<cache::EdgeCache>> Node::edges() const {
+  const std::lock_guard lock(impl_->stores_mutex);
+  return impl_->open_edges;
+}
+
+CachedRoute Node::cached_route(const http::Request& request, const std::string& listener) const {
+  std::shared_ptr<const Generation> generation;
+  {
+    const std::lock_guard lock(impl_->stores_mutex);
+    generation = impl_->open_generation;
+  }
+  CachedRoute found;
+  if (!generation) return found;
+  const auto& routes = generation->config.values.routes;
+  for (const auto& [name, router] : generation->routers) {
+    if (!listener.empty() && name != listener) continue;
+    const uint32_t place = router->find(request).route;
+    if (place == proxy::Router::kNone) continue;
+    const proxy::RouteConfig& route = routes[place];
+    if (found.filter || (!found.route.empty() && route.filters.empty())) continue;
+    found.listener = name;
+    found.route = route.label();
+    for (const config::Entry& entry : route.filters) {
+      const auto* filter = entry.as<proxy::CacheFilterConfig>();
+      if (!filter) continue;
+      found.filter = std::shared_ptr<const proxy::CacheFilterConfig>(generation, filter);
+      found.cache = generation->caches.at(filter->in)->edge;
+    }
+  }
+  return found;
+}
+
 std::map<std::string, PurgeHands> Node::purges() const {
   std::map<std::string, PurgeHands> hands;
   const std::lock_guard lock(impl_->stores_mutex);

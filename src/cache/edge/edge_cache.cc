@@ -4,6 +4,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/metrics.h"
 #include "cache/rules/reuse.h"
 #include "runtime/loop.h"
 
@@ -15,6 +16,8 @@ constexpr char kAnswer = 'a';
 constexpr char kVariants = 'v';
 constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant or range begins: no field is named so
 constexpr uint32_t kTouchEvery = 64;          // hits in memory
+constexpr uint64_t kCurveSteps = 64;          // of the memory
+constexpr uint64_t kCurveTimes = 4;           // the memory, at most
 constexpr uint64_t kMemoryShare = 2;          // an object larger than this part of a shard lives on disk alone
 
 std::string_view uri_of(std::string_view key) noexcept { return key.substr(0, key.find(kPastUri)); }
@@ -40,11 +43,23 @@ EdgeCache::EdgeCache(MemoryCache& memory, std::unique_ptr<DiskStore> disk, std::
       book_(std::move(book)),
       disk_(std::move(disk)),
       space_(memory.new_space()),
-      fills_(std::make_unique<FillShard[]>(kFillShards)) {
+      fills_(std::make_unique<FillShard[]>(kFillShards)),
+      curve_(memory.capacity() / kCurveSteps, kCurveTimes * memory.capacity()) {
   memory_.add_space(std::string(kSpace), *this);
+  for (const auto& [size, times] : {std::pair("0.5", 0.5), std::pair("1", 1.0), std::pair("2", 2.0),
+                                    std::pair("4", static_cast<double>(kCurveTimes))}) {
+    const auto bytes = static_cast<uint64_t>(times * static_cast<double>(memory_.capacity()));
+    gauges_.push_back(memory_.metrics().computed(
+        "trellis_cache_hit_ratio_at",
+        "Share of lookups that LRU would answer from memory of so many times the size; from a sample of the keys.",
+        {{"cache", memory_.name()}, {"size", size}}, [this, bytes] { return curve_.hit_ratio_at(bytes); }));
+  }
 }
 
-EdgeCache::~EdgeCache() { memory_.remove_space(*this); }
+EdgeCache::~EdgeCache() {
+  gauges_.clear();
+  memory_.remove_space(*this);
+}
 
 // --- objects ---
 
@@ -61,14 +76,18 @@ bool EdgeCache::alive(Object& object) const noexcept {
   return true;
 }
 
-ObjectRef EdgeCache::find(std::string_view key, Time now) {
+ObjectRef EdgeCache::peek(std::string_view key, Time now) {
   EntryRef found;
   memory_.with(space_, key, now, Duration(), [&](CacheEntry& entry) {
     entry.acquire();
     found = EntryRef(&entry);
   });
-  if (!found) return ObjectRef();
-  ObjectRef object(std::move(found));
+  return ObjectRef(std::move(found));
+}
+
+ObjectRef EdgeCache::find(std::string_view key, Time now) {
+  ObjectRef object = peek(key, now);
+  if (!object) return object;
   if (!alive(*object)) {
     remove(key);
     return ObjectRef();
@@ -80,6 +99,14 @@ ObjectRef EdgeCache::find(std::string_view key, Time now) {
     if (given % kTouchEvery == 0) disk_->touch(hash64(key));
   }
   return object;
+}
+
+void EdgeCache::looked(std::string_view key, const ObjectRef& object) noexcept {
+  if (!object) {
+    curve_.look(MemoryCache::hash_of(space_, key), 0);
+  } else if (object->kind() == Object::Kind::answer) {
+    curve_.look(object->place_hash(), object->charged());
+  }
 }
 
 void EdgeCache::remove(std::string_view key) {
@@ -124,6 +151,7 @@ void EdgeCache::store_in_memory(const ObjectRef& object) {
     return;
   }
   MemoryCache::set_up(*object, bytes, kNever, Duration());
+  curve_.size_of(object->place_hash(), object->charged());
   memory_.replace(space_, object.entry(), memory_.stamp(space_, object->key()));
 }
 
@@ -179,8 +207,8 @@ ObjectRef EdgeCache::make_object(std::string key, ObjectHead head, std::vector<O
 ObjectRef EdgeCache::make_variants(std::string key, Variants variants) const {
   return ObjectRef(Object::variants(space_, std::move(key), std::move(variants)));
 }
-ObjectRef EdgeCache::make_unshared(std::string key, Time until) const {
-  return ObjectRef(Object::unshared(space_, std::move(key), until));
+ObjectRef EdgeCache::make_unshared(std::string key, Time until, std::string_view why) const {
+  return ObjectRef(Object::unshared(space_, std::move(key), until, why));
 }
 
 bool EdgeCache::has_room(std::optional<uint64_t> bytes) const noexcept {
@@ -205,33 +233,18 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
   auto found = co_await finding;
   if (!found || !*found) co_return ObjectRef();
   auto reader = std::make_unique<DiskReader>(**std::move(found));
-  const std::string& meta = reader->meta();
-  if (!meta.empty() && meta[0] == kVariants) {
-    ByteReader in(std::string_view(meta).substr(1));
-    auto variants = Variants::decode(in);
-    if (!variants || !in.at_end()) co_return ObjectRef();
-    ObjectRef object = make_variants(std::move(key), *std::move(variants));
+  const bool has_room_for_it = has_room(reader->body_size());
+  ObjectRef object = decode(std::move(key), *reader, has_room_for_it);
+  if (!object || !alive(*object) || reader->body_size() > options_.max_object) {
+    disk_->remove(hash);
+    co_return ObjectRef();
+  }
+  if (object->kind() == Object::Kind::variants) {
     insert_in_memory(object, began);
     co_return object;
   }
-  Loop& loop = Loop::current();
-  std::optional<ObjectHead> head;
-  if (!meta.empty() && meta[0] == kAnswer)
-    head = ObjectHead::decode(std::string_view(meta).substr(1), loop.now(), loop.clock().wall());
-  if (!head || reader->body_size() > options_.max_object) {
-    disk_->remove(hash);
-    co_return ObjectRef();
-  }
-  if (!has_room(reader->body_size())) co_return ObjectRef();
-  std::vector<ObjectPart> parts;
-  auto body = make_body(reader->body_size());
-  if (reader->body_size() == 0) body->finish();
-  parts.push_back({0, body});
-  ObjectRef object = make_object(std::move(key), *std::move(head), std::move(parts));
-  if (!alive(*object)) {
-    disk_->remove(hash);
-    co_return ObjectRef();
-  }
+  if (!has_room_for_it) co_return ObjectRef();
+  const std::shared_ptr<ObjectBody> body = object->parts()[0].body;
   if (reader->body_size() > 0) {
     // The first piece came with the head: most objects are whole at once.
     Task<Result<Chunk>> reading = reader->read(deadline);
@@ -246,6 +259,36 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
   }
   loaded(object, began);
   co_return object;
+}
+
+// With an empty body or none; null for what cannot be read.
+ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, bool with_body) const {
+  const std::string_view meta = reader.meta();
+  if (meta.empty()) return ObjectRef();
+  if (meta[0] == kVariants) {
+    ByteReader in(meta.substr(1));
+    auto variants = Variants::decode(in);
+    return variants && in.at_end() ? make_variants(std::move(key), *std::move(variants)) : ObjectRef();
+  }
+  if (meta[0] != kAnswer) return ObjectRef();
+  const Loop& loop = Loop::current();
+  auto head = ObjectHead::decode(meta.substr(1), loop.now(), loop.wall());
+  if (!head) return ObjectRef();
+  std::vector<ObjectPart> parts;
+  if (with_body) {
+    parts.push_back({0, make_body(reader.body_size())});
+    if (reader.body_size() == 0) parts[0].body->finish();
+  } else {
+    head->total = reader.body_size();
+  }
+  return make_object(std::move(key), *std::move(head), std::move(parts));
+}
+
+Task<ObjectRef> EdgeCache::peek_on_disk(std::string key, Deadline deadline) {
+  if (!may_be_on_disk(key)) co_return ObjectRef();
+  Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash64(key), deadline);
+  const auto found = co_await finding;
+  co_return found && *found ? decode(std::move(key), **found, false) : ObjectRef();
 }
 
 // What was fetched while the disk was read is newer.
@@ -305,6 +348,12 @@ void EdgeCache::also_under(const std::string& key, const std::shared_ptr<Fill>& 
 void EdgeCache::invalidate(std::string_view key) {
   stamps_.change(uri_of(key));  // fills under way are neither joined nor stored any more
   remove(key);
+}
+
+bool EdgeCache::is_filling(std::string_view key) {
+  FillShard& shard = shard_of(key);
+  const std::lock_guard lock(shard.lock);
+  return shard.fills.contains(key);
 }
 
 size_t EdgeCache::fills() const {

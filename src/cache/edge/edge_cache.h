@@ -19,6 +19,7 @@
 #include "cache/edge/purge_book.h"
 #include "cache/edge/stamps.h"
 #include "cache/memory_cache.h"
+#include "cache/miss_ratio_curve.h"
 
 namespace trellis::cache {
 
@@ -76,7 +77,7 @@ class EdgeCache final : public AnySpace {
   // Objects for this cache.
   ObjectRef make_object(std::string key, ObjectHead head, std::vector<ObjectPart> parts) const;
   ObjectRef make_variants(std::string key, Variants variants) const;
-  ObjectRef make_unshared(std::string key, Time until) const;
+  ObjectRef make_unshared(std::string key, Time until, std::string_view why) const;
 
   // For one more body, of so many bytes where that is known? All bodies that are alive have half as much room again as
   // the memory's capacity: what is stored, what grows, and what left the store while somebody still reads it.
@@ -89,6 +90,19 @@ class EdgeCache final : public AnySpace {
   MemoryCache& memory() noexcept { return memory_; }
   DiskStore* disk() noexcept { return disk_.get(); }
   const std::string& name() const noexcept { return memory_.name(); }
+
+  // A request's lookup and what came of it (null: nothing), for the curve of hit ratios by size.
+  void looked(std::string_view key, const ObjectRef& object) noexcept;
+  double hit_ratio_at(uint64_t bytes) const noexcept { return curve_.hit_ratio_at(bytes); }
+
+  // For whoever looks without using it. What memory has, be it purged; what the disk has, with no body, its size in the
+  // head's total; whether a fill is under way; and what purges make of an object.
+  ObjectRef peek(std::string_view key, Time now);
+  Task<ObjectRef> peek_on_disk(std::string key, Deadline deadline);
+  bool is_filling(std::string_view key);
+  PurgeState purge_state(const Object& object) const noexcept {
+    return book_->check(object.subject(), object.head().filled);
+  }
 
   // What is there under a key, and what a fill under way will bring. Also by hand (`trellis cache purge`): a key as the
   // template makes it.
@@ -111,6 +125,7 @@ class EdgeCache final : public AnySpace {
   void write(const ObjectRef& object);
   void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
   void forget(std::string_view key, const Fill& fill);
+  ObjectRef decode(std::string key, const DiskReader& reader, bool with_body) const;
   Task<> pump(std::shared_ptr<void> keeps, ObjectRef object, std::unique_ptr<DiskReader> reader, Stamp stamp);
 
   MemoryCache& memory_;
@@ -122,6 +137,8 @@ class EdgeCache final : public AnySpace {
   // WHY locks: fills are shared by all cores.
   const std::unique_ptr<FillShard[]> fills_;
   Stamps stamps_;  // by the URI's key
+  MissRatioCurve curve_;
+  std::vector<std::shared_ptr<void>> gauges_;
 };
 
 // Of a range's own fetch, and of a slice. No field's name and no value has a line's end, so no other key looks so.

@@ -175,9 +175,10 @@ Object* Object::variants(uint32_t space, std::string key, Variants variants) {
   return object;
 }
 
-Object* Object::unshared(uint32_t space, std::string key, Time until) {
+Object* Object::unshared(uint32_t space, std::string key, Time until, std::string_view why) {
   auto* object = new Object(space, std::move(key), Kind::unshared);
   object->until_ = until;
+  object->why_ = why;
   return object;
 }
 

@@ -94,13 +94,15 @@ class Object final : public CacheEntry {
 
   Object(uint32_t space, std::string key, ObjectHead head, std::vector<ObjectPart> parts);
   static Object* variants(uint32_t space, std::string key, Variants variants);
-  static Object* unshared(uint32_t space, std::string key, Time until);
+  // `why`: static text, the rules' reason.
+  static Object* unshared(uint32_t space, std::string key, Time until, std::string_view why);
 
   Kind kind() const noexcept { return kind_; }
   const ObjectHead& head() const noexcept { return head_; }
   const std::vector<ObjectPart>& parts() const noexcept { return parts_; }
   const Variants& vary() const noexcept { return vary_; }  // of variants
   Time until() const noexcept { return until_; }           // of unshared
+  std::string_view why() const noexcept { return why_; }   // likewise
 
   // All bytes of the representation, there or still to come.
   bool whole() const noexcept;
@@ -129,6 +131,7 @@ class Object final : public CacheEntry {
   std::vector<ObjectPart> parts_;  // sorted by `first`
   Variants vary_;
   Time until_{};
+  std::string_view why_;
 };
 
 // A counted reference.

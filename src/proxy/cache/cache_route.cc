@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/metrics.h"
+#include "cache/rules/conditions.h"
 #include "cache/rules/vary.h"
 #include "proxy/cache/members.h"
 #include "proxy/files/files_target.h"
@@ -70,6 +71,14 @@ void CacheRoute::tell(http::Response& response, http::RequestContext& context, C
   cache::add_cache_status(response.fields, node, status);
   response.fields.set("X-Cache-Status", status_word(what));
   context.cache_status = to_string(what);
+}
+
+std::string_view reason_to_bypass(const http::Request& request) {
+  if (request.body) return "request-body";
+  if (request.upgrade) return "upgrade";
+  if (cache::asks_the_origin(request.fields)) return "precondition";
+  if (cache::names_another_target(request.fields)) return "target-override";
+  return "";
 }
 
 void append_variant_of(std::string& key, const cache::Object& marker, const http::Fields& request) {

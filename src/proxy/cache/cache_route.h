@@ -78,6 +78,9 @@ struct CacheRoute {
   std::array<Counter*, kOutcomes> bytes_{};
 };
 
+// Why a GET or HEAD has nothing to do with the cache: a token; "": it has.
+std::string_view reason_to_bypass(const http::Request& request);
+
 // Goes on from the key of a URI to that of one variant, by the fields the marker names.
 void append_variant_of(std::string& key, const cache::Object& marker, const http::Fields& request);
 

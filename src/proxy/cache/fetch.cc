@@ -374,7 +374,7 @@ void Fetch::pass(http::Response response, std::string_view why) {
       const Time now = context.loop.now();
       const ObjectRef there = route_.cache->find(leader->key(), now);
       if (!there || there->kind() == cache::Object::Kind::unshared)
-        route_.cache->insert_in_memory(route_.cache->make_unshared(leader->key(), after(now, kUnshared)), stamp_);
+        route_.cache->insert_in_memory(route_.cache->make_unshared(leader->key(), after(now, kUnshared), why), stamp_);
     }
     leader.reset();
   }

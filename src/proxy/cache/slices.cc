@@ -160,6 +160,7 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
     std::string key = key_of(number);
     const std::string uri_key = key;
     const Found found = find_stored(*route_.cache, key, from_.request.fields, loop.now());
+    if (round == 0) route_.cache->looked(key, found.object);
     ObjectRef stored;
     if (found.object && found.object->kind() == Object::Kind::unshared && found.object->until() > loop.now())
       alone = true;

@@ -34,15 +34,6 @@ using http::Method;
 
 constexpr int kMostRounds = 8;  // a request that finds others' fetches of no use so often asks by itself
 
-// Why a request has nothing to do with the cache; "": it has.
-std::string_view reason_to_bypass(const http::Request& request) {
-  if (request.body) return "request-body";
-  if (request.upgrade) return "upgrade";
-  if (cache::asks_the_origin(request.fields)) return "precondition";
-  if (cache::names_another_target(request.fields)) return "target-override";
-  return "";
-}
-
 // The waiting request's own sinks are the fetch's only as long as it waits, and the fetch keeps its place in the body.
 class Lent {
  public:
@@ -198,6 +189,7 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
     route_.key.append(key_, request);
   }
   const Found found = find_stored(*route_.cache, key_, request.fields, now);
+  route_.cache->looked(key_, found.object);
   if (context.explain) [[unlikely]]
     context.explain->add("cache_key", key_);
   Missing missing;

@@ -1,0 +1,156 @@
+"""`trellis ctl cache why`: what the cache has for a page, and what would make it cacheable; `trellis cache ls` with what
+a cache filter adds."""
+import json
+import subprocess
+
+import pytest
+
+from http_server import Handler, HttpServer
+from node import BINARY, PATIENCE, Node
+
+
+class Origin(HttpServer):
+    """Each path has its own fields."""
+
+    FIELDS = {
+        "/fresh": [("cache-control", "max-age=600, stale-if-error=60"), ("etag", '"1"'), ("surrogate-key", "a b")],
+        "/varies": [("cache-control", "max-age=600"), ("vary", "Accept-Encoding")],
+        "/mine": [("cache-control", "private")],
+        "/silent": [],
+    }
+
+    def __init__(self):
+        origin = self
+        self.asked = []
+
+        class Application(Handler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                origin.asked.append(self.path)
+                self.send_response(200)
+                self.send_header("content-length", "5")
+                for name, value in origin.FIELDS[self.path]:
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(b"hello")
+
+        super().__init__(Application)
+
+
+@pytest.fixture(scope="module")
+def origin():
+    with Origin() as one:
+        yield one
+
+
+class Edge(Node):
+    def __init__(self, origin):
+        super().__init__(f"""
+node: edge
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+upstreams:
+  origin: {{ hosts: [{{ address: "{origin.address}" }}] }}
+caches:
+  edge: {{ memory: 16MiB, disk: {{ path: ./kept, size: 64MiB }} }}
+routes:
+  - match: {{ path: /direct/** }}
+    to: upstream.origin
+  - match: {{ path: /** }}
+    filters: [{{ cache: {{ in: edge }} }}]
+    to: upstream.origin
+""")
+
+    def get(self, path, fields=()):
+        lines = [f"GET {path} HTTP/1.1", "Host: shop.example.com", *(f"{name}: {value}" for name, value in fields)]
+        return self.ask("\r\n".join([*lines, "", ""]).encode(), "web")
+
+    def purge(self, *words):
+        done = self.ctl("purge", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def edge(origin):
+    with Edge(origin) as one:
+        yield one
+
+
+def why(edge, path, *words, code=0):
+    done = edge.ctl("cache", "why", "http://shop.example.com" + path, *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr if code else done.stdout
+
+
+def answer(edge, path, *words):
+    return json.loads(why(edge, path, "--json", *words))
+
+
+def test_nothing_is_asked_of_the_origin(edge, origin):
+    assert answer(edge, "/fresh?never")["next"] == "miss"
+    assert "--fetch" in why(edge, "/fresh?never")
+    assert "/fresh?never" not in origin.asked
+
+
+def test_it_tells_what_is_stored(edge, origin):
+    edge.get("/fresh")
+    told = answer(edge, "/fresh")
+    assert (told["next"], told["key"], told["cache"]) == ("hit", "http://shop.example.com/fresh", "edge")
+    stored = told["memory"]
+    assert (stored["status"], stored["bytes"], stored["lifetime"], stored["tags"]) == (200, 5, 600, 2)
+    assert (stored["validator"], stored["purged"], stored["stale_if_error"]) == (True, "no", 60)
+    text = why(edge, "/fresh")
+    assert "it is given from the cache" in text and "2 tags" in text
+    assert "To change it: ignore_request_directives" in why(edge, "/fresh", "--header", "Cache-Control: no-cache")
+    assert origin.asked.count("/fresh") == 1
+
+
+def test_it_tells_variants_apart(edge):
+    edge.get("/varies", fields=[("Accept-Encoding", "br")])
+    assert answer(edge, "/varies", "-H", "Accept-Encoding: br")["next"] == "hit"
+    other = answer(edge, "/varies", "-H", "Accept-Encoding: gzip")
+    assert (other["next"], other["varies_by"]) == ("miss", ["accept-encoding"])
+
+
+def test_it_tells_what_would_make_it_cacheable(edge):
+    edge.get("/mine")
+    told = answer(edge, "/mine")
+    assert told["next"] == "unshared" and told["unshared"]["reason"] == "private"
+    assert "let it say public" in told["unshared"]["remedy"]
+    edge.get("/silent")
+    assert "ttl: { 200: 60s }" in why(edge, "/silent")
+    assert "X-Original-URL" in why(edge, "/fresh", "-H", "X-Original-URL: /admin")
+
+
+def test_it_fetches_when_told_to(edge, origin):
+    before = origin.asked.count("/silent")
+    told = answer(edge, "/silent", "--fetch")
+    assert origin.asked.count("/silent") == before + 1
+    assert told["fetched"]["status"] == 200 and "no-lifetime-named" in told["fetched"]["cache_status"]
+    assert "no lifetime" in told["fetched"]["meaning"]
+
+
+def test_it_tells_of_purges(edge):
+    edge.get("/fresh")
+    edge.purge("http://shop.example.com/fresh", "--soft")
+    assert answer(edge, "/fresh")["memory"]["purged"] == "soft"
+    assert answer(edge, "/fresh")["next"] == "validate"
+    edge.purge("http://shop.example.com/fresh")
+    told = answer(edge, "/fresh")
+    assert told["next"] == "miss" and told.get("memory", {}).get("purged", "yes") == "yes"
+
+
+def test_it_tells_of_routes_without_a_cache(edge):
+    assert answer(edge, "/direct/x")["next"] == "no-cache-filter"
+    assert "no address" in why(edge, "/a b", code=1)
+    assert "there is no cache" in why(edge, "/fresh", "--cache", "other", code=1)
+
+
+def test_ls_shows_both_tiers(edge):
+    edge.get("/fresh")
+    done = subprocess.run([str(BINARY), "cache", "ls", "--json", "--control", "%s:%d" % edge.control],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    (one,) = json.loads(done.stdout)["caches"]
+    assert one["objects"] >= 1 and one["edge"]["fills"] == 0 and one["edge"]["body_bytes"] > 0
+    assert one["edge"]["disk"]["state"] == "ok"
