@@ -10,6 +10,7 @@ import pytest
 import node
 from cache_origin import CLOSE, RESET, Origin, chunk, chunked, get, reply
 from load import Load
+from upgrade_test import Upgradable
 
 KIB = 1 << 10
 URLS = 60
@@ -183,6 +184,29 @@ def test_whatever_happens_an_answer_is_of_one_version_and_its_own(io, disk, faul
         assert n.metric("trellis_cache_requests_total", outcome="hit") > ENOUGH / 20
         origin.faults = 0
         # And all is well again.
+        for number in range(URLS):
+            url = b"/%d" % number
+            answer = n.ask(get(url), "web")
+            assert Mixed.fault_of(url, b"GET", answer) is None and answer.status == 200, (url, answer)
+
+
+def test_reloads_and_upgrades_in_the_midst_change_no_answer(tmp_path):
+    disk = f", disk: {{ path: {tmp_path}/cache, size: 64MiB }}"
+    with Moody(2, 0.05) as origin, Upgradable(CONFIG.format(host=origin.host, disk=disk)) as n:
+        with Mixed(n.address(), 8, origin) as load:
+            for turn in range(3):
+                load.further(300, "answers before the reload")
+                n.write_config(CONFIG.format(host=origin.host, disk=disk) + f"# {turn}\n")
+                if turn == 0:
+                    n.reload()
+                    continue
+                done = n.upgrade()
+                assert done.returncode == 0, done.stderr
+                load.further(300, "answers of the new process")
+        assert not load.faults, load.faults[:3]
+        node.until(lambda: n.process.poll() is not None, "the old process goes", seconds=3 * node.PATIENCE)
+        assert n.process.returncode == 0
+        origin.faults = 0
         for number in range(URLS):
             url = b"/%d" % number
             answer = n.ask(get(url), "web")
