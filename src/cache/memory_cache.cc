@@ -291,4 +291,15 @@ void MemoryCache::replace(uint32_t space, EntryRef entry, uint64_t stamp) {
   if (unchanged) insert(shard, std::move(entry));
 }
 
+void MemoryCache::put(uint32_t space, EntryRef entry) {
+  const std::string_view key = entry.get()->key();
+  const uint64_t hash = entry.get()->hash;
+  Shard& shard = shard_of(hash);
+  const EntryRef keep(entry);
+  const std::lock_guard lock(shard.lock);
+  ++shard.generation;
+  drop_entry(shard, hash, space, key, Reason::invalidated);
+  insert(shard, std::move(entry));
+}
+
 }  // namespace trellis::cache

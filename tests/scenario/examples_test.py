@@ -201,6 +201,18 @@ class ReverseProxy(ExampleTest):
                 self.assertEqual((large.status, large.json()["code"]), (413, "body_too_large"))
 
 
+class EdgeCache(ExampleTest):
+    def test_answers_from_what_it_kept_also_when_the_application_is_gone(self):
+        with Application("one") as one:
+            with Node("edge-cache.yaml", "web", f'upstreams.app.hosts=["{one.address}"]') as node:
+                self.assertEqual(node.ask("/page").headers["x-cache-status"], "MISS")
+                self.assertEqual(node.ask("/page?utm_source=x").headers["x-cache-status"], "HIT")
+                asset = node.ask("/assets/app.css")
+                self.assertEqual(asset.headers["cache-control"], "public, max-age=31536000, immutable")
+                one.server.server_close()
+                self.assertEqual(node.ask("/page").headers["x-cache-status"], "HIT")
+
+
 class Canary(ExampleTest):
     def test_a_few_clients_get_the_new_version_and_stay_there(self):
         with Application("old") as old, Application("new") as new:

@@ -152,7 +152,7 @@ void EdgeCache::store_in_memory(const ObjectRef& object) {
   }
   MemoryCache::set_up(*object, bytes, kNever, Duration());
   curve_.size_of(object->place_hash(), object->charged());
-  memory_.replace(space_, object.entry(), memory_.stamp(space_, object->key()));
+  memory_.put(space_, object.entry());
 }
 
 void EdgeCache::grew(const ObjectRef& object) {
