@@ -1,6 +1,7 @@
 #include "cache/miss_ratio_curve.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 namespace trellis::cache {
@@ -74,7 +75,8 @@ void MissRatioCurve::sample(uint64_t hash, uint64_t bytes) noexcept {
   } else {
     const uint64_t others = held_ - std::min(held_, bytes_up_to(key.turn));
     const double needed = static_cast<double>(others) * scale + static_cast<double>(key.bytes);
-    bucket = std::min(bucket, static_cast<size_t>(std::min(needed / static_cast<double>(unit_), 1e15)));
+    const double units = std::ceil(needed / static_cast<double>(unit_));
+    bucket = std::min(bucket, static_cast<size_t>(std::clamp(units - 1, 0.0, 1e15)));
     add(key.turn, -static_cast<int64_t>(key.bytes));
   }
   buckets_[bucket] += scale;

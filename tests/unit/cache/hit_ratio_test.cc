@@ -4,16 +4,20 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "base/hash.h"
 #include "base/rng.h"
 #include "cache/eviction.h"
+#include "cache/miss_ratio_curve.h"
 #include "tests/unit/cache/key_cache.h"
 
 namespace trellis::cache {
@@ -219,6 +223,31 @@ TEST(HitRatio, OnRealTracesIsThePublishedOne) {
   }
   EXPECT_GT(compared, 280);
   EXPECT_GT(lfu_sum, lfu_published);
+}
+
+// Of every size at once, from one key in some or many; beside LRU's published ratios.
+TEST(HitRatio, OfASampleIsNearLrusOnRealTraces) {
+  const std::string folder = data_folder();
+  std::ifstream table(folder + "/expected-hit-ratios.csv");
+  if (!table) GTEST_SKIP() << "no traces in " << folder << "; set TRELLIS_DATA to test against them";
+  std::map<std::string, std::unique_ptr<MissRatioCurve>> curves;
+  double off = 0;
+  int compared = 0;
+  for (const Published& row : read_table(table)) {
+    if (row.policy != "lru" || row.implementation != "own") continue;
+    std::unique_ptr<MissRatioCurve>& curve = curves[row.trace];
+    if (!curve) {
+      curve = std::make_unique<MissRatioCurve>(1, 100'000, 4096);
+      for (const uint64_t key : read_trace(folder + "/traces/" + row.trace + ".keys.xz"))
+        curve->look(hash64(std::string_view(reinterpret_cast<const char*>(&key), sizeof key)), 1);
+    }
+    const double ratio = curve->hit_ratio_at(row.capacity);
+    EXPECT_NEAR(ratio, row.ratio, 0.06) << row.trace << " " << row.capacity;
+    off += std::abs(ratio - row.ratio);
+    ++compared;
+  }
+  EXPECT_GT(compared, 70);
+  EXPECT_LT(off / compared, 0.01);
 }
 
 }  // namespace
