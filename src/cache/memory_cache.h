@@ -200,7 +200,8 @@ class MemoryCache {
   uint64_t stamp(uint32_t space, std::string_view key);
   // Invalidates what is there and puts the entry in its place, unless something changed since the stamp.
   void replace(uint32_t space, EntryRef entry, uint64_t stamp);
-  // The same whatever happened meanwhile: for who knows by other means that the entry may stand. Not for keys with loads.
+  // The same whatever happened meanwhile: for who knows by other means that the entry may stand. Not for keys with
+  // loads.
   void put(uint32_t space, EntryRef entry);
   static void set_up(CacheEntry& entry, size_t bytes, Time expires, Duration load_time) noexcept;
 

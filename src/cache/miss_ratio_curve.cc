@@ -13,9 +13,10 @@ constexpr size_t kTurnsPerKey = 4;                   // of the tree, before it i
 
 }  // namespace
 
-MissRatioCurve::MissRatioCurve(uint64_t unit, uint64_t most, size_t keys)
+MissRatioCurve::MissRatioCurve(uint64_t unit, uint64_t most, size_t keys, uint64_t one_in)
     : unit_(std::max<uint64_t>(unit, 1)),
       most_keys_(keys),
+      share_(kModulus / one_in),
       lanes_(std::make_unique<Lane[]>(kLanes)),
       tree_(kTurnsPerKey * keys + 1),
       buckets_(most / unit_ + 1) {}
@@ -63,6 +64,12 @@ uint64_t MissRatioCurve::next_turn() {
 // --- the sample ---
 
 void MissRatioCurve::sample(uint64_t hash, uint64_t bytes) noexcept {
+  // A hot key that all cores look up: one of them counts it, and the others' lookups are those the sample lacks.
+  if (sampling_.test_and_set(std::memory_order_acquire)) return;
+  struct Ending {
+    std::atomic_flag& sampling;
+    ~Ending() { sampling.clear(std::memory_order_release); }
+  } ending{sampling_};
   const std::lock_guard lock(lock_);
   const uint64_t share = share_.load(std::memory_order_relaxed);
   if (hash % kModulus >= share) return;  // it shrank meanwhile

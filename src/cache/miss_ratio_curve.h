@@ -27,8 +27,9 @@ namespace trellis::cache {
 
 class MissRatioCurve {
  public:
-  // `unit`: bytes that distances are told apart by; sizes are asked for up to `most` bytes. `keys`: of the sample.
-  MissRatioCurve(uint64_t unit, uint64_t most, size_t keys = 8192);
+  // `unit`: bytes that distances are told apart by; sizes are asked for up to `most` bytes. `keys`: of the sample;
+  // `one_in`: so many it takes at first, however few there are.
+  MissRatioCurve(uint64_t unit, uint64_t most, size_t keys = 8192, uint64_t one_in = 16);
 
   // A lookup of a key that takes so many bytes; 0 where that is not known yet, and size_of() tells it.
   void look(uint64_t hash, uint64_t bytes) noexcept {
@@ -72,10 +73,11 @@ class MissRatioCurve {
 
   const uint64_t unit_;
   const size_t most_keys_;
-  std::atomic<uint64_t> share_{kModulus};  // of kModulus; keys whose hash is below are sampled
+  std::atomic<uint64_t> share_;  // of kModulus; keys whose hash is below are sampled
   const std::unique_ptr<Lane[]> lanes_;
   // WHY a lock: all cores look keys up. Few lookups come here once there are many keys.
   mutable ShardLock lock_;
+  std::atomic_flag sampling_;
   std::unordered_map<uint64_t, Key> keys_;
   std::set<std::pair<uint64_t, uint64_t>> by_hash_;  // hash % kModulus and the hash
   std::vector<int64_t> tree_;                        // Fenwick: bytes by the turn of the last lookup

@@ -237,7 +237,7 @@ TEST(HitRatio, OfASampleIsNearLrusOnRealTraces) {
     if (row.policy != "lru" || row.implementation != "own") continue;
     std::unique_ptr<MissRatioCurve>& curve = curves[row.trace];
     if (!curve) {
-      curve = std::make_unique<MissRatioCurve>(1, 100'000, 4096);
+      curve = std::make_unique<MissRatioCurve>(1, 100'000, 4096, 1);
       for (const uint64_t key : read_trace(folder + "/traces/" + row.trace + ".keys.xz"))
         curve->look(hash64(std::string_view(reinterpret_cast<const char*>(&key), sizeof key)), 1);
     }

@@ -48,7 +48,7 @@ uint64_t bytes_of(uint64_t key) { return 500 + hash_of(key) / 7 % 4000; }
 
 // The curve of a stream beside LRU itself at some sizes.
 void compare(const std::vector<uint64_t>& stream, size_t sample, const std::vector<uint64_t>& sizes, double tolerance) {
-  MissRatioCurve curve(sizes.back() / 256, sizes.back(), sample);
+  MissRatioCurve curve(sizes.back() / 256, sizes.back(), sample, 1);
   for (const uint64_t key : stream) curve.look(hash_of(key), bytes_of(key));
   EXPECT_LE(curve.keys(), sample);
   for (const uint64_t size : sizes) {
@@ -84,7 +84,7 @@ TEST(MissRatioCurve, SeesThatALoopNeedsRoomForAllOfIt) {
 }
 
 TEST(MissRatioCurve, LearnsASizeLater) {
-  MissRatioCurve curve(100, 10'000);
+  MissRatioCurve curve(100, 10'000, 100, 1);
   for (int round = 0; round < 100; ++round) {
     for (uint64_t key = 0; key < 4; ++key) {
       curve.look(hash_of(key), 0);
