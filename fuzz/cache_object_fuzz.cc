@@ -26,6 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[0] == 'a') {
     if (const auto head = ObjectHead::decode(meta, Time(), wall)) {
       require(head->freshness.valid() && head->answered <= Time());
+      require(head->answered - head->took <= head->answered);
       const auto again = ObjectHead::decode(head->encode(), Time(), wall);
       require(again && again->encode() == head->encode());
       Arena arena;

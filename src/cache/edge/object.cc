@@ -104,7 +104,8 @@ std::optional<ObjectHead> ObjectHead::decode(std::string_view meta, Time now, Wa
   const uint64_t took = in.varint();
   head.filled = in.varint();
   const uint64_t total = in.varint();
-  if (status < 100 || status > 999 || took > static_cast<uint64_t>(Duration::max().count())) return std::nullopt;
+  if (status < 100 || status > 999 || took > static_cast<uint64_t>(Duration(std::chrono::seconds(kMaxSeconds)).count()))
+    return std::nullopt;
   head.status = static_cast<int>(status);
   head.took = Duration(static_cast<int64_t>(took));
   if (total > 0) head.total = total - 1;

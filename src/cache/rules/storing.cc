@@ -118,9 +118,11 @@ std::string_view store_reason(const http::Request& request, const http::Response
 }  // namespace
 
 bool Freshness::valid() const noexcept {
+  // Of the years that a Date can name: no difference of two of them overflows.
+  const auto is_moment = [](int64_t moment) { return moment >= -62'167'219'200 && moment <= 253'402'300'799; };
   const auto is_span = [](int64_t span) { return span >= 0 && span <= kMaxSeconds; };
-  return version == kVersion && is_span(lifetime) && is_span(age) && is_span(stale_while_revalidate) &&
-         is_span(stale_if_error);
+  return version == kVersion && is_moment(answered) && is_moment(date) && is_span(lifetime) && is_span(age) &&
+         is_span(stale_while_revalidate) && is_span(stale_if_error);
 }
 
 Duration StorePolicy::ttl_of(int status) const noexcept {

@@ -38,10 +38,11 @@ TEST(ObjectHead, ComesBackFromItsBytes) {
 }
 
 TEST(ObjectHead, IsRefusedWithNumbersThatNoAnswerHas) {
-  const auto refused = [](auto change) {
+  const auto is_refused = [](const ObjectHead& head) { return !ObjectHead::decode(head.encode(), Time(), wall(kNow)); };
+  const auto refused = [&](auto change) {
     ObjectHead head = some_head();
     change(head.freshness);
-    return !ObjectHead::decode(head.encode(), Time(), wall(kNow));
+    return is_refused(head);
   };
   EXPECT_FALSE(refused([](Freshness&) {}));
   EXPECT_TRUE(refused([](Freshness& freshness) { freshness.version = 9; }));
@@ -49,6 +50,12 @@ TEST(ObjectHead, IsRefusedWithNumbersThatNoAnswerHas) {
   EXPECT_TRUE(refused([](Freshness& freshness) { freshness.age = INT64_MAX; }));
   EXPECT_TRUE(refused([](Freshness& freshness) { freshness.stale_while_revalidate = kMaxSeconds + 1; }));
   EXPECT_TRUE(refused([](Freshness& freshness) { freshness.stale_if_error = INT64_MIN; }));
+  EXPECT_TRUE(refused([](Freshness& freshness) { freshness.answered = INT64_MIN; }));
+  EXPECT_TRUE(refused([](Freshness& freshness) { freshness.answered = INT64_MAX; }));
+  EXPECT_TRUE(refused([](Freshness& freshness) { freshness.date = INT64_MIN; }));
+  ObjectHead slow = some_head();
+  slow.took = Duration::max();
+  EXPECT_TRUE(is_refused(slow));
 }
 
 TEST(VariantsRecord, ComesBackFromItsBytes) {
