@@ -36,9 +36,12 @@ http::RangePlan stored_ranges(const http::Request& request, int status, const ht
                               int64_t now, uint64_t size) {
   const auto range = request.fields.find(FieldId::range);
   if (!range || request.method != Method::get || status != 200 || request.fields.count(FieldId::range) != 1) return {};
-  // Date, and when it came, are no strong validators.
+  // Date, and when it came, are no strong validators; nor is what changed in the second of its Date, since it may have
+  // changed in that second once more (RFC 9110 §8.8.2.2).
   http::Validators validators = validators_of(stored, answered, now);
-  if (!stored.has(FieldId::last_modified)) validators.last_modified.reset();
+  const int64_t date = http::parse_http_date(stored.value(FieldId::date), now).value_or(answered);
+  if (!stored.has(FieldId::last_modified) || (validators.last_modified && *validators.last_modified >= date))
+    validators.last_modified.reset();
   if (!http::if_range_allows(request, validators, now)) return {};
   return http::plan_ranges(*range, size);
 }

@@ -42,7 +42,8 @@ Reuse reuse_of(const RequestDirectives& request, const Freshness& stored, Durati
   };
   if (request.no_cache) return validate("request-no-cache");
   if (stored.has(Flag::kNoCache)) return validate("no-cache");
-  if (request.max_age && out.age > *request.max_age) return validate("request-max-age");
+  // Ages are whole seconds: what came half a second ago is not what a client that reloads wants.
+  if (request.max_age && (out.age > *request.max_age || *request.max_age == 0)) return validate("request-max-age");
   if (out.ttl > 0) {
     if (request.min_fresh && out.ttl < *request.min_fresh) return validate("request-min-fresh");
     return decide(Use::fresh, "fresh");

@@ -29,7 +29,9 @@ bool contradicts(const http::Fields& stored, const http::Fields& newer, FieldId 
 
 bool confirms(const http::Fields& stored, const http::Fields& of_304) noexcept {
   const std::string_view etag = of_304.value(FieldId::etag);
-  return !is_strong(etag) || stored.value(FieldId::etag) == etag;
+  const std::string_view ours = stored.value(FieldId::etag);
+  if (is_strong(etag)) return ours == etag;
+  return etag.empty() || ours.empty() || opaque(ours) == opaque(etag);
 }
 
 bool is_updated_field(const http::Field& field) noexcept {

@@ -8,8 +8,9 @@
 
 namespace trellis::cache {
 
-// Does a 304 speak about this stored answer (§4.3.4)? Not if it names a strong ETag and the stored one is another; then
-// the stored answer must not be used or updated, and the request is sent again without conditions.
+// Does a 304 speak about this stored answer (§4.3.4)? Not if it names a strong ETag and the stored one is another, nor
+// a weak one that does not correspond to the stored one; then the stored answer must not be used or updated, and the
+// request is sent again without conditions.
 bool confirms(const http::Fields& stored, const http::Fields& of_304) noexcept;
 
 // May a 304 or HEAD replace the stored field (§3.2)? All but what tells how the stored bytes are to be read

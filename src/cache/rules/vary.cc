@@ -1,7 +1,7 @@
 #include "cache/rules/vary.h"
 
 #include <algorithm>
-#include <charconv>
+#include <optional>
 
 #include "base/ascii.h"
 #include "http/field_text.h"
@@ -23,18 +23,25 @@ bool is_named(const http::Field& field, FieldId id, std::string_view name) noexc
   return id != FieldId::unknown ? field.id == id : field.id == FieldId::unknown && http::iequal(field.name, name);
 }
 
-// A token with its weight in thousandths, as in Accept-Language: "de;q=0.8". What cannot be read weighs 1000: it is
-// kept apart from other texts by its name, and nothing depends on the number.
+// A token with its weight in thousandths, as in Accept-Language: "de;q=0.8". What cannot be read stays with the name
+// and weighs 1000: so it is kept apart from other texts, and nothing depends on the number.
 struct Preference {
   std::string name;  // lower case
   int weight = 1000;
 };
 
-int weight_of(std::string_view text) noexcept {
-  double value = 1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0 && value <= 1)) return 1000;
-  return static_cast<int>(value * 1000 + 0.5);
+// Of a qvalue (RFC 9110 §12.4.2).
+std::optional<int> weight_of(std::string_view text) noexcept {
+  if (text.empty() || text.size() > 5 || (text[0] != '0' && text[0] != '1')) return std::nullopt;
+  if (text.size() > 1 && text[1] != '.') return std::nullopt;
+  int thousandths = (text[0] - '0') * 1000;
+  int place = 100;
+  for (const char c : text.substr(std::min<size_t>(text.size(), 2))) {
+    if (c < '0' || c > '9') return std::nullopt;
+    thousandths += (c - '0') * place;
+    place /= 10;
+  }
+  return thousandths <= 1000 ? std::optional<int>(thousandths) : std::nullopt;
 }
 
 Preference preference_of(std::string_view element) {
@@ -42,8 +49,9 @@ Preference preference_of(std::string_view element) {
   Preference out{lower(trimmed(element.substr(0, semicolon))), 1000};
   if (semicolon == std::string_view::npos) return out;
   const std::string_view parameter = trimmed(element.substr(semicolon + 1));
-  if (parameter.size() > 2 && ascii_lower(parameter[0]) == 'q' && parameter[1] == '=')
-    out.weight = weight_of(parameter.substr(2));
+  const bool is_weight = parameter.size() > 2 && ascii_lower(parameter[0]) == 'q' && parameter[1] == '=';
+  if (const std::optional<int> weight = is_weight ? weight_of(parameter.substr(2)) : std::nullopt)
+    out.weight = *weight;
   else
     out.name.append(";").append(parameter);
   return out;

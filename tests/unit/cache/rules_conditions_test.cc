@@ -71,6 +71,11 @@ TEST(StoredRanges, NeedA200AndAMatchingIfRange) {
   const Asked by_date({{"Range", "bytes=0-1"}, {"If-Range", date(kAnswered)}});
   EXPECT_EQ(stored_ranges(by_date.request, 200, dated.fields, kAnswered, kNow, 100).kind, Kind::whole)
       << "Date tells nothing about the representation";
+  // §8.8.2.2: what changed in the second of its Date may have changed in that second again.
+  const Head young{{"Last-Modified", date(kAnswered)}, {"Date", date(kAnswered)}};
+  EXPECT_EQ(stored_ranges(by_date.request, 200, young.fields, kAnswered, kNow, 100).kind, Kind::whole);
+  const Head older{{"Last-Modified", date(kAnswered)}, {"Date", date(kAnswered + 1)}};
+  EXPECT_EQ(stored_ranges(by_date.request, 200, older.fields, kAnswered, kNow, 100).kind, Kind::partial);
 }
 
 // RFC 9110 §15.4.5.

@@ -44,7 +44,7 @@ TEST(Reuse, FollowsTheLifetimeAndTheRequest) {
       {"", fresh(10, 0, Flag::kNoCache), 1s, Use::validate, "no-cache"},
       {"no-cache", fresh(10), 1s, Use::validate, "request-no-cache"},
       {"no-store", fresh(10), 1s, Use::fresh, "fresh"},
-      {"max-age=0", fresh(10), 0s, Use::fresh, "fresh"},
+      {"max-age=0", fresh(10), 0s, Use::validate, "request-max-age"},
       {"max-age=0", fresh(10), 1s, Use::validate, "request-max-age"},
       {"max-age=600", fresh(3600, 1800), 0s, Use::validate, "request-max-age"},
       {"max-age=5", fresh(3), 4s, Use::validate, "stale"},

@@ -22,11 +22,13 @@ std::string text_of(const http::Fields& fields) {
 }
 
 // RFC 9111 §4.3.4.
-TEST(Confirms, ByAStrongEntityTagWhereThereIsOne) {
+TEST(Confirms, ByTheEntityTagWhereThereIsOne) {
   const Head stored{{"ETag", "\"a\""}, {"Last-Modified", "x"}};
   EXPECT_TRUE(confirms(stored.fields, Head{{"ETag", "\"a\""}}.fields));
   EXPECT_FALSE(confirms(stored.fields, Head{{"ETag", "\"b\""}}.fields));
-  EXPECT_TRUE(confirms(stored.fields, Head{{"ETag", "W/\"b\""}}.fields)) << "only the last one sent can be meant";
+  EXPECT_TRUE(confirms(stored.fields, Head{{"ETag", "W/\"a\""}}.fields));
+  EXPECT_FALSE(confirms(stored.fields, Head{{"ETag", "W/\"b\""}}.fields)) << "it corresponds to nothing stored";
+  EXPECT_TRUE(confirms(Head{{"Last-Modified", "x"}}.fields, Head{{"ETag", "W/\"b\""}}.fields));
   EXPECT_TRUE(confirms(stored.fields, Head{}.fields));
   EXPECT_FALSE(confirms(Head{{"ETag", "W/\"a\""}}.fields, Head{{"ETag", "\"a\""}}.fields));
 }

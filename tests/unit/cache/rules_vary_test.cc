@@ -71,6 +71,11 @@ TEST(Variant, ReducesAcceptEncodingToASet) {
   EXPECT_EQ(encodings("gzip, identity;q=0"), "gzip,identity;q=0");
   EXPECT_EQ(encodings("gzip, dcz"), "dcz,gzip") << "one that is new may be what is stored";
   EXPECT_EQ(encodings("gzip;level=9"), "gzip;level=9");
+  // Servers differ in what they make of a weight that is none.
+  for (const char* weight : {"q=0;x=1", "q=0.0000", "q=1e-9", "q=-0", "q=2", "q=1.001", "q=.5"})
+    EXPECT_EQ(encodings((std::string("gzip;") + weight).c_str()), std::string("gzip;") + weight);
+  EXPECT_EQ(encodings("gzip; Q=0."), "");
+  EXPECT_EQ(encodings("gzip;q=1.000, br;q=0.001"), "br,gzip");
   EXPECT_EQ(variant("Accept-Encoding", {}), "\naccept-encoding");
 }
 
@@ -83,7 +88,7 @@ TEST(Variant, SortsAcceptLanguageByWeight) {
   EXPECT_EQ(languages("de,eN"), "de,en");
   EXPECT_EQ(languages(" en-US , de;q=0.5, fr;q=0.70, *;q=0"), "en-us,fr;q=700,de;q=500,*;q=0");
   EXPECT_EQ(languages("de;q=0.5, en;q=0.5"), "de;q=500,en;q=500");
-  EXPECT_EQ(languages("de;q=2, en;q=x"), "de,en");
+  EXPECT_EQ(languages("de;q=2, en;q=x"), "de;q=2,en;q=x");
 }
 
 // An answer that is in the language a client likes best fits it, whatever it was asked for with.
