@@ -109,20 +109,29 @@ Task<> Fetch::ask() {
       if (confirm(*response)) co_return;
       // It speaks of another answer than the one that is stored.
       if (tries == 0) {
-        cache::remove_conditions(request.fields, true);
-        validates = false;
-        stored = ObjectRef();
+        ask_for_all();
         continue;
       }
     }
     if (is_failure(status) && serve_stale()) co_return;
     std::unique_ptr<http::BodyReader> body = judge(*std::move(response));
+    if (std::exchange(again_, false)) {
+      ask_for_all();
+      continue;
+    }
     if (body) {
       Task<> pumping = pump(std::move(body));
       co_await pumping;
     }
     co_return;
   }
+}
+
+void Fetch::ask_for_all() {
+  cache::remove_conditions(request.fields, true);
+  validates = completes = fills_gap = false;
+  stored = ObjectRef();
+  part.reset();
 }
 
 // The object's owner first, where it is another node; what only one client may have is no matter of its.
@@ -158,6 +167,7 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   if (response.status == 206) {
     part = cache::storable_part(response);
     if (verdict.store && (!ranged || !part || !is_what_was_asked_for(*part))) no("part");
+    if (verdict.store && fills_gap && !joins(stored, response)) no("part");
   } else if (response.status == 416 || (response.status == 304)) {
     no(response.status == 416 ? "range" : "not-modified");
   }
@@ -167,6 +177,9 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   if (verdict.store && !route_.cache->has_room(bytes))
     no(bytes.value_or(0) > route_.cache->max_object() ? "too-large" : "no-room");
   if (verdict.store && !route_.cache->unchanged(key_, stamp_)) no("invalidated");
+  // Nobody asked for a range.
+  again_ = !verdict.store && fills_gap && (response.status == 206 || response.status == 416);
+  if (again_) return nullptr;
   if (!verdict.store) {
     // What was stored under the key is no longer what the origin says to all.
     if (stored && !completes && response.status < 500 && !cache::is_of_request(reason) && reason != "invalidated")
@@ -184,11 +197,22 @@ bool Fetch::is_what_was_asked_for(const cache::ContentRange& got) const {
          plan.ranges[0].first >= got.range.first && plan.ranges[0].last <= got.range.last;
 }
 
+// Parts of the same representation are put together. Precondition: `response` is a 206, and `part` its range.
+bool Fetch::joins(const ObjectRef& have, const http::Response& response) const {
+  if (!have || have->kind() != cache::Object::Kind::answer || have->head().status != 200) return false;
+  if (have->total() != part->size) return false;
+  Arena memory;
+  http::Fields old(memory);
+  have->head().fields.view_in(old);
+  return cache::may_combine(old, response.fields, unix_seconds(context.loop.wall()));
+}
+
 bool Fetch::confirm(const http::Response& response) {
   Arena& memory = arena;
   http::Fields old(memory);
   stored->head().fields.view_in(old);
   if (!cache::confirms(old, response.fields)) return false;
+  const std::vector<std::string> varied = cache::vary_names(old.joined(FieldId::vary));
   cache::freshen(old, response.fields);
   const cache::ResponseDirectives directives = cache::response_directives(old);
   http::Fields fields(memory);
@@ -215,13 +239,20 @@ bool Fetch::confirm(const http::Response& response) {
   head.filled = filled_;
   head.fields = cache::StoredFields(fields);
   head.total = stored->head().total;
-  object = route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts());
+  std::string key(stored->key());
+  ObjectRef marker;
+  // What varies by other fields now is no answer for those who differ in them (§4.1).
+  if (verdict.store && cache::vary_names(fields.joined(FieldId::vary)) != varied) {
+    key = key_;
+    marker = place_variant(key, fields);
+  }
+  object = route_.cache->make_object(std::move(key), std::move(head), stored->parts());
   validated = true;
   reason = "validated";
   if (verdict.store) {
     route_.cache->insert_head(object, stamp_);
     stored_now = !object->growing();
-    if (leader) leader->give(object, ObjectRef());
+    if (leader) leader->give(object, marker);
   } else {
     reason = verdict.reason;
     if (!cache::is_of_request(reason)) route_.cache->remove(object->key());
@@ -255,6 +286,29 @@ bool Fetch::serve_stale() {
   return true;
 }
 
+// Where an answer with these fields is stored: `key`, the URI's, goes on with what Vary names in the request. Gives the
+// marker that stands under the URI; null where the answer does not vary.
+ObjectRef Fetch::place_variant(std::string& key, const http::Fields& fields) {
+  auto names = cache::vary_names(fields.joined(FieldId::vary));
+  if (names.empty()) return ObjectRef();
+  // The same fields as before keep their marker's number, and with it the other variants.
+  ObjectRef old = route_.cache->find(key, context.loop.now());
+  if (old && (old->kind() != cache::Object::Kind::variants || old->vary().names != names)) old = ObjectRef();
+  cache::KnownLanguages known;
+  if (old) known = old->vary().languages;
+  known = cache::learn_language(std::move(known), names, request.fields, fields);
+  ObjectRef marker;
+  if (old && known == old->vary().languages) {
+    marker = std::move(old);
+  } else {
+    const uint64_t id = old ? old->vary().id : context.loop.rng().next();
+    marker = route_.cache->make_variants(key, {std::move(names), id, std::move(known)});
+    route_.cache->insert(marker, stamp_);
+  }
+  append_variant_of(key, *marker, request.fields);
+  return marker;
+}
+
 std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const cache::StoreVerdict& verdict,
                                               const cache::ResponseDirectives& directives) {
   ObjectHead head;
@@ -276,40 +330,21 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
     }
   }
   std::string key = key_;
-  ObjectRef marker;
-  if (auto names = cache::vary_names(response.fields.joined(FieldId::vary)); !names.empty()) {
-    // The same fields as before keep their marker's number, and with it the other variants.
-    ObjectRef old = route_.cache->find(key, context.loop.now());
-    if (old && (old->kind() != cache::Object::Kind::variants || old->vary().names != names)) old = ObjectRef();
-    cache::KnownLanguages known;
-    if (old) known = old->vary().languages;
-    known = cache::learn_language(std::move(known), names, request.fields, response.fields);
-    if (old && known == old->vary().languages) {
-      marker = std::move(old);
-    } else {
-      const uint64_t id = old ? old->vary().id : context.loop.rng().next();
-      marker = route_.cache->make_variants(key, {std::move(names), id, std::move(known)});
-      route_.cache->insert(marker, stamp_);
-    }
-    append_variant_of(key, *marker, request.fields);
-  }
+  const ObjectRef marker = place_variant(key, response.fields);
   std::vector<ObjectPart> parts;
   const std::optional<uint64_t> length = response.body.length();
   const auto body = route_.cache->make_body(part ? std::optional<uint64_t>(part->range.size()) : length);
   parts.push_back({part ? part->range.first : 0, body});
   if (part) head.total = part->size;
-  // Parts of the same representation are put together.
   if (const ObjectRef have = part ? (stored ? stored : route_.cache->find(key, context.loop.now())) : ObjectRef();
-      have && have->kind() == cache::Object::Kind::answer && have->total() == part->size) {
+      joins(have, response)) {
+    for (const ObjectPart& one : have->parts()) {
+      if (one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax) parts.push_back(one);
+    }
     http::Fields old(arena);
     have->head().fields.view_in(old);
-    if (have->head().status == 200 && cache::may_combine(old, response.fields, unix_seconds(context.loop.wall()))) {
-      for (const ObjectPart& one : have->parts()) {
-        if (one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax) parts.push_back(one);
-      }
-      cache::freshen(old, fields);
-      fields = old;
-    }
+    cache::freshen(old, fields);
+    fields = old;
   }
   head.fields = cache::StoredFields(fields);
   object = route_.cache->make_object(std::move(key), std::move(head), std::move(parts));

@@ -41,6 +41,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   cache::ObjectRef stored;                  // stale, or a part: what the answer may confirm, complete, or stand in for
   bool validates = false;                   // the request is made conditional by `stored`
   bool completes = false;                   // the request is for what `stored` lacks
+  bool fills_gap = false;                   // likewise, though the one who asked wants all of it
   cache::RequestDirectives wanted;
   bool awaited = false;                // a request waits for it
   http::InterimSink* sink = nullptr;   // of who waits; null again before that one goes
@@ -72,9 +73,12 @@ class Fetch final : public http::Detached, public http::InterimSink {
   static Task<> run(std::shared_ptr<Fetch> fetch);
   Task<> ask();
   Task<Result<http::Response>> ask_next();
+  void ask_for_all();
   // Each gives the body to be read on, where there is one.
   std::unique_ptr<http::BodyReader> judge(http::Response response);
   bool is_what_was_asked_for(const cache::ContentRange& got) const;
+  bool joins(const cache::ObjectRef& have, const http::Response& response) const;
+  cache::ObjectRef place_variant(std::string& key, const http::Fields& fields);
   bool confirm(const http::Response& response);
   void take_numbers();
   void release(std::string_view why);
@@ -89,6 +93,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   CacheRoute& route_;
   Next next_;
   std::string key_;
+  bool again_ = false;  // what came is of no use to the one who asked: the whole is asked for
   Time asked_{};
   WallTime asked_wall_{};
   uint64_t filled_ = 0;

@@ -7,6 +7,7 @@
 #include "cache/rules/conditions.h"
 #include "cache/rules/invalidation.h"
 #include "cache/rules/update.h"
+#include "cache/rules/vary.h"
 #include "http/explain.h"
 #include "http/problem.h"
 #include "proxy/cache/fetch.h"
@@ -348,7 +349,12 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
   if (const ObjectRef& stored = missing.stored; stored && stored->kind() == Object::Kind::answer) {
     http::Fields old(context.arena);
     stored->head().fields.view_in(old);
-    const auto effect = cache::effect_of_head(stored->head().status, old, stored->total(), response);
+    auto effect = cache::effect_of_head(stored->head().status, old, stored->total(), response);
+    // What varies by other fields now stands under the wrong key.
+    const std::string_view vary = response.fields.joined(FieldId::vary);
+    if (effect == cache::HeadEffect::freshen && !vary.empty() &&
+        (cache::varies_on_everything(vary) || cache::vary_names(vary) != cache::vary_names(old.joined(FieldId::vary))))
+      effect = cache::HeadEffect::invalidate;
     // What is said to one client alone says nothing of what is stored for all.
     const cache::ResponseDirectives directives = cache::response_directives(response.fields);
     const bool for_all = !directives.no_store && !directives.is_private && !request.fields.has(FieldId::authorization);
@@ -428,7 +434,7 @@ std::shared_ptr<Fetch> CacheFilter::prepare(const http::Request& request, const 
   if (gaps.size() != 1) return fetch;
   fields.set(FieldId::range, fetch->arena.copy(range_text(gaps)));
   fields.set(FieldId::if_range, etag);
-  fetch->completes = true;
+  fetch->completes = fetch->fills_gap = true;
   return fetch;
 }
 

@@ -1,0 +1,90 @@
+"""The edge cache by the letter of RFC 9110 and RFC 9111: answers byte by byte, from origins that are not always right."""
+import email.utils
+import time
+
+import pytest
+
+import node
+from cache_origin import Origin, ask, reply
+
+FRESH = b"Cache-Control: max-age=3600"
+BODY = b"0123456789" * 10
+
+CONFIG = """
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+caches:
+  edge: {{ memory: 64MiB }}
+upstreams:
+  app: {{ hosts: ["{host}"] }}
+routes:
+  - name: app
+    match: {{ path: /** }}
+    filters:
+      - cache: {{ in: edge }}
+    to: upstream.app
+"""
+
+
+@pytest.fixture
+def origin():
+    with Origin() as one:
+        yield one
+
+
+@pytest.fixture
+def client(origin):
+    with node.Node(CONFIG.format(host=origin.host)) as n, node.Client(n.address()) as one:
+        yield one
+
+
+def ago(seconds):
+    return email.utils.formatdate(time.time() - seconds, usegmt=True).encode()
+
+
+def stale(*fields):
+    """An answer that is to be validated at its next use."""
+    return reply(BODY, b"Cache-Control: max-age=1", b"Date: " + ago(100), *fields)
+
+
+def part(first, last, *fields, bytes=None):
+    return reply(bytes or BODY[first:last + 1], FRESH, b"Content-Range: bytes %d-%d/100" % (first, last), *fields, status=b"206 Partial")
+
+
+# §3.4, §4.3.4: the cache asks for the missing rest by itself, so whatever comes of that is its own matter.
+@pytest.mark.parametrize("answer", [
+    reply(b"", b"Content-Range: bytes */20", status=b"416 Range Not Satisfiable"),
+    part(50, 99, b'ETag: "b"', bytes=b"N" * 50),
+    part(60, 69, b'ETag: "a"'),
+    part(50, 99, b'ETag: "a"', b"Cache-Control: no-store"),
+    reply(b"--x--", b"Content-Type: multipart/byteranges; boundary=x", status=b"206 Partial"),
+])
+def test_who_asks_for_all_never_gets_a_range(origin, client, answer):
+    origin.at[b"/"] = part(0, 49, b'ETag: "a"')
+    assert ask(client, b"/", b"Range: bytes=0-49").status == 206
+    origin.at[b"/"] = lambda seen, _: answer if seen.get(b"range") else reply(b"all", FRESH, b'ETag: "b"')
+    got = ask(client)
+    assert (got.status, got.body) == (200, b"all")
+    assert [seen.get(b"range") for seen in origin.of(b"/")] == [b"bytes=0-49", b"bytes=50-99", None]
+    assert ask(client).body == b"all" and origin.count(b"/") == 3
+
+
+# §4.1: a stored answer whose Vary came with a 304 is one for the fields that Vary names.
+def test_a_304_may_bring_a_vary(origin, client):
+    origin.at[b"/"] = stale(b'ETag: "a"')
+    ask(client)
+    origin.at[b"/"] = lambda seen, _: (b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nCache-Control: max-age=600\r\nVary: Foo\r\n\r\n'
+                                       if seen.get(b"if-none-match") else reply(b"two", FRESH, b"Vary: Foo"))
+    assert ask(client, b"/", b"Foo: 1").body == BODY
+    assert ask(client, b"/", b"Foo: 2").body == b"two"
+    assert ask(client, b"/", b"Foo: 1").body == BODY and origin.count() == 3
+
+
+@pytest.mark.parametrize("vary", [b"Foo", b"*"])
+def test_a_head_may_bring_a_vary(origin, client, vary):
+    origin.at[b"/"] = stale(b'ETag: "a"')
+    ask(client)
+    origin.at[b"/"] = lambda seen, _: reply(BODY if seen.method == b"GET" else b"", FRESH, b'ETag: "a"', b"Vary: " + vary, length=100)
+    ask(client, method=b"HEAD")
+    assert ask(client, b"/", b"Foo: 2").status == 200
+    assert origin.count() == 3
