@@ -133,6 +133,24 @@ size_t MemoryCache::objects() const {
   return sum;
 }
 
+bool MemoryCache::walk_on(Walk& walk, uint32_t space, size_t most_buckets, std::vector<EntryRef>& found) const {
+  if (walk.shard > shard_mask_) return false;
+  Shard& shard = shards_[walk.shard];
+  const std::lock_guard lock(shard.lock);
+  // A shard that grew has its entries in other buckets.
+  if (walk.buckets != shard.buckets.size()) walk = {walk.shard, 0, shard.buckets.size()};
+  const size_t end = std::min(walk.bucket + most_buckets, walk.buckets);
+  for (; walk.bucket < end; ++walk.bucket) {
+    for (CacheEntry* entry = shard.buckets[walk.bucket]; entry; entry = entry->chain_) {
+      if (entry->space_ != space) continue;
+      entry->acquire();
+      found.push_back(EntryRef(entry));
+    }
+  }
+  if (walk.bucket == walk.buckets) walk = {walk.shard + 1, 0, 0};
+  return true;
+}
+
 void MemoryCache::set_up(CacheEntry& entry, size_t bytes, Time expires, Duration load_time) noexcept {
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(load_time).count();
   entry.load_micros_ = static_cast<uint32_t>(std::clamp<int64_t>(micros, 0, UINT32_MAX));

@@ -149,6 +149,15 @@ class MemoryCache {
   bool purge(std::string_view space, std::optional<std::string_view> key);
   std::vector<std::string> spaces() const;  // names, each once, sorted
 
+  // A walk through the entries of a space in steps of some buckets, which no policy hears of. Entries that are there
+  // all the while are met at least once, others perhaps. False: that was all.
+  struct Walk {
+    size_t shard = 0;
+    size_t bucket = 0;
+    size_t buckets = 0;  // of that shard, when the walk came to it
+  };
+  bool walk_on(Walk& walk, uint32_t space, size_t most_buckets, std::vector<EntryRef>& found) const;
+
   // What follows is for CacheSpace.
   void add_space(const std::string& name, AnySpace& space);
   void remove_space(const AnySpace& space);

@@ -329,6 +329,7 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
     }
   }
   commit_members(core, own);
+  if (core == 0) begin_walks(*next);
   if (core == 0) take_care(*next);
   state.clusters = std::move(state.next_clusters);
   state.next_clusters.clear();

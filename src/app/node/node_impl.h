@@ -131,6 +131,9 @@ struct CoreState {
   std::unique_ptr<proxy::Shedder> shedder;  // first: pipelines use it
   // Of filters: what goes on beside requests, and the bytes of bodies that are kept.
   TaskGroup background;
+  // Of core 0: the caches that are walked through for the sake of their purges, by name.
+  TaskGroup walks;
+  std::map<std::string, std::weak_ptr<cache::EdgeCache>> walked;
   std::shared_ptr<proxy::HeldMemory> held = std::make_shared<proxy::HeldMemory>();
   std::map<std::string, CoreListener> listeners;
   std::map<std::string, CoreCluster> clusters;
@@ -242,6 +245,7 @@ struct Node::Impl {
   // node_purges.cc
   Result<> read_keys(Generation& next) const;
   void prepare_members(CoreState& state, const Generation& next);
+  void begin_walks(const Generation& next);
   void commit_members(size_t core, const std::vector<std::string>& own);
   std::vector<std::string> own_addresses(const Generation& next,
                                          const std::map<std::string, ListeningSockets>& opened) const;

@@ -1,6 +1,7 @@
 // Purges of edge caches and the clusters they travel in: what each core has of the members, and who looks after the
 // books.
 #include "app/node/node_impl.h"
+#include "cache/edge/purge_walk.h"
 #include "net/interfaces.h"
 #include "proxy/cache/members.h"
 #include "proxy/filters/cache.h"
@@ -81,13 +82,25 @@ std::vector<std::string> Node::Impl::own_addresses(const Generation& next,
   return own;
 }
 
+// On core 0. The walk through a cache that has gone ends by itself.
+void Node::Impl::begin_walks(const Generation& next) {
+  CoreState& state = *states[0];
+  for (const auto& [name, open] : next.caches) {
+    const std::shared_ptr<cache::EdgeCache> edge = edge_of(open);
+    std::weak_ptr<cache::EdgeCache>& walked = state.walked[name];
+    if (!edge || walked.lock() == edge) continue;
+    walked = edge;
+    state.walks.spawn(cache::walk_for_purges(edge));
+  }
+}
+
 // On the main thread, which may wait for the disk.
 void Node::Impl::keep_purges() {
   const Time now = system_clock().now();
   if (now < after(purges_kept, kKeepEvery)) return;
   purges_kept = now;
   for (const auto& [name, cache] : current->caches) {
-    if (cache->edge) cache->edge->book().tick();
+    if (cache->edge) cache->edge->tick();
   }
 }
 

@@ -118,6 +118,16 @@ std::vector<DiskIndex::Object> DiskIndex::objects_in(uint32_t slot) const {
   return found;
 }
 
+std::vector<DiskIndex::Object> DiskIndex::objects_of_part(size_t part) const {
+  std::vector<Object> found;
+  const std::lock_guard lock(shards_[part].lock);
+  found.reserve(shards_[part].used);
+  for (const Cell& cell : shards_[part].cells) {
+    if (cell.place != 0) found.push_back({cell.hash, unpack(cell.place)});
+  }
+  return found;
+}
+
 void DiskIndex::resize(Shard& shard, size_t cells) {
   std::vector<Cell> old(cells);
   old.swap(shard.cells);

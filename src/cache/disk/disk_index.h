@@ -50,12 +50,15 @@ class DiskIndex {
   };
   // All of a segment. Goes through the whole index.
   std::vector<Object> objects_in(uint32_t slot) const;
+  // All of one of its parts; an object stays in its part.
+  static constexpr size_t kParts = 256;
+  std::vector<Object> objects_of_part(size_t part) const;
 
   uint64_t objects() const noexcept { return objects_.load(std::memory_order_relaxed); }
   uint64_t bytes() const noexcept { return bytes_.load(std::memory_order_relaxed) + kShards * sizeof(Shard); }
 
  private:
-  static constexpr size_t kShards = 256;
+  static constexpr size_t kShards = kParts;
 
   // The place, and how often it was asked for, in one word; 0: an empty cell.
   struct Cell {

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "base/log.h"
@@ -27,6 +28,7 @@ constexpr uint64_t kRoomySegment = uint64_t{4} << 20;
 constexpr uint64_t kFewestSegments = 4;
 constexpr uint64_t kRecordOverhead = uint64_t{16} << 10;  // head and checksums, at most
 constexpr size_t kMostReadsWaiting = 4096;
+constexpr size_t kMostDropped = 100'000;
 constexpr uint64_t kReadInLoop = uint64_t{128} << 10;  // what a loop reads itself when it is in memory: some 20 µs
 
 constexpr std::string_view kBytesHelp = "Room on disk that a cache's segments take.";
@@ -103,10 +105,8 @@ struct DiskStore::Impl {
                                 uint64_t piece);
   void note_error(const Error& error, uint64_t hash, const DiskPlace& place);
   void note_damage(const Segment& segment, uint64_t hash, const DiskPlace& place);
-  uint64_t sweep(const std::function<bool(std::string_view, std::string_view)>& dead);
-  // Whether it was removed.
-  bool sweep_object(const Segment& segment, const DiskIndex::Object& object,
-                    const std::function<bool(std::string_view, std::string_view)>& dead);
+  Result<bool> look_at(uint64_t hash, const Dead& dead);
+  bool remove_dropped();
 
   // fn() on a reading thread, its value here.
   template <class F, class R = std::invoke_result_t<F&>>
@@ -131,7 +131,10 @@ struct DiskStore::Impl {
   DiskHealth health;
   std::shared_ptr<void> lock;
   std::atomic<bool> closing{false};
-  std::atomic<bool> sweeping{false};
+  std::atomic<bool> has_lost{false};
+  // WHY a lock: threads that read add to it, one coroutine takes it.
+  std::mutex dropped_mutex;
+  std::vector<uint64_t> dropped;  // hashes
   LogThrottle damage_log{std::chrono::seconds(10)};
   DiskWriter writer;
   BlockingPool readers;
@@ -145,7 +148,9 @@ Result<bool> DiskStore::Impl::try_open() {
   Result<std::shared_ptr<void>> locked = disk.lock(options.path + "/" + kDiskLock);
   if (!locked && locked.error().code() == Code::failed_precondition) return false;
   if (!locked) return fail(std::move(locked).error());
+  const uint64_t damaged = counts.damaged.value();
   TRY(const uint64_t next, load_segments(disk, options.path, options.name, index, segments, counts));
+  has_lost.store(counts.damaged.value() != damaged, std::memory_order_release);
   lock = *std::move(locked);
   writer.set_next_number(next);
   health.opened();
@@ -198,7 +203,10 @@ void DiskStore::release() { impl_->release(); }
 // --- Reading ---
 
 void DiskStore::Impl::note_error(const Error& error, uint64_t hash, const DiskPlace& place) {
-  index.remove_if(hash, place);
+  if (index.remove_if(hash, place)) {
+    const std::lock_guard guard(dropped_mutex);
+    if (dropped.size() < kMostDropped) dropped.push_back(hash);
+  }
   health.error(error);
   writer.look();
 }
@@ -347,45 +355,92 @@ bool DiskStore::replace_meta(std::string key, uint64_t hash, std::string meta) {
 void DiskStore::remove(uint64_t hash) { impl_->writer.remove(hash); }
 void DiskStore::flush() { impl_->writer.flush(); }
 
-// --- Sweeping ---
+// --- Walking through all ---
 
-bool DiskStore::sweep(std::function<bool(std::string_view key, std::string_view meta)> dead,
-                      std::function<void(uint64_t removed)> done) {
-  Impl& impl = *impl_;
-  if (impl.sweeping.exchange(true)) return false;
-  const bool queued = impl.readers.try_post([&impl, dead = std::move(dead), done = std::move(done)] {
-    const uint64_t removed = impl.sweep(dead);
-    impl.sweeping.store(false);
-    done(removed);
-  });
-  if (!queued) impl.sweeping.store(false);
-  return queued;
+Task<Result<bool>> DiskStore::walk_on(Walk& walk, size_t most, const Dead& dead, Deadline deadline) {
+  const std::shared_ptr<Impl> impl = impl_;
+  while (walk.hashes.empty()) {
+    if (walk.part == DiskIndex::kParts) co_return false;
+    std::vector<DiskIndex::Object> objects = impl->index.objects_of_part(walk.part++);
+    // In the order of the disk, the first at the end.
+    std::sort(objects.begin(), objects.end(), [](const DiskIndex::Object& a, const DiskIndex::Object& b) {
+      return std::tie(a.place.slot, a.place.unit) > std::tie(b.place.slot, b.place.unit);
+    });
+    for (const DiskIndex::Object& object : objects) walk.hashes.push_back(object.hash);
+  }
+  const size_t count = std::min(most, walk.hashes.size());
+  std::vector<uint64_t> hashes(walk.hashes.rbegin(), walk.hashes.rbegin() + static_cast<ptrdiff_t>(count));
+  walk.hashes.resize(walk.hashes.size() - count);
+  auto looking = Impl::read_off(
+      impl,
+      [raw = impl.get(), hashes = std::move(hashes), dead]() -> Result<uint64_t> {
+        uint64_t removed = 0;
+        for (const uint64_t hash : hashes) {
+          TRY(const bool gone, raw->look_at(hash, dead));
+          removed += gone ? 1 : 0;
+        }
+        return removed;
+      },
+      deadline);
+  CO_TRY(const uint64_t removed, co_await looking);
+  walk.removed += removed;
+  co_return true;
 }
 
-uint64_t DiskStore::Impl::sweep(const std::function<bool(std::string_view, std::string_view)>& dead) {
-  uint64_t removed = 0;
-  for (const SegmentList::Kept& kept : segments.all()) {
-    for (const DiskIndex::Object& object : objects_of(kept, index)) {
-      if (closing.load(std::memory_order_relaxed) || !health.usable()) return removed;
-      if (index.find(object.hash) == object.place && sweep_object(*kept.segment, object, dead)) ++removed;
+// Whether it was removed.
+Result<bool> DiskStore::Impl::look_at(uint64_t hash, const Dead& dead) {
+  auto place = index.find(hash);
+  while (place) {
+    if (closing.load(std::memory_order_relaxed) || !health.usable())
+      return fail(refused(Code::unavailable, "the disk fails, or is closed"));
+    bool is_dead = false;
+    if (const SegmentRef segment = segments.at(place->slot)) {
+      const auto text = RecordReader(*segment).text(place->unit, place->units);
+      if (!text) {
+        note_error(text.error(), hash, *place);
+        return fail(text.error().clone());
+      }
+      if (!*text) note_damage(*segment, hash, *place);
+      is_dead = *text && dead((*text)->key, (*text)->meta);
     }
+    if (is_dead && writer.remove_if(hash, *place)) return true;
+    // It may have moved to another segment meanwhile.
+    const auto now = index.find(hash);
+    if (now != place) {
+      place = now;
+      continue;
+    }
+    if (is_dead) writer.remove(hash);  // on its way to another segment, or something newer is: that costs a miss
+    return is_dead;
   }
-  return removed;
+  return false;
 }
 
-bool DiskStore::Impl::sweep_object(const Segment& segment, const DiskIndex::Object& object,
-                                   const std::function<bool(std::string_view, std::string_view)>& dead) {
-  const auto text = RecordReader(segment).text(object.place.unit, object.place.units);
-  if (!text) {
-    note_error(text.error(), object.hash, object.place);
-    return false;
-  }
-  if (!*text) {
-    note_damage(segment, object.hash, object.place);
-    return false;
-  }
-  return dead((*text)->key, (*text)->meta) && writer.remove_if(object.hash, object.place);
+// What could not be read and is out of the index since: it must not come back at the next start, when what it was to be
+// compared with may be forgotten. WHY not at once: a disk that still writes would never seem to fail.
+bool DiskStore::Impl::remove_dropped() {
+  const std::lock_guard guard(dropped_mutex);
+  if (dropped.size() == kMostDropped) return false;
+  for (const uint64_t hash : dropped) writer.remove_dropped(hash);
+  dropped.clear();
+  return true;
 }
+
+Task<Result<void>> DiskStore::sync(Deadline deadline) {
+  if (!impl_->remove_dropped()) co_return fail(refused(Code::unavailable, "too much could not be read"));
+  auto syncing = std::make_shared<Reading<bool>>();
+  const bool queued = impl_->writer.sync([syncing](bool done) {
+    syncing->result.emplace(done);
+    syncing->flight.finish();
+  });
+  if (!queued) co_return fail(refused(Code::unavailable, "the disk fails, or is closed"));
+  if (!co_await syncing->flight.wait(deadline))
+    co_return fail(refused(Code::deadline_exceeded, "the disk took too long"));
+  if (!*syncing->result) co_return fail(refused(Code::unavailable, "the disk failed"));
+  co_return Result<void>();
+}
+
+bool DiskStore::has_lost() const noexcept { return impl_->has_lost.load(std::memory_order_acquire); }
 
 DiskFigures DiskStore::figures() const {
   const Impl& impl = *impl_;

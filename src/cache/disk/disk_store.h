@@ -148,11 +148,24 @@ class DiskStore {
   // once the writer has come to it (at most some milliseconds): a crash before that brings the object back.
   void remove(uint64_t hash);
 
-  // Goes through all objects in the background, oldest segment first, and removes those for which `dead(key, meta)`
-  // is true. It and `done(objects removed)` are called on a thread of the store; `done` also when the store closes
-  // meanwhile. False: a sweep runs already, or the store is closing.
-  bool sweep(std::function<bool(std::string_view key, std::string_view meta)> dead,
-             std::function<void(uint64_t removed)> done);
+  // A walk through all objects, in steps: a step looks at the next ones, `most` at most, and removes those for which
+  // `dead(key, meta)` is true. It is called on a thread of the store, of which one is busy for as long as the step
+  // takes; it may outlive the one who waits, but not the store. Objects that were in the index when the walk began are
+  // looked at wherever they move to; those that came later may be left out. False: that was all. Errors are the disk's,
+  // or `unavailable`: then not all objects can be looked at, and the walk is over.
+  struct Walk {
+    size_t part = 0;               // of the index, the next to be taken
+    std::vector<uint64_t> hashes;  // of the part before, those that are left
+    uint64_t removed = 0;
+  };
+  using Dead = std::function<bool(std::string_view key, std::string_view meta)>;
+  Task<Result<bool>> walk_on(Walk& walk, size_t most, const Dead& dead, Deadline deadline = kNever);
+  // What was put or removed before is in the index, and on disk for good. Error: it may not be.
+  Task<Result<void>> sync(Deadline deadline = kNever);
+
+  // At the start, something was found damaged and left out: what it had taken the place of, or had removed, may be
+  // back.
+  bool has_lost() const noexcept;
 
   // Writes what is queued and lets another process, or another store, have the folder. What there is can still be found
   // and read; nothing is taken any more, and removals hold for this store alone. Blocks.

@@ -117,11 +117,30 @@ bool DiskWriter::remove_if(uint64_t hash, const DiskPlace& place) {
   return true;
 }
 
+void DiskWriter::remove_dropped(uint64_t hash) {
+  const std::lock_guard lock(mutex_);
+  if (stopped_ || last_.contains(hash) || parts_.index.find(hash)) return;  // something newer stands there
+  last_[hash] = ++sequence_;
+  removals_.push_back({hash, sequence_});
+}
+
 void DiskWriter::flush() {
   std::unique_lock lock(mutex_);
   idle_.wait(lock, [this] {
     return !running_ || stopped_ || (!busy_ && objects_.empty() && (removals_.empty() || !parts_.health.usable()));
   });
+}
+
+bool DiskWriter::sync(std::function<void(bool)> reached) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || !running_ || !parts_.health.usable()) return false;
+    Operation operation;
+    operation.reached = std::move(reached);
+    objects_.push_back(std::move(operation));
+  }
+  wake_.notify_one();
+  return true;
 }
 
 void DiskWriter::look() {
@@ -207,6 +226,10 @@ void DiskWriter::write_or_refuse(Batch& batch) {
   const std::lock_guard lock(mutex_);
   for (; batch.objects_done < batch.objects.size(); ++batch.objects_done) {
     const Operation& operation = batch.objects[batch.objects_done];
+    if (operation.reached) {
+      operation.reached(false);
+      continue;
+    }
     forget(operation.object.hash, operation.sequence);
     parts_.counts.refused.add();
   }
@@ -240,6 +263,11 @@ Result<void> DiskWriter::write_removals(Batch& batch) {
 
 Result<void> DiskWriter::write_object(Operation& operation) {
   const DiskObject& object = operation.object;
+  if (operation.reached) {
+    Result<void> synced = sync_all();
+    operation.reached(synced.has_value());
+    return synced;
+  }
   if (superseded(object.hash, operation.sequence)) return {};
   if (!operation.meta_only) {
     return append({object.hash, object.key, object.meta, object.body}, operation.sequence, 0);
@@ -257,6 +285,11 @@ Result<void> DiskWriter::write_object(Operation& operation) {
   const ObjectToWrite other{object.hash, object.key, object.meta, (*loaded)->body};
   if (other.head().size() > parts_.options.segment_bytes / 2) return skip();
   return append(other, operation.sequence, parts_.index.asked(object.hash, *place).value_or(0));
+}
+
+Result<void> DiskWriter::sync_all() {
+  TRY_VOID(settle());
+  return active_ ? active_->sync() : Result<void>();
 }
 
 Result<void> DiskWriter::append(const ObjectToWrite& object, uint64_t sequence, unsigned asked) {

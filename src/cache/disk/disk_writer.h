@@ -55,7 +55,12 @@ class DiskWriter {
   void remove(uint64_t hash);
   // Only what stands at this place, and nothing newer is queued.
   bool remove_if(uint64_t hash, const DiskPlace& place);
+  // Is out of the index already, and not on disk.
+  void remove_dropped(uint64_t hash);
   void flush();
+  // Calls back, from the writing thread, when everything that was queued before is on disk for good (true), or not.
+  // False: it does not.
+  bool sync(std::function<void(bool done)> reached);
   void look();  // the health has changed
   uint64_t queued() const;
 
@@ -65,6 +70,7 @@ class DiskWriter {
     uint64_t sequence = 0;
     uint64_t bytes = 0;
     bool meta_only = false;
+    std::function<void(bool)> reached;  // of sync(): no object
   };
   struct Removal {
     uint64_t hash;
@@ -100,6 +106,7 @@ class DiskWriter {
   Result<void> write(Batch& batch);
   Result<void> write_removals(Batch& batch);
   Result<void> write_object(Operation& operation);
+  Result<void> sync_all();
   Result<void> append(const ObjectToWrite& object, uint64_t sequence, unsigned asked);
   Result<void> settle();
   void give_up(Batch& batch, const Error& error);

@@ -18,6 +18,8 @@ constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant o
 constexpr uint32_t kTouchEvery = 64;          // hits in memory
 constexpr uint64_t kCurveSteps = 64;          // of the memory
 constexpr uint64_t kCurveTimes = 4;           // the memory, at most
+constexpr size_t kBucketsToCheck = 128;       // of a step of a walk
+constexpr size_t kRecordsToCheck = 64;        // on disk, likewise
 constexpr uint64_t kMemoryShare = 2;          // an object larger than this part of a shard lives on disk alone
 
 std::string_view uri_of(std::string_view key) noexcept { return key.substr(0, key.find(kPastUri)); }
@@ -54,6 +56,9 @@ EdgeCache::EdgeCache(MemoryCache& memory, std::unique_ptr<DiskStore> disk, std::
         "Share of lookups that LRU would answer from memory of so many times the size; from a sample of the keys.",
         {{"cache", memory_.name()}, {"size", size}}, [this, bytes] { return curve_.hit_ratio_at(bytes); }));
   }
+  gauges_.push_back(memory_.metrics().computed(
+      "trellis_cache_purge_rules", "Purges that a cache keeps to compare objects with.", {{"cache", memory_.name()}},
+      [this] { return static_cast<double>(book_->figures().rules); }));
 }
 
 EdgeCache::~EdgeCache() {
@@ -101,6 +106,12 @@ ObjectRef EdgeCache::find(std::string_view key, Time now) {
   return object;
 }
 
+PurgeState EdgeCache::purge_state(const Object& object) const noexcept {
+  const PurgeState state = book_->check(object.subject(), object.checked.load(std::memory_order_relaxed));
+  const bool expired = state == PurgeState::alive && object.expired.load(std::memory_order_relaxed);
+  return expired ? PurgeState::stale : state;
+}
+
 void EdgeCache::looked(std::string_view key, const ObjectRef& object) noexcept {
   if (!object) {
     curve_.look(MemoryCache::hash_of(space_, key), 0);
@@ -125,23 +136,37 @@ bool EdgeCache::unchanged(std::string_view key, Stamp since) const noexcept {
   return stamps_.unchanged(uri_of(key), since);
 }
 
+// No purge met it, and its URI was not invalidated since the stamp.
+bool EdgeCache::may_stand(Object& object, Stamp stamp) const noexcept {
+  return unchanged(object.key(), stamp) && alive(object);
+}
+
+// Who invalidated or purged while it was stored has either been seen before, or is seen now. WHY purges too, which are
+// seen at each use: when a walk has passed here, their rules may be let go.
+void EdgeCache::look_after(const ObjectRef& object, Stamp stamp) {
+  if (!may_stand(*object, stamp)) {
+    remove(object->key());
+  } else if (disk_ && object->expired.load(std::memory_order_relaxed)) {
+    disk_->remove(hash64(object->key()));  // there it would not be known
+  }
+}
+
 void EdgeCache::insert(const ObjectRef& object, Stamp stamp) {
-  if (object->growing() || !unchanged(object->key(), stamp)) return;
+  if (object->growing() || !may_stand(*object, stamp)) return;
   store(object);
-  // Who invalidated meanwhile has either changed the stamp before this look, or removes what is stored now.
-  if (!unchanged(object->key(), stamp)) remove(object->key());
+  look_after(object, stamp);
 }
 
 void EdgeCache::insert_head(const ObjectRef& object, Stamp stamp) {
-  if (object->growing() || !unchanged(object->key(), stamp)) return;
+  if (object->growing() || !may_stand(*object, stamp)) return;
   store_head(object);
-  if (!unchanged(object->key(), stamp)) remove(object->key());
+  look_after(object, stamp);
 }
 
 void EdgeCache::insert_in_memory(const ObjectRef& object, Stamp stamp) {
-  if (object->growing() || !unchanged(object->key(), stamp)) return;
+  if (object->growing() || !may_stand(*object, stamp)) return;
   store_in_memory(object);
-  if (!unchanged(object->key(), stamp)) memory_.invalidate(space_, object->key());
+  if (!may_stand(*object, stamp)) memory_.invalidate(space_, object->key());
 }
 
 void EdgeCache::store_in_memory(const ObjectRef& object) {
@@ -182,7 +207,7 @@ void EdgeCache::store_head(const ObjectRef& object) {
 }
 
 bool EdgeCache::belongs_on_disk(const Object& object) const noexcept {
-  if (!disk_ || object.kind() == Object::Kind::unshared) return false;
+  if (!disk_ || object.kind() == Object::Kind::unshared || object.expired.load(std::memory_order_relaxed)) return false;
   // Parts of a representation are of use to those who ask now; they are not worth a place on disk each.
   return object.kind() != Object::Kind::answer || (object.whole() && object.parts().size() <= 1);
 }
@@ -229,12 +254,13 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
   if (!may_be_on_disk(key)) co_return ObjectRef();
   const uint64_t hash = hash64(key);
   const Stamp began = stamp(key);
+  const uint64_t checked = number_of_disk();
   Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash, deadline);
   auto found = co_await finding;
   if (!found || !*found) co_return ObjectRef();
   auto reader = std::make_unique<DiskReader>(**std::move(found));
   const bool has_room_for_it = has_room(reader->body_size());
-  ObjectRef object = decode(std::move(key), *reader, has_room_for_it);
+  ObjectRef object = decode(std::move(key), *reader, checked, has_room_for_it);
   if (!object || !alive(*object) || reader->body_size() > options_.max_object) {
     disk_->remove(hash);
     co_return ObjectRef();
@@ -261,8 +287,15 @@ Task<ObjectRef> EdgeCache::load(std::string key, Deadline deadline, TaskGroup& b
   co_return object;
 }
 
+// The number at which all there is on disk was checked. To be read before what it is to be used for: when rules are let
+// go in between, that counts as purged, which costs a miss.
+uint64_t EdgeCache::number_of_disk() const noexcept {
+  // What came back with a loss was not there to be checked.
+  return disk_->has_lost() ? 0 : book_->retired();
+}
+
 // With an empty body or none; null for what cannot be read.
-ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, bool with_body) const {
+ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, uint64_t checked, bool with_body) const {
   const std::string_view meta = reader.meta();
   if (meta.empty()) return ObjectRef();
   if (meta[0] == kVariants) {
@@ -281,14 +314,17 @@ ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, bool with
   } else {
     head->total = reader.body_size();
   }
-  return make_object(std::move(key), *std::move(head), std::move(parts));
+  ObjectRef object = make_object(std::move(key), *std::move(head), std::move(parts));
+  object->checked.store(std::max(checked, object->head().filled), std::memory_order_relaxed);
+  return object;
 }
 
 Task<ObjectRef> EdgeCache::peek_on_disk(std::string key, Deadline deadline) {
   if (!may_be_on_disk(key)) co_return ObjectRef();
+  const uint64_t checked = number_of_disk();
   Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash64(key), deadline);
   const auto found = co_await finding;
-  co_return found && *found ? decode(std::move(key), **found, false) : ObjectRef();
+  co_return found && *found ? decode(std::move(key), **found, checked, false) : ObjectRef();
 }
 
 // What was fetched while the disk was read is newer.
@@ -311,6 +347,41 @@ Task<> EdgeCache::pump(std::shared_ptr<void>, ObjectRef object, std::unique_ptr<
   }
   body->finish();
   if (body->state() == ObjectBody::State::whole) loaded(object, stamp);
+}
+
+// --- purges of all there is ---
+
+bool EdgeCache::check_some(MemoryCache::Walk& walk, Time now) {
+  std::vector<EntryRef> entries;
+  if (!memory_.walk_on(walk, space_, kBucketsToCheck, entries)) return false;
+  for (EntryRef& entry : entries) {
+    const ObjectRef object(std::move(entry));
+    if (alive(*object) || peek(object->key(), now).entry().get() != object.entry().get()) continue;
+    memory_.invalidate(space_, object->key());
+  }
+  return true;
+}
+
+Task<Result<bool>> EdgeCache::check_some_on_disk(DiskStore::Walk& walk) {
+  // WHY the book alone: this may run for a moment longer than who waits for it holds the cache; the store ends first.
+  const auto dead = [book = book_.get(), checked = number_of_disk()](std::string_view, std::string_view meta) {
+    if (meta.empty() || meta[0] != kAnswer) return false;
+    const auto head = ObjectHead::decode(meta.substr(1), Time(), WallTime());
+    if (!head) return true;
+    // Stale ones too: the disk keeps no word of that. Who wants it has asked for it since, or has not in a day.
+    const PurgeSubject subject{head->purge_url, head->tags, head->filled};
+    return book->check(subject, std::max(checked, head->filled)) != PurgeState::alive;
+  };
+  Task<Result<bool>> looking = disk_->walk_on(walk, kRecordsToCheck, dead);
+  co_return co_await looking;
+}
+
+void EdgeCache::tick() {
+  if (disk_ && disk_->has_lost() && !told_of_loss_) {
+    told_of_loss_ = true;
+    book_->lost_objects();
+  }
+  book_->tick();
 }
 
 // --- fills ---

@@ -100,9 +100,14 @@ class EdgeCache final : public AnySpace {
   ObjectRef peek(std::string_view key, Time now);
   Task<ObjectRef> peek_on_disk(std::string key, Deadline deadline);
   bool is_filling(std::string_view key);
-  PurgeState purge_state(const Object& object) const noexcept {
-    return book_->check(object.subject(), object.head().filled);
-  }
+  PurgeState purge_state(const Object& object) const noexcept;
+
+  // Steps of a walk that compares everything there is with the purges (purge_walk.h), and removes what is dead. A step
+  // looks at some hundred objects in memory at most, without waiting, or at some on disk. False: that was all.
+  bool check_some(MemoryCache::Walk& walk, Time now);
+  Task<Result<bool>> check_some_on_disk(DiskStore::Walk& walk);
+  // Housekeeping of the book, every ten seconds or so. Blocks.
+  void tick();
 
   // What is there under a key, and what a fill under way will bring. Also by hand (`trellis cache purge`): a key as the
   // template makes it.
@@ -122,10 +127,13 @@ class EdgeCache final : public AnySpace {
   void store_in_memory(const ObjectRef& object);
   void loaded(const ObjectRef& object, Stamp stamp);
   bool belongs_on_disk(const Object& object) const noexcept;
+  bool may_stand(Object& object, Stamp stamp) const noexcept;
+  void look_after(const ObjectRef& object, Stamp stamp);
+  uint64_t number_of_disk() const noexcept;
   void write(const ObjectRef& object);
   void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
   void forget(std::string_view key, const Fill& fill);
-  ObjectRef decode(std::string key, const DiskReader& reader, bool with_body) const;
+  ObjectRef decode(std::string key, const DiskReader& reader, uint64_t checked, bool with_body) const;
   Task<> pump(std::shared_ptr<void> keeps, ObjectRef object, std::unique_ptr<DiskReader> reader, Stamp stamp);
 
   MemoryCache& memory_;
@@ -136,7 +144,8 @@ class EdgeCache final : public AnySpace {
   const std::shared_ptr<ObjectBody::Bytes> bodies_ = std::make_shared<ObjectBody::Bytes>(0);
   // WHY locks: fills are shared by all cores.
   const std::unique_ptr<FillShard[]> fills_;
-  Stamps stamps_;  // by the URI's key
+  Stamps stamps_;              // by the URI's key
+  bool told_of_loss_ = false;  // of tick()
   MissRatioCurve curve_;
   std::vector<std::shared_ptr<void>> gauges_;
 };

@@ -134,8 +134,10 @@ Result<void> PurgeBook::load() {
       raise(mine.let_go, mark.let_go);
     }
     floor_ = std::max(floor_.load(), contents.floor);
+    raise(retiring_, contents.retired);
     raise(last_, contents.newest);
   }
+  retired_ = retiring_;
   take_records(std::move(records));
   last_ = next_number();
   if (!whole || !found) floor_ = last_;
@@ -178,6 +180,7 @@ PurgeState PurgeBook::check(const PurgeSubject& subject, uint64_t since) const n
   PurgeState state;
   {
     const std::shared_lock lock(index_mutex_);
+    if (since < retired_.load(std::memory_order_relaxed)) return PurgeState::dead;
     state = index_->check(subject, since);
   }
   const bool doubtful = doubt_.load(std::memory_order_acquire) && subject.filled < opened_;
@@ -359,9 +362,34 @@ void PurgeBook::tidy() {
   must_rewrite_ = true;
 }
 
+bool PurgeBook::wants_check() const {
+  if (doubt_.load(std::memory_order_acquire)) return false;
+  const std::lock_guard lock(mutex_);
+  if (waiting_ || let_go_) return false;
+  const uint64_t checked = checked_.load(std::memory_order_acquire);
+  const auto unchecked = std::upper_bound(records_.begin(), records_.end(), checked,
+                                          [](uint64_t number, const PurgeRecord& one) { return number < one.number; });
+  if (unchecked == records_.end()) return false;
+  if (unchecked->at_ms < unix_millis(clock_.wall() - options_.keep)) return true;
+  // Full to a half, and half of that would go.
+  const auto count = static_cast<size_t>(records_.end() - unchecked);
+  const bool full = records_.size() > options_.limit / 2 || text_bytes_ > options_.limit_bytes / 2;
+  return full && count > records_.size() / 2;
+}
+
+void PurgeBook::lost_objects() {
+  std::unique_lock lock(mutex_);
+  raise_floor(retired());
+  publish();
+  if (Result<void> kept = keep(lock); !kept) {
+    log_error("purges cannot be kept on disk", {{"file", file_path()}, {"error", kept.error().to_string()}});
+  }
+}
+
 void PurgeBook::let_go_first(size_t count) {
   for (size_t i = 0; i < count; ++i) {
     const PurgeRecord& record = records_.front();
+    if (record.number <= checked_.load(std::memory_order_acquire)) raise(retiring_, record.number);
     raise(mark_of(record.origin).let_go, record.origin_number);
     text_bytes_ -= record.rule.text.size();
     records_.pop_front();
@@ -397,12 +425,14 @@ void PurgeBook::rebuild() {
   for (const PurgeRecord& record : records_) fresh->add(record.rule, record.number);
   const std::unique_lock lock(index_mutex_);
   index_.swap(fresh);
+  retired_.store(retiring_, std::memory_order_release);
 }
 
 std::string PurgeBook::everything() const {
   std::string payload;
   append_purge_newest(payload, last_);
   append_purge_floor(payload, std::max(floor_.load(), merged_));
+  append_purge_retired(payload, retired());
   for (const PurgeMark& mark : marks_) append_purge_mark(payload, mark);
   for (const PurgeRecord& record : records_) append_purge_record(payload, record);
   return payload;

@@ -62,7 +62,8 @@ class PurgeBook {
   uint64_t newest() const noexcept { return newest_.load(std::memory_order_acquire); }
 
   // Does a rule newer than `since` meet the object? `since` is its `filled`, or the number of newest() that was read
-  // before an earlier check; who got `stale` remembers that. Waits at most for another thread's insertion.
+  // before an earlier check; who got `stale` remembers that. Dead also where rules newer than `since` were let go: who
+  // was not there when all objects were checked cannot be any more. Waits at most for another thread's insertion.
   PurgeState check(const PurgeSubject& subject, uint64_t since) const noexcept;
 
   // The rules are in effect when this returns, and on disk unless `kept` is an error. Blocks: from blocking threads
@@ -73,9 +74,17 @@ class PurgeBook {
   };
   Added add(std::vector<PurgeRule> rules);
 
-  // All objects (in memory, on disk, and fills under way) were checked at this number or began at it or later. Rules
-  // up to it are let go when they are older than `keep`.
+  // All objects in memory and on disk were checked at this number or began at it or later (purge_walk.h). Rules up to
+  // it are let go when they are older than `keep`.
   void all_checked(uint64_t number) noexcept { checked_.store(number, std::memory_order_release); }
+  // Rules up to this number were let go so.
+  uint64_t retired() const noexcept { return retired_.load(std::memory_order_acquire); }
+  // Is it time to check all objects? There are rules that could be let go then, or soon: the oldest is older than
+  // `keep`, or the book fills up.
+  bool wants_check() const;
+  // What the disk lost may have replaced something that came back with that, and whose rules were let go: all from
+  // before those counts as purged. Blocks.
+  void lost_objects();
 
   // Housekeeping, every minute or so. Blocks.
   void tick();
@@ -161,6 +170,7 @@ class PurgeBook {
   std::atomic<uint64_t> newest_{0};
   std::atomic<uint64_t> checked_{0};
   std::atomic<uint64_t> floor_{0};
+  std::atomic<uint64_t> retired_{0};  // set under index_mutex_
   std::atomic<bool> doubt_;
   std::atomic<bool> gap_{false};
   uint64_t opened_ = 0;  // newest() when the book was opened
@@ -176,8 +186,9 @@ class PurgeBook {
   std::condition_variable written_;
   std::deque<PurgeRecord> records_;  // by number
   uint64_t text_bytes_ = 0;
-  uint64_t last_ = 0;    // number that was given
-  uint64_t merged_ = 0;  // the newest of the rules that were let go before all objects were checked
+  uint64_t last_ = 0;      // number that was given
+  uint64_t merged_ = 0;    // the newest of the rules that were let go before all objects were checked
+  uint64_t retiring_ = 0;  // retired_ at the next index
   std::vector<PurgeMark> marks_;
   std::vector<PurgeExtent> wanted_;    // of gaps: what is to be known before they are closed
   std::string pending_;                // items that are not in the file yet

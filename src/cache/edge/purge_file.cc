@@ -15,7 +15,7 @@ constexpr uint32_t kVersion = 1;
 // How much is summed up in the search for a whole frame behind a bad one, before the rest passes for damage.
 constexpr uint64_t kMaxSearch = uint64_t{256} << 20;
 
-enum class Item : uint8_t { record = 1, mark = 2, floor = 3, newest = 4, extent = 5 };
+enum class Item : uint8_t { record = 1, mark = 2, floor = 3, newest = 4, extent = 5, retired = 6 };
 
 template <class Number>
 void append_number(std::string& out, Number number) {
@@ -134,6 +134,11 @@ void append_purge_floor(std::string& payload, uint64_t floor) {
   append_varint(payload, floor);
 }
 
+void append_purge_retired(std::string& payload, uint64_t number) {
+  payload += static_cast<char>(Item::retired);
+  append_varint(payload, number);
+}
+
 void append_purge_newest(std::string& payload, uint64_t newest) {
   payload += static_cast<char>(Item::newest);
   append_varint(payload, newest);
@@ -167,12 +172,13 @@ bool read_purge_items(std::string_view payload, PurgeItems& items) {
         break;
       }
       case Item::floor: items.floor = std::max(items.floor, reader.varint()); break;
+      case Item::retired: items.retired = std::max(items.retired, reader.varint()); break;
       case Item::newest: items.newest = std::max(items.newest, reader.varint()); break;
       default: return false;
     }
     if (reader.failed()) return false;
   }
-  items.newest = std::max(items.newest, items.floor);
+  items.newest = std::max({items.newest, items.floor, items.retired});
   return true;
 }
 

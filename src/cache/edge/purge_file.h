@@ -59,8 +59,9 @@ struct PurgeItems {
   std::vector<PurgeRecord> records;
   std::vector<PurgeMark> marks;  // of each node the newest
   std::vector<PurgeExtent> extents;
-  uint64_t floor = 0;   // objects whose fill began before this number are dead
-  uint64_t newest = 0;  // the highest number in it
+  uint64_t floor = 0;    // objects whose fill began before this number are dead
+  uint64_t retired = 0;  // rules up to this number were let go after all objects had been checked
+  uint64_t newest = 0;   // the highest number in it
 };
 
 struct PurgeFileContents : PurgeItems {
@@ -77,6 +78,7 @@ void append_purge_record(std::string& payload, const PurgeRecord& record);
 void append_purge_mark(std::string& payload, const PurgeMark& mark);
 void append_purge_extent(std::string& payload, const PurgeExtent& extent);
 void append_purge_floor(std::string& payload, uint64_t floor);
+void append_purge_retired(std::string& payload, uint64_t number);
 void append_purge_newest(std::string& payload, uint64_t newest);
 void append_purge_frame(std::string& out, std::string_view payload, uint32_t salt);
 

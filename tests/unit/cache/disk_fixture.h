@@ -110,6 +110,18 @@ class DiskStoreTest : public testing::Test {
   static T run_task(Loop& loop, Task<T> task) {
     return fakes::run_task(loop, std::move(task));
   }
+  bool step(DiskStore::Walk& steps, size_t most, const DiskStore::Dead& dead) {
+    const Result<bool> more = run_task(*loop_, store_->walk_on(steps, most, dead));
+    return more && *more;
+  }
+  // How many a walk through all removes.
+  uint64_t walk(const DiskStore::Dead& dead) {
+    DiskStore::Walk steps;
+    while (step(steps, 7, dead)) {
+    }
+    return steps.removed;
+  }
+  bool sync() { return run_task(*loop_, store_->sync()).has_value(); }
   // Another thread brings it about.
   template <class F>
   void wait_until(F what) {

@@ -356,17 +356,13 @@ TEST_F(DiskStoreTest, ReplacesNoMetaOfWhatIsStillQueued) {
   EXPECT_EQ(get("a")->meta, "old");
 }
 
-// --- Sweeps ---
+// --- Walks ---
 
-TEST_F(DiskStoreTest, SweepsWhatIsDead) {
+TEST_F(DiskStoreTest, AWalkRemovesWhatIsDeadForGood) {
   open();
   for (int i = 0; i < 40; ++i) put(std::to_string(i), body_of("x", 9'000), i % 4 == 0 ? "tag a" : "tag b");
-  store_->flush();
-  std::atomic<uint64_t> removed{UINT64_MAX};
-  const auto dead = [](std::string_view, std::string_view meta) { return meta == "tag a"; };
-  ASSERT_TRUE(store_->sweep(dead, [&](uint64_t count) { removed = count; }));
-  wait_until([&] { return removed != UINT64_MAX; });
-  EXPECT_EQ(removed, 10u);
+  EXPECT_TRUE(sync());
+  EXPECT_EQ(walk([](std::string_view, std::string_view meta) { return meta == "tag a"; }), 10u);
   EXPECT_EQ(figures().objects, 30u);
   open();
   EXPECT_EQ(figures().objects, 30u);
@@ -374,42 +370,81 @@ TEST_F(DiskStoreTest, SweepsWhatIsDead) {
   EXPECT_NE(body("5"), "none");
 }
 
-TEST_F(DiskStoreTest, ASweepLeavesWhatIsNewerThanItSaw) {
+TEST_F(DiskStoreTest, AWalkLooksAtWhatMovesMeanwhile) {
   open();
   put("a", "old");
   store_->flush();
-  std::atomic<uint64_t> removed{UINT64_MAX};
-  const auto dead = [&](std::string_view, std::string_view) {
-    put("a", "new");
-    store_->flush();
-    return true;
-  };
-  ASSERT_TRUE(store_->sweep(dead, [&](uint64_t count) { removed = count; }));
-  wait_until([&] { return removed != UINT64_MAX; });
-  EXPECT_EQ(removed, 0u);
+  int looked = 0;
+  EXPECT_EQ(walk([&](std::string_view, std::string_view meta) {
+              if (++looked > 1) return meta == "of the old one";
+              put("a", "new", "of the new one");
+              store_->flush();
+              return true;
+            }),
+            0u);
+  EXPECT_EQ(looked, 2);
   EXPECT_EQ(body("a"), "new");
 }
 
-TEST_F(DiskStoreTest, ASweepEndsWhenTheStoreCloses) {
+TEST_F(DiskStoreTest, AWalkMeetsWhatIsTakenAlongToANewSegment) {
+  open();
+  put("kept", body_of("kept", 9'000), "dead");
+  store_->flush();
+  DiskStore::Walk steps;
+  // The first step takes the names of a part; then its object moves.
+  const uint64_t hash = hash64("kept");
+  steps.part = hash % 256;
+  EXPECT_TRUE(step(steps, 0, [](auto, auto) { return true; }));
+  for (int i = 0; i < 3; ++i) (void)get("kept");
+  put_until("new", [&] { return figures().moved > 0; });
+  EXPECT_TRUE(step(steps, 10, [](auto key, auto) { return key == "kept"; }));
+  EXPECT_EQ(steps.removed, 1u);
+  EXPECT_EQ(body("kept"), "none");
+}
+
+TEST_F(DiskStoreTest, AWalkEndsInAnErrorWhereTheDiskFails) {
   open();
   for (int i = 0; i < 40; ++i) put(std::to_string(i), "body");
   store_->flush();
-  std::atomic<int> looked{0};
-  std::atomic<bool> closing{false};
-  std::atomic<bool> ended{false};
-  const auto dead = [&](std::string_view, std::string_view) {
-    ++looked;
-    closing.wait(false);
-    return false;
-  };
-  ASSERT_TRUE(store_->sweep(dead, [&](uint64_t) { ended = true; }));
-  wait_until([&] { return looked > 0; });
-  EXPECT_FALSE(store_->sweep(dead, [](uint64_t) {}));
-  std::thread closer([&] { store_.reset(); });
-  closing = true;
-  closing.notify_all();
-  closer.join();
-  EXPECT_TRUE(ended);
+  disk_.read_fails = true;
+  DiskStore::Walk steps;
+  Result<bool> more = true;
+  while (more && *more) more = run_task(*loop_, store_->walk_on(steps, 8, [](auto, auto) { return false; }));
+  EXPECT_FALSE(more);
+  EXPECT_EQ(steps.removed, 0u);
+}
+
+TEST_F(DiskStoreTest, WhatCouldNotBeReadOnceDoesNotComeBackAfterARestart) {
+  open();
+  put("a", "body");
+  ASSERT_TRUE(sync());
+  disk_.read_fails = true;
+  EXPECT_EQ(body("a"), "none");
+  disk_.read_fails = false;
+  EXPECT_EQ(body("a"), "none");
+  ASSERT_TRUE(sync());
+  open();
+  EXPECT_EQ(body("a"), "none");
+}
+
+TEST_F(DiskStoreTest, WhatWasRemovedBeforeASyncStaysAwayWhenThePowerGoes) {
+  open();
+  for (int i = 0; i < 40; ++i) put(std::to_string(i), "body");
+  ASSERT_TRUE(sync());
+  EXPECT_EQ(walk([](auto, auto) { return true; }), 40u);
+  ASSERT_TRUE(sync());
+  store_->release();
+  disk_.lose_power();
+  open();
+  EXPECT_EQ(figures().objects, 0u);
+}
+
+TEST_F(DiskStoreTest, ASyncSaysWhenTheDiskRefuses) {
+  open();
+  put("a", "body");
+  EXPECT_TRUE(sync());
+  disk_.sync_fails = true;
+  EXPECT_FALSE(sync());
 }
 
 // --- What goes wrong ---

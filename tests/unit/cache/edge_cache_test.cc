@@ -3,6 +3,7 @@
 #include <string>
 #include <thread>
 
+#include "cache/edge/purge_walk.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/sync.h"
 #include "tests/unit/cache/disk_fixture.h"
@@ -41,7 +42,7 @@ class EdgeCacheTest : public testing::Test {
       options.clock = &clock_;
       disk = *DiskStore::open(options, metrics_);
     }
-    cache_ = std::make_shared<EdgeCache>(*memory_, std::move(disk), *PurgeBook::open({}),
+    cache_ = std::make_shared<EdgeCache>(*memory_, std::move(disk), *PurgeBook::open(book_),
                                          EdgeCacheOptions{.max_object = 8 << 20});
   }
   // As after a restart: with what is on disk, and nothing in memory.
@@ -85,9 +86,29 @@ class EdgeCacheTest : public testing::Test {
     return FillLeader(cache_, std::move(joined.fill));
   }
 
+  // A walk, with a disk whose threads answer in their own time.
+  bool walk() {
+    std::optional<bool> ended;
+    background_.spawn([](std::shared_ptr<EdgeCache> cache, std::optional<bool>& out) -> Task<> {
+      std::weak_ptr<EdgeCache> weak = cache;
+      cache.reset();
+      Task<bool> walking = walk_once(std::move(weak));
+      out = co_await walking;
+    }(cache_, ended));
+    const auto until = std::chrono::steady_clock::now() + 60s;
+    while (!ended && std::chrono::steady_clock::now() < until) {
+      loop_->run_once(Duration::zero());
+      clock_.advance(1ms);
+    }
+    return ended.value_or(false);
+  }
+  void purge(PurgeRule rule) { EXPECT_TRUE(cache_->book().add({std::move(rule)}).kept); }
+  size_t rules() { return cache_->book().figures().rules; }
+
   fakes::ManualClock clock_;
   Metrics metrics_;
   FaultyDisk disk_;
+  PurgeBookOptions book_{.disk = &disk_, .clock = &clock_};
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<MemoryCache> memory_;
   std::shared_ptr<EdgeCache> cache_;
@@ -263,6 +284,105 @@ TEST_F(EdgeCacheTest, WhatIsLoadedGivesWayToWhatCameMeanwhile) {
   finish_background();
   EXPECT_EQ(get(kUri), "none");
   EXPECT_FALSE(load(kUri));
+}
+
+// --- walks ---
+
+TEST_F(EdgeCacheTest, RulesThatEverythingWasComparedWithAreLetGo) {
+  open(1 << 20, true);
+  for (int i = 0; i < 300; ++i) {
+    const std::string key = std::string(kUri) + std::to_string(i);
+    cache_->insert(make(key, "text", {tag_hash(i % 3 == 0 ? "a" : "b")}), cache_->stamp(key));
+  }
+  const ObjectRef held = make("http://example.com/late", "text", {tag_hash("a")});
+  EXPECT_FALSE(cache_->book().wants_check());
+  purge({PurgeRule::Kind::tag, "a", false});
+  EXPECT_FALSE(cache_->book().wants_check());
+  clock_.advance(25h);
+  EXPECT_TRUE(cache_->book().wants_check());
+  cache_->tick();
+  EXPECT_EQ(rules(), 1u);
+  EXPECT_TRUE(walk());
+  EXPECT_EQ(memory_->objects(), 200u);
+  EXPECT_EQ(cache_->disk()->figures().objects, 200u);
+  EXPECT_FALSE(cache_->book().wants_check());
+  cache_->tick();
+  EXPECT_EQ(rules(), 0u);
+  // What was compared stays, and what came from before the walk does not get in without its rules.
+  EXPECT_EQ(get(std::string(kUri) + "1"), "text");
+  cache_->insert(held, cache_->stamp(held->key()));
+  EXPECT_EQ(get(held->key()), "none");
+  EXPECT_FALSE(cache_->may_be_on_disk(held->key()));
+  open(1 << 20, true);
+  EXPECT_FALSE(load(std::string(kUri) + "0"));
+  EXPECT_TRUE(load(std::string(kUri) + "1"));
+}
+
+TEST_F(EdgeCacheTest, WhatTheDiskHasIsAsGoodAsItsLastWalk) {
+  open(1 << 20, true);
+  put(kUri, "text");
+  purge({PurgeRule::Kind::tag, "other", false});
+  clock_.advance(25h);
+  EXPECT_TRUE(walk());
+  cache_->tick();
+  ASSERT_EQ(rules(), 0u);
+  const ObjectRef seen = fakes::run_task(*loop_, cache_->peek_on_disk(std::string(kUri), kNever));
+  EXPECT_EQ(cache_->purge_state(*seen), PurgeState::alive);
+  memory_->purge(EdgeCache::kSpace, std::nullopt);  // by a rule of its own
+  EXPECT_FALSE(load(kUri));
+}
+
+TEST_F(EdgeCacheTest, AWalkWhoseDiskFailsLeavesTheRules) {
+  open(1 << 20, true);
+  put(kUri, "text");
+  purge({PurgeRule::Kind::tag, "other", false});
+  clock_.advance(25h);
+  cache_->disk()->flush();
+  disk_.read_fails = true;
+  EXPECT_FALSE(walk());
+  cache_->tick();
+  EXPECT_EQ(rules(), 1u);
+}
+
+TEST_F(EdgeCacheTest, WhatASoftPurgeMetDoesNotStayOnDiskWithoutItsRule) {
+  open(1 << 20, true);
+  put(kUri, "text");
+  purge({PurgeRule::Kind::host, "example.com", true});
+  clock_.advance(25h);
+  EXPECT_TRUE(walk());
+  cache_->tick();
+  EXPECT_EQ(rules(), 0u);
+  const ObjectRef object = cache_->find(kUri, loop_->now());
+  ASSERT_TRUE(object);
+  EXPECT_TRUE(object->expired);
+  EXPECT_EQ(cache_->purge_state(*object), PurgeState::stale);
+  cache_->insert_head(object, cache_->stamp(kUri));
+  cache_->disk()->flush();
+  EXPECT_FALSE(cache_->may_be_on_disk(kUri));
+}
+
+TEST_F(EdgeCacheTest, WhatComesBackWithALossOfTheDiskIsOlderThanItsRules) {
+  book_.path = "/purges";
+  open(1 << 20, true);
+  put(kUri, "text");
+  cache_->disk()->flush();
+  const std::string old = *disk_.contents("/cache/0000000000000000.segment");
+  purge({PurgeRule::Kind::host, "example.com", false});
+  clock_.advance(25h);
+  EXPECT_TRUE(walk());
+  cache_->tick();
+  ASSERT_EQ(rules(), 0u);
+  put("http://example.com/new", "text");
+  cache_.reset();
+  // The removal is lost, and something is found damaged.
+  *disk_.contents("/cache/0000000000000000.segment") = old;
+  (void)disk_.open("/cache/0000000000000007.segment", Disk::Open::create);
+  *disk_.contents("/cache/0000000000000007.segment") = std::string(kSegment, 'x');
+  open(1 << 20, true);
+  ASSERT_TRUE(cache_->disk()->has_lost());
+  EXPECT_FALSE(load(kUri));
+  cache_->tick();
+  EXPECT_GT(cache_->book().figures().floor, 0u);
 }
 
 TEST_F(EdgeCacheTest, LoadsNothingThatWasPurgedOrHasNoRoom) {
