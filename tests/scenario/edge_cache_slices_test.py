@@ -21,6 +21,7 @@ class Film(http_server.Handler):
     asked = []
     etag = '"one"'
     ranges = True
+    length = len(BODY)
     lock = threading.Lock()
 
     def do_GET(self):
@@ -28,7 +29,7 @@ class Film(http_server.Handler):
             Film.asked.append(self.headers.get("range"))
         if self.path.startswith("/assets/"):
             return self.say("text/css", b"a { color: red }")
-        body = TEXT if self.path.startswith("/text") else BODY
+        body = TEXT if self.path.startswith("/text") else BODY[:Film.length]
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range") or "")
         first, last = (int(found[1]), min(int(found[2]), len(body) - 1)) if found and Film.ranges else (0, len(body) - 1)
         if first >= len(body):
@@ -72,7 +73,7 @@ routes:
 
 @pytest.fixture(params=["uring", "epoll"])
 def edge(request):
-    Film.asked, Film.etag, Film.ranges = [], '"one"', True
+    Film.asked, Film.etag, Film.ranges, Film.length = [], '"one"', True, len(BODY)
     with http_server.HttpServer(Film) as origin:
         with node.Node(CONFIG.format(origin=origin.address), io=request.param) as n:
             yield n
@@ -147,15 +148,40 @@ def test_conditions_are_answered_from_a_slice(edge):
     assert (answer.status, body == BODY) == (200, True)
 
 
+def breaks_off(n, **headers):
+    try:
+        get(n, **headers)
+    except (http.client.IncompleteRead, ConnectionError):
+        return True
+    return False
+
+
 def test_slices_of_two_versions_are_never_put_together(edge):
-    get(edge, range="bytes=0-9")
+    for number in (0, 3, 5):
+        get(edge, range=f"bytes={number * SLICE}-{number * SLICE + 9}")
     Film.etag = '"two"'
-    host, port = edge.address()
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
-    connection.request("GET", "/film")
-    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-        connection.getresponse().read()
-    connection.close()
+    assert breaks_off(edge)
+    # What is left of the first version breaks off nothing more.
+    for _ in range(2):
+        answer, body = get(edge)
+        assert (answer.getheader("etag"), body == BODY) == ('"two"', True)
+
+
+def test_what_has_become_shorter_is_found_out(edge):
+    get(edge, range="bytes=0-9")
+    Film.etag, Film.length = '"short"', SLICE + 10
+    answer, _ = get(edge, range=f"bytes={3 * SLICE}-{3 * SLICE + 9}")
+    assert (answer.status, answer.getheader("content-range")) == (416, f"bytes */{SLICE + 10}")
+    answer, body = get(edge)
+    assert (answer.status, body == BODY[:SLICE + 10]) == (200, True)
+
+
+def test_a_whole_that_has_become_shorter_than_its_first_slice_says(edge):
+    get(edge, range="bytes=0-9")
+    Film.etag, Film.length = '"short"', 1000
+    assert breaks_off(edge)
+    answer, body = get(edge)
+    assert (answer.status, body == BODY[:1000]) == (200, True)
 
 
 def test_an_origin_without_ranges_is_stored_whole(edge):

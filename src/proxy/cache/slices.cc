@@ -51,6 +51,7 @@ class SlicedBody final : public http::BodyReader {
   SlicedBody(std::shared_ptr<Slices> slices, ObjectRef first, http::ByteRange range, uint64_t total)
       : slices_(std::move(slices)),
         validator_(validator_of(*first)),
+        first_(first),
         object_(std::move(first)),
         position_(range.first),
         end_(range.last + 1),
@@ -64,9 +65,18 @@ class SlicedBody final : public http::BodyReader {
       if (!object_ || !object_->part_at(position_)) {
         Task<Result<Slices::Slice>> getting = slices_->get(number, deadline);
         Result<Slices::Slice> slice = co_await getting;
+        if (slice && slice->object && !fits(*slice->object) && is_older(*slice->object, *first_)) {
+          // Left from before the origin changed it.
+          slices_->drop(slice->object);
+          Task<Result<Slices::Slice>> anew = slices_->get(number, deadline);
+          slice = co_await anew;
+        }
         if (!slice) co_return std::unexpected<Error>(std::move(slice).error());
-        if (!slice->object || slice->object->total() != total_ || validator_of(*slice->object) != validator_)
+        if (!slice->object || !fits(*slice->object)) {
+          // The next request is to begin with what the origin has now.
+          if (slice->object || slice->passed->status < 500) slices_->drop(first_);
           co_return fail(Error(Code::data_loss, "the origin changed it in the middle").from(Side::upstream));
+        }
         object_ = std::move(slice->object);
       }
       const ObjectPart* part = object_->part_at(position_);
@@ -89,8 +99,14 @@ class SlicedBody final : public http::BodyReader {
  private:
   static constexpr uint64_t kPiece = 256 << 10;
 
+  bool fits(const Object& slice) const { return slice.total() == total_ && validator_of(slice) == validator_; }
+  static bool is_older(const Object& slice, const Object& than) noexcept {
+    return slice.head().answered < than.head().answered;
+  }
+
   std::shared_ptr<Slices> slices_;
   const std::string validator_;
+  const ObjectRef first_;
   ObjectRef object_;
   uint64_t position_;
   const uint64_t end_;
@@ -132,6 +148,8 @@ std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_k
              fetch->arena.copy("bytes=" + std::to_string(first) + "-" + std::to_string(first + size() - 1)));
   return fetch;
 }
+
+void Slices::drop(const ObjectRef& slice) { route_.cache->remove(slice->key()); }
 
 void Slices::begin(uint64_t number) {
   std::string key = key_of(number);
@@ -248,15 +266,23 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
                                                           cache::RequestDirectives wanted) {
   const auto slices = std::make_shared<Slices>(route, request, context, next, std::move(uri_key), wanted);
   const auto range = request.fields.find(FieldId::range);
-  uint64_t number = range ? first_of(*range) / route.slice : 0;
+  const uint64_t first = range ? first_of(*range) : 0;
+  uint64_t number = first / route.slice;
+  bool behind_end = false;
   Result<Slices::Slice> got = Slices::Slice{};
-  for (int tries = 0; tries < 2; ++tries) {
+  for (int tries = 0; tries < 3; ++tries) {
     Task<Result<Slices::Slice>> getting = slices->get(number, context.deadline);
     got = co_await getting;
     if (!got) co_return std::unexpected<Error>(std::move(got).error());
+    if (got->object && behind_end && got->object->total() > first) {
+      // It is from when there was more.
+      slices->drop(got->object);
+      continue;
+    }
     // Behind the end there is no slice: the first one tells the size.
     if (got->object || !got->passed || got->passed->status != 416 || number == 0) break;
     number = 0;
+    behind_end = true;
   }
   // Only a range says nothing about the whole. Every other answer is the one to give.
   if (const auto& passed = got->passed; !got->object && passed && passed->status != 206 && passed->status != 416) {
