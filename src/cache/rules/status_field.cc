@@ -34,10 +34,10 @@ std::string_view to_string(Forwarded why) noexcept {
 std::string_view cache_status_text(std::string_view node, const CacheStatus& status, Arena& arena) {
   std::string_view text = http::structured_text(node, arena);
   const auto add = [&](std::string_view name, std::string_view value) { text = arena.concat({text, name, value}); };
-  if (status.forwarded == Forwarded::no)
-    add("; hit", "");
-  else
+  if (status.forwarded != Forwarded::no)
     add("; fwd=", to_string(status.forwarded));
+  else if (!status.refused)
+    add("; hit", "");
   if (status.forwarded_status) add("; fwd-status=", number_text(*status.forwarded_status, arena));
   if (status.ttl) add("; ttl=", number_text(*status.ttl, arena));
   if (status.stored) add("; stored", "");

@@ -30,6 +30,7 @@ struct CacheStatus {
   std::optional<int64_t> ttl;           // seconds, negative once stale
   bool stored = false;
   bool collapsed = false;   // waited for another request's fetch
+  bool refused = false;     // neither a hit nor forwarded: the client wanted it so
   std::string_view key;     // "": not told
   std::string_view detail;  // "": none; a token where it is one, else a string
 };

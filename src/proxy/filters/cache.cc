@@ -279,7 +279,7 @@ http::Response CacheFilter::refuse(http::RequestContext& context) {
       http::problem(context.arena, 504, context.outcome,
                     "Only a stored answer was asked for, and there is none to use.", false, context.request_id);
   route_.count(Cached::refused, std::nullopt);
-  route_.tell(response, context, Cached::refused, {.detail = "only-if-cached"});
+  route_.tell(response, context, Cached::refused, {.refused = true, .detail = "only-if-cached"});
   return response;
 }
 

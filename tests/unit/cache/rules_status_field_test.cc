@@ -27,6 +27,10 @@ TEST(CacheStatus, TellsWhatWasDone) {
   miss.forwarded = Forwarded::bypass;
   miss.detail = "no-store";
   EXPECT_EQ(cache_status_text("trellis", miss, arena), "trellis; fwd=bypass; detail=no-store");
+  CacheStatus refused;
+  refused.refused = true;
+  refused.detail = "only-if-cached";
+  EXPECT_EQ(cache_status_text("trellis", refused, arena), "trellis; detail=only-if-cached") << "§2.1: no hit";
 }
 
 TEST(CacheStatus, ComesBehindThatOfCachesNearerToTheOrigin) {
