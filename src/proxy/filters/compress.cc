@@ -180,7 +180,9 @@ std::string_view CompressFilter::reason_to_leave(const http::Response& response,
 
 Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http::RequestContext& context, Next next) {
   // Read before the chain goes on, which may change the fields; the views stay in the arena.
-  const Encoding encoding = choose_encoding(request.fields.joined(FieldId::accept_encoding), encodings_);
+  const bool as_it_is = http::list_has(request.fields.joined(FieldId::cache_control), "no-transform");
+  const Encoding encoding =
+      as_it_is ? Encoding::identity : choose_encoding(request.fields.joined(FieldId::accept_encoding), encodings_);
   const std::string_view if_none_match = request.fields.joined(FieldId::if_none_match);
   const bool head = request.method == http::Method::head;
   const auto tell = [&](std::string_view what) {
@@ -204,7 +206,7 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
   }
   add_vary(fields);
   if (encoding == Encoding::identity) {
-    tell("the client accepts no encoding that is offered");
+    tell(as_it_is ? "the client says no-transform" : "the client accepts no encoding that is offered");
     co_return response;
   }
 

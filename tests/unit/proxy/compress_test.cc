@@ -161,6 +161,8 @@ TEST(Compress, LeavesAloneWhatGainsNothing) {
   untouched({206, {html, {"Content-Range", "bytes 0-4999/9999"}}, body}, "range");
   untouched({204, {html}, ""}, "204");
   EXPECT_EQ(run(rig, {404, {html}, body}, "gzip").encoding, "gzip") << "errors are pages too";
+  const Got asked = run(rig, {200, {html}, body}, "gzip", "GET", {{"Cache-Control", "max-age=0, no-transform"}});
+  EXPECT_EQ(asked.encoding, "") << "the client asks for it as it is";
 }
 
 TEST(Compress, TakesTypesFromTheConfiguration) {
