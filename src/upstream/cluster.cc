@@ -478,11 +478,20 @@ Task<Result<http::Response>> Cluster::try_once(std::shared_ptr<Pool> pool, http:
 
 // --- one certain host ---
 
-std::shared_ptr<Host> Cluster::host_of_key(uint64_t key) {
+std::shared_ptr<Host> Cluster::host_of_key(uint64_t key, std::span<const Host* const> passed_over) {
   refresh();
   if (!balancer_) return nullptr;
-  const auto id = pick_id({.key = key}, {});
-  return id ? pools_[*id]->shared_host() : nullptr;
+  const auto is_out = [&](const std::shared_ptr<Pool>& pool) {
+    return std::ranges::find(passed_over, &pool->host()) != passed_over.end();
+  };
+  std::vector<HostId> tried;
+  if (!passed_over.empty()) {
+    for (const std::shared_ptr<Pool>& pool : pools_) {
+      if (is_out(pool)) tried.push_back(pool->id());
+    }
+  }
+  const auto id = pick_id({.key = key}, tried);
+  return id && !is_out(pools_[*id]) ? pools_[*id]->shared_host() : nullptr;
 }
 
 std::shared_ptr<const HostList> Cluster::hosts() {

@@ -85,8 +85,8 @@ class Cluster final : private LoadWatcher {
   std::shared_ptr<Host> pick_host(std::string_view client_address);
 
   // For who asks one certain host: the host that a key belongs to (of hash policies, whatever `hash_on` says; null:
-  // there is none to ask), or any member.
-  std::shared_ptr<Host> host_of_key(uint64_t key);
+  // there is none to ask), or any member. Those that are passed over have nothing: the next in turn has it.
+  std::shared_ptr<Host> host_of_key(uint64_t key, std::span<const Host* const> passed_over = {});
   std::shared_ptr<const HostList> hosts();
   // Asks this host and no other. It is counted as every request is; breaker, retries and queues are the caller's
   // matter. unavailable: it is no member any more, or its connections are all in use. As send() otherwise.

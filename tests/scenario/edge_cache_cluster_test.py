@@ -141,6 +141,33 @@ def test_a_dead_owner_costs_a_miss_and_no_error(cluster, origin):
     assert all(1 <= origin.times(f"/object/{number}") <= 2 for number in range(30))
 
 
+def test_an_owner_that_hangs_costs_a_few_slow_misses_and_no_error(cluster, origin):
+    hanging = cluster.edges[2]
+    hanging.signal(signal.SIGSTOP)
+    try:
+        slow = collections.Counter()
+        for number in range(200):
+            for edge in cluster.edges[:2]:
+                began = time.monotonic()
+                assert edge.body(f"/object/{number}") == f"/object/{number} version 1"
+                took = time.monotonic() - began
+                assert took < 4  # not the time-out of the first byte
+                slow[cluster.edges.index(edge)] += took > 0.2
+        assert all(count <= 2 for count in slow.values()), slow
+        # The two are one site all the same: what the third owned has another owner.
+        assert sum(origin.times(f"/object/{number}") for number in range(200)) <= 200 + 8
+    finally:
+        hanging.signal(signal.SIGCONT)
+    kept = hanging.metric("trellis_cache_objects", tier="memory")
+    numbers = iter(range(1000, 9999))
+
+    def is_asked_again():
+        cluster.edges[0].body(f"/object/{next(numbers)}")
+        return hanging.metric("trellis_cache_objects", tier="memory") > kept
+
+    node.until(is_asked_again, "it is an owner again", 10)
+
+
 def test_an_edge_that_was_away_serves_nothing_that_was_purged_meanwhile(origin):
     with Cluster(origin, 2, disk=True) as cluster:
         here, away = cluster.edges

@@ -34,6 +34,7 @@
 #include "http/server.h"
 #include "net/address.h"
 #include "proxy/access_log.h"
+#include "proxy/cache/silence.h"
 #include "proxy/held_body.h"
 #include "proxy/pipeline.h"
 #include "proxy/relay/tcp_relay.h"
@@ -107,6 +108,7 @@ struct Generation {
   std::map<std::string, ResolvedUpstream> upstreams;
   std::shared_ptr<OpenLog> access_log;
   std::string explain_key;
+  std::map<std::string, std::shared_ptr<proxy::Silence>> silences;      // by cache that has members
   std::map<std::string, std::string> keys;                              // what the key files of caches hold
   std::map<std::string, std::shared_ptr<const proxy::Router>> routers;  // by listener
 };

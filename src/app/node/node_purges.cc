@@ -26,6 +26,7 @@ Result<> Node::Impl::read_keys(Generation& next) const {
   };
   for (const auto& [name, cache] : values.caches) {
     if (!cache.peers) continue;
+    next.silences[name] = std::make_shared<proxy::Silence>();
     TRY_VOID(read(cache.peers->key_file, "caches." + name + ".peers.key_file"));
   }
   for (size_t i = 0; i < values.routes.size(); ++i) {
@@ -45,6 +46,7 @@ void Node::Impl::prepare_members(CoreState& state, const Generation& next) {
     if (!config.peers || !edge) continue;
     auto options = std::make_shared<proxy::MembersOptions>(
         proxy::MembersOptions{.cache = name, .key = next.keys.at(config.peers->key_file), .node = values.node});
+    options->silence = next.silences.at(name);
     options->forget = [edge](std::string_view key) { edge->invalidate(key); };
     state.next_members[name] =
         std::make_shared<proxy::Members>(std::move(options), state.next_clusters.at(config.peers->upstream).cluster,

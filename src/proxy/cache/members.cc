@@ -28,6 +28,7 @@ namespace {
 
 constexpr Duration kPatience = 1s;  // for a message
 constexpr Duration kInterval = 1s;  // between two rounds of questions
+constexpr Duration kLook = 250ms;   // whether the owner that is asked has fallen silent
 constexpr int kRoundsOfDoubt = 5;   // after the start: then what cannot be asked is not waited for
 constexpr std::string_view kRules = "rules";
 constexpr std::string_view kMissing = "missing";
@@ -57,6 +58,7 @@ Members::Members(std::shared_ptr<const MembersOptions> options, std::shared_ptr<
       number_(number_of(options_->node)),
       cluster_(std::move(cluster)),
       book_(std::move(book)),
+      silence_(options_->silence ? options_->silence : std::make_shared<Silence>()),
       told_(event_counter(metrics, options_->cache, "told")),
       not_told_(event_counter(metrics, options_->cache, "not_told")),
       fetched_(event_counter(metrics, options_->cache, "fetched")),
@@ -163,7 +165,12 @@ Task<> Members::follow_members(Members& self) {
       co_await asking.join(deadline);
       asking.cancel_all();
     }
-    const bool all = std::ranges::all_of(answered, [](const auto& one) { return *one; });
+    Silence::Hosts silent;
+    for (size_t i = 0; i < hosts.size(); ++i) {
+      if (!*answered[i]) silent.push_back(hosts[i].get());
+    }
+    const bool all = silent.empty();
+    self.silence_->set(std::move(silent));
     if (all || round >= kRoundsOfDoubt) self.book_->trust();
     const double share = 0.9 + 0.2 * Loop::current().rng().unit();  // so that they do not go in step
     co_await sleep_for(std::chrono::duration_cast<Duration>(kInterval * share));
@@ -283,8 +290,8 @@ Task<> Members::tell_forgotten(Members& self, std::shared_ptr<upstream::Host> ho
 Task<> Members::forget(std::vector<std::string> keys) {
   std::map<std::shared_ptr<upstream::Host>, std::string> bodies;
   for (const std::string& key : keys) {
-    std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(hash64(key));
-    if (!owner || is_self(*owner)) continue;
+    std::shared_ptr<upstream::Host> owner = owner_of(hash64(key));
+    if (!owner) continue;
     std::string& body = bodies[std::move(owner)];
     append_varint(body, key.size());
     body += key;
@@ -332,32 +339,58 @@ http::Response Members::refuse_ahead(http::RequestContext& context) {
 
 void Members::mark_answer(http::Response& response) { response.fields.set(kMemberField, kAccepted); }
 
-bool Members::owns_another(uint64_t key) {
-  const std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(key);
-  return owner && !is_self(*owner);
+std::shared_ptr<upstream::Host> Members::owner_of(uint64_t key) {
+  std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(key, *silence_->hosts());
+  return owner && !is_self(*owner) ? owner : nullptr;
+}
+
+bool Members::owns_another(uint64_t key) { return owner_of(key) != nullptr; }
+
+struct Members::Asked {
+  std::optional<Result<http::Response>> answer;
+  Event answered;
+  TaskGroup asking;  // last: its task uses the others
+};
+
+Task<> Members::ask_owner(Members& self, std::shared_ptr<upstream::Host> owner, http::Request& request,
+                          http::RequestContext& context, Asked& asked) {
+  Result<http::Response> answer = co_await self.cluster_->send_to(std::move(owner), request, context);
+  asked.answer.emplace(std::move(answer));
+  asked.answered.set();
 }
 
 Task<std::optional<http::Response>> Members::fetch(uint64_t key, const http::Request& request,
                                                    http::RequestContext& context) {
-  const std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(key);
-  if (!owner || is_self(*owner) || book_->has_gap()) co_return std::nullopt;
+  const std::shared_ptr<upstream::Host> owner = owner_of(key);
+  if (!owner || book_->has_gap()) co_return std::nullopt;
   // In the arena: the answer's body may look at its request, and is read later. Nothing in it wants a destructor.
-  http::Request& hop =
+  http::Request& to_owner =
       *new (context.arena.alloc(sizeof(http::Request), alignof(http::Request))) http::Request(context.arena);
-  hop.method = request.method;
-  hop.version_minor = request.version_minor;
-  hop.method_text = request.method_text;
-  hop.target = request.target;
-  hop.scheme = request.scheme;
-  hop.authority = request.authority;
-  hop.path = request.path;
-  hop.query = request.query;
-  for (const http::Field& field : request.fields) hop.fields.add(field);
-  const std::string mark = make_member_mark(options_->key, MemberPurpose::fetch, hop, number_,
+  to_owner.method = request.method;
+  to_owner.version_minor = request.version_minor;
+  to_owner.method_text = request.method_text;
+  to_owner.target = request.target;
+  to_owner.scheme = request.scheme;
+  to_owner.authority = request.authority;
+  to_owner.path = request.path;
+  to_owner.query = request.query;
+  for (const http::Field& field : request.fields) to_owner.fields.add(field);
+  const std::string mark = make_member_mark(options_->key, MemberPurpose::fetch, to_owner, number_,
                                             hop_extra(request.scheme, *book_->marks()), context.loop.wall());
-  hop.fields.set(kMemberField, context.arena.copy(mark));
-  prepare_for_upstream(hop, context, context.arena.concat({"1.1 ", options_->node}));
-  Result<http::Response> answer = co_await cluster_->send_to(owner, hop, context);
+  to_owner.fields.set(kMemberField, context.arena.copy(mark));
+  prepare_for_upstream(to_owner, context, context.arena.concat({"1.1 ", options_->node}));
+  // WHY beside this one: whoever waits when the owner falls silent goes on to the origin.
+  Asked asked;
+  asked.asking.spawn(ask_owner(*this, owner, to_owner, context, asked));
+  while (!co_await asked.answered.wait(after(context.loop.now(), kLook))) {
+    if (!silence_->has(*owner)) continue;
+    asked.asking.cancel_all();
+    if (context.explain) [[unlikely]]
+      context.explain->add("owner", owner->facts.name + ": is silent");
+    not_fetched_.add();
+    co_return std::nullopt;
+  }
+  Result<http::Response> answer = *std::move(asked.answer);
   const std::string_view verdict = answer ? answer->fields.find(kMemberField).value_or("") : "";
   if (context.explain) [[unlikely]] {
     context.explain->add(

@@ -9,7 +9,11 @@
 // A node that knows purges which the owner does not know yet gets nothing from it: the owner's copy may be older than
 // the purge, and the node would keep it as new.
 //
-// One a cache and core; the book and the counters are shared. docs/edge-cache-purge.md, docs/edge-cache-cluster.md.
+// A member that does not answer the question for purges within a second is asked for no objects until it does: its
+// objects have the next owner meanwhile.
+//
+// One a cache and core; the book, the counters and who is silent are shared. docs/edge-cache-purge.md,
+// docs/edge-cache-cluster.md.
 #pragma once
 
 #include <functional>
@@ -21,6 +25,7 @@
 
 #include "cache/edge/purge_book.h"
 #include "http/handler.h"
+#include "proxy/cache/silence.h"
 #include "runtime/sync.h"
 #include "upstream/hosts.h"
 
@@ -43,6 +48,8 @@ struct MembersOptions {
   std::string node;   // this node's name, of which each has another
   // Makes what is stored under a key of the cache invalid, here; any core.
   std::function<void(std::string_view key)> forget = {};
+  // Of all cores. null: each by itself, for tests.
+  std::shared_ptr<Silence> silence = nullptr;
 };
 
 // What became of telling one member.
@@ -96,7 +103,8 @@ class Members {
   static void mark_answer(http::Response& response);
 
   // The answer of the object's owner. None: this node is the owner, there is none to ask, or the one there is did not
-  // answer (well): the origin is to be asked. The request stays as it is. Not for requests of members.
+  // answer (well), or fell silent meanwhile: the origin is to be asked. The request stays as it is. Not for requests of
+  // members.
   Task<std::optional<http::Response>> fetch(uint64_t key, const http::Request& request, http::RequestContext& context);
   // What is stored under these keys is no longer so: their owners forget it, for whoever changed it asks them next. The
   // others keep theirs to their end. A second at most.
@@ -107,6 +115,10 @@ class Members {
  private:
   bool is_self(const upstream::Host& host) const;
   std::vector<std::shared_ptr<upstream::Host>> others();
+  std::shared_ptr<upstream::Host> owner_of(uint64_t key);  // null: this node, or there is none
+  struct Asked;
+  static Task<> ask_owner(Members& self, std::shared_ptr<upstream::Host> owner, http::Request& request,
+                          http::RequestContext& context, Asked& asked);
   Task<Result<std::string>> send(std::shared_ptr<upstream::Host> host, std::string_view what, std::string body,
                                  Deadline deadline);
   static Task<> tell_one(Members& self, std::shared_ptr<upstream::Host> host, std::string body, Deadline deadline,
@@ -126,6 +138,7 @@ class Members {
   const uint64_t number_;
   const std::shared_ptr<upstream::Cluster> cluster_;
   const std::shared_ptr<cache::PurgeBook> book_;
+  const std::shared_ptr<Silence> silence_;
   Counter& told_;
   Counter& not_told_;
   Counter& fetched_;

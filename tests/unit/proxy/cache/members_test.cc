@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,6 +29,7 @@ class NodeApp final : public http::Application {
   explicit NodeApp(std::string name) : name_(std::move(name)) {}
   Members* members = nullptr;
   int made = 0;
+  std::function<void()> hangs;  // called by a request for an object, which is not answered then
 
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
     if (!Members::cache_of_path(request.path).empty()) return members->answer(request, context);
@@ -41,6 +43,10 @@ class NodeApp final : public http::Application {
     const Members::Sender sender = members->sender_of(request, context);
     if (sender.kind == Members::Sender::Kind::ahead) co_return members->refuse_ahead(context);
     ++made;
+    if (hangs) {
+      hangs();
+      co_await sleep_until(kNever);
+    }
     http::Response response(context.arena, 200);
     response.body = http::Body("made by " + name_ + " over " + std::string(sender.scheme));
     if (sender.kind == Members::Sender::Kind::member) Members::mark_answer(response);
@@ -57,6 +63,7 @@ struct Edge {
   std::shared_ptr<upstream::Cluster> cluster;
   std::unique_ptr<Members> members;
   std::shared_ptr<NodeApp> app;
+  std::shared_ptr<Silence> silence = std::make_shared<Silence>();
   std::unique_ptr<http::Server> server;
   std::unique_ptr<Acceptor> acceptor;
   std::vector<std::string> forgotten;
@@ -111,6 +118,7 @@ class MembersTest : public OnBothBackends {
     options->cache = "edge";
     options->key = key;
     options->node = edge.name;
+    options->silence = edge.silence;
     options->forget = [&edge](std::string_view one) { edge.forgotten.emplace_back(one); };
     edge.members = std::make_unique<Members>(std::move(options), edge.cluster, edge.book, metrics_);
     edge.members->set_self({edge.listening.address.to_string()});
@@ -206,6 +214,36 @@ TEST_P(MembersTest, AnObjectComesFromItsOwner) {
   EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[1])), "made by edge-1 over http");
   EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[2]), "https"), "made by edge-2 over https");
   EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[0])), "");  // by itself
+}
+
+TEST_P(MembersTest, WhatASilentMemberOwnsHasTheNextOwner) {
+  make(3);
+  Edge& edge = *edges_[0];
+  std::map<std::string, int> from;
+  uint64_t key = 1;
+  for (int i = 0; i < 60; key += 0x9E37'79B9'7F4A'7C15) {
+    const std::shared_ptr<upstream::Host> owner = edge.cluster->host_of_key(key);
+    if (owner->facts.name != edges_[1]->listening.address.to_string()) continue;
+    ++i;
+    edge.silence->set({owner.get()});
+    ++from[fetch(edge, key)];
+    edge.silence->set({});
+  }
+  EXPECT_EQ(edges_[1]->app->made, 0);
+  EXPECT_GT(from[""], 10);  // this node
+  EXPECT_GT(from["made by edge-2 over http"], 10);
+  EXPECT_EQ(fetch(edge, key_of(*edges_[1])), "made by edge-1 over http");
+}
+
+TEST_P(MembersTest, WhoWaitsForAnOwnerThatFallsSilentGoesOn) {
+  make(2);
+  Edge& edge = *edges_[0];
+  const uint64_t key = key_of(*edges_[1]);
+  edges_[1]->app->hangs = [&] { edge.silence->set({edge.cluster->host_of_key(key).get()}); };
+  EXPECT_EQ(fetch(edge, key), "");
+  EXPECT_EQ(edges_[1]->app->made, 1);
+  EXPECT_FALSE(edge.members->owns_another(key));
+  EXPECT_EQ(edge.cluster->host_of_key(key)->facts.name, edges_[1]->listening.address.to_string());
 }
 
 TEST_P(MembersTest, ADeadOwnerIsAMissAndNoError) {
