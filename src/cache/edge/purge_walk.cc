@@ -10,8 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kLook = 10s;         // whether the book wants a walk
-constexpr Duration kPause = 5ms;        // after a step in memory: 25,000 objects a second, a hundredth of a core
+constexpr Duration kLook = 10s;          // whether the book wants a walk
+constexpr Duration kPause = 5ms;         // after a step in memory: 25,000 objects a second, a hundredth of a core
 constexpr Duration kPauseOfDisk = 20ms;  // after a step on disk: 3,000 records a second
 
 }  // namespace

@@ -1,6 +1,6 @@
-// The walk that lets old purges go: in small steps, beside the requests, everything in a cache is compared with the rules
-// of its book, in memory and on disk. What is dead leaves; the rules that were there when the walk began have met all
-// that they could, and go when they are old enough (PurgeBook::tick()). docs/edge-cache-purge.md.
+// The walk that lets old purges go: in small steps, beside the requests, everything in a cache is compared with the
+// rules of its book, in memory and on disk. What is dead leaves; the rules that were there when the walk began have met
+// all that they could, and go when they are old enough (PurgeBook::tick()). docs/edge-cache-purge.md.
 //
 // What comes into the cache during a walk is compared as it comes, so where the walk is does not matter to it.
 #pragma once

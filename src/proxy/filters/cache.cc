@@ -10,6 +10,7 @@
 #include "cache/rules/vary.h"
 #include "http/explain.h"
 #include "http/problem.h"
+#include "proxy/cache/cache_view.h"
 #include "proxy/cache/fetch.h"
 #include "proxy/cache/posted.h"
 #include "proxy/cache/purge.h"
@@ -337,9 +338,34 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
   co_return response;
 }
 
-// Goes through as it is; what it says about a stored answer is heeded (RFC 9111 §4.3.5).
+// What the disk has for HEAD, and memory under a key that only the disk leads to: an answer to give, without its body,
+// or null. What cannot be given as it is stays in `missing`.
+Task<ObjectRef> CacheFilter::head_on_disk(const http::Request& request, http::RequestContext& context,
+                                          Missing& missing) {
+  if (missing.stored || missing.unshared || !route_.cache->may_be_on_disk(missing.key)) co_return ObjectRef();
+  Task<CacheView> viewing = view_cache(route_.cache, missing.key, request.fields, context.deadline);
+  CacheView view = co_await viewing;
+  missing.key = std::move(view.key);
+  for (const ObjectRef& object : {view.memory, view.disk}) {
+    if (!object || object->kind() != Object::Kind::answer || object->broken() || !route_.cache->alive(*object))
+      continue;
+    if (!missing.stored) missing.stored = object;
+    const Use use = reuse_now(*object, missing.wanted, context.loop.now()).use;
+    if (use != Use::validate && use != Use::refused) co_return object;
+  }
+  if (missing.stored) missing.why = Forwarded::stale;
+  co_return ObjectRef();
+}
+
+// Goes through as it is, unless the disk has the answer; what it says about a stored one is heeded (RFC 9111 §4.3.5).
 Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::RequestContext& context, Next next,
                                                Missing missing) {
+  Task<ObjectRef> looking = head_on_disk(request, context, missing);
+  if (const ObjectRef object = co_await looking) {
+    const Reuse reuse = reuse_now(*object, missing.wanted, context.loop.now());
+    const Cached what = reuse.use == Use::fresh ? Cached::hit : Cached::stale;
+    co_return give(object, request, context, what, {.ttl = reuse.ttl, .detail = "disk"}, reuse.age, true);
+  }
   const cache::Stamp stamp = route_.cache->stamp(missing.key);
   // It may freshen what others get, so it asks for no more than the key holds either.
   const std::string_view query = std::exchange(request.query, route_.key.keyed_query(request.query, context.arena));
@@ -387,8 +413,11 @@ void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, co
   head.filled = stored->head().filled;
   head.total = stored->head().total;
   head.fields = cache::StoredFields(fields);
-  route_.cache->insert_head(route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts()),
-                            stamp);
+  const ObjectRef object = route_.cache->make_object(std::string(stored->key()), std::move(head), stored->parts());
+  // It is the same answer to the purges that met it.
+  object->checked.store(stored->checked.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  object->expired.store(stored->expired.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  route_.cache->insert_head(object, stamp);
 }
 
 // --- to the origin ---

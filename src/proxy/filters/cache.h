@@ -89,6 +89,7 @@ class CacheFilter final : public Filter {
   Task<Result<http::Response>> unsafe(http::Request& request, http::RequestContext& context, Next next);
   Task<Result<http::Response>> head(http::Request& request, http::RequestContext& context, Next next, Missing missing);
   Task<Result<http::Response>> miss(http::Request& request, http::RequestContext& context, Next next, Missing missing);
+  Task<cache::ObjectRef> head_on_disk(const http::Request& request, http::RequestContext& context, Missing& missing);
   Task<cache::ObjectRef> from_disk(const http::Request& request, http::RequestContext& context, Missing& missing);
   Task<Result<http::Response>> disk_or_refuse(http::Request& request, http::RequestContext& context, Missing missing);
   Task<Result<http::Response>> fetch(http::Request& request, http::RequestContext& context, Next next, Missing missing,

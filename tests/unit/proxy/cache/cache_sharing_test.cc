@@ -408,6 +408,29 @@ TEST_F(CacheSharingTest, AnswersFromDiskAfterARestart) {
   EXPECT_EQ(origin_.calls, 1);
 }
 
+TEST_F(CacheSharingTest, AnswersHeadFromDisk) {
+  make({.capacity = 1 << 20}, 1 << 20, true);
+  fresh(std::string(50'000, 'x'), "ETag", "\"1\"");
+  get("/a");
+  fresh("one", "Vary", "X-Lang");
+  get("/v", {{"X-Lang", "en"}});
+  restart({.capacity = 1 << 20});
+  auto head = get("/a", {}, "HEAD");
+  EXPECT_EQ(head->status(), 200);
+  EXPECT_EQ(head->field("Content-Length"), "50000");
+  EXPECT_EQ(head->field("Cache-Status"), "edge-1; hit; ttl=60; detail=disk");
+  EXPECT_EQ(text(*head), "");
+  EXPECT_EQ(get("/a", {{"If-None-Match", "\"1\""}}, "HEAD")->status(), 304);
+  EXPECT_EQ(word(*get("/v", {{"X-Lang", "en"}}, "HEAD")), "HIT");
+  EXPECT_EQ(origin_.calls, 2);
+  EXPECT_EQ(word(*get("/v", {{"X-Lang", "de"}}, "HEAD")), "MISS");
+  EXPECT_EQ(word(*get("/a", {{"Cache-Control", "no-cache"}}, "HEAD")), "MISS");
+  EXPECT_EQ(origin_.calls, 4);
+  (void)cache_->book().add({{cache::PurgeRule::Kind::all, "", false}});
+  EXPECT_EQ(word(*get("/a", {}, "HEAD")), "MISS");
+  EXPECT_EQ(origin_.calls, 5);
+}
+
 TEST_F(CacheSharingTest, AsksTheOriginForNoVariantThatIsOnDisk) {
   make({.capacity = 1 << 20}, 1 << 20, true);
   fresh("one", "Vary", "X-Lang");
