@@ -26,6 +26,8 @@ using Operation = std::shared_ptr<detail::WriteOperation>;
 
 constexpr Duration kProbeEvery = std::chrono::milliseconds(100);
 constexpr Duration kMaxLinger = std::chrono::milliseconds(1);
+// WHY more than a reader's: pages that a transaction changed and that no longer fit are written and read again.
+constexpr uint64_t kWriterCache = uint64_t{64} << 20;
 
 uint64_t size_of(const std::string& path) noexcept {
   struct stat about{};
@@ -87,6 +89,7 @@ struct SqliteStore::Impl {
     how.path = options.path;
     how.read_only = read_only;
     how.vfs = options.vfs;
+    if (!read_only) how.cache_bytes = kWriterCache;
     return SqliteConnection::open(how);
   }
   Result<void> open_writer();
@@ -101,7 +104,7 @@ struct SqliteStore::Impl {
   void refuse_all(std::vector<Operation>& batch, const Error& why);
   void lose_connection(const Error& why);
   void try_to_recover();
-  void checkpoint_if_due(bool idle);
+  void checkpoint_if_due();
   void checkpoint(int mode);
 
   SqliteOptions options;
@@ -274,10 +277,17 @@ void SqliteStore::Impl::work() {
   while (true) {
     if (queue.empty()) {
       if (closing) break;
-      lock.unlock();
-      checkpoint_if_due(true);
-      lock.lock();
       const auto ready = [this] { return closing || !queue.empty(); };
+      lock.unlock();
+      const bool is_large = writer && size_of(options.path + "-wal") > options.truncate_bytes;
+      lock.lock();
+      // Not in the moment between two operations of one import.
+      if (is_large && !wake.wait_for(lock, options.truncate_after, ready)) {
+        lock.unlock();
+        checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+        sqlite3_db_release_memory(writer->handle());  // what was written was much, and is over
+        lock.lock();
+      }
       if (healthy.load(std::memory_order_relaxed)) {
         wake.wait(lock, ready);
       } else if (!wake.wait_for(lock, kProbeEvery, ready)) {
@@ -292,7 +302,7 @@ void SqliteStore::Impl::work() {
     lock.unlock();
     run_batch(batch);
     batch.clear();
-    checkpoint_if_due(false);
+    checkpoint_if_due();
     lock.lock();
   }
   lock.unlock();
@@ -460,16 +470,9 @@ void SqliteStore::Impl::try_to_recover() {
 
 // --- Checkpoints ---
 
-void SqliteStore::Impl::checkpoint_if_due(bool idle) {
+void SqliteStore::Impl::checkpoint_if_due() {
   if (!writer) return;
-  if (wal_bytes < options.checkpoint_bytes) {
-    next_checkpoint = options.checkpoint_bytes;
-    if (!idle || size_of(options.path + "-wal") <= options.truncate_bytes) return;
-  }
-  if (idle && size_of(options.path + "-wal") > options.truncate_bytes) {
-    checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
-    return;
-  }
+  if (wal_bytes < options.checkpoint_bytes) next_checkpoint = options.checkpoint_bytes;
   if (wal_bytes < std::max(next_checkpoint, options.checkpoint_bytes)) return;
   checkpoint(SQLITE_CHECKPOINT_PASSIVE);
   // A reader may hold it back: tried again when as much has been added, not after each commit.

@@ -46,9 +46,10 @@ struct SqliteOptions {
   std::string path;
   size_t max_batch = 256;  // operations a transaction
   size_t max_batch_bytes = 1 << 20;
-  size_t max_queue = 100'000;                     // operations that wait; more are refused
-  uint64_t checkpoint_bytes = uint64_t{4} << 20;  // of WAL: written back into the file
-  uint64_t truncate_bytes = uint64_t{64} << 20;   // of WAL: cut when there is nothing to do
+  size_t max_queue = 100'000;                         // operations that wait; more are refused
+  uint64_t checkpoint_bytes = uint64_t{4} << 20;      // of WAL: written back into the file
+  uint64_t truncate_bytes = uint64_t{64} << 20;       // of WAL: cut when there is nothing to do ...
+  Duration truncate_after = std::chrono::seconds(1);  // ... for so long
   size_t max_readers = 16;
   std::string vfs;  // "": the default one; tests put a faulty disk here
   Clock* clock = &system_clock();

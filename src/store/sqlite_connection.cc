@@ -111,9 +111,9 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Options& 
   sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
-  std::string pragmas =
-      "PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384; PRAGMA mmap_size=" +
-      std::to_string(options.mmap_bytes) + ";";
+  std::string pragmas = "PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-" +
+                        std::to_string(options.cache_bytes >> 10) +
+                        "; PRAGMA mmap_size=" + std::to_string(options.mmap_bytes) + ";";
   if (options.read_only) {
     pragmas += "PRAGMA query_only=1;";
   } else {

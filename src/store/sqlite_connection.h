@@ -69,6 +69,7 @@ class SqliteConnection {
     std::string path;
     bool read_only = false;
     uint64_t mmap_bytes = uint64_t{256} << 20;
+    uint64_t cache_bytes = uint64_t{16} << 20;  // of pages that were read or changed, at most
     Duration busy = std::chrono::milliseconds(2000);
     std::string vfs;  // "": the default one
   };

@@ -62,6 +62,7 @@ class StorePowerLoss : public testing::Test {
     options.vfs = power_loss_vfs();
     options.checkpoint_bytes = 24 << 10;  // often, so that the loss meets checkpoints and new WALs too
     options.truncate_bytes = 96 << 10;
+    options.truncate_after = {};
     options.clock = &clock_;
     return options;
   }

@@ -15,8 +15,9 @@ namespace {
 
 using Kind = BulkOutcome::Kind;
 
-constexpr int kMaxAttempts = 16;   // to find a number whose code is free
-constexpr size_t kAtLeast = 4096;  // links before an operation gives way
+constexpr int kMaxAttempts = 16;      // to find a number whose code is free
+constexpr size_t kAtLeast = 4096;     // links before an operation gives way
+constexpr size_t kToldAtOnce = 4096;  // events in memory
 constexpr size_t kForgottenATurn = 512;
 
 // Numbers for the links of one operation, without those that aliases have taken. Leased in pieces: one that gives way
@@ -77,7 +78,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
                      const Codes& codes, const LinkEvents& events, const DomainTable& domains,
                      const store::SqliteStore& writer, int64_t now, BulkDone& done) {
   Numbers numbers(db, links.size());
-  std::vector<const Link*> made;
+  std::vector<const Link*> made;  // of which the events do not tell yet
   bool taken = false;
   std::vector<UrlEntry> urls;  // of those that were put in, for the index
   done.outcomes.reserve(links.size());
@@ -103,6 +104,9 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
       urls.push_back(url_entry(link));
       TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
       made.push_back(&link);
+      if (made.size() == kToldAtOnce) {
+        TRY_VOID(events.tell(db, LinkEvent::created, std::exchange(made, {}), domains, now));
+      }
       done.outcomes.push_back(outcome_of(Kind::made, link));
       continue;
     }
