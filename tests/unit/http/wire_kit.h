@@ -34,15 +34,15 @@ class OnBothBackends : public testing::TestWithParam<IoKind> {
     ASSERT_TRUE(made) << made.error().to_string();
     loop_ = *std::move(made);
   }
-  Deadline soon() const { return after(loop_->now(), std::chrono::seconds(5)); }
+  Deadline soon() const { return after(loop_->now(), std::chrono::seconds(30)); }
   Deadline in(int ms) const { return after(loop_->now(), std::chrono::milliseconds(ms)); }
   void turns(int count) {
     for (int i = 0; i < count; ++i) loop_->run_once(Duration::zero());
   }
-  // Turns until it is so; false after five seconds.
+  // Turns until it is so; false after half a minute: machines that test are busy.
   template <class F>
   bool until(F is_so) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     while (!is_so()) {
       if (std::chrono::steady_clock::now() > end) return false;
       loop_->run_once(std::chrono::milliseconds(1));
