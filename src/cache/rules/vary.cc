@@ -13,6 +13,8 @@ namespace {
 using http::FieldId;
 using http::trimmed;
 
+constexpr size_t kMaxLanguageRange = 35;  // RFC 5646 §4.4.1
+
 std::string lower(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
@@ -112,6 +114,17 @@ std::string_view liked_best(const std::vector<Preference>& sorted) noexcept {
                                                                    : std::string_view();
 }
 
+// Nothing but language ranges (RFC 4647 §2.1): what is stored for such a field is given to all who like the language,
+// so it must not hold what an origin could put into its page for this client alone.
+bool are_languages(const std::vector<Preference>& sorted) noexcept {
+  const auto is_range = [](const Preference& each) {
+    return each.name.size() <= kMaxLanguageRange && std::all_of(each.name.begin(), each.name.end(), [](char c) {
+             return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '*';
+           });
+  };
+  return std::all_of(sorted.begin(), sorted.end(), is_range);
+}
+
 std::string text_of(const std::vector<Preference>& sorted) {
   std::string text;
   for (const Preference& each : sorted) {
@@ -179,7 +192,8 @@ KnownLanguages learn_language(KnownLanguages known, const std::vector<std::strin
   const std::string language = lower(trimmed(response.joined(FieldId::content_language)));
   if (language != best) std::erase_if(known.texts, [best](const auto& each) { return each.first == best; });
   // Of several languages in one answer none is the one that it is in.
-  if (!http::is_token(language) || known.find(language) != nullptr || sorted.empty()) return known;
+  if (!http::is_token(language) || known.find(language) != nullptr || sorted.empty() || !are_languages(sorted))
+    return known;
   if (known.texts.size() < KnownLanguages::kMax) known.texts.emplace_back(language, text_of(sorted));
   return known;
 }

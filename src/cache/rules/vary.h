@@ -48,7 +48,8 @@ void append_variant(std::string& key, const std::vector<std::string>& names, con
 
 // What is known once the answer to a request is stored, under append_variant() with what this returns: the language of
 // its Content-Language, where the answers vary by Accept-Language and it names one. If the request liked another
-// language best that was known, that one is known no more: the origin does not give it now.
+// language best that was known, that one is known no more: the origin does not give it now. Nothing is learned where
+// the request's field holds anything but language ranges.
 KnownLanguages learn_language(KnownLanguages known, const std::vector<std::string>& names, const http::Fields& request,
                               const http::Fields& response);
 

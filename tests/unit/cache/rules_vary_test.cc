@@ -120,6 +120,11 @@ TEST(KnownLanguages, LeadToTheAnswerInTheLanguageLikedBest) {
 
   EXPECT_TRUE(learn_language({}, names, asked.fields, Head{{"Content-Language", "de, en"}}.fields).texts.empty());
   EXPECT_TRUE(learn_language({}, names, Head{}.fields, Head{{"Content-Language", "de"}}.fields).texts.empty());
+  for (const char* odd : {"de, <b>;q=0.1", "de;level=1", "de, en;q=7", "de, a\"b"}) {
+    const Head strange{{"Accept-Language", odd}};
+    EXPECT_TRUE(learn_language({}, names, strange.fields, Head{{"Content-Language", "de"}}.fields).texts.empty())
+        << odd;
+  }
   EXPECT_TRUE(
       learn_language(known, vary_names("Foo"), asked.fields, Head{{"Content-Language", "de"}}.fields).texts.empty());
 }
