@@ -93,9 +93,11 @@ void KeyConfig::check(config::Checker& at) const {
 }
 
 bool names_another_target(const http::Fields& request) noexcept {
-  constexpr std::array<std::string_view, 8> kNames = {
-      "X-Original-URL",       "X-Rewrite-URL", "X-Original-Host",        "X-Host",
-      "X-HTTP-Host-Override", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override"};
+  constexpr std::array<std::string_view, 12> kNames = {
+      "X-Original-URL",       "X-Rewrite-URL",          "X-Override-URL",
+      "X-Proxy-URL",          "X-Original-Host",        "X-Host",
+      "X-URL-Scheme",         "X-Script-Name",          "X-HTTP-Method",
+      "X-HTTP-Host-Override", "X-HTTP-Method-Override", "X-Method-Override"};
   return std::any_of(request.begin(), request.end(), [&](const http::Field& field) {
     return field.id == FieldId::unknown && field.name.size() >= 6 && (field.name[0] | 0x20) == 'x' &&
            std::any_of(kNames.begin(), kNames.end(),

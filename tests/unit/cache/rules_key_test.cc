@@ -111,7 +111,7 @@ TEST(Key, IsConfigured) {
 }
 
 TEST(AnotherTarget, IsNamedByWhatFrameworksBelieve) {
-  for (const char* name : {"X-Original-URL", "x-rewrite-url", "X-HTTP-Method-Override", "X-Host"})
+  for (const char* name : {"X-Original-URL", "x-rewrite-url", "X-HTTP-Method-Override", "X-Host", "X-Script-Name"})
     EXPECT_TRUE(names_another_target(Head{{name, "/admin"}}.fields)) << name;
   EXPECT_FALSE(names_another_target(Head{{"X-Other", "/admin"}, {"Host", "a"}}.fields));
 }
