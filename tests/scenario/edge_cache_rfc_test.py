@@ -5,7 +5,7 @@ import time
 import pytest
 
 import node
-from cache_origin import Origin, ask, reply
+from cache_origin import CLOSE, Origin, ask, reply
 
 FRESH = b"Cache-Control: max-age=3600"
 BODY = b"0123456789" * 10
@@ -88,3 +88,24 @@ def test_a_head_may_bring_a_vary(origin, client, vary):
     ask(client, method=b"HEAD")
     assert ask(client, b"/", b"Foo: 2").status == 200
     assert origin.count() == 3
+
+
+# §4.3.5, §4.2.3: what HEAD says counts with the age it has.
+def test_a_head_that_freshens_has_an_age(origin, client):
+    origin.at[b"/"] = stale(b'ETag: "a"')
+    ask(client)
+    origin.at[b"/"] = lambda seen, _: reply(b"", FRESH, b'ETag: "a"', b"Age: 3000", length=100)
+    ask(client, method=b"HEAD")
+    got = ask(client)
+    assert got.body == BODY and int(got.get(b"age")) >= 3000
+
+
+# RFC 5861 §4.
+@pytest.mark.parametrize("failing", [reply(b"", status=b"503 Service Unavailable"), CLOSE])
+def test_a_head_is_answered_while_the_origin_fails(origin, client, failing):
+    origin.at[b"/"] = reply(BODY, b"Cache-Control: max-age=1, stale-if-error=600", b"Date: " + ago(100), b'ETag: "a"')
+    ask(client)
+    origin.at[b"/"] = lambda *_: [failing]
+    got = ask(client, method=b"HEAD")
+    assert (got.status, got.get(b"content-length"), got.get(b"x-cache-status")) == (200, b"100", b"STALE")
+    assert ask(client, b"/none", method=b"HEAD").status == 200 and ask(client).status == 200

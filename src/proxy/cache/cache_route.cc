@@ -73,6 +73,8 @@ void CacheRoute::tell(http::Response& response, http::RequestContext& context, C
   context.cache_status = to_string(what);
 }
 
+bool is_failure(int status) noexcept { return status == 500 || (status >= 502 && status <= 504); }
+
 std::string_view reason_to_bypass(const http::Request& request) {
   if (request.body) return "request-body";
   if (request.upgrade) return "upgrade";

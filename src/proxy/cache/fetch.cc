@@ -39,8 +39,6 @@ class PassedBody final : public http::BodyReader {
   std::unique_ptr<http::BodyReader> body_;
 };
 
-bool is_failure(int status) noexcept { return status == 500 || (status >= 502 && status <= 504); }
-
 }  // namespace
 
 Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::RequestContext& its, Next rest,

@@ -1,5 +1,5 @@
-// Which members of a cluster of edges do not answer just now, as the one core that asks them all once a second finds it;
-// the other cores ask these for no objects. Shared by the cores; any thread.
+// Which members of a cluster of edges do not answer just now, as the one core that asks them all once a second finds
+// it; the other cores ask these for no objects. Shared by the cores; any thread.
 #pragma once
 
 #include <algorithm>

@@ -369,8 +369,25 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
   const cache::Stamp stamp = route_.cache->stamp(missing.key);
   // It may freshen what others get, so it asks for no more than the key holds either.
   const std::string_view query = std::exchange(request.query, route_.key.keyed_query(request.query, context.arena));
-  CO_TRY(http::Response response, co_await next(request, context));
+  const WallTime asked = context.loop.wall();
+  Task<Result<http::Response>> asking = next(request, context);
+  Result<http::Response> came = co_await asking;
   request.query = query;
+  if (!came || is_failure(came->status)) {
+    const ObjectRef& stored = missing.stored;
+    if (stored && stored->kind() == Object::Kind::answer && route_.cache->alive(*stored) &&
+        cache::may_serve_on_error(missing.wanted, stored->head().freshness,
+                                  stored->since_response(context.loop.now()))) {
+      context.outcome = {};
+      context.failed_side = Side::unset;
+      const Reuse reuse = reuse_now(*stored, missing.wanted, context.loop.now());
+      CacheStatus status{.forwarded = missing.why, .ttl = reuse.ttl, .detail = "stale-if-error"};
+      if (came) status.forwarded_status = came->status;
+      co_return give(stored, request, context, Cached::stale, status, reuse.age, true);
+    }
+    if (!came) co_return std::unexpected<Error>(std::move(came).error());
+  }
+  http::Response& response = *came;
   cache::ensure_date(response.fields, context.loop.wall());
   if (const ObjectRef& stored = missing.stored; stored && stored->kind() == Object::Kind::answer) {
     http::Fields old(context.arena);
@@ -385,15 +402,15 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
     const cache::ResponseDirectives directives = cache::response_directives(response.fields);
     const bool for_all = !directives.no_store && !directives.is_private && !request.fields.has(FieldId::authorization);
     if (effect == cache::HeadEffect::invalidate && for_all) route_.cache->remove(stored->key());
-    if (effect == cache::HeadEffect::freshen && for_all) freshen_by_head(stored, old, response, context, stamp);
+    if (effect == cache::HeadEffect::freshen && for_all) freshen_by_head(stored, old, response, context, stamp, asked);
   }
   route_.count(Cached::miss, std::nullopt);
   route_.tell(response, context, Cached::miss, {.forwarded = missing.why, .forwarded_status = response.status});
-  co_return response;
+  co_return came;
 }
 
 void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, const http::Response& response,
-                                  http::RequestContext& context, cache::Stamp stamp) {
+                                  http::RequestContext& context, cache::Stamp stamp, WallTime asked) {
   const ObjectRef there = route_.cache->find(stored->key(), context.loop.now());
   if (there.entry().get() != stored.entry().get()) return;  // a newer one
   cache::freshen(old, response.fields);
@@ -404,8 +421,8 @@ void CacheFilter::freshen_by_head(const ObjectRef& stored, http::Fields& old, co
   }
   cache::ObjectHead head;
   head.status = stored->head().status;
-  const WallTime wall = context.loop.wall();
-  head.freshness = cache::freshness_of(head.status, fields, directives, route_.policy, wall, wall);
+  // By all that came: its Age counts, and is not stored.
+  head.freshness = cache::freshness_of(head.status, old, directives, route_.policy, asked, context.loop.wall());
   head.answered = context.loop.now();
   head.took = stored->head().took;
   head.purge_url = stored->head().purge_url;

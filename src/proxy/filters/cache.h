@@ -77,7 +77,7 @@ class CacheFilter final : public Filter {
                       Cached what, cache::CacheStatus status, int64_t age, bool tell_age);
   http::Response refuse(http::RequestContext& context);
   void freshen_by_head(const cache::ObjectRef& stored, http::Fields& old, const http::Response& response,
-                       http::RequestContext& context, cache::Stamp stamp);
+                       http::RequestContext& context, cache::Stamp stamp, WallTime asked);
   cache::ObjectRef look_again(Missing& missing, const http::Request& request, const http::RequestContext& context);
   bool can_use(const cache::ObjectRef& object, const Missing& missing, const http::Request& request,
                const http::RequestContext& context) const;
