@@ -5,6 +5,7 @@
 #include "app/node/node.h"
 #include "cache/edge/edge_cache.h"
 #include "cache/memory_cache.h"
+#include "runtime/blocking_pool.h"
 
 namespace trellis::app {
 
@@ -62,7 +63,10 @@ Task<Result<Response>> purge(Node& node, Request& request, RequestContext& conte
   for (const std::string& one : spaces) {
     known += (known.empty() ? "" : ", ") + one;
     if (space && *space != one) continue;
-    if (found->second->purge(one, key)) purged.push_back(one);
+    // All of an edge's may wait for its disk.
+    auto work = [memory = found->second, one, key]() -> Result<bool> { return memory->purge(one, key); };
+    CO_TRY(const bool there, co_await blocking(std::move(work)));
+    if (there) purged.push_back(one);
   }
   if (space && purged.empty())
     co_return fail(refused(Code::not_found, "there is no space \"" + *space + "\" in it; there are: " + known));
