@@ -140,6 +140,35 @@ def test_the_end_of_it_and_what_lies_behind(edge):
     assert (answer.status, answer.getheader("content-range")) == (416, f"bytes */{len(BODY)}")
 
 
+def test_a_range_behind_any_end_asks_the_origin_for_no_nonsense(edge):
+    for first in (2**62 + 1, 2**63, 2**64 - SLICE - 1, 2**64 - 2, 2**64, 2**70):
+        answer, _ = get(edge, range=f"bytes={first}-")
+        assert answer.status in (200, 416), first
+    for asked in Film.asked:
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", asked).groups())
+        assert first < last and last - first == SLICE - 1
+
+
+@pytest.mark.parametrize("io", ("uring", "epoll"))
+def test_slices_that_memory_has_no_room_for_come_from_disk(io):
+    Film.asked, Film.etag, Film.ranges, Film.length = [], '"one"', True, len(BODY)
+    with http_server.HttpServer(Film) as origin:
+        config = CONFIG.format(origin=origin.address).replace(
+            "memory: 64MiB", "memory: 1MiB, disk: { path: ./kept, size: 64MiB }")
+        with node.Node(config, io=io) as n:
+            assert get(n)[1] == BODY
+            slices = -(-len(BODY) // SLICE)
+            node.until(lambda: n.metric("trellis_cache_objects", tier="disk") == slices, "all are on disk")
+            asked = len(Film.asked)
+            for _ in range(3):
+                assert get(n)[1] == BODY
+            for number in range(slices):
+                first = number * SLICE + 17
+                answer, body = get(n, range=f"bytes={first}-{first + 99}")
+                assert (answer.status, body) == (206, BODY[first:first + 100])
+            assert len(Film.asked) == asked == slices
+
+
 def test_conditions_are_answered_from_a_slice(edge):
     get(edge, range="bytes=0-9")
     answer, body = get(edge, if_none_match='"one"')

@@ -6,7 +6,11 @@ import subprocess
 import pytest
 
 from http_server import Handler, HttpServer
-from node import BINARY, PATIENCE, Node
+from node import BINARY, PATIENCE, Node, until
+
+
+SLICE = 64 << 10
+FILM = bytes(range(256)) * (10 * SLICE // 256) + b"the end"
 
 
 class Origin(HttpServer):
@@ -28,6 +32,17 @@ class Origin(HttpServer):
 
             def do_GET(self):
                 origin.asked.append(self.path)
+                if self.path.startswith("/film"):
+                    first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
+                    body = FILM[first:last + 1]
+                    self.send_response(206)
+                    self.send_header("content-range", f"bytes {first}-{first + len(body) - 1}/{len(FILM)}")
+                    self.send_header("content-length", str(len(body)))
+                    self.send_header("cache-control", "max-age=600")
+                    self.send_header("etag", '"film"')
+                    self.end_headers()
+                    self.wfile.write(body)
+                    return
                 self.send_response(200)
                 self.send_header("content-length", "5")
                 for name, value in origin.FIELDS[self.path]:
@@ -56,6 +71,9 @@ caches:
   edge: {{ memory: 16MiB, disk: {{ path: ./kept, size: 64MiB }} }}
 routes:
   - match: {{ path: /direct/** }}
+    to: upstream.origin
+  - match: {{ path: /film }}
+    filters: [{{ cache: {{ in: edge, slice: 64KiB }} }}]
     to: upstream.origin
   - match: {{ path: /** }}
     filters: [{{ cache: {{ in: edge }} }}]
@@ -129,6 +147,29 @@ def test_it_fetches_when_told_to(edge, origin):
     assert origin.asked.count("/silent") == before + 1
     assert told["fetched"]["status"] == 200 and "no-lifetime-named" in told["fetched"]["cache_status"]
     assert "no lifetime" in told["fetched"]["meaning"]
+
+
+def test_it_counts_slices(edge):
+    def ranged(first, last):
+        return ("-H", f"Range: bytes={first}-{last}")
+
+    assert "slices" not in answer(edge, "/film")
+    assert edge.get("/film", fields=[("Range", f"bytes={2 * SLICE}-{4 * SLICE - 1}")]).status == 206
+    assert "slices" not in answer(edge, "/film")  # nothing tells the size of it
+    told = answer(edge, "/film", *ranged(2 * SLICE, 4 * SLICE - 1))
+    assert told["slice"] == SLICE and told["next"] == "hit"
+    counts = told["slices"]
+    assert (counts["shown"], counts["of"], counts["needed"], counts["memory"], counts["usable"]) == (2, 11, 2, 2, 2)
+    until(lambda: answer(edge, "/film", *ranged(2 * SLICE, 4 * SLICE - 1))["slices"]["disk"] == 2, "they are on disk")
+    edge.get("/film", fields=[("Range", "bytes=0-5")])
+    counts = answer(edge, "/film")["slices"]
+    assert (counts["shown"], counts["of"], counts["needed"], counts["looked_at"]) == (0, 11, 11, 11)
+    assert counts["memory"] == counts["usable"] == 3
+    assert answer(edge, "/film", *ranged(2 * SLICE - 1, 3 * SLICE))["slices"]["usable"] == 2
+    assert "11 in all, memory has 3" in why(edge, "/film")
+    edge.purge("http://shop.example.com/film")
+    counts = answer(edge, "/film").get("slices", {"usable": 0})
+    assert counts["usable"] == 0
 
 
 def test_it_tells_of_purges(edge):

@@ -45,6 +45,21 @@ std::string words_of(const json& answer) {
   return text;
 }
 
+// "of 65536 bytes: 9 of 16 are needed, of which memory has 5, disk 7, and 8 can be given; what follows is of number 2"
+std::string slices_of(const json& answer) {
+  const json slices = part_of(answer, "slices");
+  std::string text = "of " + count_of(answer, "slice") + " bytes: ";
+  text += number_of(slices, "needed") < number_of(slices, "of")
+              ? count_of(slices, "needed") + " of " + count_of(slices, "of") + " are needed"
+              : count_of(slices, "of") + " in all";
+  if (number_of(slices, "looked_at") < number_of(slices, "needed"))
+    text += " (the first " + count_of(slices, "looked_at") + " were looked at)";
+  text += ", memory has " + count_of(slices, "memory") + ", disk " + count_of(slices, "disk") + "; " +
+          count_of(slices, "usable") + " can be given without the origin. What follows is of number " +
+          count_of(slices, "shown");
+  return text;
+}
+
 std::string reason_of(const json& part) {
   const std::string remedy = text_of(part, "remedy");
   std::string text = text_of(part, "meaning");
@@ -81,7 +96,7 @@ void print(const json& answer, bool fetch) {
     for (size_t at = 0; (at = key.find('\n', at)) != std::string::npos;) key.replace(at, 1, " | ");
     line("key", key);
   }
-  if (answer.contains("slice")) line("slices", "of " + count_of(answer, "slice") + " bytes; this is the first");
+  if (answer.contains("slice")) line("slices", slices_of(answer));
   if (answer.contains("varies_by")) {
     std::string names;
     for (const json& name : list_of(answer, "varies_by"))

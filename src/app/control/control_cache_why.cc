@@ -130,6 +130,12 @@ void write_view(JsonWriter& json, cache::EdgeCache& cache, const proxy::CacheVie
   }
 }
 
+void write_slices(JsonWriter& json, const proxy::SlicesView& seen) {
+  json.key("slices").begin_object().member("shown", seen.number).member("of", seen.of).member("needed", seen.needed);
+  json.member("looked_at", seen.looked).member("memory", seen.memory).member("disk", seen.disk);
+  json.member("usable", seen.usable).end_object();
+}
+
 Task<Result<Response>> why(Node& node, Request& request, RequestContext& context) {
   CO_TRY(const std::optional<std::string> url, text_parameter(request, context, "url"));
   CO_TRY(const std::optional<std::string> listener, text_parameter(request, context, "listener"));
@@ -167,11 +173,14 @@ Task<Result<Response>> why(Node& node, Request& request, RequestContext& context
   Task<proxy::CacheView> viewing = proxy::view_cache(cache, key, asked.fields, context.deadline);
   proxy::CacheView view = co_await viewing;
   if (filter.slice > 0 && !view.memory && !view.disk) {
-    Task<proxy::CacheView> again = proxy::view_cache(cache, cache::slice_key(key, 0), asked.fields, context.deadline);
-    proxy::CacheView first = co_await again;
-    if (first.memory || first.disk) {
-      view = std::move(first);
+    const auto wanted =
+        filter.ignore_request_directives ? cache::RequestDirectives{} : cache::request_directives(asked.fields);
+    Task<proxy::SlicesView> counting = proxy::view_slices(cache, key, filter.slice, asked, wanted, context.deadline);
+    proxy::SlicesView slices = co_await counting;
+    if (slices.first.memory || slices.first.disk) {
       json.member("slice", filter.slice);
+      write_slices(json, slices);
+      view = std::move(slices.first);
     }
   }
   write_view(json, *cache, view, asked, filter);

@@ -1,6 +1,7 @@
 #include "cache/edge/edge_cache.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -13,6 +14,7 @@ namespace trellis::cache {
 namespace {
 
 constexpr char kAnswer = 'a';
+constexpr char kSlice = 's';  // then where it begins, u64, and its head
 constexpr char kVariants = 'v';
 constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant or range begins: no field is named so
 constexpr uint32_t kTouchEvery = 64;          // hits in memory
@@ -24,16 +26,46 @@ constexpr uint64_t kMemoryShare = 2;          // an object larger than this part
 
 std::string_view uri_of(std::string_view key) noexcept { return key.substr(0, key.find(kPastUri)); }
 
+// Of one with its own key: slice_key(), and perhaps a variant's.
+bool is_slice(std::string_view key) noexcept {
+  const size_t past = key.find(kPastUri);
+  return past != std::string_view::npos && key.substr(past + kPastUri.size()).starts_with('/');
+}
+
 std::string meta_of(const Object& object) {
   std::string meta;
-  if (object.kind() == Object::Kind::answer) {
-    meta += kAnswer;
-    meta += object.head().encode();
+  if (object.kind() == Object::Kind::variants) {
+    meta += kVariants;
+    object.vary().encode(meta);
     return meta;
   }
-  meta += kVariants;
-  object.vary().encode(meta);
+  const uint64_t first = object.parts().empty() ? 0 : object.parts()[0].first;
+  meta += object.whole() ? kAnswer : kSlice;
+  if (!object.whole()) meta.append(reinterpret_cast<const char*>(&first), sizeof first);
+  meta += object.head().encode();
   return meta;
+}
+
+// An answer from what meta_of() gave.
+struct StoredHead {
+  ObjectHead head;
+  uint64_t first = 0;  // where its body begins
+  bool whole = true;
+};
+std::optional<StoredHead> decode_meta(std::string_view meta, Time now, WallTime wall) {
+  StoredHead stored;
+  if (meta.empty() || (meta[0] != kAnswer && meta[0] != kSlice)) return std::nullopt;
+  stored.whole = meta[0] == kAnswer;
+  meta.remove_prefix(1);
+  if (!stored.whole) {
+    if (meta.size() < sizeof stored.first) return std::nullopt;
+    std::memcpy(&stored.first, meta.data(), sizeof stored.first);
+    meta.remove_prefix(sizeof stored.first);
+  }
+  auto head = ObjectHead::decode(meta, now, wall);
+  if (!head || (!stored.whole && !head->total)) return std::nullopt;
+  stored.head = *std::move(head);
+  return stored;
 }
 
 }  // namespace
@@ -208,8 +240,9 @@ void EdgeCache::store_head(const ObjectRef& object) {
 
 bool EdgeCache::belongs_on_disk(const Object& object) const noexcept {
   if (!disk_ || object.kind() == Object::Kind::unshared || object.expired.load(std::memory_order_relaxed)) return false;
-  // Parts of a representation are of use to those who ask now; they are not worth a place on disk each.
-  return object.kind() != Object::Kind::answer || (object.whole() && object.parts().size() <= 1);
+  if (object.kind() != Object::Kind::answer) return true;
+  // Parts of a representation are of use to those who ask now; they are not worth a place on disk each, but for slices.
+  return object.parts().size() <= 1 && (object.whole() || (is_slice(object.key()) && object.head().total));
 }
 
 void EdgeCache::write(const ObjectRef& object) {
@@ -303,18 +336,20 @@ ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, uint64_t 
     auto variants = Variants::decode(in);
     return variants && in.at_end() ? make_variants(std::move(key), *std::move(variants)) : ObjectRef();
   }
-  if (meta[0] != kAnswer) return ObjectRef();
   const Loop& loop = Loop::current();
-  auto head = ObjectHead::decode(meta.substr(1), loop.now(), loop.wall());
-  if (!head) return ObjectRef();
+  auto stored = decode_meta(meta, loop.now(), loop.wall());
+  if (!stored) return ObjectRef();
+  ObjectHead& head = stored->head;
+  const uint64_t size = reader.body_size();
+  if (!stored->whole && (stored->first > *head.total || size > *head.total - stored->first)) return ObjectRef();
   std::vector<ObjectPart> parts;
   if (with_body) {
-    parts.push_back({0, make_body(reader.body_size())});
-    if (reader.body_size() == 0) parts[0].body->finish();
-  } else {
-    head->total = reader.body_size();
+    parts.push_back({stored->first, make_body(size)});
+    if (size == 0) parts[0].body->finish();
+  } else if (stored->whole) {
+    head.total = size;
   }
-  ObjectRef object = make_object(std::move(key), *std::move(head), std::move(parts));
+  ObjectRef object = make_object(std::move(key), std::move(head), std::move(parts));
   object->checked.store(std::max(checked, object->head().filled), std::memory_order_relaxed);
   return object;
 }
@@ -365,12 +400,13 @@ bool EdgeCache::check_some(MemoryCache::Walk& walk, Time now) {
 Task<Result<bool>> EdgeCache::check_some_on_disk(DiskStore::Walk& walk) {
   // WHY the book alone: this may run for a moment longer than who waits for it holds the cache; the store ends first.
   const auto dead = [book = book_.get(), checked = number_of_disk()](std::string_view, std::string_view meta) {
-    if (meta.empty() || meta[0] != kAnswer) return false;
-    const auto head = ObjectHead::decode(meta.substr(1), Time(), WallTime());
-    if (!head) return true;
+    if (meta.starts_with(kVariants)) return false;
+    const auto stored = decode_meta(meta, Time(), WallTime());
+    if (!stored) return true;
     // Stale ones too: the disk keeps no word of that. Who wants it has asked for it since, or has not in a day.
-    const PurgeSubject subject{head->purge_url, head->tags, head->filled};
-    return book->check(subject, std::max(checked, head->filled)) != PurgeState::alive;
+    const ObjectHead& head = stored->head;
+    const PurgeSubject subject{head.purge_url, head.tags, head.filled};
+    return book->check(subject, std::max(checked, head.filled)) != PurgeState::alive;
   };
   Task<Result<bool>> looking = disk_->walk_on(walk, kRecordsToCheck, dead);
   co_return co_await looking;

@@ -1,8 +1,12 @@
 #include "proxy/cache/cache_view.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
+#include "http/ranges.h"
 #include "proxy/cache/cache_route.h"
+#include "proxy/cache/slices.h"
 #include "runtime/loop.h"
 
 namespace trellis::proxy {
@@ -19,7 +23,81 @@ void heed_purges(cache::EdgeCache& cache, const CacheView& view) {
   }
 }
 
+constexpr uint64_t kSlicesAStep = 64;
+
+bool is_answer(const ObjectRef& object) { return object && object->kind() == Object::Kind::answer; }
+
+std::optional<uint64_t> total_of(const CacheView& view) {
+  for (const ObjectRef& object : {view.memory, view.disk}) {
+    if (is_answer(object)) return object->total();
+  }
+  return std::nullopt;
+}
+
+bool is_usable(cache::EdgeCache& cache, const CacheView& view, const cache::RequestDirectives& wanted) {
+  const Time now = Loop::current().now();
+  for (const ObjectRef& object : {view.memory, view.disk}) {
+    if (!is_answer(object) || cache.purge_state(*object) == cache::PurgeState::dead) continue;
+    const cache::Use use = reuse_now(*object, wanted, now).use;
+    return use != cache::Use::validate && use != cache::Use::refused;
+  }
+  return false;
+}
+
+// The slices that a request needs, in runs, the first one's first.
+std::vector<http::ByteRange> slices_of(const http::Request& request, uint64_t slice, uint64_t total) {
+  std::vector<http::ByteRange> ranges;
+  if (const auto range = request.fields.find(http::FieldId::range)) {
+    http::RangePlan plan = http::plan_ranges(*range, total);
+    if (plan.kind == http::RangePlan::Kind::unsatisfiable) return {};
+    ranges = std::move(plan.ranges);
+  }
+  if (ranges.empty()) ranges.push_back({0, total - 1});
+  for (http::ByteRange& range : ranges) range = {range.first / slice, range.last / slice};
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<http::ByteRange> runs;
+  for (const http::ByteRange& range : ranges) {
+    if (runs.empty() || range.first > runs.back().last) {
+      runs.push_back(range);
+    } else {
+      runs.back().last = std::max(runs.back().last, range.last);
+    }
+  }
+  return runs;
+}
+
 }  // namespace
+
+Task<SlicesView> view_slices(std::shared_ptr<cache::EdgeCache> cache, std::string uri_key, uint64_t slice,
+                             const http::Request& request, cache::RequestDirectives wanted, Deadline deadline) {
+  SlicesView seen;
+  const auto range = request.fields.find(http::FieldId::range);
+  seen.number = range ? first_of_range(*range) / slice : 0;
+  while (true) {
+    Task<CacheView> viewing = view_cache(cache, cache::slice_key(uri_key, seen.number), request.fields, deadline);
+    seen.first = co_await viewing;
+    if (total_of(seen.first) || seen.number == 0) break;
+    seen.number = 0;  // may know the size
+  }
+  const uint64_t total = total_of(seen.first).value_or(0);
+  if (total == 0) co_return seen;
+  seen.of = (total - 1) / slice + 1;
+  const std::vector<http::ByteRange> runs = slices_of(request, slice, total);
+  for (const http::ByteRange& run : runs) seen.needed += run.size();
+  for (const http::ByteRange& run : runs) {
+    for (uint64_t number = run.first; number <= run.last; ++number) {
+      if (seen.looked == kMostSlicesViewed || Loop::current().now() >= deadline) co_return seen;
+      Task<CacheView> viewing = view_cache(cache, cache::slice_key(uri_key, number), request.fields, deadline);
+      const CacheView view = co_await viewing;
+      ++seen.looked;
+      seen.memory += is_answer(view.memory) ? 1 : 0;
+      seen.disk += is_answer(view.disk) ? 1 : 0;
+      seen.usable += is_usable(*cache, view, wanted) ? 1 : 0;
+      if (seen.looked % kSlicesAStep == 0) co_await yield();
+    }
+  }
+  co_return seen;
+}
 
 Task<CacheView> view_cache(std::shared_ptr<cache::EdgeCache> cache, std::string key, const http::Fields& request,
                            Deadline deadline) {

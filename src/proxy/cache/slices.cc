@@ -25,6 +25,7 @@ using cache::Use;
 using http::FieldId;
 
 constexpr int kMostRounds = 8;
+constexpr uint64_t kMostFirst = uint64_t{1} << 62;
 
 // What tells two representations apart; "" where nothing does.
 std::string validator_of(const Object& object) {
@@ -34,15 +35,6 @@ std::string validator_of(const Object& object) {
   const std::string_view etag = fields.value(FieldId::etag);
   if (!etag.empty() && !etag.starts_with("W/")) return std::string(etag);
   return std::string(fields.value(FieldId::last_modified));
-}
-
-// The first byte that a Range asks for, 0 where that depends on the size.
-uint64_t first_of(std::string_view range) noexcept {
-  constexpr std::string_view kBytes = "bytes=";
-  if (!range.starts_with(kBytes)) return 0;
-  uint64_t first = 0;
-  std::from_chars(range.data() + kBytes.size(), range.data() + range.size(), first);
-  return first;
 }
 
 // One run of bytes over as many slices as it touches.
@@ -261,12 +253,20 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
   }
 }
 
+uint64_t first_of_range(std::string_view range) noexcept {
+  constexpr std::string_view kBytes = "bytes=";
+  if (!range.starts_with(kBytes)) return 0;
+  uint64_t first = 0;
+  std::from_chars(range.data() + kBytes.size(), range.data() + range.size(), first);
+  return first <= kMostFirst ? first : 0;  // so that what is asked of the origin is a range
+}
+
 Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, http::Request& request,
                                                           http::RequestContext& context, Next next, std::string uri_key,
                                                           cache::RequestDirectives wanted) {
   const auto slices = std::make_shared<Slices>(route, request, context, next, std::move(uri_key), wanted);
   const auto range = request.fields.find(FieldId::range);
-  const uint64_t first = range ? first_of(*range) : 0;
+  const uint64_t first = range ? first_of_range(*range) : 0;
   uint64_t number = first / route.slice;
   bool behind_end = false;
   Result<Slices::Slice> got = Slices::Slice{};

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "cache/edge/edge_cache.h"
 #include "cache/rules/directives.h"
@@ -52,6 +53,9 @@ class Slices : public std::enable_shared_from_this<Slices> {
   std::string uri_key_;
   cache::RequestDirectives wanted_;
 };
+
+// The first byte that a Range asks for, 0 where that depends on the size or lies behind any.
+uint64_t first_of_range(std::string_view range) noexcept;
 
 // The answer to a GET from slices. nullopt: its slices cannot be stored, so it is to be asked for as it is.
 Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, http::Request& request,

@@ -286,6 +286,33 @@ TEST_F(EdgeCacheTest, WhatIsLoadedGivesWayToWhatCameMeanwhile) {
   EXPECT_FALSE(load(kUri));
 }
 
+TEST_F(EdgeCacheTest, KeepsSlicesOnDiskAndNoOtherParts) {
+  open(1 << 20, true);
+  const std::string slice = slice_key(kUri, 3);
+  const auto part = [&](const std::string& key) {
+    auto body = cache_->make_body(5);
+    body->append("slice");
+    body->finish();
+    ObjectHead head = make(kUri, "")->head();
+    head.total = 20;
+    return cache_->make_object(key, std::move(head), {{15, std::move(body)}});
+  };
+  for (const std::string& key : {slice, std::string(kUri)}) cache_->insert(part(key), cache_->stamp(key));
+  reopen();
+  EXPECT_FALSE(cache_->may_be_on_disk(kUri));
+  const ObjectRef seen = fakes::run_task(*loop_, cache_->peek_on_disk(slice, kNever));
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(seen->total(), 20u);
+  const ObjectRef object = load(slice);
+  ASSERT_TRUE(object);
+  EXPECT_FALSE(object->whole());
+  EXPECT_EQ(object->total(), 20u);
+  ASSERT_EQ(object->parts().size(), 1u);
+  EXPECT_EQ(object->parts()[0].first, 15u);
+  EXPECT_EQ(object->parts()[0].end(), 20u);
+  EXPECT_EQ(get(slice), "slice");
+}
+
 // --- walks ---
 
 TEST_F(EdgeCacheTest, RulesThatEverythingWasComparedWithAreLetGo) {
