@@ -1,11 +1,12 @@
 """The edge cache by the letter of RFC 9110 and RFC 9111: answers byte by byte, from origins that are not always right."""
 import email.utils
+import threading
 import time
 
 import pytest
 
 import node
-from cache_origin import CLOSE, Origin, ask, reply
+from cache_origin import CLOSE, Origin, ask, get, held, reply
 
 FRESH = b"Cache-Control: max-age=3600"
 BODY = b"0123456789" * 10
@@ -67,6 +68,30 @@ def test_who_asks_for_all_never_gets_a_range(origin, client, answer):
     assert (got.status, got.body) == (200, b"all")
     assert [seen.get(b"range") for seen in origin.of(b"/")] == [b"bytes=0-49", b"bytes=50-99", None]
     assert ask(client).body == b"all" and origin.count(b"/") == 3
+
+
+# §3.4: what comes at once is put together, and a part never takes the place of the whole.
+@pytest.mark.parametrize("other", [None, b"bytes=50-99"])
+def test_parts_that_come_at_once_are_all_kept(origin, client, other):
+    held_back, asked = threading.Event(), threading.Event()
+
+    def answer(seen, _):
+        if seen.get(b"range") == b"bytes=0-49":
+            asked.set()
+            whole = part(0, 49, b'ETag: "a"')
+            return held(held_back, whole[:-10], None, whole[-10:])
+        return part(50, 99, b'ETag: "a"') if seen.get(b"range") else reply(BODY, FRESH, b'ETag: "a"')
+
+    origin.at[b"/"] = answer
+    with node.Client(client.socket.getpeername()) as first:
+        first.send(get(b"/", b"Range: bytes=0-49"))
+        assert asked.wait(node.PATIENCE)
+        ask(client, b"/", *([b"Range: " + other] if other else []))
+        held_back.set()
+        assert first.answer().body == BODY[:50]
+    # The part is stored a moment after its last byte was given away.
+    node.until(lambda: ask(client, b"/", b"Cache-Control: only-if-cached").body == BODY, "all of it")
+    assert ask(client).body == BODY and origin.count() == 2
 
 
 # §4.1: a stored answer whose Vary came with a 304 is one for the fields that Vary names.

@@ -165,7 +165,7 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   if (response.status == 206) {
     part = cache::storable_part(response);
     if (verdict.store && (!ranged || !part || !is_what_was_asked_for(*part))) no("part");
-    if (verdict.store && fills_gap && !joins(stored, response)) no("part");
+    if (verdict.store && fills_gap && !joins(stored, response.fields)) no("part");
   } else if (response.status == 416 || (response.status == 304)) {
     no(response.status == 416 ? "range" : "not-modified");
   }
@@ -195,14 +195,37 @@ bool Fetch::is_what_was_asked_for(const cache::ContentRange& got) const {
          plan.ranges[0].first >= got.range.first && plan.ranges[0].last <= got.range.last;
 }
 
-// Parts of the same representation are put together. Precondition: `response` is a 206, and `part` its range.
-bool Fetch::joins(const ObjectRef& have, const http::Response& response) const {
+// Parts of the same representation are put together. Precondition: `fields` are a 206's, and `part` is its range.
+bool Fetch::joins(const ObjectRef& have, const http::Fields& fields) const {
   if (!have || have->kind() != cache::Object::Kind::answer || have->head().status != 200) return false;
   if (have->total() != part->size) return false;
   Arena memory;
   http::Fields old(memory);
   have->head().fields.view_in(old);
-  return cache::may_combine(old, response.fields, unix_seconds(context.loop.wall()));
+  return cache::may_combine(old, fields, unix_seconds(context.loop.wall()));
+}
+
+// What is to be stored of a part that has come: with what came under its key meanwhile. Null: that is better.
+ObjectRef Fetch::with_other_parts() const {
+  const ObjectRef have = route_.cache->find(object->key(), context.loop.now());
+  if (!have || have->kind() != cache::Object::Kind::answer || have->broken()) return object;
+  Arena memory;
+  http::Fields fields(memory);
+  object->head().fields.view_in(fields);
+  if (!joins(have, fields)) return have->head().answered > object->head().answered ? ObjectRef() : object;
+  if (have->whole()) return ObjectRef();
+  std::vector<ObjectPart> parts = object->parts();
+  const size_t mine = parts.size();
+  for (const ObjectPart& one : have->parts()) {
+    const bool known = std::any_of(parts.begin(), parts.begin() + static_cast<ptrdiff_t>(mine),
+                                   [&one](const ObjectPart& each) { return each.body == one.body; });
+    if (!known && one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax)
+      parts.push_back(one);
+  }
+  if (parts.size() == mine) return object;
+  ObjectHead head = object->head();
+  head.filled = std::min(head.filled, have->head().filled);
+  return route_.cache->make_object(std::string(object->key()), std::move(head), std::move(parts));
 }
 
 bool Fetch::confirm(const http::Response& response) {
@@ -335,7 +358,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   parts.push_back({part ? part->range.first : 0, body});
   if (part) head.total = part->size;
   if (const ObjectRef have = part ? (stored ? stored : route_.cache->find(key, context.loop.now())) : ObjectRef();
-      joins(have, response)) {
+      joins(have, response.fields)) {
     for (const ObjectPart& one : have->parts()) {
       if (one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax) parts.push_back(one);
     }
@@ -357,7 +380,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   } else {
     if (response.body.kind() == http::Body::Kind::bytes) body->append(response.body.bytes().view());
     body->finish();
-    route_.cache->insert(object, stamp_);
+    if (const ObjectRef all = part ? with_other_parts() : object) route_.cache->insert(all, stamp_);
     leader.reset();
   }
   finish(End::object);
@@ -391,7 +414,9 @@ Task<> Fetch::pump(std::unique_ptr<http::BodyReader> reading) {
     }
   }
   body->finish();
-  if (body->state() == ObjectBody::State::whole && !body->passing()) route_.cache->insert(object, stamp_);
+  if (body->state() == ObjectBody::State::whole && !body->passing()) {
+    if (const ObjectRef all = part ? with_other_parts() : object) route_.cache->insert(all, stamp_);
+  }
   leader.reset();
 }
 

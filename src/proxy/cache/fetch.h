@@ -77,7 +77,8 @@ class Fetch final : public http::Detached, public http::InterimSink {
   // Each gives the body to be read on, where there is one.
   std::unique_ptr<http::BodyReader> judge(http::Response response);
   bool is_what_was_asked_for(const cache::ContentRange& got) const;
-  bool joins(const cache::ObjectRef& have, const http::Response& response) const;
+  bool joins(const cache::ObjectRef& have, const http::Fields& fields) const;
+  cache::ObjectRef with_other_parts() const;
   cache::ObjectRef place_variant(std::string& key, const http::Fields& fields);
   bool confirm(const http::Response& response);
   void take_numbers();
