@@ -230,8 +230,9 @@ TEST_P(MembersTest, WhatASilentMemberOwnsHasTheNextOwner) {
     edge.silence->set({});
   }
   EXPECT_EQ(edges_[1]->app->made, 0);
-  EXPECT_GT(from[""], 10);  // this node
-  EXPECT_GT(from["made by edge-2 over http"], 10);
+  EXPECT_GT(from[""], 0);  // this node; how many depends on the ports
+  EXPECT_GT(from["made by edge-2 over http"], 0);
+  EXPECT_EQ(from.size(), 2u);
   EXPECT_EQ(fetch(edge, key_of(*edges_[1])), "made by edge-1 over http");
 }
 
