@@ -164,6 +164,18 @@ void DiskWriter::forget(uint64_t hash, uint64_t sequence) {
   if (at != last_.end() && at->second == sequence) last_.erase(at);
 }
 
+// An object was taken and is not written: what it was to replace must not be found in its place.
+void DiskWriter::lose(uint64_t hash, uint64_t sequence, std::vector<Removal>& removals) {
+  const auto at = last_.find(hash);
+  if (at == last_.end() || at->second != sequence) return;  // something newer is queued
+  if (!parts_.index.remove(hash)) {
+    last_.erase(at);
+    return;
+  }
+  at->second = ++sequence_;
+  removals.push_back({hash, sequence_});
+}
+
 // --- The thread ---
 
 void DiskWriter::run() {
@@ -230,7 +242,11 @@ void DiskWriter::write_or_refuse(Batch& batch) {
       operation.reached(false);
       continue;
     }
-    forget(operation.object.hash, operation.sequence);
+    if (operation.meta_only) {
+      forget(operation.object.hash, operation.sequence);
+    } else {
+      lose(operation.object.hash, operation.sequence, batch.removals);
+    }
     parts_.counts.refused.add();
   }
   removals_.insert(removals_.begin(), batch.removals.begin() + static_cast<ptrdiff_t>(batch.removals_done),
@@ -270,7 +286,7 @@ Result<void> DiskWriter::write_object(Operation& operation) {
   }
   if (superseded(object.hash, operation.sequence)) return {};
   if (!operation.meta_only) {
-    return append({object.hash, object.key, object.meta, object.body}, operation.sequence, 0);
+    return append({object.hash, object.key, object.meta, object.body}, operation.sequence, 0, true);
   }
   const auto skip = [&] {
     const std::lock_guard lock(mutex_);
@@ -284,7 +300,7 @@ Result<void> DiskWriter::write_object(Operation& operation) {
   if (!loaded || !*loaded || (*loaded)->start.key != object.key) return skip();
   const ObjectToWrite other{object.hash, object.key, object.meta, (*loaded)->body};
   if (other.head().size() > parts_.options.segment_bytes / 2) return skip();
-  return append(other, operation.sequence, parts_.index.asked(object.hash, *place).value_or(0));
+  return append(other, operation.sequence, parts_.index.asked(object.hash, *place).value_or(0), false);
 }
 
 Result<void> DiskWriter::sync_all() {
@@ -292,7 +308,7 @@ Result<void> DiskWriter::sync_all() {
   return active_ ? active_->sync() : Result<void>();
 }
 
-Result<void> DiskWriter::append(const ObjectToWrite& object, uint64_t sequence, unsigned asked) {
+Result<void> DiskWriter::append(const ObjectToWrite& object, uint64_t sequence, unsigned asked, bool replaces) {
   Result<void> done = make_room(object.head(), 1);
   DiskPlace place;
   if (done) {
@@ -303,7 +319,7 @@ Result<void> DiskWriter::append(const ObjectToWrite& object, uint64_t sequence, 
       done = fail(at.error().clone());
     }
   }
-  appended_.push_back({object.hash, sequence, place, asked});  // also if it failed: give_up() counts it
+  appended_.push_back({object.hash, sequence, place, asked, replaces});  // also if it failed: give_up() counts it
   return done;
 }
 
@@ -330,7 +346,13 @@ Result<void> DiskWriter::settle() {
 void DiskWriter::give_up(Batch& batch, const Error& error) {
   {
     const std::lock_guard lock(mutex_);
-    for (const Appended& each : appended_) forget(each.hash, each.sequence);
+    for (const Appended& each : appended_) {
+      if (each.replaces) {
+        lose(each.hash, each.sequence, batch.removals);
+      } else {
+        forget(each.hash, each.sequence);
+      }
+    }
   }
   parts_.counts.refused.add(appended_.size());
   appended_.clear();
@@ -452,7 +474,7 @@ Result<bool> DiskWriter::take_along(const Segment& segment, const DiskIndex::Obj
   const RecordStart& start = (*loaded)->start;
   const ObjectToWrite other{object.hash, start.key, start.meta, (*loaded)->body};
   TRELLIS_ASSERT(active_->fits(other.head(), 1));
-  TRY_VOID(append(other, sequence, asked));
+  TRY_VOID(append(other, sequence, asked, false));
   parts_.counts.moved.add();
   return true;
 }

@@ -89,6 +89,7 @@ class DiskWriter {
     uint64_t sequence;
     DiskPlace place;
     unsigned asked;
+    bool replaces;  // what stands under its hash is older
   };
   // An object on its way from an old segment, or to other meta.
   struct Loaded {
@@ -107,7 +108,8 @@ class DiskWriter {
   Result<void> write_removals(Batch& batch);
   Result<void> write_object(Operation& operation);
   Result<void> sync_all();
-  Result<void> append(const ObjectToWrite& object, uint64_t sequence, unsigned asked);
+  Result<void> append(const ObjectToWrite& object, uint64_t sequence, unsigned asked, bool replaces);
+  void lose(uint64_t hash, uint64_t sequence, std::vector<Removal>& removals);  // under the lock
   Result<void> settle();
   void give_up(Batch& batch, const Error& error);
   Result<void> make_room(const RecordHead& head, size_t entries);

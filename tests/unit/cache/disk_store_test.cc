@@ -622,6 +622,25 @@ TEST_F(DiskStoreTest, GoesOnWithoutADiskThatFailsAndWithItWhenItWorksAgain) {
   EXPECT_EQ(body("c"), "3");
 }
 
+TEST_F(DiskStoreTest, WhatWasNotWrittenLeavesNothingOlderInItsPlace) {
+  open();
+  put("a", "old");
+  put("b", "old");
+  store_->flush();
+  disk_.write_fails = true;
+  put("a", "new");
+  store_->flush();
+  disk_.write_fails = false;
+  clock_.advance(std::chrono::seconds(6));
+  wait_until([&] { return figures().state == DiskState::ok; });
+  store_->flush();
+  EXPECT_EQ(body("a"), "none");
+  EXPECT_EQ(body("b"), "old");
+  open();
+  EXPECT_EQ(body("a"), "none");
+  EXPECT_EQ(body("b"), "old");
+}
+
 TEST_F(DiskStoreTest, FailsByReadsToo) {
   open();
   for (int i = 0; i < 10; ++i) put(std::to_string(i), "body");
