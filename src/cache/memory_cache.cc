@@ -159,6 +159,20 @@ void MemoryCache::set_up(CacheEntry& entry, size_t bytes, Time expires, Duration
   entry.expires = expires;
 }
 
+void MemoryCache::recharge(uint32_t space, CacheEntry& entry, size_t bytes, size_t most) {
+  Shard& shard = shard_of(entry.hash);
+  const std::lock_guard lock(shard.lock);
+  CacheEntry* there = shard.buckets[entry.hash & (shard.buckets.size() - 1)];
+  while (there && there != &entry) there = there->chain_;
+  if (!there || entry.space_ != space) return;
+  entry.acquire();
+  EntryRef keep(&entry);
+  unlink(shard, entry, Reason::invalidated);
+  if (bytes > most) return;
+  entry.charge = static_cast<uint32_t>(std::min<size_t>(bytes + kOverhead, UINT32_MAX));
+  insert(shard, std::move(keep));
+}
+
 std::string MemoryCache::load_key(uint32_t space, std::string_view key) {
   std::string name(reinterpret_cast<const char*>(&space), sizeof(space));
   name += key;

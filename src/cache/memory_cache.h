@@ -212,6 +212,9 @@ class MemoryCache {
   // The same whatever happened meanwhile: for who knows by other means that the entry may stand. Not for keys with
   // loads.
   void put(uint32_t space, EntryRef entry);
+  // The entry takes so many bytes now; it leaves when they are more than `most`. Nothing where it has left already, or
+  // another stands under its key.
+  void recharge(uint32_t space, CacheEntry& entry, size_t bytes, size_t most);
   static void set_up(CacheEntry& entry, size_t bytes, Time expires, Duration load_time) noexcept;
 
  private:

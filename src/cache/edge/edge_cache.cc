@@ -103,13 +103,13 @@ EdgeCache::~EdgeCache() {
 bool EdgeCache::alive(Object& object) const noexcept {
   if (object.kind() != Object::Kind::answer) return true;
   const uint64_t newest = book_->newest();
-  const uint64_t checked = object.checked.load(std::memory_order_relaxed);
+  const uint64_t checked = object.checked.load(std::memory_order_acquire);  // and with it what `expired` was then
   if (checked >= newest) [[likely]]
     return true;
   const PurgeState state = book_->check(object.subject(), checked);
   if (state == PurgeState::dead) return false;
   if (state == PurgeState::stale) object.expired.store(true, std::memory_order_relaxed);
-  object.checked.store(newest, std::memory_order_relaxed);
+  object.checked.store(newest, std::memory_order_release);
   return true;
 }
 
@@ -213,16 +213,8 @@ void EdgeCache::store_in_memory(const ObjectRef& object) {
 }
 
 void EdgeCache::grew(const ObjectRef& object) {
-  const Stamp now = stamp(object->key());
-  EntryRef there;
-  memory_.with(space_, object->key(), Loop::current().now(), Duration(), [&](CacheEntry& entry) {
-    if (&entry != object.entry().get()) return;
-    entry.acquire();
-    there = EntryRef(&entry);
-  });
-  if (!there) return;
-  memory_.invalidate(space_, object->key());
-  insert_in_memory(object, now);
+  memory_.recharge(space_, *object.entry().get(), object->memory(), memory_.shard_capacity() / kMemoryShare);
+  curve_.size_of(object->place_hash(), object->charged());
 }
 
 void EdgeCache::store(const ObjectRef& object) {

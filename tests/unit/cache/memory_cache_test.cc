@@ -94,6 +94,29 @@ TEST_F(MemoryCacheTest, GivesWhatWasPutUntilItExpires) {
   EXPECT_EQ(cache_.objects(), 0u);
 }
 
+TEST(MemoryCacheEntry, TakesMoreRoomOnlyWhereItStillStands) {
+  Metrics metrics;
+  MemoryCache cache({.capacity = 1 << 20, .shards = 1}, metrics);
+  const uint32_t space = cache.new_space();
+  const auto put = [&](size_t bytes) {
+    EntryRef entry(new CacheEntry(space, "a", false));
+    MemoryCache::set_up(*entry.get(), bytes, kNever, Duration());
+    cache.put(space, entry);
+    return entry;
+  };
+  const EntryRef old = put(100);
+  cache.recharge(space, *old.get(), 5000, 100'000);
+  EXPECT_GE(cache.bytes(), 5000u);
+  const EntryRef newer = put(200);
+  cache.recharge(space, *old.get(), 5000, 100'000);
+  EXPECT_LT(cache.bytes(), 5000u);
+  const CacheEntry* found = nullptr;
+  cache.with(space, "a", Time(), Duration(), [&](CacheEntry& entry) { found = &entry; });
+  EXPECT_EQ(found, newer.get());
+  cache.recharge(space, *newer.get(), 5000, 1000);
+  EXPECT_EQ(cache.objects(), 0u);
+}
+
 TEST_F(MemoryCacheTest, LifetimesDiffer) {
   const int entries = 200;
   for (int i = 0; i < entries; ++i) {
