@@ -13,7 +13,7 @@ namespace trellis::cache {
 
 inline constexpr size_t kMaxPurgeBatch = 1000;                // records
 inline constexpr size_t kMaxPurgeMessage = size_t{20} << 20;  // bytes
-inline constexpr size_t kMaxPurgeNodes = 1024;                // marks, or extents
+inline constexpr size_t kMaxPurgeNodes = 4096;                // marks, or extents
 
 std::string encode_purge_batch(const PurgeBatch& batch);
 Result<PurgeBatch> decode_purge_batch(std::string_view bytes);

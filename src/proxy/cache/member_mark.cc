@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 
 #include "base/hash.h"
 #include "proxy/cache/mac.h"
@@ -11,7 +12,7 @@ namespace {
 
 constexpr std::string_view kVersion = "1";
 constexpr Duration kValidity = std::chrono::minutes(5);
-constexpr size_t kMaxMarks = 256;
+constexpr size_t kMaxMarks = 256;  // some 9 KiB of a head's 32
 
 std::string_view to_string(MemberPurpose purpose) noexcept {
   return purpose == MemberPurpose::fetch ? "fetch" : "message";
@@ -82,8 +83,13 @@ std::optional<MemberMark> member_mark_of(const http::Request& request, std::stri
   return MemberMark{.sender = *sender, .extra = extra};
 }
 
-std::string hop_extra(std::string_view scheme, const std::vector<cache::PurgeMark>& marks) {
+std::string hop_extra(std::string_view scheme, std::vector<cache::PurgeMark> marks) {
   std::string extra(scheme);
+  // Nodes that changed their names leave marks behind: of very many, those of the newest purges.
+  if (marks.size() > kMaxMarks) {
+    std::ranges::nth_element(marks, marks.begin() + kMaxMarks, std::greater<>(), &cache::PurgeMark::known);
+    marks.resize(kMaxMarks);
+  }
   for (const cache::PurgeMark& mark : marks) {
     if (mark.known == 0) continue;
     extra += '+' + hex(mark.origin) + ':' + std::to_string(mark.known);

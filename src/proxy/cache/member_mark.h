@@ -38,7 +38,7 @@ std::optional<MemberMark> member_mark_of(const http::Request& request, std::stri
                                          WallTime now);
 
 // What a request for an object says beside itself: the scheme that the client used, and which purges its node knows.
-std::string hop_extra(std::string_view scheme, const std::vector<cache::PurgeMark>& marks);
+std::string hop_extra(std::string_view scheme, std::vector<cache::PurgeMark> marks);
 struct Hop {
   std::string_view scheme;  // "http" or "https"
   std::vector<cache::PurgeMark> marks;

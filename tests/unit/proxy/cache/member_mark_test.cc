@@ -87,5 +87,14 @@ TEST(MemberHop, SaysTheSchemeAndWhatItsNodeKnows) {
   }
 }
 
+TEST(MemberHop, OfVeryManyNodesItTellsTheNewestPurges) {
+  std::vector<cache::PurgeMark> marks;
+  for (uint64_t i = 1; i <= 1000; ++i) marks.push_back({.origin = i, .known = i * 9 % 1001, .let_go = 0});
+  const auto hop = parse_hop_extra(hop_extra("http", marks));
+  ASSERT_TRUE(hop);
+  EXPECT_EQ(hop->marks.size(), 256u);
+  for (const cache::PurgeMark& mark : hop->marks) EXPECT_GT(mark.known, 1000u - 256);
+}
+
 }  // namespace
 }  // namespace trellis::proxy
