@@ -18,6 +18,7 @@ constexpr std::string_view kSurrogateControl = "Surrogate-Control";
 
 // name[=argument]; the argument as a token or quoted (§5.2).
 struct Directive {
+  std::string_view text;  // all of it
   std::string_view name;
   std::string_view argument;  // without quotes
   bool has_argument = false;
@@ -32,6 +33,7 @@ struct Directive {
 
 Directive directive_of(std::string_view element) noexcept {
   Directive out;
+  out.text = element;
   const size_t equals = element.find('=');
   out.name = trimmed(element.substr(0, equals));
   if (equals == std::string_view::npos) return out;
@@ -83,6 +85,35 @@ bool add_names(std::string_view list, std::vector<std::string_view>& names) {
 
 void take_qualified(const Directive& directive, bool& whole, std::vector<std::string_view>& names) {
   if (!directive.has_argument || directive.broken || !add_names(directive.argument, names)) whole = true;
+}
+
+// Behind the opening quote: does it end where the text ends?
+bool ends_quote(std::string_view text) noexcept {
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') return i + 1 == text.size();
+    if (text[i] == '\\') ++i;
+  }
+  return false;
+}
+
+// No directive by the grammar: "private; max-age=60", "no-store no-cache", and what begins a quote that does not end.
+bool is_malformed(const Directive& directive) noexcept {
+  if (!http::is_token(directive.name)) return true;
+  if (directive.quoted) return !ends_quote(directive.text.substr(directive.text.find('"') + 1));
+  return directive.has_argument && !http::is_token(directive.argument);
+}
+
+// Of what is malformed the words that forbid are heeded: whoever wrote it meant them.
+void take_forbidding_words(std::string_view text, ResponseDirectives& out) noexcept {
+  constexpr std::string_view kBetween = " \t;,\"'=";
+  while (!text.empty()) {
+    const size_t end = std::min(text.find_first_of(kBetween), text.size());
+    const std::string_view word = text.substr(0, end);
+    out.no_store = out.no_store || iequal(word, "no-store");
+    out.no_cache = out.no_cache || iequal(word, "no-cache");
+    out.is_private = out.is_private || iequal(word, "private");
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
 }
 
 void take_response_directive(const Directive& directive, ResponseDirectives& out) {
@@ -245,6 +276,7 @@ ResponseDirectives response_directives(const http::Fields& response) {
   for_each_directive(response, FieldId::cache_control, [&out](const Directive& directive) {
     out.any = true;
     take_response_directive(directive, out);
+    if (is_malformed(directive)) take_forbidding_words(directive.text, out);
   });
   return out;
 }

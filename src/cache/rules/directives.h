@@ -38,7 +38,8 @@ struct RequestDirectives {
 RequestDirectives request_directives(const http::Fields& request);
 
 // A lifetime that cannot be read is 0 (§4.2.1: invalid means stale); of several the first counts. A directive that
-// forbids something is taken with any argument.
+// forbids something is taken with any argument, and no-store, private and no-cache also as words of something that is
+// no directive, such as "private; max-age=60".
 struct ResponseDirectives {
   bool any = false;  // there was a Cache-Control, or a targeted field that counts
   bool no_store = false;

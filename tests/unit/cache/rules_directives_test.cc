@@ -37,6 +37,23 @@ TEST(ParseSeconds, TakesDigitsOnlyAndStopsAtTheTop) {
   for (const auto& each : kCases) EXPECT_EQ(parse_seconds(each.text), each.seconds) << each.text;
 }
 
+// Common mistakes must not give to all what was meant for one.
+TEST(ResponseDirectives, HeedForbiddingWordsInWhatIsNoDirective) {
+  const auto forbids = [](const char* value) {
+    const Head head{{"Cache-Control", value}};
+    const ResponseDirectives read = response_directives(head.fields);
+    return std::string(read.no_store ? "s" : "") + (read.is_private ? "p" : "") + (read.no_cache ? "c" : "");
+  };
+  EXPECT_EQ(forbids("private; max-age=60"), "p");
+  EXPECT_EQ(forbids("No-Store no-cache, max-age=60"), "sc");
+  EXPECT_EQ(forbids("max-age=60; no-store"), "s");
+  EXPECT_EQ(forbids("max-age=60 private"), "p");
+  EXPECT_EQ(forbids("max-age=60, a=\"b, no-store"), "s");
+  EXPECT_EQ(forbids("max-age=60, a=\"no-store\", b=no-store, c=\"x \\\" private\""), "");
+  EXPECT_EQ(forbids("private=\"A, B\", no-cache=C, max-age=60"), "");
+  EXPECT_EQ(forbids("a=b/no-store, no-storey"), "");
+}
+
 // RFC 9111 §5.2.2, §4.2.1: a lifetime that cannot be read is none; the first of several counts.
 TEST(ResponseDirectives, ReadALifetimeAsTheGrammarHasIt) {
   const struct {
