@@ -68,6 +68,12 @@ def test_a_soft_purge_lets_the_answer_be_validated(edge, origin):
     assert is_cached(edge, origin, "/a")
 
 
+def test_it_counts_the_rules_that_it_keeps(edge):
+    assert edge.metric("trellis_cache_purge_rules", cache="edge") == 0
+    edge.purge("--tag", "red")
+    assert edge.metric("trellis_cache_purge_rules", cache="edge") == 1
+
+
 def test_a_purge_during_a_fill_wins_over_the_fill(edge, origin):
     origin.hold["/slow"] = threading.Event()
     answers = []

@@ -78,10 +78,10 @@ struct CacheRoute {
   std::array<Counter*, kOutcomes> bytes_{};
 };
 
-// Why a GET or HEAD has nothing to do with the cache: a token; "": it has.
 // Of a status: has the origin failed, so that what is stale may do (RFC 5861 §4)?
 bool is_failure(int status) noexcept;
 
+// Why a GET or HEAD has nothing to do with the cache: a token; "": it has.
 std::string_view reason_to_bypass(const http::Request& request);
 
 // Goes on from the key of a URI to that of one variant, by the fields the marker names.
