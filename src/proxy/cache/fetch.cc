@@ -39,6 +39,12 @@ class PassedBody final : public http::BodyReader {
   std::unique_ptr<http::BodyReader> body_;
 };
 
+// Does one of the parts hold all of it?
+bool is_within(const ObjectPart& part, const std::vector<ObjectPart>& parts) noexcept {
+  return std::any_of(parts.begin(), parts.end(),
+                     [&part](const ObjectPart& each) { return each.first <= part.first && each.end() >= part.end(); });
+}
+
 }  // namespace
 
 Fetch::Fetch(CacheRoute& its_route, const http::Request& from, const http::RequestContext& its, Next rest,
@@ -217,15 +223,17 @@ ObjectRef Fetch::with_other_parts() const {
   std::vector<ObjectPart> parts = object->parts();
   const size_t mine = parts.size();
   for (const ObjectPart& one : have->parts()) {
-    const bool known = std::any_of(parts.begin(), parts.begin() + static_cast<ptrdiff_t>(mine),
-                                   [&one](const ObjectPart& each) { return each.body == one.body; });
-    if (!known && one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax)
+    if (!is_within(one, parts) && one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax)
       parts.push_back(one);
   }
   if (parts.size() == mine) return object;
   ObjectHead head = object->head();
   head.filled = std::min(head.filled, have->head().filled);
-  return route_.cache->make_object(std::string(object->key()), std::move(head), std::move(parts));
+  ObjectRef joined = route_.cache->make_object(std::string(object->key()), std::move(head), std::move(parts));
+  // As much as both were compared with the purges.
+  joined->checked.store(std::min(object->checked.load(), have->checked.load()), std::memory_order_relaxed);
+  joined->expired.store(object->expired.load() || have->expired.load(), std::memory_order_relaxed);
+  return joined;
 }
 
 bool Fetch::confirm(const http::Response& response) {
@@ -360,7 +368,9 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   if (const ObjectRef have = part ? (stored ? stored : route_.cache->find(key, context.loop.now())) : ObjectRef();
       joins(have, response.fields)) {
     for (const ObjectPart& one : have->parts()) {
-      if (one.body->state() == ObjectBody::State::whole && parts.size() < cache::Parts::kMax) parts.push_back(one);
+      // What came again is the newer one's, which matters most for slices: each is one part.
+      if (one.body->state() == ObjectBody::State::whole && !is_within(one, parts) && parts.size() < cache::Parts::kMax)
+        parts.push_back(one);
     }
     http::Fields old(arena);
     have->head().fields.view_in(old);

@@ -97,6 +97,24 @@ TEST_F(CacheSharingTest, KeepsTheRangeOfOneVariantFromThoseOfAnother) {
   EXPECT_EQ(text(*carol), "carol");
 }
 
+TEST_F(CacheSharingTest, KeepsAPartThatCameAgainOnce) {
+  origin_.answer = [](const http::Request&, http::Response& response) {
+    response.status = 206;
+    response.fields.add_copy("Cache-Control", "max-age=60");
+    response.fields.add_copy("ETag", "\"1\"");
+    response.fields.add_copy("Content-Range", "bytes 0-4/100");
+    response.body = http::Body("01234");
+  };
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(text(*get("/a", {{"Range", "bytes=0-4"}})), "01234");
+    rig_.advance(61s);
+  }
+  EXPECT_EQ(origin_.calls, 3);
+  const cache::ObjectRef object = cache_->find("http://example.com/a", rig_.loop->now());
+  ASSERT_TRUE(object);
+  EXPECT_EQ(object->parts().size(), 1u);
+}
+
 TEST_F(CacheSharingTest, KeepsWhatItHasWhenARequestIsNotToBeStored) {
   fresh("one");
   get("/a");
