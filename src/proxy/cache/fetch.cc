@@ -152,7 +152,8 @@ Task<Result<http::Response>> Fetch::ask_next() {
 // --- what came ---
 
 std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
-  if (response.status == 200 && route_.never_changes(request.path)) {
+  // What never changes may still be for those only who have credentials (RFC 9111 §3.5): then the origin has to say.
+  if (response.status == 200 && route_.never_changes(request.path) && !request.fields.has(FieldId::authorization)) {
     const cache::ResponseDirectives said = cache::response_directives(response.fields);
     if (!said.no_store && !said.is_private) {
       response.fields.set(FieldId::cache_control, "public, max-age=31536000, immutable");

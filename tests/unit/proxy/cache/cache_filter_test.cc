@@ -503,6 +503,19 @@ TEST_F(CacheFilterTest, KeepsPartsAndCompletesThem) {
   EXPECT_EQ(asked(), 2U);
 }
 
+// RFC 9111 §3.5: that it never changes does not say that it is for all.
+TEST_F(CacheFilterTest, KeepsWhatNeverChangesFromThoseWithoutCredentials) {
+  configure("{ in: edge, immutable: [/a] }");
+  says({{"Content-Type", "text/css"}}, "secret");
+  const Got own = ask({{"Authorization", "Basic eDp5"}});
+  EXPECT_EQ(own.body + own.field("Cache-Control"), "secret");
+  says({}, "public");
+  const Got other = ask();
+  EXPECT_EQ(other.body, "public");
+  EXPECT_EQ(other.field("Cache-Control"), "public, max-age=31536000, immutable");
+  EXPECT_EQ(ask({{"Authorization", "Basic eDp5"}}).cache(), "HIT");
+}
+
 TEST_F(CacheFilterTest, PassesARangeThatWasNotAskedFor) {
   says({{"Cache-Control", "max-age=10"}, {"Content-Range", "bytes 0-4/10"}}, "01234", 206);
   const Got other = ask({{"Range", "bytes=-5"}});
