@@ -7,6 +7,7 @@
 
 #include "base/varint.h"
 #include "cache/edge/object.h"
+#include "cache/edge/object_meta.h"
 
 namespace {
 
@@ -34,6 +35,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       head->fields.add_to(fields);
       require(fields.size() == head->fields.size());
     }
+  } else if (data[0] == 's') {
+    const std::string_view all(reinterpret_cast<const char*>(data), size);
+    if (const auto stored = stored_head_from(all, Time(), wall))
+      require(!stored->whole && stored->head.total && stored->first <= *stored->head.total);
   } else if (data[0] == 'v') {
     ByteReader in(meta);
     if (const auto variants = Variants::decode(in)) {

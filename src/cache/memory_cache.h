@@ -185,6 +185,18 @@ class MemoryCache {
     fn(*entry);
     return true;
   }
+  // The same for who only looks: the policy does not hear of it.
+  template <class F>
+  bool peek(uint32_t space, std::string_view key, Time now, F&& fn) const {
+    const uint64_t hash = hash_of(space, key);
+    Shard& shard = shard_of(hash);
+    const std::lock_guard lock(shard.lock);
+    CacheEntry* entry = shard.buckets[hash & (shard.buckets.size() - 1)];
+    while (entry && (entry->hash != hash || entry->space_ != space || entry->key_ != key)) entry = entry->chain_;
+    if (!entry || entry->expires <= now) return false;
+    fn(*entry);
+    return true;
+  }
   // How long an expired entry is of use, and when one that has not expired is loaded again: `ahead` of its end, or by
   // `early` times as long as its load took.
   struct Freshness {

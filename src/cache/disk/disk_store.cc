@@ -273,10 +273,11 @@ uint64_t DiskReader::body_size() const noexcept { return impl_->head.body_size; 
 uint64_t DiskReader::position() const noexcept { return impl_->position; }
 void DiskReader::skip_to(uint64_t position) noexcept { impl_->position = std::min(position, impl_->head.body_size); }
 
-Task<Result<std::optional<DiskReader>>> DiskStore::find(std::string key, uint64_t hash, Deadline deadline) {
+Task<Result<std::optional<DiskReader>>> DiskStore::find(std::string key, uint64_t hash, Deadline deadline,
+                                                        bool counts) {
   const std::shared_ptr<Impl> impl = impl_;
   if (!impl->health.usable()) co_return std::nullopt;
-  const auto place = impl->index.ask(hash);
+  const auto place = counts ? impl->index.ask(hash) : impl->index.find(hash);
   if (!place) co_return std::nullopt;
   const SegmentRef segment = impl->segments.at(place->slot);
   if (!segment) co_return std::nullopt;

@@ -132,8 +132,9 @@ class DiskStore {
 
   // nullopt: there is none (also: it was damaged, the disk has failed, too many reads wait). Errors:
   // deadline_exceeded, and what the disk says; the caller goes on as if there was none. A small body comes with the
-  // same access to the disk.
-  Task<Result<std::optional<DiskReader>>> find(std::string key, uint64_t hash, Deadline deadline = kNever);
+  // same access to the disk. `counts`: it is asked for, and not only looked at.
+  Task<Result<std::optional<DiskReader>>> find(std::string key, uint64_t hash, Deadline deadline = kNever,
+                                               bool counts = true);
 
   // Queues an object, which takes the place of the one under its hash once it is written. False: it is not taken,
   // because too much waits, the disk has failed or it is larger than max_object().

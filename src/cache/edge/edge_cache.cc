@@ -1,11 +1,11 @@
 #include "cache/edge/edge_cache.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <utility>
 
 #include "base/metrics.h"
+#include "cache/edge/object_meta.h"
 #include "cache/rules/reuse.h"
 #include "runtime/loop.h"
 
@@ -13,9 +13,6 @@ namespace trellis::cache {
 
 namespace {
 
-constexpr char kAnswer = 'a';
-constexpr char kSlice = 's';  // then where it begins, u64, and its head
-constexpr char kVariants = 'v';
 constexpr std::string_view kPastUri = "\n#";  // a key's URI ends, its variant or range begins: no field is named so
 constexpr uint32_t kTouchEvery = 64;          // hits in memory
 constexpr uint64_t kCurveSteps = 64;          // of the memory
@@ -30,42 +27,6 @@ std::string_view uri_of(std::string_view key) noexcept { return key.substr(0, ke
 bool is_slice(std::string_view key) noexcept {
   const size_t past = key.find(kPastUri);
   return past != std::string_view::npos && key.substr(past + kPastUri.size()).starts_with('/');
-}
-
-std::string meta_of(const Object& object) {
-  std::string meta;
-  if (object.kind() == Object::Kind::variants) {
-    meta += kVariants;
-    object.vary().encode(meta);
-    return meta;
-  }
-  const uint64_t first = object.parts().empty() ? 0 : object.parts()[0].first;
-  meta += object.whole() ? kAnswer : kSlice;
-  if (!object.whole()) meta.append(reinterpret_cast<const char*>(&first), sizeof first);
-  meta += object.head().encode();
-  return meta;
-}
-
-// An answer from what meta_of() gave.
-struct StoredHead {
-  ObjectHead head;
-  uint64_t first = 0;  // where its body begins
-  bool whole = true;
-};
-std::optional<StoredHead> decode_meta(std::string_view meta, Time now, WallTime wall) {
-  StoredHead stored;
-  if (meta.empty() || (meta[0] != kAnswer && meta[0] != kSlice)) return std::nullopt;
-  stored.whole = meta[0] == kAnswer;
-  meta.remove_prefix(1);
-  if (!stored.whole) {
-    if (meta.size() < sizeof stored.first) return std::nullopt;
-    std::memcpy(&stored.first, meta.data(), sizeof stored.first);
-    meta.remove_prefix(sizeof stored.first);
-  }
-  auto head = ObjectHead::decode(meta, now, wall);
-  if (!head || (!stored.whole && !head->total)) return std::nullopt;
-  stored.head = *std::move(head);
-  return stored;
 }
 
 }  // namespace
@@ -115,7 +76,7 @@ bool EdgeCache::alive(Object& object) const noexcept {
 
 ObjectRef EdgeCache::peek(std::string_view key, Time now) {
   EntryRef found;
-  memory_.with(space_, key, now, Duration(), [&](CacheEntry& entry) {
+  memory_.peek(space_, key, now, [&](CacheEntry& entry) {
     entry.acquire();
     found = EntryRef(&entry);
   });
@@ -123,7 +84,12 @@ ObjectRef EdgeCache::peek(std::string_view key, Time now) {
 }
 
 ObjectRef EdgeCache::find(std::string_view key, Time now) {
-  ObjectRef object = peek(key, now);
+  EntryRef found;
+  memory_.with(space_, key, now, Duration(), [&](CacheEntry& entry) {
+    entry.acquire();
+    found = EntryRef(&entry);
+  });
+  ObjectRef object(std::move(found));
   if (!object) return object;
   if (!alive(*object)) {
     remove(key);
@@ -226,7 +192,7 @@ void EdgeCache::store_head(const ObjectRef& object) {
   store_in_memory(object);
   if (!belongs_on_disk(*object)) return;
   const uint64_t hash = hash64(object->key());
-  if (disk_->may_have(hash) && disk_->replace_meta(std::string(object->key()), hash, meta_of(*object))) return;
+  if (disk_->may_have(hash) && disk_->replace_meta(std::string(object->key()), hash, object_meta(*object))) return;
   write(object);
 }
 
@@ -241,7 +207,7 @@ void EdgeCache::write(const ObjectRef& object) {
   DiskObject out;
   out.key = object->key();
   out.hash = hash64(out.key);
-  out.meta = meta_of(*object);
+  out.meta = object_meta(*object);
   if (!object->parts().empty()) {
     out.body = object->parts()[0].body->pieces();
     out.owner = object->parts()[0].body;
@@ -322,18 +288,16 @@ uint64_t EdgeCache::number_of_disk() const noexcept {
 // With an empty body or none; null for what cannot be read.
 ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, uint64_t checked, bool with_body) const {
   const std::string_view meta = reader.meta();
-  if (meta.empty()) return ObjectRef();
-  if (meta[0] == kVariants) {
-    ByteReader in(meta.substr(1));
-    auto variants = Variants::decode(in);
-    return variants && in.at_end() ? make_variants(std::move(key), *std::move(variants)) : ObjectRef();
+  if (is_meta_of_variants(meta)) {
+    auto variants = variants_from(meta);
+    return variants ? make_variants(std::move(key), *std::move(variants)) : ObjectRef();
   }
   const Loop& loop = Loop::current();
-  auto stored = decode_meta(meta, loop.now(), loop.wall());
+  auto stored = stored_head_from(meta, loop.now(), loop.wall());
   if (!stored) return ObjectRef();
   ObjectHead& head = stored->head;
   const uint64_t size = reader.body_size();
-  if (!stored->whole && (stored->first > *head.total || size > *head.total - stored->first)) return ObjectRef();
+  if (!stored->whole && size > *head.total - stored->first) return ObjectRef();
   std::vector<ObjectPart> parts;
   if (with_body) {
     parts.push_back({stored->first, make_body(size)});
@@ -349,7 +313,7 @@ ObjectRef EdgeCache::decode(std::string key, const DiskReader& reader, uint64_t 
 Task<ObjectRef> EdgeCache::peek_on_disk(std::string key, Deadline deadline) {
   if (!may_be_on_disk(key)) co_return ObjectRef();
   const uint64_t checked = number_of_disk();
-  Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash64(key), deadline);
+  Task<Result<std::optional<DiskReader>>> finding = disk_->find(key, hash64(key), deadline, false);
   const auto found = co_await finding;
   co_return found && *found ? decode(std::move(key), **found, checked, false) : ObjectRef();
 }
@@ -392,8 +356,8 @@ bool EdgeCache::check_some(MemoryCache::Walk& walk, Time now) {
 Task<Result<bool>> EdgeCache::check_some_on_disk(DiskStore::Walk& walk) {
   // WHY the book alone: this may run for a moment longer than who waits for it holds the cache; the store ends first.
   const auto dead = [book = book_.get(), checked = number_of_disk()](std::string_view, std::string_view meta) {
-    if (meta.starts_with(kVariants)) return false;
-    const auto stored = decode_meta(meta, Time(), WallTime());
+    if (is_meta_of_variants(meta)) return false;
+    const auto stored = stored_head_from(meta, Time(), WallTime());
     if (!stored) return true;
     // Stale ones too: the disk keeps no word of that. Who wants it has asked for it since, or has not in a day.
     const ObjectHead& head = stored->head;

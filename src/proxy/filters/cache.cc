@@ -351,7 +351,9 @@ Task<ObjectRef> CacheFilter::head_on_disk(const http::Request& request, http::Re
       continue;
     if (!missing.stored) missing.stored = object;
     const Use use = reuse_now(*object, missing.wanted, context.loop.now()).use;
-    if (use != Use::validate && use != Use::refused) co_return object;
+    if (use == Use::validate || use == Use::refused) continue;
+    route_.cache->disk()->touch(hash64(missing.key));
+    co_return object;
   }
   if (missing.stored) missing.why = Forwarded::stale;
   co_return ObjectRef();

@@ -313,6 +313,18 @@ TEST_F(EdgeCacheTest, KeepsSlicesOnDiskAndNoOtherParts) {
   EXPECT_EQ(get(slice), "slice");
 }
 
+TEST_F(EdgeCacheTest, WhoOnlyLooksChangesNothing) {
+  open(64 << 10, true);
+  put("http://example.com/seen", body_of("seen", 9'000));
+  cache_->disk()->flush();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(cache_->peek("http://example.com/seen", loop_->now()));
+    EXPECT_TRUE(fakes::run_task(*loop_, cache_->peek_on_disk("http://example.com/seen", kNever)));
+  }
+  for (int i = 0; i < 12; ++i) put("http://example.com/" + std::to_string(i), body_of("x", 9'000));
+  EXPECT_FALSE(cache_->peek("http://example.com/seen", loop_->now()));
+}
+
 // --- walks ---
 
 TEST_F(EdgeCacheTest, RulesThatEverythingWasComparedWithAreLetGo) {
