@@ -69,7 +69,8 @@ void append_cookie(std::string& out, std::string_view name, const http::Fields& 
 
 config::Fields<KeyConfig> KeyConfig::fields() {
   return {
-      {"host", "whether hosts have their own answers; false shares them between all hosts of the route", &KeyConfig::host},
+      {"host", "whether hosts have their own answers; false shares them between all hosts of the route",
+       &KeyConfig::host},
       {"query", "all: as received; sorted: parameters by name; none: the query does not count, nor reaches the origin",
        &KeyConfig::query,
        config::one_of<KeyQuery>({{"all", KeyQuery::all}, {"sorted", KeyQuery::sorted}, {"none", KeyQuery::none}})},
