@@ -169,7 +169,8 @@ void MemoryCache::recharge(uint32_t space, CacheEntry& entry, size_t bytes, size
   EntryRef keep(&entry);
   unlink(shard, entry, Reason::invalidated);
   if (bytes > most) return;
-  entry.charge = static_cast<uint32_t>(std::min<size_t>(bytes + kOverhead, UINT32_MAX));
+  const auto charge = static_cast<uint32_t>(std::min<size_t>(bytes + kOverhead, UINT32_MAX));
+  std::atomic_ref(entry.charge).store(charge, std::memory_order_relaxed);  // charged() has no lock
   insert(shard, std::move(keep));
 }
 

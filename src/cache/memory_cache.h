@@ -58,9 +58,11 @@ class CacheEntry : private EvictionNode {
 
   std::string_view key() const noexcept { return key_; }
   bool negative() const noexcept { return negative_; }
-  // Once it was inserted: the hash of its key, and the bytes that it takes.
+  // Once it was inserted: the hash of its key, and the bytes that it takes, which another core may be changing.
   uint64_t place_hash() const noexcept { return hash; }
-  uint32_t charged() const noexcept { return charge; }
+  uint32_t charged() const noexcept {
+    return std::atomic_ref(const_cast<uint32_t&>(charge)).load(std::memory_order_relaxed);
+  }
 
   void acquire() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void drop() noexcept {
