@@ -340,9 +340,9 @@ TEST_F(SqliteStoreTest, CutsALargeWalWhenThereIsNothingToDo) {
   ASSERT_TRUE(run_to_end(insert(1, std::string(300'000, 'x'))));
   // The writer cuts it on its own thread; whoever waits for the next write has waited for that too, or comes before it.
   for (int i = 2; i < 1000 && std::filesystem::file_size(wal) > (64u << 10); ++i)
-    ASSERT_TRUE(run_to_end(insert(i, "after")));
+    ASSERT_TRUE(run_to_end(insert(i, "after " + std::to_string(i))));
   EXPECT_LE(std::filesystem::file_size(wal), 64u << 10);
-  EXPECT_GT(*run_to_end(count()), 1);
+  EXPECT_GE(*run_to_end(count()), 1);
 }
 
 TEST_F(SqliteStoreTest, ServesManyThreadsAtOnce) {
