@@ -358,7 +358,7 @@ void DiskStore::flush() { impl_->writer.flush(); }
 
 // --- Walking through all ---
 
-Task<Result<bool>> DiskStore::walk_on(Walk& walk, size_t most, const Dead& dead, Deadline deadline) {
+Task<Result<bool>> DiskStore::walk_on(Walk& walk, size_t most, Dead dead, Deadline deadline) {
   const std::shared_ptr<Impl> impl = impl_;
   while (walk.hashes.empty()) {
     if (walk.part == DiskIndex::kParts) co_return false;
@@ -374,7 +374,7 @@ Task<Result<bool>> DiskStore::walk_on(Walk& walk, size_t most, const Dead& dead,
   walk.hashes.resize(walk.hashes.size() - count);
   auto looking = Impl::read_off(
       impl,
-      [raw = impl.get(), hashes = std::move(hashes), dead]() -> Result<uint64_t> {
+      [raw = impl.get(), hashes = std::move(hashes), dead = std::move(dead)]() -> Result<uint64_t> {
         uint64_t removed = 0;
         for (const uint64_t hash : hashes) {
           TRY(const bool gone, raw->look_at(hash, dead));

@@ -160,7 +160,7 @@ class DiskStore {
     uint64_t removed = 0;
   };
   using Dead = std::function<bool(std::string_view key, std::string_view meta)>;
-  Task<Result<bool>> walk_on(Walk& walk, size_t most, const Dead& dead, Deadline deadline = kNever);
+  Task<Result<bool>> walk_on(Walk& walk, size_t most, Dead dead, Deadline deadline = kNever);
   // What was put or removed before is in the index, and on disk for good. Error: it may not be.
   Task<Result<void>> sync(Deadline deadline = kNever);
 
