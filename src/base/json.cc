@@ -145,12 +145,14 @@ char* json_escape(char* out, std::string_view text) noexcept {
 
 void append_json(std::string& out, std::string_view text) {
   const size_t before = out.size();
-  out.resize(before + 2 + kJsonGrowth * text.size());
-  char* at = out.data() + before;
-  *at++ = '"';
-  at = json_escape(at, text);
-  *at++ = '"';
-  out.resize(at - out.data());
+  // WHY not resize(): it would write zeros over all that the text might need.
+  out.resize_and_overwrite(before + 2 + kJsonGrowth * text.size(), [&](char* bytes, size_t) {
+    char* at = bytes + before;
+    *at++ = '"';
+    at = json_escape(at, text);
+    *at++ = '"';
+    return static_cast<size_t>(at - bytes);
+  });
 }
 
 JsonWriter& JsonWriter::open(char bracket) {
