@@ -138,8 +138,9 @@ struct SqliteStore::Impl {
   std::atomic<bool> healthy{true};
   size_t last_batch = 0;
   Duration last_commit{0};
-  uint64_t wal_bytes = 0;        // written since the WAL began anew
-  uint64_t next_checkpoint = 0;  // WAL size at which the next one is tried
+  uint64_t wal_bytes = 0;          // written since the WAL began anew
+  uint64_t transaction_bytes = 0;  // of it, by the last one
+  uint64_t held_back_at = 0;       // its size when it could not be written back in full
 
   std::atomic<uint64_t> commits{0};
 
@@ -194,7 +195,10 @@ Result<void> SqliteStore::Impl::open_writer() {
       writer->handle(),
       [](void* self, sqlite3* db, const char*, int pages) {
         (void)db;
-        static_cast<Impl*>(self)->wal_bytes = static_cast<uint64_t>(pages) * 4096;
+        auto& impl = *static_cast<Impl*>(self);
+        const uint64_t written = static_cast<uint64_t>(pages) * 4096;
+        impl.transaction_bytes = written - (impl.wal_bytes < written ? impl.wal_bytes : 0);
+        impl.wal_bytes = written;
         return SQLITE_OK;
       },
       this);
@@ -279,7 +283,8 @@ void SqliteStore::Impl::work() {
       if (closing) break;
       const auto ready = [this] { return closing || !queue.empty(); };
       lock.unlock();
-      const bool is_large = writer && size_of(options.path + "-wal") > options.truncate_bytes;
+      const bool is_large =
+          writer && (wal_bytes >= options.checkpoint_bytes || size_of(options.path + "-wal") > options.truncate_bytes);
       lock.lock();
       // Not in the moment between two operations of one import.
       if (is_large && !wake.wait_for(lock, options.truncate_after, ready)) {
@@ -472,11 +477,15 @@ void SqliteStore::Impl::try_to_recover() {
 
 void SqliteStore::Impl::checkpoint_if_due() {
   if (!writer) return;
-  if (wal_bytes < options.checkpoint_bytes) next_checkpoint = options.checkpoint_bytes;
-  if (wal_bytes < std::max(next_checkpoint, options.checkpoint_bytes)) return;
+  // WHY later among large ones, as those of an import: each changes many of the same pages, which are then written back
+  // once for some of them. Who writes little waits for little.
+  const bool is_large = transaction_bytes >= options.checkpoint_bytes;
+  const uint64_t due = is_large ? std::max(options.truncate_bytes, options.checkpoint_bytes) : options.checkpoint_bytes;
+  if (wal_bytes < options.checkpoint_bytes) held_back_at = 0;
+  if (wal_bytes < due || (held_back_at > 0 && wal_bytes < held_back_at + options.checkpoint_bytes)) return;
   checkpoint(SQLITE_CHECKPOINT_PASSIVE);
-  // A reader may hold it back: tried again when as much has been added, not after each commit.
-  next_checkpoint = wal_bytes + options.checkpoint_bytes;
+  // By a reader: tried again when as much has been added, not after each commit.
+  held_back_at = wal_bytes;
 }
 
 void SqliteStore::Impl::checkpoint(int mode) {

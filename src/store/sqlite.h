@@ -48,7 +48,7 @@ struct SqliteOptions {
   size_t max_batch_bytes = 1 << 20;
   size_t max_queue = 100'000;                         // operations that wait; more are refused
   uint64_t checkpoint_bytes = uint64_t{4} << 20;      // of WAL: written back into the file
-  uint64_t truncate_bytes = uint64_t{64} << 20;       // of WAL: cut when there is nothing to do ...
+  uint64_t truncate_bytes = uint64_t{64} << 20;       // of WAL: the same among large transactions; cut when idle ...
   Duration truncate_after = std::chrono::seconds(1);  // ... for so long
   size_t max_readers = 16;
   std::string vfs;  // "": the default one; tests put a faulty disk here
