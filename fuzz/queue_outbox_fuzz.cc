@@ -1,6 +1,8 @@
-// Events as they lie in a row of the outbox, and their form in the log: whatever is read writes back to what reads to
-// the same, and an event's number is found again.
+// Events as they lie in a row of the outbox, packed or not, and their form in the log: whatever is read writes back to
+// what reads to the same, and an event's number is found again. The first four bytes say what the row tells of its
+// size.
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -11,11 +13,16 @@ using namespace trellis;
 using namespace trellis::queue;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  uint32_t unpacked = 0;
+  if (bytes.size() < sizeof unpacked) return 0;
+  std::memcpy(&unpacked, bytes.data(), sizeof unpacked);
+  bytes.remove_prefix(sizeof unpacked);
   if (const auto number = outbox_number(0x5f3a9c12, bytes)) TRELLIS_ASSERT(*number > 0);
-  const auto events = read_outbox_events(bytes);
+  const auto events = read_outbox_row(bytes, unpacked);
   if (!events) return 0;
-  const auto again = read_outbox_events(write_outbox_events(*events));
+  const OutboxRow row = write_outbox_row(*events);
+  const auto again = read_outbox_row(row.bytes, row.unpacked);
   TRELLIS_ASSERT(again && again->size() == events->size());
   for (size_t i = 0; i < events->size(); ++i) {
     const OutboxEvent& event = (*events)[i];

@@ -54,9 +54,11 @@ OutboxRelay::OutboxRelay(std::shared_ptr<const Outbox> outbox, store::SqliteStor
 
 OutboxRelay::~OutboxRelay() = default;
 
+// What was moved since the store was told of it does not wait any more; the age of the oldest counts it until then.
 void OutboxRelay::show(const OutboxState& state) noexcept {
-  figures_->waiting.store(state.waiting);
-  figures_->oldest_ms.store(state.waiting > 0 ? state.oldest_ms : 0);
+  const int64_t waiting = std::max<int64_t>(0, state.waiting - std::max<int64_t>(0, in_log_ - state.moved));
+  figures_->waiting.store(waiting);
+  figures_->oldest_ms.store(waiting > 0 ? state.oldest_ms : 0);
 }
 
 // --- Life ---
@@ -121,6 +123,10 @@ Task<> OutboxRelay::work() {
     }
     (void)co_await stop_.wait(after(Loop::current().now(), options_.pace));
   }
+  if (certain_ && in_log_ != forgotten_) {
+    auto forgetting = forget();
+    (void)co_await forgetting;  // what is left the next start finds in the log
+  }
 }
 
 // --- Moving ---
@@ -130,8 +136,8 @@ Task<Result<void>> OutboxRelay::prepare() {
   auto asking = store_.read([topic = outbox_->topic()](SqliteConnection& db) { return outbox_state(db, topic); });
   const Result<OutboxState> state = co_await asking;
   if (!state) co_return fail(state.error().clone());
+  in_log_ = forgotten_ = state->moved;
   show(*state);
-  in_log_ = state->moved;
   CO_TRY(const uint64_t first, log_.first(outbox_->topic(), 0));
   CO_TRY(const uint64_t head, log_.head(outbox_->topic(), 0));
   // A log that was lost, or one from a backup, is shorter: whatever it has is looked at.
@@ -181,8 +187,7 @@ Task<Result<bool>> OutboxRelay::move_some() {
   Result<std::vector<WaitingEvent>> waiting = co_await asking;
   if (!waiting) co_return fail(std::move(waiting).error());
   if (waiting->empty()) {
-    if (figures_->waiting.load() == 0) co_return true;
-    auto forgetting = forget();
+    auto forgetting = forget_when_due();
     Result<void> forgotten = co_await forgetting;
     if (!forgotten) co_return fail(std::move(forgotten).error());
     co_return true;
@@ -215,10 +220,18 @@ Task<Result<bool>> OutboxRelay::move_some() {
   TRELLIS_ASSERT(at->size() == count);
   head_ = at->back().offset + 1;
   in_log_ = last;
-  auto forgetting = forget();
+  if (all) show({.moved = in_log_});
+  auto forgetting = forget_when_due();
   Result<void> forgotten = co_await forgetting;
   if (!forgotten) co_return fail(std::move(forgotten).error());
   co_return all;
+}
+
+Task<Result<void>> OutboxRelay::forget_when_due() {
+  if (in_log_ == forgotten_ || Loop::current().now() - forgot_ < options_.tidy) co_return Result<void>();
+  auto forgetting = forget();
+  Result<void> forgotten = co_await forgetting;
+  co_return forgotten;
 }
 
 Task<Result<void>> OutboxRelay::forget() {
@@ -228,6 +241,8 @@ Task<Result<void>> OutboxRelay::forget() {
     });
     const Result<Forgotten> forgotten = co_await forgetting;
     if (!forgotten) co_return fail(forgotten.error().clone());
+    forgotten_ = forgotten->state.moved;
+    forgot_ = Loop::current().now();
     show(forgotten->state);
     if (forgotten->rows < kRowsAtOnce || stopping_) co_return Result<void>();
   }

@@ -58,10 +58,13 @@ inline constexpr int64_t kMaxOutboxWaiting = 1'000'000;
 struct OutboxRelayOptions {
   PartitionOptions keep;  // of the topic
   // In a turn: events, and bytes of them, about.
-  size_t max_events = 2000;
-  size_t max_bytes = size_t{1} << 20;
+  size_t max_events = 5000;
+  size_t max_bytes = size_t{2} << 20;
   Duration pace = std::chrono::milliseconds(100);  // between two looks for what was put
   Duration look = std::chrono::seconds(1);         // at the latest, whether something was put or not
+  // Between two writes that remove what was moved. WHY not each turn: a large batch would give way to each of them.
+  // What was moved since is read in the log again after a crash.
+  Duration tidy = std::chrono::seconds(1);
 };
 
 class OutboxRelay {
@@ -88,6 +91,7 @@ class OutboxRelay {
   Task<Result<void>> read_on();
   Task<Result<bool>> move_some();
   Task<Result<void>> forget();
+  Task<Result<void>> forget_when_due();
   Task<> work();
   void show(const OutboxState& state) noexcept;
 
@@ -95,10 +99,12 @@ class OutboxRelay {
   store::SqliteStore& store_;
   EventLog& log_;
   OutboxRelayOptions options_;
-  uint32_t name_ = 0;     // in front of the numbers
-  bool certain_ = false;  // that what follows is all there is in the log
-  int64_t in_log_ = 0;    // the highest number in the log
-  uint64_t head_ = 0;     // read up to here
+  uint32_t name_ = 0;      // in front of the numbers
+  bool certain_ = false;   // that what follows is all there is in the log
+  int64_t in_log_ = 0;     // the highest number in the log
+  int64_t forgotten_ = 0;  // the highest that the store knows to be there
+  Time forgot_;            // when the store was told last
+  uint64_t head_ = 0;      // read up to here
   bool stopping_ = false;
   Event stop_;
   std::shared_ptr<Figures> figures_;

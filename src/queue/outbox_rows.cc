@@ -1,6 +1,7 @@
 #include "queue/outbox_rows.h"
 
 #include <fmt/format.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <array>
@@ -20,7 +21,7 @@ using store::SqliteConnection;
 
 // outbox.last: the number of the row's last event. outbox_topics.moved: the log has all up to this one, and goes on at
 // `next`; both change together. Rows that are not above `moved` only wait to be removed.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "outbox", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {{{1, "outbox", R"sql(
 CREATE TABLE outbox_topics(
   id INTEGER PRIMARY KEY,
   topic TEXT NOT NULL UNIQUE,
@@ -36,10 +37,19 @@ CREATE TABLE outbox(
   put_at INTEGER NOT NULL,
   PRIMARY KEY(topic, last)
 ) STRICT, WITHOUT ROWID;
+)sql"},
+                                                          {2, "packed", R"sql(
+-- Bytes of the events before they were packed with zstd; 0: they are not packed.
+ALTER TABLE outbox ADD COLUMN unpacked INTEGER NOT NULL DEFAULT 0;
 )sql"}}};
 
 constexpr size_t kEventsARow = 1000;
 constexpr size_t kBytesARow = size_t{256} << 10;
+constexpr size_t kPackedFrom = size_t{4} << 10;  // bytes
+// WHY the fastest that still packs well: it is the store's one writer that packs.
+constexpr int kPackingLevel = -3;
+// What a row can have: its last event, and what came before it, with the lengths of all.
+constexpr size_t kMostUnpacked = kBytesARow + kMaxOutboxKey + kMaxOutboxPayload + kEventsARow * 8;
 
 Error wrong(const char* what) { return Error(Code::invalid_argument, what).from(Side::self); }
 
@@ -54,12 +64,13 @@ Result<void> check(const OutboxEvent& event) {
 // Numbers are given by the statement itself, so that those of an operation that is taken back are given again.
 Result<void> put_row(SqliteConnection& db, std::string_view topic, std::span<const OutboxEvent> events,
                      int64_t max_waiting, WallTime wall) {
+  const OutboxRow row = write_outbox_row(events);
   TRY_VOID(db.execute(
-      "INSERT INTO outbox(topic, last, count, events, put_at) SELECT t.id, "
-      "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) + ?2, ?2, ?3, ?4 "
+      "INSERT INTO outbox(topic, last, count, events, put_at, unpacked) SELECT t.id, "
+      "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) + ?2, ?2, ?3, ?4, ?6 "
       "FROM outbox_topics t WHERE t.topic = ?1 AND "
       "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) - t.moved + ?2 <= ?5",
-      topic, events.size(), Blob{write_outbox_events(events)}, unix_millis(wall), max_waiting));
+      topic, events.size(), Blob{row.bytes}, unix_millis(wall), max_waiting, row.unpacked));
   if (db.changes() == 1) return {};
   return fail(Error(Code::resource_exhausted, "too many events of " + std::string(topic) +
                                                   " wait for the log, which does not take them (limit " +
@@ -119,15 +130,15 @@ Result<std::vector<WaitingEvent>> outbox_waiting(SqliteConnection& db, std::stri
                                                  size_t max, size_t max_bytes) {
   std::vector<WaitingEvent> waiting;
   size_t bytes = 0;
-  TRY(Query rows, db.query("SELECT last, count, events FROM outbox WHERE topic = "
+  TRY(Query rows, db.query("SELECT last, count, events, unpacked FROM outbox WHERE topic = "
                            "(SELECT id FROM outbox_topics WHERE topic = ?1) AND last > ?2 ORDER BY last",
                            topic, after));
   while (waiting.size() < max && bytes < max_bytes) {
     TRY(const bool row, rows.next());
     if (!row) break;
-    const std::string_view packed = rows.blob(2);
-    bytes += packed.size();
-    TRY(std::vector<OutboxEvent> events, read_outbox_events(packed));
+    const auto unpacked = static_cast<size_t>(rows.integer(3));
+    bytes += std::max(rows.blob(2).size(), unpacked);
+    TRY(std::vector<OutboxEvent> events, read_outbox_row(rows.blob(2), unpacked));
     if (events.size() != static_cast<size_t>(rows.integer(1)))
       return fail(Code::data_loss, "a row of the outbox has another number of events than it says");
     int64_t number = rows.integer(0) - rows.integer(1);
@@ -173,18 +184,37 @@ std::optional<int64_t> outbox_number(uint32_t name, std::string_view record) {
   return number;
 }
 
-std::string write_outbox_events(std::span<const OutboxEvent> events) {
-  std::string bytes;
+OutboxRow write_outbox_row(std::span<const OutboxEvent> events) {
+  OutboxRow row;
   for (const OutboxEvent& event : events) {
-    append_varint(bytes, event.key.size());
-    bytes += event.key;
-    append_varint(bytes, event.payload.size());
-    bytes += event.payload;
+    append_varint(row.bytes, event.key.size());
+    row.bytes += event.key;
+    append_varint(row.bytes, event.payload.size());
+    row.bytes += event.payload;
   }
-  return bytes;
+  if (row.bytes.size() < kPackedFrom) return row;
+  std::string packed;
+  packed.resize_and_overwrite(ZSTD_compressBound(row.bytes.size()), [&](char* into, size_t room) {
+    const size_t size = ZSTD_compress(into, room, row.bytes.data(), row.bytes.size(), kPackingLevel);
+    return ZSTD_isError(size) ? size_t{0} : size;
+  });
+  if (packed.empty() || packed.size() >= row.bytes.size()) return row;
+  return {std::move(packed), row.bytes.size()};
 }
 
-Result<std::vector<OutboxEvent>> read_outbox_events(std::string_view bytes) {
+Result<std::vector<OutboxEvent>> read_outbox_row(std::string_view bytes, size_t unpacked) {
+  const auto damaged = [] { return fail(Code::data_loss, "a row of the outbox is damaged"); };
+  std::string plain;
+  if (unpacked > 0) {
+    if (unpacked > kMostUnpacked) return damaged();
+    size_t size = 0;
+    plain.resize_and_overwrite(unpacked, [&](char* into, size_t room) {
+      size = ZSTD_decompress(into, room, bytes.data(), bytes.size());
+      return ZSTD_isError(size) ? size_t{0} : size;
+    });
+    if (ZSTD_isError(size) || size != unpacked) return damaged();
+    bytes = plain;
+  }
   ByteReader reader(bytes);
   std::vector<OutboxEvent> events;
   while (!reader.at_end() && !reader.failed()) {
@@ -194,7 +224,7 @@ Result<std::vector<OutboxEvent>> read_outbox_events(std::string_view bytes) {
     if (!reader.failed() && !check(event)) return fail(Code::data_loss, "an event of the outbox is no event");
     events.push_back(std::move(event));
   }
-  if (reader.failed()) return fail(Code::data_loss, "a row of the outbox is damaged");
+  if (reader.failed()) return damaged();
   return events;
 }
 

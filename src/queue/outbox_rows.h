@@ -76,8 +76,13 @@ std::string outbox_record(uint32_t name, int64_t number, std::string_view payloa
 // The number of an event of the outbox `name`; none: it is another's.
 std::optional<int64_t> outbox_number(uint32_t name, std::string_view record);
 
-// A row's events.
-std::string write_outbox_events(std::span<const OutboxEvent> events);
-Result<std::vector<OutboxEvent>> read_outbox_events(std::string_view bytes);
+// A row's events: as they are, or where there are more than some, packed with zstd (RFC 8878), for events of one kind
+// resemble each other. data_loss: not what was written.
+struct OutboxRow {
+  std::string bytes;
+  size_t unpacked = 0;  // bytes of the events before they were packed; 0: they are not
+};
+OutboxRow write_outbox_row(std::span<const OutboxEvent> events);
+Result<std::vector<OutboxEvent>> read_outbox_row(std::string_view bytes, size_t unpacked);
 
 }  // namespace trellis::queue

@@ -12,10 +12,14 @@ namespace trellis::services::links {
 
 namespace {
 
+constexpr size_t kUsualPayload = 640;  // of a link without its URL: saves making room again and again
+
 WallTime wall_of(int64_t now) { return WallTime(std::chrono::milliseconds(now)); }
 
 std::string payload_of(LinkEvent event, const Link& link, const DomainTable& domains, int64_t now) {
-  std::string payload = "{";
+  std::string payload;
+  payload.reserve(kUsualPayload + link.url.size());
+  payload = "{";
   append_link_event(payload, event, link, domains, now);
   payload += '}';
   return payload;

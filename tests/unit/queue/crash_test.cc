@@ -319,6 +319,7 @@ Task<> start_relay(OutboxHere& here, bool& started) {
   how.max_events = 20;
   how.pace = 1ms;
   how.look = 5ms;
+  how.tidy = 20ms;
   here.relay = std::make_unique<OutboxRelay>(here.outbox, *here.store, *here.log, here.metrics, how);
   auto starting = here.relay->start();
   const Result<void> done = co_await starting;

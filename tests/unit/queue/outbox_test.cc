@@ -59,6 +59,7 @@ class OutboxTest : public testing::Test {
     how.max_events = 10;
     how.pace = 1ms;
     how.look = 5ms;
+    how.tidy = tidy_;
     std::unique_ptr<OutboxRelay> relay;
     run_on_loop([&] {
       relay = std::make_unique<OutboxRelay>(outbox_, *store_, *log_, metrics_, how);
@@ -129,24 +130,50 @@ class OutboxTest : public testing::Test {
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<EventLog> log_;
   std::shared_ptr<const Outbox> outbox_;
+  Duration tidy_ = 5ms;
   std::unique_ptr<OutboxRelay> relay_;
 };
 
 TEST(OutboxForms, ReadBackWhatTheyWroteAndNothingElse) {
   const std::vector<OutboxEvent> events = {{"", "{}"}, {"key", R"({"a":1})"}, {std::string(1024, 'k'), "{ }"}};
-  const std::string bytes = write_outbox_events(events);
-  const auto read = read_outbox_events(bytes);
+  const OutboxRow row = write_outbox_row(events);
+  EXPECT_EQ(row.unpacked, 0u);  // too little to pack
+  const std::string& bytes = row.bytes;
+  const auto read = read_outbox_row(bytes, 0);
   ASSERT_TRUE(read);
   ASSERT_EQ(read->size(), 3u);
   EXPECT_EQ((*read)[1].key, "key");
   EXPECT_EQ((*read)[1].payload, R"({"a":1})");
   for (size_t cut = 1; cut < bytes.size(); ++cut) {
-    const auto part = read_outbox_events(std::string_view(bytes).substr(0, cut));
+    const auto part = read_outbox_row(std::string_view(bytes).substr(0, cut), 0);
     if (part) {
       EXPECT_LT(part->size(), 3u);
     }
   }
-  EXPECT_FALSE(read_outbox_events(std::string("\x01k\x03[1]", 6)));
+  EXPECT_FALSE(read_outbox_row(std::string("\x01k\x03[1]", 6), 0));
+}
+
+TEST(OutboxForms, PackManyEventsAndTakeNothingThatIsDamaged) {
+  std::vector<OutboxEvent> events;
+  for (int i = 0; i < 500; ++i)
+    events.push_back({"key" + std::to_string(i), R"({"event":"order.created","number":)" + std::to_string(i) + "}"});
+  const OutboxRow row = write_outbox_row(events);
+  ASSERT_GT(row.unpacked, 0u);
+  EXPECT_LT(row.bytes.size() * 2, row.unpacked);
+  const auto read = read_outbox_row(row.bytes, row.unpacked);
+  ASSERT_TRUE(read);
+  ASSERT_EQ(read->size(), events.size());
+  for (size_t i = 0; i < events.size(); ++i) {
+    EXPECT_EQ((*read)[i].key, events[i].key);
+    EXPECT_EQ((*read)[i].payload, events[i].payload);
+  }
+  for (const size_t wrong : {size_t{1}, row.unpacked - 1, row.unpacked + 1, size_t{1} << 40}) {
+    const auto refused = read_outbox_row(row.bytes, wrong);
+    ASSERT_FALSE(refused) << wrong;
+    EXPECT_EQ(refused.error().code(), Code::data_loss);
+  }
+  for (size_t cut = 0; cut < row.bytes.size(); cut += 7)
+    EXPECT_FALSE(read_outbox_row(std::string_view(row.bytes).substr(0, cut), row.unpacked)) << cut;
 }
 
 TEST(OutboxForms, RecordsNameTheirOutboxAndNumber) {
@@ -165,6 +192,54 @@ TEST_F(OutboxTest, MovesEventsInOrder) {
   ASSERT_TRUE(put(26, 4));
   wait_until_moved();
   expect_all(30);
+}
+
+TEST_F(OutboxTest, MovesLargeBatchesAndRowsFromBeforeTheyWerePacked) {
+  relay_ = relay();
+  ASSERT_TRUE(put(0, 2500));
+  wait_until_moved();
+  const auto old = store_->write_now([](store::SqliteConnection& db) {
+    return db.execute(
+        "INSERT INTO outbox(topic, last, count, events, put_at) SELECT id, moved + 1, 1, ?2, 0 FROM outbox_topics "
+        "WHERE topic = ?1",
+        kTopic, store::Blob{std::string_view("\x01k\x0a{\"n\":2500}", 13)});
+  });
+  ASSERT_TRUE(old) << old.error().to_string();
+  ASSERT_TRUE(put(2501, 4));
+  wait_until_moved();
+  expect_all(2505);
+}
+
+TEST_F(OutboxTest, TellsTheStoreOfWhatWasMovedNowAndThenAndAtTheEnd) {
+  tidy_ = 1h;
+  relay_ = relay();
+  const uint64_t before = store_->commits();
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(put(i * 20, 20));
+    while (records().size() < static_cast<size_t>(i + 1) * 20) loop_->run_once(2ms);
+  }
+  EXPECT_EQ(store_->commits() - before, 5u);  // of those who put
+  EXPECT_EQ(state().waiting, 100);
+  EXPECT_TRUE(run(relay_->stop(kNever)));
+  EXPECT_EQ(state().waiting, 0);
+  relay_ = relay();
+  ASSERT_TRUE(put(100, 1));
+  while (records().size() < 101) loop_->run_once(2ms);
+  expect_all(101);
+}
+
+TEST_F(OutboxTest, MovesNothingTwiceAfterACrashBeforeTheStoreWasTold) {
+  tidy_ = 1h;
+  relay_ = relay();
+  ASSERT_TRUE(put(0, 30));
+  while (records().size() < 30) loop_->run_once(2ms);
+  relay_.reset();  // without its end
+  EXPECT_EQ(state().waiting, 30);
+  tidy_ = 5ms;
+  relay_ = relay();
+  ASSERT_TRUE(put(30, 3));
+  wait_until_moved();
+  expect_all(33);
 }
 
 TEST_F(OutboxTest, TakesBackWhatIsTakenBack) {
