@@ -23,10 +23,19 @@ class Film(http_server.Handler):
     ranges = True
     length = len(BODY)
     lock = threading.Lock()
+    go_on = threading.Event()
 
     def do_GET(self):
         with Film.lock:
             Film.asked.append(self.headers.get("range"))
+        if self.path.startswith("/assets/stalls/"):
+            self.send_response(200)
+            self.send_header("cache-control", "max-age=3600")
+            self.send_header("content-length", self.path.rpartition("/")[2])
+            self.end_headers()
+            self.wfile.flush()
+            Film.go_on.wait(30)
+            return
         if self.path.startswith("/assets/"):
             return self.say("text/css", b"a { color: red }")
         body = TEXT if self.path.startswith("/text") else BODY[:Film.length]
@@ -169,6 +178,33 @@ def test_slices_that_memory_has_no_room_for_come_from_disk(io):
             assert len(Film.asked) == asked == slices
 
 
+@pytest.mark.parametrize("io", ("uring", "epoll"))
+def test_a_slice_that_there_is_no_room_for_is_passed_on(io):
+    Film.asked, Film.etag, Film.ranges, Film.length = [], '"one"', True, len(BODY)
+    Film.go_on.clear()
+    with http_server.HttpServer(Film) as origin:
+        with node.Node(CONFIG.format(origin=origin.address).replace("memory: 64MiB", "memory: 1MiB"), io=io) as n:
+            get(n, range=f"bytes={SLICE}-{SLICE + 9}")
+            get(n, range="bytes=0-9")
+            # Bodies under way take all that there may be: 64 MiB beside the memory.
+            stalling = [threading.Thread(target=breaks_off, args=(n, f"/assets/stalls/{bytes}"))
+                        for bytes in (64 * MIB, 400 << 10)]
+            try:
+                for thread in stalling:
+                    thread.start()
+                node.until(lambda: len(Film.asked) == 4, "both are under way")
+                for wanted in (None, f"bytes=17-{len(BODY) - 20}", f"bytes=100-{3 * SLICE + 5}"):
+                    answer, body = get(n, **({"range": wanted} if wanted else {}))
+                    first, last = (int(x) for x in wanted[6:].split("-")) if wanted else (0, len(BODY) - 1)
+                    assert (answer.status, body == BODY[first:last + 1]) == (206 if wanted else 200, True)
+                    assert slice_range(2) in Film.asked[4:] and slice_range(0) not in Film.asked[4:]
+                    del Film.asked[4:]
+            finally:
+                Film.go_on.set()
+                for thread in stalling:
+                    thread.join()
+
+
 def test_conditions_are_answered_from_a_slice(edge):
     get(edge, range="bytes=0-9")
     answer, body = get(edge, if_none_match='"one"')
@@ -177,9 +213,9 @@ def test_conditions_are_answered_from_a_slice(edge):
     assert (answer.status, body == BODY) == (200, True)
 
 
-def breaks_off(n, **headers):
+def breaks_off(n, path="/film", **headers):
     try:
-        get(n, **headers)
+        get(n, path, **headers)
     except (http.client.IncompleteRead, ConnectionError):
         return True
     return False

@@ -229,7 +229,8 @@ ObjectRef EdgeCache::make_unshared(std::string key, Time until, std::string_view
 
 bool EdgeCache::has_room(std::optional<uint64_t> bytes) const noexcept {
   if (bytes && *bytes > options_.max_object) return false;
-  return body_bytes() + bytes.value_or(0) <= memory_.capacity() + memory_.capacity() / 2;
+  const uint64_t on_the_way = std::max<uint64_t>(memory_.capacity() / 2, options_.on_the_way);
+  return body_bytes() + bytes.value_or(0) <= memory_.capacity() + on_the_way;
 }
 
 std::shared_ptr<ObjectBody> EdgeCache::make_body(std::optional<uint64_t> expected) const {

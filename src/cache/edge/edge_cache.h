@@ -25,6 +25,9 @@ namespace trellis::cache {
 
 struct EdgeCacheOptions {
   uint64_t max_object = uint64_t{64} << 20;  // bytes of a body; a larger one passes through
+  // Bytes of bodies beside those that are stored: half of the memory, or these if they are more. A small memory before
+  // a large disk must not be what keeps objects from the disk, or from being read there.
+  uint64_t on_the_way = uint64_t{64} << 20;
 };
 
 class EdgeCache final : public AnySpace {
@@ -79,8 +82,8 @@ class EdgeCache final : public AnySpace {
   ObjectRef make_variants(std::string key, Variants variants) const;
   ObjectRef make_unshared(std::string key, Time until, std::string_view why) const;
 
-  // For one more body, of so many bytes where that is known? All bodies that are alive have half as much room again as
-  // the memory's capacity: what is stored, what grows, and what left the store while somebody still reads it.
+  // For one more body, of so many bytes where that is known? All bodies that are alive have the memory's capacity and
+  // what may be on the way: what is stored, what grows, and what left the store while somebody still reads it.
   bool has_room(std::optional<uint64_t> bytes) const noexcept;
   std::shared_ptr<ObjectBody> make_body(std::optional<uint64_t> expected) const;
   uint64_t body_bytes() const noexcept { return bodies_->load(std::memory_order_relaxed); }

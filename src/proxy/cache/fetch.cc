@@ -474,6 +474,13 @@ void Fetch::tell_way(http::RequestContext& to) const {
   to.reset = context.reset;
 }
 
+std::unique_ptr<http::BodyReader> passed_body(const std::shared_ptr<Fetch>& fetch) {
+  http::Body& body = fetch->answer->body;
+  if (body.kind() == http::Body::Kind::stream) return std::make_unique<PassedBody>(body.take_stream(), fetch);
+  if (body.kind() == http::Body::Kind::bytes) return std::make_unique<http::TextBody>(std::string(body.bytes().view()));
+  return nullptr;
+}
+
 http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Request& request,
                              http::RequestContext& context, CacheRoute& route, cache::Forwarded why) {
   http::Response& answer = *fetch->answer;
@@ -496,7 +503,7 @@ http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Re
       return field.id != FieldId::set_cookie && !cache::is_field_of_304(field, has_etag);
     });
   } else if (answer.body.kind() == http::Body::Kind::stream) {
-    response.body = http::Body(std::make_unique<PassedBody>(answer.body.take_stream(), fetch));
+    response.body = http::Body(passed_body(fetch));
   } else {
     response.body = std::move(answer.body);
   }

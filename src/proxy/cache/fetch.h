@@ -102,6 +102,9 @@ class Fetch final : public http::Detached, public http::InterimSink {
   http::Explain own_explain_;
 };
 
+// The body of a fetch that passed, which it keeps; null where it is none to be read.
+std::unique_ptr<http::BodyReader> passed_body(const std::shared_ptr<Fetch>& fetch);
+
 // The answer of a fetch that passed, for the request it was made for: 304 where the client has it already.
 http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Request& request,
                              http::RequestContext& context, CacheRoute& route, cache::Forwarded why);

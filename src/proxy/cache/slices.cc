@@ -28,13 +28,15 @@ constexpr int kMostRounds = 8;
 constexpr uint64_t kMostFirst = uint64_t{1} << 62;
 
 // What tells two representations apart; "" where nothing does.
+std::string_view validator_in(const http::Fields& fields) {
+  const std::string_view etag = fields.value(FieldId::etag);
+  return !etag.empty() && !etag.starts_with("W/") ? etag : fields.value(FieldId::last_modified);
+}
 std::string validator_of(const Object& object) {
   Arena arena;
   http::Fields fields(arena);
   object.head().fields.view_in(fields);
-  const std::string_view etag = fields.value(FieldId::etag);
-  if (!etag.empty() && !etag.starts_with("W/")) return std::string(etag);
-  return std::string(fields.value(FieldId::last_modified));
+  return std::string(validator_in(fields));
 }
 
 // One run of bytes over as many slices as it touches.
@@ -52,6 +54,11 @@ class SlicedBody final : public http::BodyReader {
 
   Task<Result<Chunk>> read(Deadline deadline) override {
     if (position_ == end_) co_return Chunk();
+    if (passing_) {
+      Task<Result<Chunk>> passing = pass_on(deadline);
+      Result<Chunk> chunk = co_await passing;
+      co_return chunk;
+    }
     if (!reader_) {
       const uint64_t number = position_ / slices_->size();
       if (!object_ || !object_->part_at(position_)) {
@@ -64,6 +71,11 @@ class SlicedBody final : public http::BodyReader {
           slice = co_await anew;
         }
         if (!slice) co_return std::unexpected<Error>(std::move(slice).error());
+        if (!slice->object && begins_passing(slice->passed)) {
+          Task<Result<Chunk>> passing = pass_on(deadline);
+          Result<Chunk> chunk = co_await passing;
+          co_return chunk;
+        }
         if (!slice->object || !fits(*slice->object)) {
           // The next request is to begin with what the origin has now.
           if (slice->object || slice->passed->status < 500) slices_->drop(first_);
@@ -96,6 +108,27 @@ class SlicedBody final : public http::BodyReader {
     return slice.head().answered < than.head().answered;
   }
 
+  // A slice that is not kept, as where the memory has no room now, goes to who asks as it comes.
+  bool begins_passing(const std::shared_ptr<Fetch>& fetch) {
+    const std::optional<cache::ContentRange>& part = fetch->part;
+    if (!part || part->range.first != position_ || part->size != total_) return false;
+    if (validator_in(fetch->answer->fields) != validator_) return false;
+    passing_ = passed_body(fetch);
+    part_end_ = std::min(part->range.last + 1, end_);
+    return passing_ != nullptr;
+  }
+  Task<Result<Chunk>> pass_on(Deadline deadline) {
+    Task<Result<Chunk>> reading = passing_->read(deadline);
+    Result<Chunk> chunk = co_await reading;
+    if (!chunk) co_return chunk;
+    if (chunk->empty()) co_return fail(Error(Code::data_loss, "a slice is shorter than it said").from(Side::upstream));
+    const uint64_t left = part_end_ - position_;
+    if (chunk->size() > left) chunk = chunk->slice(0, static_cast<size_t>(left));
+    position_ += chunk->size();
+    if (position_ == part_end_) passing_.reset();
+    co_return chunk;
+  }
+
   std::shared_ptr<Slices> slices_;
   const std::string validator_;
   const ObjectRef first_;
@@ -105,7 +138,8 @@ class SlicedBody final : public http::BodyReader {
   const uint64_t length_;
   const uint64_t total_;
   uint64_t part_end_ = 0;
-  std::optional<ObjectBody::Reader> reader_;
+  std::optional<ObjectBody::Reader> reader_;   // of a slice that is kept
+  std::unique_ptr<http::BodyReader> passing_;  // or one that is not
 };
 
 }  // namespace
@@ -141,7 +175,7 @@ std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_k
   return fetch;
 }
 
-void Slices::drop(const ObjectRef& slice) { route_.cache->remove(slice->key()); }
+void Slices::drop(const ObjectRef& slice) { route_.cache->invalidate(slice->key()); }
 
 void Slices::begin(uint64_t number) {
   std::string key = key_of(number);

@@ -38,7 +38,7 @@ class Slices : public std::enable_shared_from_this<Slices> {
   Task<Result<Slice>> get(uint64_t number, Deadline deadline);
   // Begins to fetch it, unless it is there or on its way.
   void begin(uint64_t number);
-  // Out of the cache: the origin has another version by now.
+  // Out of the cache, also where it is still coming: the origin has another version by now.
   void drop(const cache::ObjectRef& slice);
   uint64_t size() const noexcept { return route_.slice; }
 

@@ -43,7 +43,7 @@ class EdgeCacheTest : public testing::Test {
       disk = *DiskStore::open(options, metrics_);
     }
     cache_ = std::make_shared<EdgeCache>(*memory_, std::move(disk), *PurgeBook::open(book_),
-                                         EdgeCacheOptions{.max_object = 8 << 20});
+                                         EdgeCacheOptions{.max_object = 8 << 20, .on_the_way = on_the_way_});
   }
   // As after a restart: with what is on disk, and nothing in memory.
   void reopen(uint64_t memory = 1 << 20) {
@@ -111,6 +111,7 @@ class EdgeCacheTest : public testing::Test {
   PurgeBookOptions book_{.disk = &disk_, .clock = &clock_};
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<MemoryCache> memory_;
+  uint64_t on_the_way_ = 0;
   std::shared_ptr<EdgeCache> cache_;
   TaskGroup background_;
 };
@@ -230,7 +231,7 @@ TEST_F(EdgeCacheTest, ABodyThatGrowsIsNotStored) {
   EXPECT_EQ(get(kUri), "none");
 }
 
-TEST_F(EdgeCacheTest, HasRoomForHalfAsMuchAgainAsItsMemory) {
+TEST_F(EdgeCacheTest, HasRoomForHalfAsMuchAgainAsItsMemoryOrMore) {
   EXPECT_FALSE(cache_->has_room((8 << 20) + 1));  // larger than any may be
   EXPECT_TRUE(cache_->has_room(1536 << 10));
   EXPECT_FALSE(cache_->has_room((1536 << 10) + 1));
@@ -240,6 +241,10 @@ TEST_F(EdgeCacheTest, HasRoomForHalfAsMuchAgainAsItsMemory) {
     EXPECT_FALSE(cache_->has_room(600 << 10));
   }
   EXPECT_TRUE(cache_->has_room(1536 << 10));
+  on_the_way_ = 3 << 20;
+  open(1 << 20, false);
+  EXPECT_TRUE(cache_->has_room(4 << 20));
+  EXPECT_FALSE(cache_->has_room((4 << 20) + 1));
 }
 
 // --- disk ---

@@ -138,7 +138,7 @@ class CacheSharingTest : public testing::Test {
     auto book = cache::PurgeBook::open({});
     TRELLIS_ASSERT(book.has_value());
     cache_ = std::make_shared<cache::EdgeCache>(*memory_, std::move(store), *std::move(book),
-                                                cache::EdgeCacheOptions{.max_object = max_object});
+                                                cache::EdgeCacheOptions{.max_object = max_object, .on_the_way = 0});
     use(config_);
   }
   void use(CacheFilterConfig config) {
