@@ -152,8 +152,8 @@ Result<bool> DiskStore::Impl::try_open() {
   TRY(const uint64_t next, load_segments(disk, options.path, options.name, index, segments, counts));
   has_lost.store(counts.damaged.value() != damaged, std::memory_order_release);
   lock = *std::move(locked);
-  writer.set_next_number(next);
-  health.opened();
+  writer.loaded(next);
+  health.opened();  // from here on it is read
   return true;
 }
 

@@ -26,7 +26,6 @@ bool no_room(const Error& error) noexcept { return error.code() == Code::resourc
 }  // namespace
 
 void DiskWriter::start(bool is_open, std::function<bool()> open) {
-  running_ = is_open;
   thread_ = std::thread([this, is_open, open = std::move(open)] {
     pthread_setname_np(pthread_self(), "cache-writer");
     while (!is_open && !open()) {
@@ -36,6 +35,13 @@ void DiskWriter::start(bool is_open, std::function<bool()> open) {
     }
     run();
   });
+}
+
+void DiskWriter::loaded(uint64_t next_number) {
+  const std::lock_guard lock(mutex_);
+  next_number_ = next_number;
+  running_ = true;
+  for (const Removal& removal : removals_) parts_.index.remove(removal.hash);
 }
 
 void DiskWriter::stop() {
@@ -179,12 +185,6 @@ void DiskWriter::lose(uint64_t hash, uint64_t sequence, std::vector<Removal>& re
 // --- The thread ---
 
 void DiskWriter::run() {
-  {
-    // What was removed while there was no index.
-    const std::lock_guard lock(mutex_);
-    running_ = true;
-    for (const Removal& removal : removals_) parts_.index.remove(removal.hash);
-  }
   Batch batch;
   while (take(batch)) {
     if (!parts_.health.usable() && parts_.health.try_now()) {

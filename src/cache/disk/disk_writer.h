@@ -44,10 +44,11 @@ class DiskWriter {
   DiskWriter(const DiskWriter&) = delete;
   DiskWriter& operator=(const DiskWriter&) = delete;
 
-  // Starts the thread. Where the folder is not open yet, it calls `open` until that is true, and only then goes on; the
-  // number of the first segment that it makes must be set by then.
+  // Starts the thread. Where the folder is not open yet, it calls `open` until that is true, and only then goes on.
   void start(bool is_open, std::function<bool()> open);
-  void set_next_number(uint64_t number) noexcept { next_number_ = number; }
+  // The index is there, before anybody reads it: what was removed until now goes out of it. `next_number`: of the first
+  // segment to be made.
+  void loaded(uint64_t next_number);
   void stop();  // writes what is queued first
 
   bool put(DiskObject object);

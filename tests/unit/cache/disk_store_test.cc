@@ -732,6 +732,7 @@ TEST_F(DiskStoreTest, BeginsWithoutADiskThatFailsAndRemovesNothing) {
   EXPECT_EQ(disk_.paths().size(), files);
   disk_.read_fails = false;
   wait_until([&] { return figures().state == DiskState::ok; });
+  EXPECT_EQ(body("b"), "none");  // from the first moment on
   EXPECT_EQ(body("a"), "1");
   EXPECT_TRUE(put("c", "3"));
   store_->flush();
