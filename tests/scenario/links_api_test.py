@@ -308,6 +308,25 @@ class Api(unittest.TestCase):
         self.assertEqual(self.api("PATCH", path, {"title": "listed"}, {"If-Match": f'"0-0", {link["etag"]}'})[0], 200)
         self.assertEqual(self.api("DELETE", path, headers={"If-Match": self.node.link(link["code"])["etag"]})[0], 204)
 
+    def test_a_parameter_that_is_there_twice_is_refused(self):
+        link = self.node.make(URL)
+        for method, path, name in (("GET", "/v1/links?limit=5&limit=6", "limit"), ("GET", "/v1/links?tag=a&tag=b", "tag"),
+                                   ("GET", "/v1/links?q=a&%71=b", "q"), ("GET", "/v1/stats?step=day&step=hour", "step"),
+                                   ("DELETE", f"/v1/links/{link['code']}?domain=go.test&domain=go.test", "domain"),
+                                   ("GET", "/v1/domains?limit=1&limit=2", "limit")):
+            with self.subTest(path=path):
+                self.refused(self.api(method, path), 400, "invalid_argument", name)
+        body = b"url,code\nhttps://example.com/,imported\n"
+        answer = self.api("POST", "/v1/imports?dry_run=true&dry_run=false", body, {"Content-Type": "text/csv"})
+        self.refused(answer, 400, "invalid_argument", "dry_run")
+        self.assertEqual(self.node.follow("imported")[0], 404)
+
+    def test_a_coded_body_is_refused_as_one(self):
+        answer = self.api("POST", "/v1/links", b"\x1f\x8b", {"Content-Encoding": "gzip"})
+        self.refused(answer, 415, "unsupported_content_coding")
+        self.assertEqual(answer[1]["accept-encoding"], "identity")
+        self.assertEqual(self.api("POST", "/v1/links", {"url": URL}, {"Content-Encoding": "identity"})[0], 201)
+
     def test_of_32_changes_under_one_etag_one_is_made(self):
         link = self.node.make(URL)
         answers = together(32, lambda number: self.node.api(

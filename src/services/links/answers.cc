@@ -1,10 +1,13 @@
 #include "services/links/answers.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "http/problem.h"
 #include "http/routes.h"
+#include "http/target.h"
 
 namespace trellis::services::links {
 
@@ -61,6 +64,23 @@ std::optional<Response> refuse_media(const Request& request, RequestContext& con
   Response response = refuse(context, 415, "unsupported_media_type", "The body must be application/json.");
   response.fields.add(FieldId::accept, "application/json");
   return response;
+}
+
+std::optional<Response> refuse_unclear(const Request& request, RequestContext& context) {
+  const std::string_view coding = request.fields.joined(FieldId::content_encoding);
+  if (!coding.empty() && !http::iequal(coding, "identity")) {
+    Response response = refuse(context, 415, "unsupported_content_coding", "The body must be sent as it is.");
+    response.fields.add(FieldId::accept_encoding, "identity");
+    return response;
+  }
+  std::vector<std::string_view> names;
+  std::string_view query = request.query;
+  while (const auto parameter = http::next_parameter(query))
+    names.push_back(http::decode_component(parameter->key, context.arena, true).value_or(parameter->key));
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice == names.end()) return std::nullopt;
+  return http::field_problem(context, 400, "invalid_argument", twice->substr(0, 64), "The parameter is there twice.");
 }
 
 Response body_failed(const Error& error, RequestContext& context, std::string_view limit) {

@@ -28,5 +28,8 @@ std::string_view media_type(std::string_view value) noexcept;
 // 406 or 415, or nothing when the request may go on. `patch`: a merge patch is taken too.
 std::optional<http::Response> refuse_media(const http::Request& request, http::RequestContext& context, bool has_body,
                                            bool patch);
+// What no route of the API takes: a parameter that is there twice, which each reader takes differently (400), and a
+// body in a content coding (415). Nothing when the request may go on.
+std::optional<http::Response> refuse_unclear(const http::Request& request, http::RequestContext& context);
 
 }  // namespace trellis::services::links

@@ -2,6 +2,7 @@
 #include "services/links/access/access.h"
 #include "services/links/access/blocklist_api.h"
 #include "services/links/access/key_api.h"
+#include "services/links/answers.h"
 #include "services/links/bulk/bulk_api.h"
 #include "services/links/compat/shlink.h"
 #include "services/links/compat/yourls.h"
@@ -284,7 +285,8 @@ RouteDoc openapi_doc() {
 
 void LinksService::mount(Routes& routes) {
   routes.guard([this](Request& request, RequestContext& context, Scope wanted, const RouteDoc& route) {
-    return access_->check(request, context, wanted, route, *book_->domain_table());
+    std::optional<http::Response> refused = access_->check(request, context, wanted, route, *book_->domain_table());
+    return refused ? std::move(refused) : refuse_unclear(request, context);
   });
   routes.schema("Link", kLink);
   routes.schema("NewLink", kNewLink);
