@@ -6,6 +6,14 @@ namespace trellis::http {
 
 namespace {
 
+// §13.1.1 and §13.1.2; the lists are those of the fields.
+bool matches(std::string_view list, std::string_view etag) noexcept {
+  return list == "*" || etag_listed(list, etag, false);
+}
+bool matches_none(std::string_view list, std::string_view etag) noexcept {
+  return list != "*" && !etag_listed(list, etag, true);
+}
+
 bool is_weak(std::string_view etag) noexcept { return etag.starts_with("W/"); }
 std::string_view opaque(std::string_view etag) noexcept { return is_weak(etag) ? etag.substr(2) : etag; }
 
@@ -29,21 +37,32 @@ bool etag_listed(std::string_view list, std::string_view etag, bool weak_compari
 Verdict evaluate(const Request& request, const Validators& validators, int64_t now) {
   const Fields& fields = request.fields;
   if (fields.has(FieldId::if_match)) {
-    const std::string_view list = fields.joined(FieldId::if_match);
-    if (list != "*" && !etag_listed(list, validators.etag, false)) return Verdict::failed;
+    if (!matches(fields.joined(FieldId::if_match), validators.etag)) return Verdict::failed;
   } else if (validators.last_modified) {
     const auto date = date_of(request, FieldId::if_unmodified_since, now);
     if (date && *validators.last_modified > *date) return Verdict::failed;
   }
   const bool reads = request.method == Method::get || request.method == Method::head;
   if (fields.has(FieldId::if_none_match)) {
-    const std::string_view list = fields.joined(FieldId::if_none_match);
-    if (list == "*" || etag_listed(list, validators.etag, true)) return reads ? Verdict::not_modified : Verdict::failed;
+    if (!matches_none(fields.joined(FieldId::if_none_match), validators.etag))
+      return reads ? Verdict::not_modified : Verdict::failed;
   } else if (reads && validators.last_modified) {
     const auto date = date_of(request, FieldId::if_modified_since, now);
     if (date && *validators.last_modified <= *date) return Verdict::not_modified;
   }
   return Verdict::proceed;
+}
+
+EtagConditions EtagConditions::of(const Request& request) {
+  const auto text = [&request](FieldId id) -> std::optional<std::string> {
+    if (!request.fields.has(id)) return std::nullopt;
+    return std::string(request.fields.joined(id));
+  };
+  return {text(FieldId::if_match), text(FieldId::if_none_match)};
+}
+
+bool EtagConditions::hold(std::string_view etag) const noexcept {
+  return (!match || matches(*match, etag)) && (!none_match || matches_none(*none_match, etag));
 }
 
 bool if_range_allows(const Request& request, const Validators& validators, int64_t now) {

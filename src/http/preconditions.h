@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "http/message.h"
@@ -19,6 +20,17 @@ enum class Verdict : uint8_t { proceed, not_modified, failed };
 
 // In the order of §13.2.2: If-Match, else If-Unmodified-Since; then If-None-Match, else If-Modified-Since.
 Verdict evaluate(const Request& request, const Validators& validators, int64_t now);
+
+// What a request asks of the ETag of what it changes, for who decides when the request may have gone: a copy of
+// If-Match and If-None-Match.
+struct EtagConditions {
+  std::optional<std::string> match = std::nullopt;
+  std::optional<std::string> none_match = std::nullopt;
+
+  static EtagConditions of(const Request& request);
+  // Whether the change may be made; false is a 412.
+  bool hold(std::string_view etag) const noexcept;
+};
 
 // May a Range be honoured (§13.1.5)? True without If-Range. A date counts only when it is a strong validator: the
 // representation was last changed more than a second before `now`.

@@ -308,6 +308,21 @@ class Api(unittest.TestCase):
         self.assertEqual(self.api("PATCH", path, {"title": "listed"}, {"If-Match": f'"0-0", {link["etag"]}'})[0], 200)
         self.assertEqual(self.api("DELETE", path, headers={"If-Match": self.node.link(link["code"])["etag"]})[0], 204)
 
+    def test_if_none_match_asks_for_another_version_only(self):
+        link = self.node.make(URL)
+        path = f"/v1/links/{link['code']}"
+        for known in (link["etag"], f"W/{link['etag']}", f'"0-0", {link["etag"]}', "*"):
+            for method in ("GET", "HEAD"):
+                with self.subTest(known=known, method=method):
+                    status, fields, body = self.api(method, path, headers={"If-None-Match": known})
+                    self.assertEqual((status, fields["etag"], body), (304, link["etag"], None))
+            self.refused(self.api("PATCH", path, {"title": "x"}, {"If-None-Match": known}), 412, "precondition_failed")
+            self.refused(self.api("DELETE", path, headers={"If-None-Match": known}), 412, "precondition_failed")
+        self.assertEqual(self.api("GET", path, headers={"If-None-Match": '"0-0"'})[0], 200)
+        self.refused(self.api("GET", path, headers={"If-Match": '"0-0"'}), 412, "precondition_failed")
+        self.assertEqual(self.api("PATCH", path, {"title": "x"}, {"If-None-Match": '"0-0"'})[0], 200)
+        self.assertEqual(self.api("GET", path, headers={"If-None-Match": link["etag"]})[0], 200)
+
     def test_a_parameter_that_is_there_twice_is_refused(self):
         link = self.node.make(URL)
         for method, path, name in (("GET", "/v1/links?limit=5&limit=6", "limit"), ("GET", "/v1/links?tag=a&tag=b", "tag"),

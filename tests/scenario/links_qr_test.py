@@ -45,6 +45,17 @@ class QrCodes(unittest.TestCase):
                 with self.subTest(code=code, query=query):
                     self.assertEqual(decoded(self.fetch(code, query, "code.png")), f"http://go.test/{code}?qr")
 
+    def test_a_code_that_is_known_is_not_sent_again(self):
+        code = self.node.make("https://example.com/")["code"]
+        with self.node.client() as client:
+            client.send(request("GET", f"/{code}.qr"))
+            etag = client.answer().get(b"etag").decode()
+            # A proxy that compresses makes a tag weak.
+            for known, status in ((etag, 304), (f"W/{etag}", 304), (f'"x", {etag}', 304), ("*", 304), ('"x"', 200)):
+                with self.subTest(known=known):
+                    client.send(request("GET", f"/{code}.qr", headers={"If-None-Match": known}))
+                    self.assertEqual(client.answer().status, status)
+
     def test_svgs_read_the_same_once_a_browser_has_drawn_them(self):
         code = self.node.make("https://example.com/")["code"]
         with Browser(width=600, height=600) as browser:

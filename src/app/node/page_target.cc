@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/node/web_assets.h"
+#include "http/preconditions.h"
 #include "http/problem.h"
 
 namespace trellis::app {
@@ -30,8 +31,7 @@ Task<Result<http::Response>> PageTarget::handle(http::Request& request, http::Re
   response.fields.add(FieldId::content_security_policy, kWebPolicy);
   response.fields.add(FieldId::x_content_type_options, "nosniff");
   response.fields.add("Referrer-Policy", "same-origin");
-  const std::string_view wanted = request.fields.joined(FieldId::if_none_match);
-  if (wanted == "*" || http::list_has(wanted, found->etag)) {
+  if (http::evaluate(request, {.etag = found->etag, .last_modified = std::nullopt}, 0) == http::Verdict::not_modified) {
     response.status = 304;
     co_return response;
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "http/preconditions.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "services/links/answers.h"
@@ -24,12 +25,6 @@ using http::Response;
 namespace {
 
 constexpr size_t kMaxSearch = 200;
-
-// `request` outlives the coroutine but not the operation, which runs to its end even if the client leaves: a copy.
-std::optional<std::string> condition_of(const Request& request) {
-  if (!request.fields.has(FieldId::if_match)) return std::nullopt;
-  return std::string(request.fields.joined(FieldId::if_match));
-}
 
 std::expected<NewLink, Fault> read_wanted(std::string_view body, std::string_view query, const LinkBook& book,
                                           int64_t now, Arena& arena) {
@@ -174,6 +169,17 @@ Task<Result<Response>> LinksService::show(Request& request, RequestContext& cont
   if (!link) co_return http::response_for(link.error(), context);
   if (!*link) co_return not_found(context);
   if ((*link)->deleted) co_return gone(context);
+  const std::string etag = etag_of(**link);
+  switch (http::evaluate(request, {.etag = etag, .last_modified = std::nullopt}, 0)) {
+    case http::Verdict::failed: co_return changed_answer(context, Changed::Kind::precondition);
+    case http::Verdict::not_modified: {
+      Response response(context.arena, 304);
+      response.fields.add(FieldId::cache_control, "no-store");
+      response.fields.add_copy(FieldId::etag, etag);
+      co_return response;
+    }
+    case http::Verdict::proceed: break;
+  }
   co_return link_answer(context, 200, **link);
 }
 
@@ -190,7 +196,8 @@ Task<Result<Response>> LinksService::change(Request& request, RequestContext& co
   if (!wanted) co_return refuse(context, wanted.error());
   if (const auto blocked = book_->refuse_blocked(*wanted)) co_return refuse(context, *blocked);
 
-  auto changing = book_->change(*std::move(name), *std::move(wanted), condition_of(request), now, context.deadline);
+  auto changing =
+      book_->change(*std::move(name), *std::move(wanted), http::EtagConditions::of(request), now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return http::response_for(changed.error(), context);
   if (changed->kind != Changed::Kind::changed) co_return changed_answer(context, changed->kind);
@@ -202,7 +209,7 @@ Task<Result<Response>> LinksService::remove(Request& request, RequestContext& co
   auto name = name_of_request(code, request.query, *book_->domain_table(), context.arena);
   if (!name) co_return refuse(context, name.error());
   const int64_t now = unix_millis(context.loop.wall());
-  auto removing = book_->remove(*std::move(name), condition_of(request), now, context.deadline);
+  auto removing = book_->remove(*std::move(name), http::EtagConditions::of(request), now, context.deadline);
   const Result<Changed> removed = co_await removing;
   if (!removed) co_return http::response_for(removed.error(), context);
   co_return changed_answer(context, removed->kind);

@@ -168,9 +168,10 @@ RouteDoc show_doc() {
   doc.scope = Scope::read;
   doc.summary = "Read a link";
   doc.description = "With its clicks as far as they are counted.";
-  doc.parameters = {code_parameter(), domain_parameter()};
-  doc.answers = {answer(200, "The link.", "Link"), trouble(400, "There is no such domain."),
-                 trouble(404, "No such link."), trouble(410, "It was deleted.")};
+  doc.parameters = {code_parameter(), domain_parameter(), {"If-None-Match", "header", "The ETag that is known."}};
+  doc.answers = {answer(200, "The link.", "Link"), answer(304, "It is still this version; clicks do not change it."),
+                 trouble(400, "There is no such domain."), trouble(404, "No such link."),
+                 trouble(410, "It was deleted.")};
   return doc;
 }
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/rng.h"
-#include "http/fields.h"
 #include "runtime/loop.h"
 #include "services/links/access/key_rows.h"
 #include "services/links/clicks/figures_rows.h"
@@ -20,14 +19,6 @@ namespace {
 
 constexpr size_t kIndexedAtOnce = 10'000;
 constexpr int kMaxAttempts = 16;  // to find a number whose code is free
-
-// The list of an If-Match field: "*" or the tag itself, compared strongly (RFC 9110 §13.1.1).
-bool etag_listed(std::string_view list, std::string_view etag) {
-  while (const auto element = http::next_element(list)) {
-    if (*element == "*" || *element == etag) return true;
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -181,8 +172,8 @@ Task<Result<Created>> LinkBook::create(NewLink wanted, IdempotencyKey key, int64
   co_return written;
 }
 
-Task<Result<Changed>> LinkBook::change(std::string name, LinkPatch patch, std::optional<std::string> condition,
-                                       int64_t now, Deadline deadline) {
+Task<Result<Changed>> LinkBook::change(std::string name, LinkPatch patch, http::EtagConditions conditions, int64_t now,
+                                       Deadline deadline) {
   if (patch.password && !patch.password->empty()) {
     auto hashing = passwords_.hash(*std::move(patch.password), deadline);
     Result<std::string> password = co_await hashing;
@@ -191,12 +182,12 @@ Task<Result<Changed>> LinkBook::change(std::string name, LinkPatch patch, std::o
   }
   const size_t bytes = 512 + (patch.url ? patch.url->size() : 0) + (patch.title ? patch.title->size() : 0);
   auto forget = [targets = targets_, name](const Result<Changed>&) { targets->invalidate(name); };
-  auto update = [patch = std::move(patch), name = std::move(name), condition = std::move(condition), events = events_,
+  auto update = [patch = std::move(patch), name = std::move(name), conditions = std::move(conditions), events = events_,
                  domains = domains_.table(), now](store::SqliteConnection& db) -> Result<Changed> {
     TRY(std::optional<Link> link, find_link(db, name));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
-    if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
+    if (!conditions.hold(etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
     if (!patch.empty()) {
       patch.apply_to(*link);
       if (patch.password) link->password = *patch.password;
@@ -214,15 +205,15 @@ Task<Result<Changed>> LinkBook::change(std::string name, LinkPatch patch, std::o
   co_return changed;
 }
 
-Task<Result<Changed>> LinkBook::remove(std::string name, std::optional<std::string> condition, int64_t now,
+Task<Result<Changed>> LinkBook::remove(std::string name, http::EtagConditions conditions, int64_t now,
                                        Deadline deadline) {
   auto forget = [targets = targets_, name](const Result<Changed>&) { targets->invalidate(name); };
-  auto bury = [name = std::move(name), condition = std::move(condition), events = events_, domains = domains_.table(),
+  auto bury = [name = std::move(name), conditions = std::move(conditions), events = events_, domains = domains_.table(),
                now](store::SqliteConnection& db) -> Result<Changed> {
     TRY(std::optional<Link> link, find_link(db, name));
     if (!link) return Changed{Changed::Kind::not_found, {}};
     if (link->deleted) return Changed{Changed::Kind::gone, {}};
-    if (condition && !etag_listed(*condition, etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
+    if (!conditions.hold(etag_of(*link))) return Changed{Changed::Kind::precondition, {}};
     TRY_VOID(bury_link(db, link->id, now));
     TRY_VOID(events->tell(db, LinkEvent::deleted, *link, *domains, now));
     return Changed{Changed::Kind::changed, {}};

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/time.h"
 #include "cache/memory_cache.h"
+#include "http/preconditions.h"
 #include "runtime/task.h"
 #include "services/links/access/blocklist.h"
 #include "services/links/access/passwords.h"
@@ -70,10 +71,10 @@ class LinkBook {
 
   // `now` is milliseconds since 1970, in all of these.
   Task<Result<Created>> create(NewLink wanted, IdempotencyKey key, int64_t now, Deadline deadline);
-  // `condition`: the value of an If-Match field; none: whatever the version.
-  Task<Result<Changed>> change(std::string name, LinkPatch patch, std::optional<std::string> condition, int64_t now,
+  // `conditions` are about etag_of() the link as it is then; without any whatever the version.
+  Task<Result<Changed>> change(std::string name, LinkPatch patch, http::EtagConditions conditions, int64_t now,
                                Deadline deadline);
-  Task<Result<Changed>> remove(std::string name, std::optional<std::string> condition, int64_t now, Deadline deadline);
+  Task<Result<Changed>> remove(std::string name, http::EtagConditions conditions, int64_t now, Deadline deadline);
   // A removed one too, as a tombstone.
   Task<Result<std::optional<Link>>> find(std::string name, Deadline deadline);
   Task<Result<Page>> list(LinkFilter filter, int64_t before, size_t limit, Deadline deadline);

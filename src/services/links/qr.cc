@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/hash.h"
+#include "http/preconditions.h"
 #include "http/problem.h"
 #include "http/routes.h"
 #include "http/target.h"
@@ -232,8 +233,7 @@ Task<Result<Response>> answer_qr(LinkBook& book, Request& request, RequestContex
   response.fields.add_copy(FieldId::etag, etag);
   response.fields.add(FieldId::cache_control, "public, max-age=86400");
   response.fields.add(FieldId::x_content_type_options, "nosniff");
-  const std::string_view known = request.fields.joined(FieldId::if_none_match);
-  if (known == "*" || http::list_has(known, etag)) {
+  if (http::evaluate(request, {.etag = etag, .last_modified = std::nullopt}, 0) == http::Verdict::not_modified) {
     response.status = 304;
     co_return response;
   }

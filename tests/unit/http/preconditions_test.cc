@@ -75,5 +75,23 @@ TEST(Preconditions, IfRangeNeedsAStrongValidator) {
   EXPECT_FALSE(allows("soon"));
 }
 
+TEST(Preconditions, OfAChangeAreKeptForLater) {
+  const auto of = [](std::vector<std::pair<const char*, std::string>> fields) {
+    Arena arena;
+    Request request(arena);
+    for (const auto& [name, value] : fields) request.fields.add(name, value);
+    return EtagConditions::of(request);
+  };
+  EXPECT_TRUE(of({}).hold("\"a\""));
+  EXPECT_TRUE(of({{"If-Match", "\"x\", \"a\""}}).hold("\"a\""));
+  EXPECT_TRUE(of({{"If-Match", "*"}}).hold("\"a\""));
+  EXPECT_FALSE(of({{"If-Match", "W/\"a\""}}).hold("\"a\"")) << "strong comparison";
+  EXPECT_FALSE(of({{"If-Match", ""}}).hold("\"a\""));
+  EXPECT_TRUE(of({{"If-None-Match", "\"x\""}}).hold("\"a\""));
+  EXPECT_FALSE(of({{"If-None-Match", "W/\"a\""}}).hold("\"a\"")) << "weak comparison";
+  EXPECT_FALSE(of({{"If-None-Match", "*"}}).hold("\"a\""));
+  EXPECT_FALSE(of({{"If-Match", "\"a\""}, {"If-None-Match", "\"a\""}}).hold("\"a\""));
+}
+
 }  // namespace
 }  // namespace trellis::http

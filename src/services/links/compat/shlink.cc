@@ -482,7 +482,7 @@ Task<Result<Response>> ShlinkApi::change(Request& request, RequestContext& conte
   auto patch = read_link_patch(*asked, book_.domain_table()->own(), now);
   if (!patch) co_return invalid(context, patch.error());
   if (const auto blocked = book_.refuse_blocked(*patch)) co_return refuse_blocked(context, *blocked);
-  auto changing = book_.change(name_of(code, request, context), *std::move(patch), std::nullopt, now, context.deadline);
+  auto changing = book_.change(name_of(code, request, context), *std::move(patch), {}, now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return failed(context, changed.error());
   if (changed->kind == Changed::Kind::upside_down)
@@ -494,8 +494,7 @@ Task<Result<Response>> ShlinkApi::change(Request& request, RequestContext& conte
 }
 
 Task<Result<Response>> ShlinkApi::remove(Request& request, RequestContext& context, std::string code) {
-  auto removing =
-      book_.remove(name_of(code, request, context), std::nullopt, unix_millis(context.loop.wall()), context.deadline);
+  auto removing = book_.remove(name_of(code, request, context), {}, unix_millis(context.loop.wall()), context.deadline);
   const Result<Changed> removed = co_await removing;
   if (!removed) co_return failed(context, removed.error());
   if (removed->kind != Changed::Kind::changed) co_return no_link(context, code);
@@ -547,7 +546,7 @@ Task<Result<Response>> ShlinkApi::set_rules(Request& request, RequestContext& co
   if (!patch) co_return invalid(context, "redirectRules", patch.error().detail);
   if (const auto blocked = book_.refuse_blocked(*patch)) co_return refuse_blocked(context, *blocked);
   const std::string etag = etag_of(**link);
-  auto changing = book_.change(name, *std::move(patch), etag, now, context.deadline);
+  auto changing = book_.change(name, *std::move(patch), {.match = etag}, now, context.deadline);
   const Result<Changed> changed = co_await changing;
   if (!changed) co_return failed(context, changed.error());
   if (changed->kind == Changed::Kind::precondition)
