@@ -63,6 +63,7 @@ BAD_BODIES = (
     (b'{"url": null}', "invalid_argument", "url"),
     (b'{"url": 1}', "invalid_argument", "url"),
     (b'{"url": "https://a/", "url": "https://b/"}', "invalid_argument", "url"),
+    (b'{"url": "https://a/", "rules": [{"url": "https://a/", "url": "https://b/"}]}', "invalid_argument", "rules"),
     (b'{"url": "https://a/", "status": "302"}', "invalid_argument", "status"),
     (b'{"url": "https://a/", "status": 200}', "invalid_argument", "status"),
     (b'{"url": "https://a/", "status": 303}', "invalid_argument", "status"),

@@ -103,7 +103,10 @@ class ShortUrls(ShlinkTest):
 
     def test_what_is_not_valid_names_its_element(self):
         self.is_problem(self.rest("POST", "/short-urls", {}), 400, "invalid-data", invalidElements=["longUrl"])
-        self.is_problem(self.rest("POST", "/short-urls", b"[]"), 400, "invalid-data", invalidElements=[])
+        for body in (b"[]", b"{", b'{"longUrl": ' + b"[" * 20 + b"]" * 20 + b"}"):
+            self.is_problem(self.rest("POST", "/short-urls", body), 400, "invalid-data", invalidElements=[])
+        twice = b'{"longUrl": "https://a.test/", "longUrl": "https://b.test/"}'
+        self.is_problem(self.rest("POST", "/short-urls", twice), 400, "invalid-data", invalidElements=["longUrl"])
         for name, value in (("longUrl", "ftp://x"), ("validSince", "soon"), ("maxVisits", 0), ("customSlug", "a b"), ("tags", "x"), ("domain", "other.test")):
             body = {"longUrl": "https://example.com/", name: value}
             self.is_problem(self.rest("POST", "/short-urls", body), 400, "invalid-data", invalidElements=[name])

@@ -1,12 +1,13 @@
 #include "services/links/json_object.h"
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
-#include "base/error.h"
 #include "config/problems.h"
 
 namespace trellis::services::links {
@@ -19,37 +20,54 @@ std::unexpected<Fault> fault(std::string field, std::string detail) {
   return std::unexpected(Fault{std::move(field), std::move(detail)});
 }
 
+constexpr size_t kMaxDepth = 16;
+
 }  // namespace
 
-std::expected<Json, Fault> read_object(std::string_view body, std::span<const std::string_view> members) {
-  // A key written twice is read differently by each reader, and so by none here.
-  std::array<bool, 32> seen{};
-  TRELLIS_ASSERT(members.size() <= seen.size());
-  std::string twice;
-  int depth = 0;
-  bool deep = false;
+std::expected<Json, JsonTrouble> parse_strictly(std::string_view text) {
+  std::vector<std::unordered_set<std::string>> members;  // of the objects that are open; an array has none
+  std::string outermost;
+  std::optional<JsonTrouble> trouble;
   const Json::parser_callback_t watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start)
-      deep = deep || ++depth > 16;
-    if (event == Json::parse_event_t::object_end || event == Json::parse_event_t::array_end) --depth;
-    if (event == Json::parse_event_t::key && depth == 1) {
-      const auto at = std::find(members.begin(), members.end(), parsed.get_ref<const std::string&>());
-      if (at != members.end()) {
-        bool& mark = seen[static_cast<size_t>(at - members.begin())];
-        if (mark) twice = *at;
-        mark = true;
-      }
+    using Event = Json::parse_event_t;
+    if (trouble) return false;
+    if (event == Event::object_start || event == Event::array_start) {
+      if (members.size() == kMaxDepth) trouble = JsonTrouble{JsonTrouble::Kind::deep, {}, {}};
+      members.emplace_back();
+    } else if (event == Event::object_end || event == Event::array_end) {
+      members.pop_back();
+    } else if (event == Event::key) {
+      const auto& name = parsed.get_ref<const std::string&>();
+      const bool outer = members.size() == 1;
+      if (outer) outermost = name;
+      if (!members.back().insert(name).second)
+        trouble = JsonTrouble{JsonTrouble::Kind::twice, name, outer ? std::string() : outermost};
     }
-    return true;
+    return !trouble;
   };
-  Json json = Json::parse(body.begin(), body.end(), watch, false);
-  if (json.is_discarded()) return std::unexpected(Fault{"", "The body is not valid JSON.", "invalid_json"});
-  if (deep) return std::unexpected(Fault{"", "The body is nested too deeply.", "invalid_json"});
+  Json json = Json::parse(text.begin(), text.end(), watch, false);
+  if (trouble) return std::unexpected(*std::move(trouble));
+  if (json.is_discarded()) return std::unexpected(JsonTrouble());
+  return json;
+}
+
+std::expected<Json, Fault> read_object(std::string_view body, std::span<const std::string_view> members) {
+  auto read = parse_strictly(body);
+  if (!read) {
+    const JsonTrouble& trouble = read.error();
+    switch (trouble.kind) {
+      case JsonTrouble::Kind::invalid: return std::unexpected(Fault{"", "The body is not valid JSON.", "invalid_json"});
+      case JsonTrouble::Kind::deep: return std::unexpected(Fault{"", "The body is nested too deeply.", "invalid_json"});
+      case JsonTrouble::Kind::twice: break;
+    }
+    // The names are the client's: cut, so that an answer stays small.
+    if (trouble.inside.empty()) return fault(trouble.member.substr(0, 64), "The member is there twice.");
+    return fault(trouble.inside.substr(0, 64), "The member \"" + trouble.member.substr(0, 64) + "\" is there twice.");
+  }
+  Json json = *std::move(read);
   if (!json.is_object()) return fault("", "The body must be a JSON object.");
-  if (!twice.empty()) return fault(twice, "The member is there twice.");
   for (const auto& [name, value] : json.items()) {
     if (std::find(members.begin(), members.end(), name) != members.end()) continue;
-    // The name is the client's: cut, so that an answer stays small.
     std::string detail =
         "There is no member \"" + name.substr(0, 64) + "\"; " + config::suggest(name.substr(0, 64), members);
     return std::unexpected(Fault{name.substr(0, 64), std::move(detail), "unknown_member"});

@@ -91,6 +91,18 @@ TEST(NewLink, RefusesWhatIsNoJsonObject) {
   }
 }
 
+TEST(NewLink, RefusesAMemberThatIsThereTwiceAtAnyDepth) {
+  const auto twice = [](const std::string& body) {
+    const auto link = read_new_link(body, own(), kNow);
+    return link ? "accepted" : link.error().field + ": " + link.error().detail;
+  };
+  EXPECT_EQ(twice(R"({"url":"https://a.example","url":"https://b.example"})"), "url: The member is there twice.");
+  EXPECT_EQ(twice(R"({"url":"https://a.example","rules":[{"url":"https://a.example","url":"https://b.example"}]})"),
+            "rules: The member \"url\" is there twice.");
+  EXPECT_EQ(twice(R"({"url":"https://a.example","rules":[{"url":"https://b.example"},{"url":"https://c.example"}]})"),
+            "accepted");
+}
+
 TEST(LinkPatch, TellsAbsentFromNull) {
   const auto none = read_link_patch("{}", own(), kNow);
   ASSERT_TRUE(none);

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "services/links/domains/domains.h"
+#include "services/links/json_object.h"
 #include "services/links/rules/rules.h"
 
 namespace trellis::services::links {
@@ -30,9 +31,13 @@ std::unexpected<Fault> fault(std::string field, std::string detail) {
 }
 
 std::expected<Json, Fault> read_body(std::string_view body) {
-  Json json = Json::parse(body, nullptr, false);
-  if (!json.is_object()) return fault("", "The body must be a JSON object.");
-  return json;
+  auto json = parse_strictly(body);
+  if (!json && json.error().kind == JsonTrouble::Kind::twice)
+    return fault(json.error().inside.empty() ? json.error().member : json.error().inside,
+                 "The member " + json.error().member.substr(0, 64) + " is there twice.");
+  if (!json && json.error().kind == JsonTrouble::Kind::deep) return fault("", "The body is nested too deeply.");
+  if (!json || !json->is_object()) return fault("", "The body must be a JSON object.");
+  return *std::move(json);
 }
 
 std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }

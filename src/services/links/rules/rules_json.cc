@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "config/problems.h"
+#include "services/links/json_object.h"
 #include "services/links/link_json.h"
 #include "services/links/rules/rules.h"
 
@@ -18,7 +19,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMaxProblems = 100;
-constexpr int kMaxDepth = 16;
 
 void append_address(std::string& out, const AddressRange& range) {
   std::array<char, INET6_ADDRSTRLEN> text{};
@@ -75,30 +75,13 @@ struct ConditionWriter {
   }
 };
 
-// nullopt with the reason when it is not JSON, too deep, or has a member twice, which readers take differently.
-std::optional<Json> parse(std::string_view text, std::string& reason) {
-  std::vector<std::vector<std::string>> keys;
-  int depth = 0;
-  const Json::parser_callback_t watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      if (++depth > kMaxDepth) reason = "The rules are nested too deeply.";
-      keys.emplace_back();
-    } else if (event == Event::object_end || event == Event::array_end) {
-      --depth;
-      keys.pop_back();
-    } else if (event == Event::key && keys.back().size() < kMaxChoices) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (std::find(keys.back().begin(), keys.back().end(), key) != keys.back().end())
-        reason = "The member \"" + key.substr(0, 64) + "\" is there twice.";
-      keys.back().push_back(key);
-    }
-    return true;
-  };
-  Json json = Json::parse(text.begin(), text.end(), watch, false);
-  if (json.is_discarded()) reason = "The rules are not valid JSON.";
-  if (!reason.empty()) return std::nullopt;
-  return json;
+std::string said(const JsonTrouble& trouble) {
+  switch (trouble.kind) {
+    case JsonTrouble::Kind::invalid: break;
+    case JsonTrouble::Kind::deep: return "The rules are nested too deeply.";
+    case JsonTrouble::Kind::twice: return "The member \"" + trouble.member.substr(0, 64) + "\" is there twice.";
+  }
+  return "The rules are not valid JSON.";
 }
 
 std::string at(const std::string& path, size_t index) { return path + "[" + std::to_string(index) + "]"; }
@@ -356,9 +339,8 @@ class Rules::Reader {
 std::expected<Rules, std::vector<RuleProblem>> Rules::read(std::string_view text, const OwnHosts& own) {
   if (text.size() > kMaxRulesText)
     return std::unexpected(std::vector<RuleProblem>{{"", "The rules are longer than 256 KiB."}});
-  std::string reason;
-  const std::optional<Json> json = parse(text, reason);
-  if (!json) return std::unexpected(std::vector<RuleProblem>{{"", std::move(reason)}});
+  const auto json = parse_strictly(text);
+  if (!json) return std::unexpected(std::vector<RuleProblem>{{"", said(json.error())}});
   Reader reader(own);
   reader.read(*json);
   if (!reader.problems.empty()) return std::unexpected(std::move(reader.problems));
