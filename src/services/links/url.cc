@@ -1,5 +1,7 @@
 #include "services/links/url.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -23,7 +25,23 @@ bool starts_with_nocase(std::string_view text, std::string_view prefix) noexcept
 
 bool is_control(char c) noexcept { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; }
 
-bool is_hex(char c) noexcept { return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'f'); }
+bool is_ascii(std::string_view text) noexcept {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
+}
+
+bool is_ipv6(std::string_view text) {
+  in6_addr address{};
+  return ::inet_pton(AF_INET6, std::string(text).c_str(), &address) == 1;
+}
+
+// As everybody reads it alike, if there is such a form; else as it is.
+std::string plain_host(std::string_view host) {
+  if (is_ascii(host)) return std::string(host);
+  std::string normal = normal_host(host);
+  // A letter that looks like a slash becomes one: such a host is none.
+  const Result<UrlHost> again = check_url("http://" + normal);
+  return is_ascii(normal) && again && again->host == normal ? normal : std::string(host);
+}
 
 // One more than what browsers refuse in a host: no '%', which would hide the others.
 constexpr std::string_view kNotInHosts = " #%/:<>?@[\\]^|";
@@ -54,12 +72,9 @@ Result<UrlHost> check_url(std::string_view url) {
   std::string_view port;
   if (rest.starts_with('[')) {
     const size_t end = rest.find(']');
-    if (end == std::string_view::npos || end < 3) return refuse("The host of the URL is no IPv6 address.");
+    if (end == std::string_view::npos || !is_ipv6(rest.substr(1, end - 1)))
+      return refuse("The host of the URL is no IPv6 address.");
     host = rest.substr(0, end + 1);
-    const std::string_view inside = host.substr(1, end - 1);
-    const bool plain =
-        std::all_of(inside.begin(), inside.end(), [](char c) { return is_hex(c) || c == ':' || c == '.'; });
-    if (!plain || inside.find(':') == std::string_view::npos) return refuse("The host of the URL is no IPv6 address.");
     rest.remove_prefix(end + 1);
     if (!rest.empty() && rest.front() != ':') return refuse("The host of the URL is not valid.");
     port = rest.substr(rest.empty() ? 0 : 1);
@@ -112,19 +127,28 @@ bool OwnHosts::has(const UrlHost& url) const noexcept {
 }
 
 std::string location_of(std::string_view url) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
+  static constexpr std::string_view kHex = "0123456789ABCDEF";
+  if (is_ascii(url)) return std::string(url);
+  const size_t begin = std::min(url.find("//") + 2, url.size());
+  const size_t end = std::min(url.find_first_of(":/?#", begin), url.size());
+  const std::string host = plain_host(url.substr(begin, end - begin));
   std::string out;
   out.reserve(url.size());
-  for (const char c : url) {
-    const auto byte = static_cast<uint8_t>(c);
-    if (byte < 0x80) {
-      out.push_back(c);
-      continue;
+  const auto append = [&out](std::string_view text) {
+    for (const char c : text) {
+      const auto byte = static_cast<uint8_t>(c);
+      if (byte < 0x80) {
+        out.push_back(c);
+        continue;
+      }
+      out.push_back('%');
+      out.push_back(kHex[byte >> 4]);
+      out.push_back(kHex[byte & 15]);
     }
-    out.push_back('%');
-    out.push_back(kHex[byte >> 4]);
-    out.push_back(kHex[byte & 15]);
-  }
+  };
+  append(url.substr(0, begin));
+  append(host);
+  append(url.substr(end));
   return out;
 }
 

@@ -44,7 +44,8 @@ class OwnHosts {
   std::vector<UrlHost> hosts_;  // by host
 };
 
-// The value of the Location field. Precondition: check_url() accepted the URL.
+// The value of the Location field: bytes beyond ASCII percent-encoded, in the host as Punycode (RFC 3986 §3.2.2).
+// Precondition: check_url() accepted the URL.
 std::string location_of(std::string_view url);
 
 // 1 to 128 of A-Z a-z 0-9 _ -: the form of every code there may be.

@@ -67,6 +67,9 @@ TEST(Url, RefusesWhatIsNoneOrHidesWhereItLeads) {
                           "https://[::1/",
                           "https://[]/",
                           "https://[zz::1]/",
+                          "https://[::1::]/",
+                          "https://[1:2:3]/",
+                          "https://[::ffff:300.1.1.1]/",
                           "https://[::1]x/",
                           "https://a<b/",
                           "https://a|b/",
@@ -112,6 +115,14 @@ TEST(Url, LocationKeepsPrintableAsciiAndEncodesTheRest) {
   EXPECT_EQ(location_of("https://example.com/stra\xc3\x9f"
                         "e"),
             "https://example.com/stra%C3%9Fe");
+}
+
+TEST(Url, LocationHasTheHostAsPunycode) {
+  EXPECT_EQ(location_of("HTTP://B\u00fccher.example:8080/\u00fc"), "HTTP://xn--bcher-kva.example:8080/%C3%BC");
+  EXPECT_EQ(location_of("https://b\u00fccher.example?\u00fc"), "https://xn--bcher-kva.example?%C3%BC");
+  EXPECT_EQ(location_of("https://[2001:db8::1]:80/\u00fc"), "https://[2001:db8::1]:80/%C3%BC");
+  EXPECT_EQ(location_of("https://Example.com/\u00fc"), "https://Example.com/%C3%BC");
+  EXPECT_EQ(location_of("https://example.com\uff0fx"), "https://example.com%EF%BC%8Fx") << "no host: it leads nowhere";
 }
 
 TEST(Alias, HasAForm) {
