@@ -102,9 +102,9 @@ TEST(BlockSet, EntriesReadBackToThemselves) {
 }
 
 TEST(BlockSet, WhatIsNoEntryIsRefusedWithItsReason) {
-  for (const char* text :
-       {"", "=", "/path", "https://a.example/", "*.a.example", ".a.example", "a.example:80", "[::1]:80", "a.example?x",
-        "a.example/x#y", "a b.example", "a@b.example", "2001:db8::1", "a\uff0fb.example", "\uff0e\uff0a//a"})
+  for (const char* text : {"", "=", "/path", "https://a.example/", "*.a.example", ".a.example", "a.example:80",
+                           "[::1]:80", "a.example?x", "a.example/x#y", "a b.example", "a@b.example", "2001:db8::1",
+                           "a\uff0fb.example", "\uff0e\uff0a//a", "192.0.2.0/24", "10.0.0.0//8", "[2001:db8::]/32"})
     EXPECT_FALSE(read_block_entry(text)) << text;
   EXPECT_FALSE(read_block_entry("a.example/" + std::string(600, 'x')));
   std::string deep = "a.example";

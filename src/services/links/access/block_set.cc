@@ -82,6 +82,12 @@ std::string_view path_of(std::string_view url) noexcept {
   return url.substr(std::min(url.find('/'), url.size()));
 }
 
+// Of a range of addresses, such as /24; as a path it would block next to nothing.
+bool is_length(std::string_view path) noexcept {
+  return path.size() >= 2 && path.size() <= 4 &&
+         std::all_of(path.begin() + 1, path.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 std::string_view without_first_label(std::string_view host) noexcept {
   const size_t dot = host.find('.');
   return dot == std::string_view::npos ? std::string_view() : host.substr(dot + 1);
@@ -112,6 +118,8 @@ std::expected<BlockEntry, std::string> read_block_entry(std::string_view text) {
     return wrong("An entry holds for all ports: leave it out.");
   entry.host = normal_host(checked->host);
   entry.path = normal_path(text.substr(host.size()), Reading::decoded_whole);
+  if (is_address(entry.host) && is_length(entry.path))
+    return wrong("Ranges of addresses cannot be blocked, only single ones.");
   // A letter that looks like a slash, a dot or a star becomes one.
   const Result<UrlHost> again = check_url("http://" + entry.host);
   const bool plain = !entry.host.starts_with('.') && entry.host.find("..") == std::string::npos &&
