@@ -193,6 +193,27 @@ class Api(unittest.TestCase):
             client.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
             self.assertEqual(client.answer().status, 413)
 
+    def test_a_dead_end_is_a_page_in_a_browser_and_a_problem_elsewhere(self):
+        self.node.make(URL, self.client, alias="dead")
+        self.api("DELETE", "/v1/links/dead")
+        browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+        for path, status, says in (("/dead", 410, b"This link was deleted."), (f"/{NEVER_MADE}", 404, b"There is no such link."),
+                                   ("/old/page.html", 404, b"There is no such link."), ("/", 404, b"There is nothing here.")):
+            for accept in ("*/*", "application/json", "text/html;q=0.5, application/json", None):
+                answer = self.api("GET", path, headers={"Accept": accept} if accept else None)
+                self.assertEqual((answer[0], answer[1]["content-type"]), (status, "application/problem+json"))
+                self.assertEqual(answer[1]["vary"], "Accept")
+            for method in ("GET", "HEAD"):
+                with self.subTest(path=path, method=method):
+                    self.client.send(request(method, path, headers={"Accept": browser}))
+                    answer = self.client.answer(method.encode())
+                    self.assertEqual((answer.status, answer.get(b"content-type")), (status, b"text/html; charset=utf-8"))
+                    self.assertIn(b"default-src 'none'", answer.get(b"content-security-policy"))
+                    self.assertEqual((answer.get(b"cache-control"), answer.get(b"vary")), (b"no-store", b"Accept"))
+                    self.assertEqual(says in answer.body, method == "GET")
+        self.client.send(request("GET", "/v1/nothing", headers={"Accept": browser}))
+        self.assertEqual(self.client.answer().get(b"content-type"), b"application/problem+json")
+
     def test_links_redirect_with_the_status_they_were_given(self):
         for status, age in ((301, 90), (302, 0), (307, 0), (308, 90)):
             code = self.node.make(URL, self.client, status=status)["code"]

@@ -49,6 +49,17 @@ class Domains(unittest.TestCase):
             node.api("PATCH", f"/v1/domains/{made['id']}", {"unknown_url": None})
             self.assertEqual(at(node, "other.test", "/nothing")[0], 404, "at once")
 
+    def test_what_cannot_be_a_code_is_as_unknown_as_one_that_nobody_has(self):
+        with LinksNode() as node:
+            node.api("POST", "/v1/domains", {"base_url": "https://other.test", "unknown_url": URL + "unknown"})
+            for path in ("/favicon.ico", "/old/page.html", "/old/", "/a/b/c/d/e/f/g/h/i/j", "//nothing", "/v1"):
+                with self.subTest(path=path):
+                    self.assertEqual(at(node, "other.test", path), (302, URL + "unknown"))
+                    self.assertEqual(at(node, "go.test", path), (404, None))
+            for path in ("/v1/nothing", "/v1/links/a/b", "/rest/v3/nothing"):
+                with self.subTest(path=path):
+                    self.assertEqual(at(node, "other.test", path), (404, None), "the API says so itself")
+
     def test_clicks_and_statistics_are_of_the_domain(self):
         with LinksNode() as node:
             node.api("POST", "/v1/domains", {"base_url": "https://other.test"})

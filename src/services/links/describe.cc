@@ -214,7 +214,8 @@ RouteDoc redirect_doc() {
   doc.description =
       "Redirects with the link's status and counts a click, but for HEAD. Links with 307 or 308 redirect every method. "
       "A link with a password answers with a page whose form is a POST to the same place, or takes Basic credentials. "
-      "The domain is that of the Host field; where it has fallbacks, they take the place of 404 and 410.";
+      "The domain is that of the Host field; where it has fallbacks, they take the place of 404 and 410. "
+      "These are problems, or pages for a client that prefers text/html.";
   doc.parameters = {code_parameter()};
   doc.answers.push_back(answer(200, "The link has a password: a page that asks for it."));
   doc.answers.push_back(answer(303, "The password was right; Location is where the link leads."));
@@ -336,6 +337,7 @@ void LinksService::mount(Routes& routes) {
   report_api_->mount(routes);
   blocklist_api_->mount(routes);
   routes.beneath("/rest/", *shlink_);
+  routes.beneath("/", elsewhere_);
   openapi_ = routes.openapi("Trellis links", kVersion, "Short links with click counts.");
 }
 

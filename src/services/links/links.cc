@@ -24,6 +24,7 @@
 #include "services/links/expiry.h"
 #include "services/links/link_events.h"
 #include "services/links/link_json.h"
+#include "services/links/preview.h"
 #include "services/links/qr.h"
 #include "services/links/reports/report_api.h"
 #include "services/links/reports/report_maker.h"
@@ -52,9 +53,25 @@ std::string without_slash(std::string url) {
   return url;
 }
 
-Response gone(RequestContext& context, std::string_view detail, std::string_view code = "gone") {
-  context.outcome = code;
-  return http::problem(context.arena, 410, code, detail, false, context.request_id);
+// A problem for programs, a page for people.
+struct DeadEnd {
+  int status = 404;
+  std::string_view code = "not_found";
+  std::string_view headline;
+  std::string_view sentence;
+};
+constexpr DeadEnd kUnknown{404, "not_found", "No such link", "There is no such link."};
+constexpr DeadEnd kNothing{404, "not_found", "Nothing here", "There is nothing here."};
+constexpr DeadEnd kDeleted{410, "gone", "This link is gone", "This link was deleted."};
+constexpr DeadEnd kBlocked{410, "blocked", "This link is blocked", "Where this link leads may not be linked."};
+constexpr DeadEnd kExpired{410, "gone", "This link has ended", "This link has expired."};
+constexpr DeadEnd kUsedUp{410, "gone", "This link has ended", "This link has had all its visits."};
+
+Response dead_end(const DeadEnd& why, const Request& request, RequestContext& context) {
+  context.outcome = why.code;
+  Response response = http::problem(context.arena, why.status, why.code, why.sentence, false, context.request_id);
+  show_refusal(response, request, why.headline, why.sentence);
+  return response;
 }
 
 // The parameters behind those that the URL has, before its fragment.
@@ -77,15 +94,17 @@ Response too_many_guesses(RequestContext& context, Duration wait) {
   return response;
 }
 
-// A domain's own answer to what it has no link for; `instead`: without one.
-Response fall_back(RequestContext& context, const Request& request, std::string_view url, Response instead) {
-  if (url.empty() || (request.method != Method::get && request.method != Method::head)) return instead;
+// A domain's own answer to what it has no link for; "": it has none.
+Response fall_back(RequestContext& context, const Request& request, std::string_view url, const DeadEnd& why) {
+  if (url.empty() || (request.method != Method::get && request.method != Method::head))
+    return dead_end(why, request, context);
   Response response(context.arena, 302);
   response.fields.add_copy(FieldId::location, location_of(url));
   response.fields.add(FieldId::cache_control, "private, max-age=0");
-  context.outcome = {};
   return response;
 }
+
+Task<Result<Response>> ready(Response response) { co_return std::move(response); }
 
 bool is_permanent(int status) noexcept { return status == 301 || status == 308; }
 bool keeps_method(int status) noexcept { return status == 307 || status == 308; }
@@ -374,9 +393,9 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     }
   }
   int64_t now = unix_millis(context.loop.wall());
-  const auto ended = [&](std::string_view detail, std::string_view outcome = "gone") {
+  const auto ended = [&](const DeadEnd& why) {
     const std::string_view url = domain ? std::string_view(domain->gone_url) : std::string_view();
-    return fall_back(context, request, url, gone(context, detail, outcome));
+    return fall_back(context, request, url, why);
   };
   // What there is instead of a link that leads somewhere now.
   const auto closed = [&]() -> std::optional<Response> {
@@ -384,15 +403,12 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     if (!known || (found.not_before > now && found.ending == Target::Ending::none)) {
       const auto wait = guesses_->unknown(context.client_address, context.loop.now());
       if (wait) return too_many_guesses(context, *wait);
-      context.outcome = "not_found";
-      return fall_back(
-          context, request, domain ? std::string_view(domain->unknown_url) : std::string_view(),
-          http::problem(context.arena, 404, "not_found", "There is no such link.", false, context.request_id));
+      return fall_back(context, request, domain ? std::string_view(domain->unknown_url) : std::string_view(), kUnknown);
     }
-    if (found.ending == Target::Ending::deleted) return ended("This link was deleted.");
-    if (found.ending == Target::Ending::blocked) return ended("Where this link leads may not be linked.", "blocked");
-    if (found.expires_at <= now) return ended("This link has expired.");
-    if (found.ending == Target::Ending::used_up) return ended("This link has had all its visits.");
+    if (found.ending == Target::Ending::deleted) return ended(kDeleted);
+    if (found.ending == Target::Ending::blocked) return ended(kBlocked);
+    if (found.expires_at <= now) return ended(kExpired);
+    if (found.ending == Target::Ending::used_up) return ended(kUsedUp);
     return std::nullopt;
   };
   if (std::optional<Response> answer = closed()) co_return *std::move(answer);
@@ -421,7 +437,7 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
     if (!granted) co_return http::response_for(granted.error(), context);
     if (!*granted) {
       targets_->invalidate(name);  // read again, it says so without a write
-      co_return ended("This link has had all its visits.");
+      co_return ended(kUsedUp);
     }
   }
   uint16_t rule = 0;
@@ -458,13 +474,17 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
   co_return response;
 }
 
+// What cannot be a code is as unknown as one that nobody has; a mistyped path of the API is said to be one.
+Task<Result<Response>> LinksService::Elsewhere::handle(Request& request, RequestContext& context) {
+  if (!request.path.starts_with("/v1/")) return links_.redirect(request, context, request.path.substr(1));
+  context.outcome = "not_found";
+  return ready(http::problem(context.arena, 404, "not_found", "There is nothing here.", false, context.request_id));
+}
+
 Task<Result<Response>> LinksService::root(Request& request, RequestContext& context) {
   const DomainTablePointer domains = book_->domains().table_for_redirect();
   const Domain* const domain = domains ? &domains->of_authority(request.authority) : nullptr;
-  context.outcome = "not_found";
-  co_return fall_back(
-      context, request, domain ? std::string_view(domain->root_url) : std::string_view(),
-      http::problem(context.arena, 404, "not_found", "There is nothing here.", false, context.request_id));
+  co_return fall_back(context, request, domain ? std::string_view(domain->root_url) : std::string_view(), kNothing);
 }
 
 }  // namespace trellis::services::links

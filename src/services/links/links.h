@@ -88,6 +88,15 @@ class LinksService final : public Service {
 
  private:
   struct Found;
+  // Paths that are none of a code, such as /old/page.html.
+  class Elsewhere final : public http::Handler {
+   public:
+    explicit Elsewhere(LinksService& links) : links_(links) {}
+    Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override;
+
+   private:
+    LinksService& links_;
+  };
 
   // The API, in api.cc.
   Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
@@ -115,6 +124,7 @@ class LinksService final : public Service {
   // The same answer, or 429 when it tells that a code is unknown and too many were.
   Task<Result<http::Response>> slowed(Task<Result<http::Response>> answering, http::RequestContext& context);
 
+  Elsewhere elsewhere_{*this};
   LinksConfig config_;
   store::SqliteStore& store_;
   queue::EventLog* log_;

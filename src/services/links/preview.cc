@@ -108,6 +108,14 @@ Preview preview_of(const Link& link, const LinkBook& book) {
   return preview;
 }
 
+// Of these pages: not framed, not indexed, and nothing is loaded.
+void add_protection(Response& page) {
+  page.fields.add(FieldId::content_security_policy, preview_policy());
+  page.fields.add(FieldId::x_content_type_options, "nosniff");
+  page.fields.add("X-Robots-Tag", "noindex, nofollow");
+  page.fields.add("Referrer-Policy", "no-referrer");
+}
+
 }  // namespace
 
 void append_html(std::string& out, std::string_view text) {
@@ -210,7 +218,7 @@ std::string preview_json(const Preview& preview) {
   return out;
 }
 
-std::string preview_refusal(std::string_view headline, std::string_view sentence) {
+std::string refusal_page(std::string_view headline, std::string_view sentence) {
   std::string out = begin_page(headline);
   out += "<h1>";
   append_html(out, headline);
@@ -221,7 +229,7 @@ std::string preview_refusal(std::string_view headline, std::string_view sentence
   return out;
 }
 
-bool prefers_json(std::string_view accept) noexcept {
+Wish wish_of(std::string_view accept) noexcept {
   double json = 0;
   double page = 0;
   while (const auto element = http::next_element(accept)) {
@@ -233,11 +241,19 @@ bool prefers_json(std::string_view accept) noexcept {
       json = std::max(json, q);
     if (http::iequal(type, "text/html") || http::iequal(type, "application/xhtml+xml")) page = std::max(page, q);
   }
-  return json > page;
+  return json > page ? Wish::json : page > json ? Wish::page : Wish::either;
+}
+
+void show_refusal(Response& refusal, const Request& request, std::string_view headline, std::string_view sentence) {
+  refusal.fields.add(FieldId::vary, "Accept");
+  if (wish_of(request.fields.joined(FieldId::accept)) != Wish::page) return;
+  refusal.fields.set(FieldId::content_type, "text/html; charset=utf-8");
+  add_protection(refusal);
+  refusal.body = http::Body(refusal_page(headline, sentence));
 }
 
 Task<Result<Response>> answer_preview(LinkBook& book, Request& request, RequestContext& context, std::string code) {
-  const bool json = prefers_json(request.fields.joined(FieldId::accept));
+  const bool json = wish_of(request.fields.joined(FieldId::accept)) == Wish::json;
   std::optional<Link> link;
   if (is_code_text(code)) {
     auto reading = book.find(book.domain_table()->of_authority(request.authority).name_of(code), context.deadline);
@@ -255,7 +271,7 @@ Task<Result<Response>> answer_preview(LinkBook& book, Request& request, RequestC
     Response response = refuse(context, status, outcome, sentence);
     if (!json) {
       response.fields.set(FieldId::content_type, "text/html; charset=utf-8");
-      response.body = http::Body(preview_refusal(headline, sentence));
+      response.body = http::Body(refusal_page(headline, sentence));
     }
     return response;
   };
@@ -277,10 +293,7 @@ Task<Result<Response>> answer_preview(LinkBook& book, Request& request, RequestC
     response.body = http::Body(json ? preview_json(preview) : preview_page(preview));
   }
   response.fields.add(FieldId::vary, "Accept");
-  response.fields.add(FieldId::content_security_policy, preview_policy());
-  response.fields.add(FieldId::x_content_type_options, "nosniff");
-  response.fields.add("X-Robots-Tag", "noindex, nofollow");
-  response.fields.add("Referrer-Policy", "no-referrer");
+  add_protection(response);
   co_return response;
 }
 

@@ -27,16 +27,20 @@ struct Preview {
 
 std::string preview_page(const Preview& preview);
 std::string preview_json(const Preview& preview);
-// A page in the same clothes that says why there is no preview.
-std::string preview_refusal(std::string_view headline, std::string_view sentence);
+// A page in the same clothes that says why there is nothing.
+std::string refusal_page(std::string_view headline, std::string_view sentence);
 // Allows the style of these pages and nothing else.
 std::string_view preview_policy();
+// A refusal as a page where the client is a browser; else it stays the problem that it is.
+void show_refusal(http::Response& refusal, const http::Request& request, std::string_view headline,
+                  std::string_view sentence);
 
 // "&", "<", ">" and both quotation marks as entities; control characters as U+FFFD.
 void append_html(std::string& out, std::string_view text);
 
-// Whether the client would rather have JSON than a page.
-bool prefers_json(std::string_view accept) noexcept;
+// What a client would rather have, by its Accept field: a page or JSON; either: it does not say.
+enum class Wish : uint8_t { either, page, json };
+Wish wish_of(std::string_view accept) noexcept;
 
 // GET /{code}+
 Task<Result<http::Response>> answer_preview(LinkBook& book, http::Request& request, http::RequestContext& context,

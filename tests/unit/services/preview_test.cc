@@ -42,12 +42,13 @@ TEST(Preview, SaysNothingOfWhatAPasswordProtects) {
 }
 
 TEST(Preview, JsonIsForThoseWhoPreferIt) {
-  EXPECT_TRUE(prefers_json("application/json"));
-  EXPECT_TRUE(prefers_json("text/html;q=0.5, application/json"));
-  EXPECT_FALSE(prefers_json("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
-  EXPECT_FALSE(prefers_json("*/*"));
-  EXPECT_FALSE(prefers_json(""));
-  EXPECT_FALSE(prefers_json("application/json;q=0"));
+  EXPECT_EQ(wish_of("application/json"), Wish::json);
+  EXPECT_EQ(wish_of("text/html;q=0.5, application/json"), Wish::json);
+  EXPECT_EQ(wish_of("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), Wish::page);
+  EXPECT_EQ(wish_of("text/html, application/json;q=0.9"), Wish::page);
+  EXPECT_EQ(wish_of("*/*"), Wish::either);
+  EXPECT_EQ(wish_of(""), Wish::either);
+  EXPECT_EQ(wish_of("application/json;q=0"), Wish::either);
 }
 
 class PreviewService : public ServiceTest {};
