@@ -53,6 +53,26 @@ TEST(Csv, ReadsRowsOfEitherEndOfLine) {
   EXPECT_THAT(read("").rows, IsEmpty());
 }
 
+TEST(Csv, TakesTheSeparatorOfTheFirstRow) {
+  const auto read_any = [](std::string_view text) {
+    std::vector<Row> rows;
+    CsvReader reader(CsvLimits(), ",;\t");
+    const auto keep = [&](const std::expected<Step, CsvProblem>& step) {
+      if (step && *step == Step::row) rows.emplace_back(reader.fields().begin(), reader.fields().end());
+      return step && *step == Step::row;
+    };
+    while (keep(reader.next(text))) {
+    }
+    keep(reader.finish());
+    return rows;
+  };
+  EXPECT_THAT(read_any("a;b\n1,5;\"x;y\"\n"), ElementsAre(Row{"a", "b"}, Row{"1,5", "x;y"}));
+  EXPECT_THAT(read_any("a\tb\n;,\t\n"), ElementsAre(Row{"a", "b"}, Row{";,", ""}));
+  EXPECT_THAT(read_any("a,b\n1;2,3\t4\n"), ElementsAre(Row{"a", "b"}, Row{"1;2", "3\t4"}));
+  EXPECT_THAT(read_any("\"a;b\"\nc;d,e\n"), ElementsAre(Row{"a;b"}, Row{"c;d", "e"})) << "a row of one field";
+  EXPECT_THAT(read("a;b,c\td\n").rows, ElementsAre(Row{"a;b", "c\td"})) << "commas alone unless others are wanted";
+}
+
 TEST(Csv, ReadsQuotedFields) {
   EXPECT_THAT(read("\"a,b\",\"say \"\"hi\"\"\",\"\"\n").rows, ElementsAre(Row{"a,b", "say \"hi\"", ""}));
   EXPECT_THAT(read("\"two\r\nlines\",x\ny").rows, ElementsAre(Row{"two\r\nlines", "x"}, Row{"y"}));

@@ -74,6 +74,22 @@ TEST(ImportFormats, ReadsItsOwnCsv) {
                                         LinkImport{.url = "https://example.com/b"}));
 }
 
+// Saved by a spreadsheet, which writes TRUE and, in many countries, semicolons.
+TEST(ImportFormats, ReadsWhatSpreadsheetsMakeOfIt) {
+  const Read result =
+      read_csv("url;code;tags;forward_query\r\nhttps://example.com/;a;x,y;TRUE\r\nhttps://example.com/;b;;FALSE\r\n");
+  EXPECT_THAT(result.problems, IsEmpty());
+  EXPECT_THAT(
+      result.links,
+      ElementsAre(LinkImport{.code = "a", .url = "https://example.com/", .tags = {"x", "y"}, .forward_query = true},
+                  LinkImport{.code = "b", .url = "https://example.com/"}));
+  const Read kutt = read_csv(
+      "address\ttarget\tbanned\tpassword\na\thttps://example.com/\tFALSE\tFALSE\nb\thttps://example.com/"
+      "\tTRUE\tFALSE\n");
+  EXPECT_THAT(kutt.links, SizeIs(1));
+  EXPECT_THAT(kutt.problems, ElementsAre("3:24 banned: the link is banned there and stays out"));
+}
+
 TEST(ImportFormats, ReadsItsOwnObjects) {
   const Read result = read_ndjson(
       "\xef\xbb\xbf{\"alias\":\"a\",\"url\":\"https://example.com\",\"tags\":[\"x|y\",\" z \",\"x|y\"],\"clicks\":7,"

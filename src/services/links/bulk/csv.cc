@@ -48,6 +48,7 @@ std::expected<CsvReader::Step, CsvProblem> CsvReader::end_row() {
     begin = end.end;
   }
   row_over_ = true;
+  if (separator_ == '\0') separator_ = separators_.front();  // a row of one field
   return Step::row;
 }
 
@@ -57,6 +58,13 @@ void CsvReader::begin_row() noexcept {
   fields_.clear();
   row_line_ = line_;
   row_over_ = false;
+}
+
+bool CsvReader::separates(char c) noexcept {
+  if (separator_ != '\0') return c == separator_;
+  if (separators_.find(c) == std::string_view::npos) return false;
+  separator_ = c;
+  return true;
 }
 
 std::expected<CsvReader::Step, CsvProblem> CsvReader::take(char c) {
@@ -87,7 +95,7 @@ std::expected<CsvReader::Step, CsvProblem> CsvReader::take(char c) {
       break;
     case State::plain: break;
   }
-  if (c == ',') return end_field();
+  if (separates(c)) return end_field();
   if (c == '\n') return end_row();
   if (c == '\r') {
     state_ = State::cr;

@@ -38,7 +38,9 @@ class CsvReader {
     more,  // `bytes` is used up
   };
 
-  explicit CsvReader(CsvLimits limits = {}) : limits_(limits) {}
+  explicit CsvReader(CsvLimits limits = {}) : limits_(limits), separator_(',') {}
+  // `separators`: what may stand between fields; the first of them in the first row does so in all. Outlives this.
+  CsvReader(CsvLimits limits, std::string_view separators) : limits_(limits), separators_(separators) {}
 
   // Takes from the front of `bytes` until a row is complete. After a problem it may be called again as usual.
   std::expected<Step, CsvProblem> next(std::string_view& bytes);
@@ -68,7 +70,11 @@ class CsvReader {
   bool skip_mark(std::string_view& bytes);
   void give_back_mark();
 
+  bool separates(char c) noexcept;
+
   CsvLimits limits_;
+  char separator_ = '\0';  // NUL: one of these
+  std::string_view separators_;
   std::string text_;  // the fields of the row, one behind the other
   std::vector<End> ends_;
   std::vector<std::string_view> fields_;

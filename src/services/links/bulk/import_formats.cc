@@ -177,7 +177,11 @@ bool is_domain(std::string_view text) noexcept {
          });
 }
 
-bool is_yes(std::string_view text) noexcept { return text != "false" && text != "0" && text != "no"; }
+// Spreadsheets write TRUE and FALSE.
+bool is_yes(std::string_view text) {
+  const std::string plain = lowered(text);
+  return plain != "false" && plain != "0" && plain != "no";
+}
 
 // Shortest forms of code points only, no surrogates.
 bool is_utf8(std::string_view text) noexcept {
@@ -337,10 +341,12 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
       if (!link_.visits) return wrong("not a number of visits");
       return std::nullopt;
     }
-    case Field::forward_query:
-      if (text != "true" && text != "false") return wrong("forwarding the query is true or false");
-      link_.forward_query = text == "true";
+    case Field::forward_query: {
+      const std::string plain = lowered(text);
+      if (plain != "true" && plain != "false") return wrong("forwarding the query is true or false");
+      link_.forward_query = plain == "true";
       return std::nullopt;
+    }
     case Field::rules:
       if (std::any_of(text.begin(), text.end(), is_control)) return wrong("the rules have control characters");
       link_.rules = text;

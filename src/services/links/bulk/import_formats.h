@@ -135,10 +135,10 @@ class LinkReader {
   std::unexpected<ImportProblem> problem(uint64_t column, std::string_view field, std::string reason) const;
 
   ImportShape shape_;
-  CsvReader csv_{};
-  std::string partial_;    // the NDJSON line so far
-  bool too_long_ = false;  // and it is dropped to its end
-  uint64_t lines_ = 0;     // ended so far, of NDJSON
+  CsvReader csv_{CsvLimits(), ",;\t"};  // spreadsheets write semicolons in many countries
+  std::string partial_;                 // the NDJSON line so far
+  bool too_long_ = false;               // and it is dropped to its end
+  uint64_t lines_ = 0;                  // ended so far, of NDJSON
   std::vector<Column> columns_;
   std::optional<ImportFormat> format_;
   bool failed_ = false;
