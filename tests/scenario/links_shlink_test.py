@@ -142,6 +142,11 @@ class ShortUrls(ShlinkTest):
         self.assertEqual(codes(tags__=["odd", "even"])[1], 25)
         self.assertEqual(codes(tags__=["odd", "all"], tagsMode="all")[1], 12)
         self.assertEqual(codes(tags__=["odd", "even"], tagsMode="all")[1], 0)
+        self.assertEqual(codes(tags__=["odd", "odd"], tagsMode="all")[1], 12)
+        self.assertEqual(codes(excludeTags__=["odd", "even"])[1], 0)
+        self.assertEqual(codes(excludeTags__=["odd", "even"], excludeTagsMode="all")[1], 25)
+        self.assertEqual(codes(excludeTags__=["odd", "all"], excludeTagsMode="all")[1], 13)
+        self.assertEqual(codes(page=-1)[0], codes(page=1)[0])
         self.assertEqual(codes(orderBy="shortCode-ASC", itemsPerPage=2)[0], ["c00", "c01"])
         self.assertEqual(codes(orderBy="longUrl-DESC", itemsPerPage=1)[0], ["c24"])
         self.assertEqual(codes(startDate="2199-01-01T00:00:00+00:00")[1], 0)
@@ -198,6 +203,7 @@ class ShortUrls(ShlinkTest):
         self.assertEqual(self.ok("GET", "/short-urls/a/visits", query={"endDate": "2020-01-01T00:00:00+00:00"})["visits"]["data"], [])
         self.assertEqual(self.ok("GET", "/visits/orphan")["visits"]["data"], [])
         self.is_problem(self.rest("GET", "/short-urls/nobody/visits"), 404, "short-url-not-found", shortCode="nobody")
+        self.is_problem(self.rest("GET", "/tags/nobody/visits"), 404, "tag-not-found", tag="nobody")
 
     def test_there_is_one_domain(self):
         domains = self.ok("GET", "/domains")["domains"]
@@ -211,7 +217,7 @@ class ShortUrls(ShlinkTest):
         self.assertEqual(self.ok("GET", "/short-urls/a/redirect-rules"), {"defaultLongUrl": "https://example.com/", "redirectRules": []})
         conditions = [("device", None, "android"), ("device", None, "mobile"), ("language", None, "pt-BR"), ("query-param", "from", "mail"),
                       ("any-value-query-param", "x", ""), ("valueless-query-param", "y", ""), ("ip-address", None, "192.0.2.0/24"),
-                      ("geolocation-country-code", None, "DE"), ("before-date", None, "2199-01-01T00:00:00.000Z")]
+                      ("geolocation-country-code", None, "DE"), ("before-date", None, "2199-01-01T00:00:00+00:00")]
         rules = [{"longUrl": f"https://example.com/{number}", "conditions": [{"type": kind, "matchKey": key, "matchValue": value}]}
                  for number, (kind, key, value) in enumerate(conditions)]
         answer = self.ok("POST", "/short-urls/a/redirect-rules", {"redirectRules": rules})
@@ -222,6 +228,14 @@ class ShortUrls(ShlinkTest):
             said = [(one["type"], one["matchKey"], one["matchValue"].lower()) for one in rule["conditions"]]
             kind, key, value = conditions[number]
             self.assertEqual(said, [(kind, key, value.lower())])
+        wildcards = [{"longUrl": "https://example.com/", "conditions": [{"type": "ip-address", "matchKey": None, "matchValue": text}]}
+                     for text in ("10.*.*.*", "192.168.*.*", "192.0.2.*")]
+        said = self.ok("POST", "/short-urls/a/redirect-rules", {"redirectRules": wildcards})["redirectRules"]
+        self.assertEqual([rule["conditions"][0]["matchValue"] for rule in said], ["10.0.0.0/8", "192.168.0.0/16", "192.0.2.0/24"])
+        for text in ("10.*.0.*", "10.*", "*", "a.*.*.*"):
+            wildcards[0]["conditions"][0]["matchValue"] = text
+            self.is_problem(self.rest("POST", "/short-urls/a/redirect-rules", {"redirectRules": wildcards}), 400, "invalid-data")
+        self.ok("POST", "/short-urls/a/redirect-rules", {"redirectRules": rules})
         self.assertTrue(self.ok("GET", "/short-urls/a")["hasRedirectRules"])
         self.assertEqual(self.node.follow("a?from=mail"), (302, "https://example.com/3?from=mail"))
         unknown = [{"longUrl": "https://example.com/", "conditions": [{"type": "geolocation-city-name", "matchKey": None, "matchValue": "Bonn"}]}]

@@ -40,7 +40,8 @@ constexpr std::string_view kWhere =
     "AND (?5 IS NULL OR l.expires_at IS NULL OR l.expires_at > ?5) "
     "AND (?7 = 0 OR (SELECT count(*) FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM "
     "json_each(?6))) >= ?7) "
-    "AND NOT EXISTS (SELECT 1 FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM json_each(?8))) "
+    "AND (?10 = 0 OR (SELECT count(*) FROM link_tags g WHERE g.link = l.id AND g.tag IN (SELECT value FROM "
+    "json_each(?8))) < ?10) "
     "AND (?9 IS NULL OR substr(l.code, 1, max(instr(l.code, '/') - 1, 0)) = ?9) ";
 
 std::string_view column_of(LinkOrder order) noexcept {
@@ -71,12 +72,14 @@ std::optional<std::string> name_host_of_domain(std::optional<int64_t> number, co
 Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) {
   const std::string tags = list_of(search.tags);
   const std::string without = list_of(search.without_tags);
+  // How many of them a link must have, and how many make it fall out; 0: that is not asked.
   const size_t least = search.tags.empty() ? 0 : search.all_tags ? search.tags.size() : 1;
+  const size_t out = search.without_tags.empty() ? 0 : search.without_all_tags ? search.without_tags.size() : 1;
   LinksFound found;
   {
     static const std::string kCount = "SELECT count(*)" + std::string(kWhere);
     TRY(Query row, db.query(kCount, search.text, search.from, search.until, search.with_visits_left ? 1 : 0,
-                            search.alive_at, tags, least, without, search.domain));
+                            search.alive_at, tags, least, without, search.domain, out));
     TRY(const bool there, row.next());
     if (there) found.total = row.integer(0);
   }
@@ -85,9 +88,9 @@ Result<LinksFound> search_links(SqliteConnection& db, const LinkSearch& search) 
     std::string sql = "SELECT l.code" + std::string(kWhere) + "ORDER BY ";
     sql += column_of(search.order);
     sql += search.descending ? " DESC, l.id DESC" : " ASC, l.id ASC";
-    sql += " LIMIT ?10 OFFSET ?11";
+    sql += " LIMIT ?11 OFFSET ?12";
     TRY(Query rows, db.query(sql, search.text, search.from, search.until, search.with_visits_left ? 1 : 0,
-                             search.alive_at, tags, least, without, search.domain, search.limit, search.offset));
+                             search.alive_at, tags, least, without, search.domain, out, search.limit, search.offset));
     while (true) {
       TRY(const bool row, rows.next());
       if (!row) break;
@@ -130,15 +133,19 @@ Result<std::vector<TagCount>> count_tags(SqliteConnection& db, const std::option
   }
 }
 
+Result<bool> has_tag(SqliteConnection& db, std::string_view tag, const std::optional<std::string>& domain) {
+  static const std::string kOfDomain = "SELECT 1 FROM link_tags g JOIN links l ON l.id = g.link WHERE g.tag = ?1 AND " +
+                                       std::string(kOfItsDomain) + "= ?2 LIMIT 1";
+  TRY(Query row,
+      domain ? db.query(kOfDomain, tag, *domain) : db.query("SELECT 1 FROM link_tags WHERE tag = ?1 LIMIT 1", tag));
+  return row.next();
+}
+
 Result<Renamed> rename_tag(SqliteConnection& db, std::string_view from, std::string_view to, int64_t now) {
-  const auto there = [&db](std::string_view tag) -> Result<bool> {
-    TRY(Query row, db.query("SELECT 1 FROM link_tags WHERE tag = ?1 LIMIT 1", tag));
-    return row.next();
-  };
-  TRY(const bool known, there(from));
+  TRY(const bool known, has_tag(db, from));
   if (!known) return Renamed::not_found;
   if (from == to) return Renamed::yes;
-  TRY(const bool taken, there(to));
+  TRY(const bool taken, has_tag(db, to));
   if (taken) return Renamed::taken;
   static const std::string kRename =
       "UPDATE links SET tags = trim(replace(char(10) || tags || char(10), char(10) || ?1 || char(10), "

@@ -21,9 +21,10 @@ enum class LinkOrder : uint8_t { created, code, url, title, clicks, random };
 
 struct LinkSearch {
   std::string text;                       // in code, URL, title or tags, ASCII letters in any case; "": any
-  std::vector<std::string> tags;          // one of them, or
+  std::vector<std::string> tags;          // each once: one of them, or
   bool all_tags = false;                  // all of them
-  std::vector<std::string> without_tags;  // none of them
+  std::vector<std::string> without_tags;  // each once: none of them, or
+  bool without_all_tags = false;          // not all of them
   std::optional<int64_t> from;            // made at this time or later
   std::optional<int64_t> until;           // made at this time or before
   bool with_visits_left = false;
@@ -53,6 +54,9 @@ struct TagCount {
 // By name. `domain`, here and below: as LinkSearch has it; none: of all.
 Result<std::vector<TagCount>> count_tags(store::SqliteConnection& db,
                                          const std::optional<std::string>& domain = std::nullopt);
+// Whether a link has it.
+Result<bool> has_tag(store::SqliteConnection& db, std::string_view tag,
+                     const std::optional<std::string>& domain = std::nullopt);
 enum class Renamed : uint8_t { yes, not_found, taken };
 Result<Renamed> rename_tag(store::SqliteConnection& db, std::string_view from, std::string_view to, int64_t now);
 Result<void> remove_tag(store::SqliteConnection& db, std::string_view tag, int64_t now);

@@ -103,6 +103,11 @@ Response beyond_key(RequestContext& context, const Domain* domain) {
                         : std::string_view("The key is limited to a domain that is not here any more."));
 }
 
+Response no_tag(RequestContext& context, std::string_view tag) {
+  return problem(context, 404, "tag-not-found", "Tag not found",
+                 context.arena.concat({"Tag with name \"", tag, "\" could not be found"}), member("tag", tag));
+}
+
 Response no_content(RequestContext& context) { return Response(context.arena, 204); }
 
 // --- Queries ---
@@ -116,12 +121,12 @@ struct Query {
     }
     return {};
   }
-  // "name[]", "name[0]" and "name" repeated are all in use.
+  // "name[]", "name[0]" and "name" repeated are all in use. Each value once.
   std::vector<std::string> list(std::string_view name) const {
     std::vector<std::string> out;
     for (const auto& [key, value] : parameters) {
       const bool same = key.starts_with(name) && (key.size() == name.size() || key[name.size()] == '[');
-      if (same && out.size() < kMostTags) out.push_back(value);
+      if (same && out.size() < kMostTags && std::find(out.begin(), out.end(), value) == out.end()) out.push_back(value);
     }
     return out;
   }
@@ -139,7 +144,6 @@ Query query_of(const Request& request, Arena& arena) {
 }
 
 size_t number_of(const std::string& text, size_t fallback, size_t most) noexcept {
-  if (text == "-1") return most;
   size_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < 1) return fallback;
@@ -152,7 +156,9 @@ struct Paging {
   size_t offset() const noexcept { return (page - 1) * items; }
 };
 Paging paging_of(const Query& query, size_t items) {
-  return {number_of(query.get("page"), 1, kMostPages), number_of(query.get("itemsPerPage"), items, kMostItems)};
+  const std::string asked = query.get("itemsPerPage");
+  return {number_of(query.get("page"), 1, kMostPages),
+          asked == "-1" ? kMostItems : number_of(asked, items, kMostItems)};
 }
 
 void append_paging(std::string& out, const Paging& paging, size_t here, int64_t total) {
@@ -371,6 +377,7 @@ Task<Result<Response>> ShlinkApi::list(Request& request, RequestContext& context
   search.tags = query.list("tags");
   search.all_tags = query.get("tagsMode") == "all";
   search.without_tags = query.list("excludeTags");
+  search.without_all_tags = query.get("excludeTagsMode") == "all";
   const auto from = date_of(query, "startDate", false);
   const auto until = date_of(query, "endDate", true);
   if (!from) co_return invalid(context, from.error());
@@ -637,10 +644,7 @@ Task<Result<Response>> ShlinkApi::rename(Request& request, RequestContext& conte
       context.deadline);
   const Result<Renamed> renamed = co_await writing;
   if (!renamed) co_return failed(context, renamed.error());
-  if (*renamed == Renamed::not_found) {
-    co_return problem(context, 404, "tag-not-found", "Tag not found",
-                      context.arena.concat({"Tag with name \"", from, "\" could not be found"}), member("tag", from));
-  }
+  if (*renamed == Renamed::not_found) co_return no_tag(context, from);
   if (*renamed == Renamed::taken) {
     co_return problem(context, 409, "tag-conflict", "Tag conflict",
                       context.arena.concat({"You cannot rename tag ", from, " to ", to, ", because it already exists"}),
@@ -709,10 +713,20 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
     if (!*link || (*link)->deleted) co_return no_link(context, code);
     search.link = (*link)->id;
   }
-  auto reading = book_.store().read([search](store::SqliteConnection& db) { return clicks_by_hour(db, search); },
-                                    context.deadline);
-  const Result<std::vector<HourClicks>> hours = co_await reading;
+  using Hours = std::optional<std::vector<HourClicks>>;  // nothing: there is no such tag
+  auto reading = book_.store().read(
+      [search](store::SqliteConnection& db) -> Result<Hours> {
+        if (!search.tag.empty()) {
+          TRY(const bool known, has_tag(db, search.tag, search.domain));
+          if (!known) return Hours();
+        }
+        TRY(std::vector<HourClicks> hours, clicks_by_hour(db, search));
+        return Hours(std::move(hours));
+      },
+      context.deadline);
+  const Result<Hours> hours = co_await reading;
   if (!hours) co_return failed(context, hours.error());
+  if (!*hours) co_return no_tag(context, tag);
   const bool no_bots = query.get("excludeBots") == "true";
   int64_t total = 0;
   auto skip = static_cast<int64_t>(paging.offset());
@@ -731,7 +745,7 @@ Task<Result<Response>> ShlinkApi::visits(Request& request, RequestContext& conte
       body += one;
     }
   };
-  for (const HourClicks& hour : *hours) {
+  for (const HourClicks& hour : **hours) {
     append(hour.hour, hour.people, false);
     if (!no_bots) append(hour.hour, hour.bots, true);
   }

@@ -55,6 +55,19 @@ Json ours_of(const Json& body) {
 
 constexpr std::array<std::string_view, 5> kSystems = {"android", "ios", "windows", "macos", "linux"};
 
+// 192.168.*.* as a range; whatever else stays as it is.
+std::string range_of_wildcard(const std::string& text) {
+  std::string out = text;
+  int parts = 4;
+  while (parts > 0 && out.ends_with('*')) {
+    out.pop_back();
+    if (--parts > 0 && out.ends_with('.')) out.pop_back();
+  }
+  if (parts == 4) return text;
+  for (int part = parts; part < 4; ++part) out += part == 0 ? "0" : ".0";
+  return out + "/" + std::to_string(8 * parts);
+}
+
 // One condition of Shlink's as one of ours; null when it has none.
 Json condition_of(std::string_view type, const std::string& key, const std::string& value) {
   if (type == "device") {
@@ -68,7 +81,7 @@ Json condition_of(std::string_view type, const std::string& key, const std::stri
   if (type == "query-param") return {{"query", {{"name", key}, {"equals", value}}}};
   if (type == "any-value-query-param") return {{"query", {{"name", key}}}};
   if (type == "valueless-query-param") return {{"query", {{"name", key}, {"has_value", false}}}};
-  if (type == "ip-address") return {{"address", {value}}};
+  if (type == "ip-address") return {{"address", {range_of_wildcard(value)}}};
   if (type == "geolocation-country-code") return {{"country", {value}}};
   if (type == "before-date") return {{"date", {{"before", value}}}};
   if (type == "after-date") return {{"date", {{"from", value}}}};
@@ -104,8 +117,9 @@ std::optional<ShlinkCondition> shlink_condition_of(const Json& condition) {
   if (kind == "date" && what.is_object() && what.size() == 1) {
     const bool before = what.contains("before");
     const Json& time = what.begin().value();
-    if (!time.is_string()) return std::nullopt;
-    return ShlinkCondition{before ? "before-date" : "after-date", std::nullopt, time.get<std::string>()};
+    const auto at = time.is_string() ? parse_time(time.get_ref<const std::string&>()) : std::nullopt;
+    if (!at) return std::nullopt;
+    return ShlinkCondition{before ? "before-date" : "after-date", std::nullopt, shlink_time(*at)};
   }
   const std::optional<std::string> one = only(what);
   if (!one) return std::nullopt;
