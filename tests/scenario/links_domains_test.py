@@ -49,6 +49,20 @@ class Domains(unittest.TestCase):
             node.api("PATCH", f"/v1/domains/{made['id']}", {"unknown_url": None})
             self.assertEqual(at(node, "other.test", "/nothing")[0], 404, "at once")
 
+    def test_each_domain_has_idempotency_keys_of_its_own(self):
+        with LinksNode() as node:
+            node.api("POST", "/v1/domains", {"base_url": "https://other.test"})
+            key = {"Idempotency-Key": "order-1"}
+            made = {}
+            for query in ("", "?domain=other.test"):
+                status, _, made[query] = node.api("POST", f"/v1/links{query}", {"url": URL + query[:5]}, key)
+                self.assertEqual(status, 201, made)
+            self.assertEqual([made[query]["domain"] for query in made], ["go.test", "other.test"])
+            for query, link in made.items():
+                self.assertEqual(node.api("POST", f"/v1/links{query}", {"url": link["url"]}, key)[2], link)
+                self.assertEqual(node.api("POST", f"/v1/links{query}", {"url": URL + "x"}, key)[0], 422)
+            self.assertEqual(node.api("POST", "/v1/links?domain=OTHER.test", {"url": URL + "x"}, key)[0], 422)
+
     def test_what_cannot_be_a_code_is_as_unknown_as_one_that_nobody_has(self):
         with LinksNode() as node:
             node.api("POST", "/v1/domains", {"base_url": "https://other.test", "unknown_url": URL + "unknown"})

@@ -4,7 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "base/ascii.h"
 #include "base/hash.h"
+#include "http/target.h"
 #include "services/links/access/passwords.h"
 #include "services/links/answers.h"
 #include "store/sqlite.h"
@@ -37,6 +39,17 @@ bool may_hold_password(std::string_view body) noexcept {
          body.find("\\u007") != std::string_view::npos;
 }
 
+// Each domain has keys of its own: whoever has an API key for one can neither take nor learn those of another.
+std::string name_of_key(const Request& request) {
+  std::string key(request.fields.value(FieldId::idempotency_key));
+  Arena arena;
+  const auto domain = http::query_value(request.query, "domain", arena);
+  if (!domain) return key;
+  std::string name(*domain);
+  std::transform(name.begin(), name.end(), name.begin(), ascii_lower);
+  return name + " " + key;
+}
+
 }  // namespace
 
 std::optional<Response> refuse_key(const Request& request, RequestContext& context) {
@@ -50,7 +63,7 @@ Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, Pa
   if (!request.fields.has(FieldId::idempotency_key)) co_return IdempotencyKey();
   const bool secret = may_hold_password(body);
   IdempotencyKey key;
-  key.key = request.fields.value(FieldId::idempotency_key);
+  key.key = name_of_key(request);
   // What the query says, such as the domain, is asked, too.
   if (!request.query.empty()) body.insert(0, std::string(request.query) + "\n");
   if (!secret) {
@@ -67,7 +80,7 @@ Task<Result<IdempotencyKey>> key_of(const Request& request, std::string body, Pa
 Task<Result<std::optional<Replay>>> first_answer(const Request& request, std::string body, LinkBook& book, int64_t now,
                                                  Deadline deadline) {
   if (!request.fields.has(FieldId::idempotency_key)) co_return std::optional<Replay>();
-  auto look = [key = std::string(request.fields.value(FieldId::idempotency_key)), now](store::SqliteConnection& db) {
+  auto look = [key = name_of_key(request), now](store::SqliteConnection& db) {
     return find_replay(db, key, now - kKeysLast);
   };
   auto reading = book.store().read(std::move(look), deadline);

@@ -671,10 +671,14 @@ TEST_F(DomainKeysTest, SeeAndChangeTheirDomainOnlyThroughTheInterfaceOfYourlsToo
     EXPECT_EQ(yourls(query).status, 403) << query;
 }
 
-TEST_F(DomainKeysTest, DoesNotGetAnswersThatWereGivenToOthers) {
+TEST_F(DomainKeysTest, DoesNotGetAnswersThatWereGivenToOthersAndDoesNotLearnOfThem) {
   const std::string body = R"({"url":"https://example.com/secret"})";
-  EXPECT_EQ(as(admin_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).status, 201);
-  EXPECT_EQ(as(key_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).status, 422);
+  EXPECT_EQ(as(admin_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).json()["domain"], "go.example.com");
+  const json own = as(key_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).json();
+  EXPECT_EQ(own["domain"], "other.test");
+  EXPECT_EQ(as(key_, "POST", "/v1/links", body, {{"Idempotency-Key", "once"}}).json(), own);
+  EXPECT_EQ(as(key_, "POST", "/v1/links", R"({"url":"https://example.com/"})", {{"Idempotency-Key", "once"}}).status,
+            422);
 }
 
 TEST_F(DomainKeysTest, StaysLimitedOverARestartAndWithoutItsDomain) {
