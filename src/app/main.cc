@@ -1,5 +1,6 @@
 // The command line: what each command takes is told here, what it does stands in its own file.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -18,6 +19,17 @@
 #include "app/commands/store_commands.h"
 #include "app/commands/why_command.h"
 #include "app/version.h"
+
+namespace {
+
+// Whether all that was printed is where it should be, such as on a disk that has room; else it is said.
+bool output_written() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
+  std::fprintf(stderr, "trellis: the output could not be written\n");
+  return false;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace trellis::app;
@@ -144,21 +156,26 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   }
 
-  if (chosen) return chosen();
-  if (*run_command) return print_config ? print_one_box() : run(run_options);
-  if (*check_command) return check(check_options);
-  if (*ctl_status) return ctl("status", ctl_options);
-  if (*ctl_reload) return ctl("reload", ctl_options);
-  if (*ctl_upgrade) return ctl("upgrade", ctl_options);
-  if (*ctl_level) return ctl("loglevel", ctl_options);
-  if (const std::optional<int> code = links.run()) return *code;
-  if (*store_backup) return store_command("backup", store_options);
-  if (*store_restore) return store_command("restore", store_options);
-  if (*store_check) return store_command("check", store_options);
-  if (*reference_command) return reference(reference_options);
-  if (*version_command) {
-    std::printf("trellis %.*s\n", static_cast<int>(kVersion.size()), kVersion.data());
-    return 0;
-  }
-  return 2;
+  if (*run_command && !print_config) return run(run_options);
+  const auto command = [&]() -> int {
+    if (chosen) return chosen();
+    if (*run_command) return print_one_box();
+    if (*check_command) return check(check_options);
+    if (*ctl_status) return ctl("status", ctl_options);
+    if (*ctl_reload) return ctl("reload", ctl_options);
+    if (*ctl_upgrade) return ctl("upgrade", ctl_options);
+    if (*ctl_level) return ctl("loglevel", ctl_options);
+    if (const std::optional<int> code = links.run()) return *code;
+    if (*store_backup) return store_command("backup", store_options);
+    if (*store_restore) return store_command("restore", store_options);
+    if (*store_check) return store_command("check", store_options);
+    if (*reference_command) return reference(reference_options);
+    if (*version_command) {
+      std::printf("trellis %.*s\n", static_cast<int>(kVersion.size()), kVersion.data());
+      return 0;
+    }
+    return 2;
+  };
+  const int code = command();
+  return output_written() ? code : std::max(code, 1);
 }

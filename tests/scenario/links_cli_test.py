@@ -159,7 +159,8 @@ class Links(Cli):
 
     def test_wrong_use_ends_with_2(self):
         for words in (["add"], ["add", URL, "more"], ["add", URL, "--alais", "x"], ["add", URL, "--status", "many"], ["show"],
-                      ["ls", "--limit", "0"], ["ls", "--limit", "x"], ["remove", "x"], []):
+                      ["ls", "--limit", "0"], ["ls", "--limit", "x"], ["remove", "x"], [], ["edit", "x", "--tag", "a", "--no-tags"],
+                      ["edit", "x", "--forward-query", "--no-forward-query"], ["edit", "x", "--password", "--no-password"]):
             with self.subTest(words=words):
                 done = trellis("links", *words)
                 self.assertEqual(done.returncode, 2, done)
@@ -176,6 +177,20 @@ class Links(Cli):
     def test_the_environment_names_the_node(self):
         out = self.good(trellis("links", "add", URL, TRELLIS_NODE="http://%s:%d" % self.node.address()))
         self.assertTrue(out.startswith("http://go.test/"))
+
+    def test_the_address_of_the_node_may_end_with_a_slash(self):
+        self.good(trellis("links", "ls", "--node", "http://%s:%d/" % self.node.address()))
+
+    def test_trouble_on_this_side_is_not_laid_at_the_door_of_the_node(self):
+        self.node.make(URL)
+        self.bad(self.node.cli("import", str(self.node.folder)), says="^trellis: cannot read .*Is a directory\n$")
+        for words in (["ls"], ["export", "--format", "csv"]):
+            with self.subTest(words=words), open("/dev/full", "wb") as full:
+                done = subprocess.run([str(nodes.BINARY), "links", *words, "--node", "http://%s:%d" % self.node.address()],
+                                      stdout=full, stderr=subprocess.PIPE, text=True, timeout=nodes.PATIENCE)
+                self.assertEqual(done.returncode, 1)
+                self.assertRegex(done.stderr, "^trellis: .*(written|No space left)")
+                self.assertNotIn("no node answers", done.stderr)
 
     def test_an_answer_of_something_else_is_no_crash(self):
         for answer in (b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",

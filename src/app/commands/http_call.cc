@@ -56,7 +56,8 @@ Task<Result<void>> hand_on(http::BodyReader& body, const Streams& streams) {
     Result<Chunk> piece = co_await body.read(kNever);
     if (!piece) co_return fail(std::move(piece).error());
     if (piece->empty()) co_return Result<void>();
-    CO_TRY_VOID(streams.take(piece->view()));
+    Result<void> taken = streams.take(piece->view());
+    if (!taken) co_return fail(std::move(taken).error().from(Side::self));
   }
 }
 
@@ -89,6 +90,7 @@ Task<> talk(net::Address address, http::Request& request, http::RequestContext& 
     Result<void> taken;
     if (response->body.kind() == http::Body::Kind::bytes) {
       taken = streams->take(response->body.bytes().view());
+      if (!taken) taken = fail(std::move(taken).error().from(Side::self));
     } else if (response->body.kind() == http::Body::Kind::stream) {
       std::unique_ptr<http::BodyReader> stream = response->body.take_stream();
       taken = co_await hand_on(*stream, *streams);
@@ -158,7 +160,8 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   Task<> talking = talk(addresses.front(), request, context, streams, answer);
   talking.start();
   while (!talking.done()) loop->run_once(std::chrono::seconds(1));
-  if (!answer && answer.error().code() != Code::cancelled) {
+  // What went wrong on this side, such as a full disk, is no trouble of the node.
+  if (!answer && answer.error().code() != Code::cancelled && answer.error().side() != Side::self) {
     return fail(
         Error(Code::unavailable, "no node answers at " + at + " (is it running? --control and --node say where)")
             .because(std::move(answer).error()));

@@ -286,9 +286,10 @@ LinksCommands::LinksCommands(CLI::App& app) {
   editing->add_option("CODE", options_.code, "the code, or the short address")->required();
   editing->add_option("--url", options_.url, "where it leads from now on");
   settings(editing);
-  editing->add_flag("--no-forward-query", options_.no_forward_query, "keep the visitor's query");
+  editing->add_flag("--no-forward-query", options_.no_forward_query, "keep the visitor's query")
+      ->excludes("--forward-query");
   editing->add_flag("--no-password", options_.no_password, "let everybody follow it")->excludes("--password");
-  editing->add_flag("--no-tags", options_.no_tags, "take all tags away");
+  editing->add_flag("--no-tags", options_.no_tags, "take all tags away")->excludes("--tag");
   editing->add_option("--if-match", options_.condition, "only if this is still its ETag");
 
   CLI::App* removing = command("rm", "remove links; their codes answer 410 from then on", rm, "trellis links rm page");
@@ -337,6 +338,7 @@ LinksCommands::LinksCommands(CLI::App& app) {
 }
 
 std::optional<int> LinksCommands::run() {
+  while (options_.node.ends_with('/')) options_.node.pop_back();  // as browsers show an address
   for (const Command& each : commands_) {
     if (!*each.app) continue;
     if (!agrees(options_.code, options_)) return 2;

@@ -156,7 +156,12 @@ int import_links(const LinksOptions& options) {
   const Descriptor source(standard ? STDIN_FILENO : ::open(options.file.c_str(), O_RDONLY | O_CLOEXEC), !standard);
   if (source.fd() < 0) return cannot("read", options.file);
   struct stat about{};
-  const bool known = ::fstat(source.fd(), &about) == 0 && S_ISREG(about.st_mode);
+  const bool told = ::fstat(source.fd(), &about) == 0;
+  if (told && S_ISDIR(about.st_mode)) {
+    errno = EISDIR;
+    return cannot("read", options.file);
+  }
+  const bool known = told && S_ISREG(about.st_mode);
   const bool has_report = !options.report.empty();
   Descriptor report(has_report ? ::open(options.report.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1,
                     true);
