@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <utility>
 
 #include "base/metrics.h"
+#include "base/time.h"
+#include "http/date.h"
 #include "http/explain.h"
 #include "runtime/loop.h"
 #include "runtime/socket.h"
@@ -36,14 +39,20 @@ std::optional<RetryOn> retry_reason(int status) noexcept {
   }
 }
 
-// How long a host asks to be left alone (RFC 9110 section 10.2.3), in seconds only: a date would need its clock.
+// How long a host asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date, which counts by the host's own
+// clock where the answer tells it.
 Duration retry_after(const Result<http::Response>& answer) noexcept {
   if (!answer) return Duration::zero();
   const std::string_view text = answer->fields.value(http::FieldId::retry_after);
+  if (text.empty()) return Duration::zero();
   uint32_t seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (text.empty() || end != text.data() + text.size() || error != std::errc()) return Duration::zero();
-  return std::chrono::seconds(seconds);
+  if (end == text.data() + text.size() && error == std::errc()) return std::chrono::seconds(seconds);
+  const int64_t now = unix_seconds(Loop::current().wall());
+  const std::optional<int64_t> until = http::parse_http_date(text, now);
+  if (!until) return Duration::zero();
+  const int64_t from = http::parse_http_date(answer->fields.value(http::FieldId::date), now).value_or(now);
+  return std::chrono::seconds(std::clamp<int64_t>(*until - from, 0, std::numeric_limits<uint32_t>::max()));
 }
 
 // A time limit until the head of the answer; its body has limits of its own. So has a request's body, which takes the

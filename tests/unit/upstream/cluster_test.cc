@@ -251,6 +251,23 @@ TEST_P(UpstreamCluster, TheOnlyHostsRetryAfterBeyondTheTimeLimitIsPassedOn) {
   EXPECT_EQ(requests_, 1);
 }
 
+// By the host's own clock, which is some years behind here.
+TEST_P(UpstreamCluster, TheOnlyHostsRetryAfterMayBeADate) {
+  const std::string head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nRetry-After: ";
+  const std::string date = "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nbusy";
+  FarServer hour(*loop_, answers(head + "Sun, 06 Nov 1994 09:49:37 GMT" + date));
+  FarServer over(*loop_, answers(head + "Sun, 06 Nov 1994 08:49:37 GMT" + date));
+  FarServer clockless(*loop_, answers(head + "Sun, 06 Nov 1994 09:49:37 GMT\r\n\r\nbusy"));
+  config_.retry.on.push_back(RetryOn::s503);
+  config_.retry.attempts = 2;
+  EXPECT_EQ(ask(cluster({hour.address()})), "busy");
+  EXPECT_EQ(std::exchange(requests_, 0), 1) << "an hour is beyond the time limit";
+  EXPECT_EQ(ask(cluster({over.address()})), "busy");
+  EXPECT_EQ(std::exchange(requests_, 0), 2) << "that moment has come";
+  EXPECT_EQ(ask(cluster({clockless.address()})), "busy");
+  EXPECT_EQ(requests_, 2) << "that moment is long gone";
+}
+
 TEST_P(UpstreamCluster, ASlowHostsRequestGoesToASecondOneToo) {
   int silent = 0;
   FarServer slow(*loop_, [&silent](Socket& socket, int) { return Script::stay_silent(socket, silent); });
