@@ -2,7 +2,8 @@
 //
 // Weighted: every host has a virtual time at which its next turn is due, 1/weight after the one before; the earliest is
 // next. A host with weight 5 among two with weight 1 gets five of seven turns, and never more than three in a row.
-// O(log n). Weights may change with every turn, so a slow start needs nothing of its own.
+// Where in their round the turns begin is drawn, their order is not. O(log n). Weights may change with every turn, so a
+// slow start needs nothing of its own.
 #pragma once
 
 #include "upstream/balancer.h"

@@ -117,21 +117,41 @@ TEST(Balancer, TakesHostsInTurns) {
 }
 
 TEST(Balancer, SpreadsHeavyHostsEvenlyOverTheTurns) {
-  Hosts hosts({5, 1, 1});
-  const auto balancer = make(Balance::weighted, hosts);
-  Rng keys(1);
-  const auto picked = picks(*balancer, 7'000, keys);
-  size_t row = 0;
-  for (const HostId host : picked) {
-    row = host == 0 ? row + 1 : 0;
-    EXPECT_LE(row, 6u);
+  for (const std::vector<uint32_t>& weights : {std::vector<uint32_t>{5, 1, 1}, {1, 5, 1}, {1, 1, 5}}) {
+    Hosts hosts(weights);
+    const auto heaviest = static_cast<HostId>(std::ranges::max_element(weights) - weights.begin());
+    for (uint64_t seed = 1; seed <= 50; ++seed) {
+      const auto balancer = make(Balance::weighted, hosts, {}, seed);
+      Rng keys(1);
+      const auto picked = picks(*balancer, 700, keys);
+      size_t row = 0;
+      for (const HostId host : picked) {
+        row = host == heaviest ? row + 1 : 0;
+        ASSERT_LE(row, 3U) << "seed " << seed;
+      }
+      // Any seven turns in a row: five, one and one.
+      for (auto begin = picked.begin(); picked.end() - begin >= 7; ++begin)
+        ASSERT_EQ(std::count(begin, begin + 7, heaviest), 5) << "seed " << seed;
+    }
   }
-  // Any seven turns in a row: five, one and one, give or take one.
-  for (size_t i = 0; i + 7 <= picked.size(); ++i) {
-    const auto heavy =
-        std::count(picked.begin() + static_cast<ptrdiff_t>(i), picked.begin() + static_cast<ptrdiff_t>(i) + 7, 0u);
-    EXPECT_GE(heavy, 4);
-    EXPECT_LE(heavy, 6);
+}
+
+TEST(Balancer, SpreadsHostsOfManyWeightsOverTheTurns) {
+  const std::vector<uint32_t> weights{1, 2, 3, 3, 4, 7, 10, 1, 1};
+  Hosts hosts(weights);
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    const auto balancer = make(Balance::weighted, hosts, {}, seed);
+    Rng keys(1);
+    const auto picked = picks(*balancer, 3'200, keys);
+    for (HostId id = 0; id < hosts.size(); ++id) {
+      // Between two turns of a host there is about one round of it, whatever the others do.
+      size_t between = 0;
+      const double round = 32.0 / weights[id];
+      for (const HostId host : picked) {
+        ASSERT_LE(static_cast<double>(between), round + static_cast<double>(weights.size())) << id << " seed " << seed;
+        between = host == id ? 0 : between + 1;
+      }
+    }
   }
 }
 
