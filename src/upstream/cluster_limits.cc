@@ -5,6 +5,7 @@
 #include "http/explain.h"
 #include "runtime/loop.h"
 #include "upstream/cluster.h"
+#include "upstream/health/ejection.h"
 
 namespace trellis::upstream {
 
@@ -63,7 +64,7 @@ Task<Result<http::Response>> Cluster::send_within_limits(http::Request& request,
   const bool ours = answer ? context.failed_side == Side::self : answer.error().side() != Side::upstream;
   if (ours) co_return answer;
   const Time now = loop.exact_now();
-  pass.report(!answer || answer->status >= 500, now);
+  pass.report(!answer || is_error(upstream::outcome_of(answer->status)), now);
   if (adaptive_ && small) {
     place.done(outcome_of(answer), now);
     limit_shown_->set(adaptive_->limit());

@@ -201,6 +201,13 @@ def test_a_breaker_opens_and_closes_again(io):
         assert "breaker opened" in proxy.errors() and "breaker closed" in proxy.errors()
 
 
+@pytest.mark.parametrize("status", (404, 501, 505))
+def test_what_any_client_can_ask_for_opens_no_breaker(status):
+    with Workers(status=status) as upstream, running([upstream], "breaker: { min_requests: 5 }", "epoll") as proxy:
+        assert [get(proxy).status for _ in range(20)] == [status] * 20
+        assert proxy.metric("trellis_breaker_state", upstream="up") == 0
+
+
 def test_a_host_that_is_gone_opens_the_breaker_too(io):
     with Workers() as upstream:
         pass
