@@ -26,6 +26,16 @@ bool is_token(std::string_view text) noexcept {
   });
 }
 
+// "GET" of "get": requests with a known method in other letters are refused as malformed (http/h1_parser.h). Empty:
+// none.
+std::string_view method_meant(std::string_view text) noexcept {
+  for (size_t i = 1; i < kKnownMethods; ++i) {
+    const std::string_view known = http::to_string(static_cast<http::Method>(i));
+    if (text != known && http::iequal(text, known)) return known;
+  }
+  return {};
+}
+
 // Compares a piece of a query as received with plain text, without a copy. A broken escape stands for itself.
 bool decoded_equal(std::string_view encoded, std::string_view plain) noexcept {
   size_t at = 0;
@@ -120,6 +130,8 @@ class RouterBuilder {
     for (const std::string& method : match.methods) {
       if (!is_token(method)) {
         bad("methods", "'" + method + "' is no method");
+      } else if (const std::string_view meant = method_meant(method); !meant.empty()) {
+        bad("methods", "'" + method + "' is refused everywhere; methods have their case: " + std::string(meant));
       } else if (const uint32_t mask = method_mask(method); mask == 0) {
         bad("methods", "more than 22 methods of one's own in all routes");
       } else {

@@ -9,6 +9,12 @@ namespace trellis::upstream {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+constexpr const char* kNobody = "nobody listens on port 0";
+
+}  // namespace
+
 config::Fields<HostConfig> HostConfig::fields() {
   return {{"address", "HOST:PORT of one server", &HostConfig::address},
           {"dns", "NAME:PORT: every address that the name has, looked up again when the answer's time is over",
@@ -26,6 +32,8 @@ config::Fields<HostConfig> HostConfig::fields() {
 
 void HostConfig::check(config::Checker& at) const {
   at.exactly_one({"address", "dns", "srv", "file"});
+  if (address && address->port == 0) at.problem("address", kNobody);
+  if (dns && dns->port == 0) at.problem("dns", kNobody);
   if (!srv.empty() && !net::is_dns_name(srv))
     at.problem("srv", "\"" + srv + "\" is no name of services", "srv: _http._tcp.api.internal");
   if (refresh > Duration::zero() && !dns && srv.empty())
@@ -35,6 +43,7 @@ void HostConfig::check(config::Checker& at) const {
 Result<HostConfig> HostConfig::from_text(std::string_view text) {
   HostConfig host;
   TRY(host.address, config::HostPort::from_text(text));
+  if (host.address->port == 0) return fail(Code::invalid_argument, kNobody);
   return host;
 }
 

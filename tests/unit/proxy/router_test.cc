@@ -166,10 +166,11 @@ TEST(Router, ReportsMatchesThatMakeNoSense) {
                                                            {"ü.com", "", {}, {}, {}},
                                                            {"", "x", {}, {}, {}},
                                                            {"", "", {"G T"}, {}, {}},
+                                                           {"", "", {"Get"}, {}, {}},  // refused by the parser
                                                            {"", "", {}, {{"x y", "1"}}, {}},
                                                            {"", "", {}, {}, {{"", "1"}}}},
                                         problems);
-  EXPECT_EQ(problems.size(), 7u);
+  EXPECT_EQ(problems.size(), 8u);
   EXPECT_EQ(router.size(), 0u);
 }
 
