@@ -50,9 +50,9 @@ Task<Result<http::Response>> RewriteFilter::handle(http::Request& request, http:
   }
   if (path.starts_with(strip_) && (path.size() == strip_.size() || path[strip_.size()] == '/')) {
     path.remove_prefix(strip_.size());
-    if (path.empty()) path = "/";
   }
   if (!add_.empty()) path = context.arena.concat({add_, path});
+  if (path.empty()) path = "/";
   request.path = path;
   if (context.explain) [[unlikely]]
     context.explain->add("filter", "rewrite: the path is " + std::string(path) + " now");

@@ -303,6 +303,8 @@ TEST(Rewrite, ChangesThePathTheTargetSees) {
   EXPECT_EQ(seen({"/api", ""}, "/api"), "/");
   EXPECT_EQ(seen({"/api", ""}, "/apix"), "/apix");
   EXPECT_EQ(seen({"/api", "/v2"}, "/api/x"), "/v2/x");
+  EXPECT_EQ(seen({"/api", "/v2"}, "/api"), "/v2");
+  EXPECT_EQ(seen({"/api", "/v2"}, "/api/"), "/v2/");
   EXPECT_EQ(seen({"", "/v2/"}, "/"), "/v2/");
   EXPECT_EQ(seen({"", "/v2"}, "*"), "*");
   for (const char* bad : {"strip_prefix: api", "add_prefix: /a/*", "{}", "strip_prefix: /a//b"})
