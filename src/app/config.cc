@@ -49,6 +49,8 @@ config::Fields<ListenerConfig> ListenerConfig::fields() {
       {"max_start_line", "a request's first line", &ListenerConfig::max_start_line,
        config::size(256, 64 * config::kKiB)},
       {"max_fields", "header fields of a request", &ListenerConfig::max_fields, config::range(10, 1000)},
+      {"merge_slashes", "several slashes in a path, and %2F, become one slash before a route is chosen",
+       &ListenerConfig::merge_slashes},
       {"trusted",
        "addresses of the balancers and proxies before it, such as 10.0.0.0/8, whose word about the client counts, in "
        "fields and PROXY headers; absent: nobody's",
@@ -76,8 +78,9 @@ void ListenerConfig::check(config::Checker& at) const {
     at.problem("proxy_protocol", "v1 and v2 are told to the hosts of a tcp relay", "proxy_protocol: in");
   if (udp && proxy_protocol) at.problem("proxy_protocol", "is for connections");
   if (!tcp && !udp) return;
-  for (const char* key : {"idle_timeout", "head_timeout", "body_timeout", "min_body_rate", "send_timeout",
-                          "half_close_grace", "max_head", "max_start_line", "max_fields", "trusted_field"}) {
+  for (const char* key :
+       {"idle_timeout", "head_timeout", "body_timeout", "min_body_rate", "send_timeout", "half_close_grace", "max_head",
+        "max_start_line", "max_fields", "merge_slashes", "trusted_field"}) {
     if (at.given(key)) at.problem(key, "is for HTTP", "times of a relay stand in tcp and udp");
   }
   if (udp && at.given("max_connections")) at.problem("max_connections", "is for connections", "udp: { sessions: ... }");

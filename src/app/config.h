@@ -44,6 +44,7 @@ struct ListenerConfig {
   uint64_t max_head = 32 * 1024;
   uint64_t max_start_line = 8 * 1024;
   uint32_t max_fields = 100;
+  bool merge_slashes = false;
   std::vector<proxy::AddressBlock> trusted;
   proxy::TrustedProxies::Reads trusted_field = proxy::TrustedProxies::Reads::x_forwarded_for;
   static config::Fields<ListenerConfig> fields();

@@ -167,6 +167,19 @@ std::string_view encode_component(std::string_view text, Arena& arena) {
   return {to, static_cast<size_t>(at - to)};
 }
 
+std::string_view merge_slashes(std::string_view path, Arena& arena) {
+  if (path.find("//") == std::string_view::npos && path.find("%2F") == std::string_view::npos) return path;
+  char* const to = arena.alloc(path.size());
+  size_t size = 0;
+  for (size_t i = 0; i < path.size(); ++i) {
+    const bool escaped = path.substr(i).starts_with("%2F");
+    const char c = escaped ? '/' : path[i];
+    if (escaped) i += 2;
+    if (c != '/' || size == 0 || to[size - 1] != '/') to[size++] = c;
+  }
+  return {to, size};
+}
+
 std::optional<QueryParameter> next_parameter(std::string_view& query) noexcept {
   while (!query.empty()) {
     const size_t end = query.find('&');

@@ -21,6 +21,10 @@ enum class H1Error : uint8_t;
 // The query stays as it is; refused are bytes below 0x21, above 0x7e and any of <>#.
 H1Error normalise_target(std::string_view raw, Arena& arena, std::string_view& path, std::string_view& query);
 
+// A path in its normal form with one slash for each row of slashes and %2F. It stays a normal form: what a %2F could
+// turn into a dot segment is refused above.
+std::string_view merge_slashes(std::string_view path, Arena& arena);
+
 // Percent-decodes a path segment, or with `plus_is_space` a part of a form or query. nullopt: a '%' without two hex
 // digits.
 std::optional<std::string_view> decode_component(std::string_view raw, Arena& arena, bool plus_is_space = false);

@@ -7,6 +7,7 @@
 #include "http/busy.h"
 #include "http/explain.h"
 #include "http/problem.h"
+#include "http/target.h"
 #include "proxy/access_log.h"
 #include "proxy/cache/member_door.h"
 #include "proxy/received_fields.h"
@@ -150,6 +151,7 @@ Task<Result<http::Response>> Pipeline::explained(http::Request& request, http::R
 
 Task<Result<http::Response>> Pipeline::answer(http::Request& request, http::RequestContext& context) {
   if (!parts_.trusted.empty()) parts_.trusted.believe(request, context);
+  if (parts_.merge_slashes) request.path = http::merge_slashes(request.path, context.arena);
   Rng& rng = context.loop.rng();
   begin_trace(request, context, rng);
   begin_request_id(request, context, context.loop.wall(), rng);

@@ -81,7 +81,8 @@ struct PipelineRoute {
 
 struct PipelineParts {
   std::string listener;
-  TrustedProxies trusted;  // before this listener
+  TrustedProxies trusted;      // before this listener
+  bool merge_slashes = false;  // of paths, before anything compares them
   std::shared_ptr<const Router> router;
   std::vector<PipelineRoute> routes;                    // as the router numbers them
   PipelineRoute unrouted;                               // stands for what no route takes; has no chain

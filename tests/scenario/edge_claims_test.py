@@ -15,6 +15,7 @@ CONFIG = """
 node: edge-1
 listeners:
   web: {{ bind: "127.0.0.1:0" }}
+  merged: {{ bind: "127.0.0.1:0", merge_slashes: true }}
 upstreams:
   app: {{ hosts: ["{host}"] }}
 routes:
@@ -69,6 +70,17 @@ class Claims(unittest.TestCase):
                 ended = True
         seen = self.upstream.seen[before:]
         return answer, seen[0] if seen else None, not ended
+
+    def test_slashes_are_merged_before_a_route_is_chosen_where_the_listener_says_so(self):
+        for path, merged in ((b"/app//x", b"/app/x"), (b"//app/x", b"/app/x"), (b"/app%2Fx", b"/app/x"), (b"/%2f/app///x/", b"/app/x/"),
+                             (b"/app/x?u=//a%2Fb", b"/app/x?u=//a%2Fb"), (b"/app/%252F", b"/app/%252F")):
+            with node.Client(self.node.address("merged")) as client:
+                client.send(b"GET " + path + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+                self.assertEqual(client.answer().status, 204, path)
+            self.assertEqual(self.upstream.seen[-1].target, merged, path)
+        for path in (b"//app/x", b"/app%2Fx"):  # elsewhere they are other paths, and go to the last route
+            answer, seen, _ = self.send(b"GET " + path + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+            self.assertEqual((answer.status, seen), (302, None), path)
 
     def test_connection_takes_off_nothing_that_the_configuration_sets(self):
         answer, seen, _ = self.send(b"GET /own/x HTTP/1.1\r\nHost: h\r\nX-Mine: 1\r\nConnection: X-Edge-Secret, x-edge-added, x-mine\r\n\r\n")

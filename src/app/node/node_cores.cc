@@ -178,6 +178,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
     proxy::PipelineParts parts;
     parts.listener = listener;
     parts.trusted = config.trusted_proxies();
+    parts.merge_slashes = config.merge_slashes;
     parts.router = next->routers.at(listener);
     parts.shedder = state.shedder.get();
     parts.explain_key = next->explain_key;

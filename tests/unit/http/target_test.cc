@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/rng.h"
 #include "http/h1_parser.h"
 
 namespace trellis::http {
@@ -166,6 +169,41 @@ TEST(Target, TakesLatin1EscapesThatAreNoOverlongUtf8) {
   EXPECT_EQ(normalise_target("/%c0%41", arena, path, query), H1Error::none);
   EXPECT_EQ(path, "/%C0A");
   EXPECT_EQ(normalise_target("/%C0", arena, path, query), H1Error::none);
+}
+
+TEST(Target, HasSingleSlashesWhereTheyAreMerged) {
+  Arena arena;
+  for (const auto& [path, merged] : {std::pair<std::string_view, std::string_view>{"/", "/"},
+                                     {"/a/b", "/a/b"},
+                                     {"//", "/"},
+                                     {"///a//b//", "/a/b/"},
+                                     {"/a%2Fb", "/a/b"},
+                                     {"/%2F", "/"},
+                                     {"/%2F%2Fa%2F/%2Fb%2F", "/a/b/"},
+                                     {"/a%252Fb", "/a%252Fb"},
+                                     {"/a%5B%2", "/a%5B%2"},
+                                     {"*", "*"}})
+    EXPECT_EQ(merge_slashes(path, arena), merged) << path;
+}
+
+TEST(Target, StaysNormalWhenItsSlashesAreMerged) {
+  static constexpr std::string_view kPieces[] = {"/", "%2F", "%2f", ".",   "..", "%2e",
+                                                 ";", "a",   "%41", "%25", "2F", "//"};
+  Rng rng(5);
+  for (int i = 0; i < 20'000; ++i) {
+    Arena arena;
+    std::string raw = "/";
+    for (uint64_t left = rng.below(8); left > 0; --left) raw += kPieces[rng.below(std::size(kPieces))];
+    std::string_view path;
+    std::string_view query;
+    if (normalise_target(raw, arena, path, query) != H1Error::none) continue;
+    const std::string_view merged = merge_slashes(path, arena);
+    std::string_view again;
+    ASSERT_EQ(normalise_target(merged, arena, again, query), H1Error::none) << raw << " became " << merged;
+    ASSERT_EQ(again, merged) << raw;
+    ASSERT_EQ(merge_slashes(merged, arena), merged) << raw;
+    ASSERT_EQ(merged.find("//"), std::string_view::npos) << raw;
+  }
 }
 
 TEST(Component, IsDecodedAndEncoded) {
