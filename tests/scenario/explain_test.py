@@ -94,6 +94,19 @@ def test_ctl_explain_says_what_it_needs():
             assert box.ctl("explain", "http://api.example.com/", "-H", "nonsense").returncode == 1
 
 
+def test_ctl_explain_takes_addresses_as_they_are_written_and_says_what_is_none():
+    with Seeing() as app, node.Node(CONFIG.format(good=app.host, observe="")) as box:
+        for page in ("HTTP://API.Example.com/v1/a#top", "api.example.com/v1/a", "https://api.example.com/v1/a"):
+            assert decisions(box, page)["status"] == 200, page
+        assert decisions(box, "http://api.example.com?v=1")["status"] == 404
+        for page in ("ftp://api.example.com/", "http://user@api.example.com/", "http://api.example.com:99999/",
+                     "http://a b/", "http:///v1/a", "", "/v1/a"):
+            done = box.ctl("explain", page)
+            assert done.returncode == 1 and "is no address such as" in done.stderr, (page, done)
+        done = box.ctl("explain", "http://api.example.com/%zz")
+        assert done.returncode == 1 and done.stderr.strip() == 'trellis: "/%zz" is no path', done
+
+
 def test_a_key_of_the_configuration_opens_it_to_whoever_has_it(tmp_path):
     key = tmp_path / "key"
     key.write_text(KEY + "\n")

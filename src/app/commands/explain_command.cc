@@ -8,6 +8,7 @@
 
 #include "app/commands/http_call.h"
 #include "http/fields.h"
+#include "http/h1_parser.h"
 
 namespace trellis::app {
 
@@ -32,12 +33,14 @@ std::optional<Decision> read_decision(std::string_view text) {
   return out;
 }
 
-// "api.example.com:8080/v1" of "http://api.example.com:8080/v1"; the address of a page that TLS is taken off before.
+// "api.example.com:8080/v1" of "http://api.example.com:8080/v1#top"; the address of a page that TLS is taken off
+// before.
 std::string without_scheme(const std::string& url) {
+  const std::string page = url.substr(0, url.find('#'));
   for (const std::string_view scheme : {"http://", "https://"}) {
-    if (url.starts_with(scheme)) return url.substr(scheme.size());
+    if (http::iequal(page.substr(0, scheme.size()), scheme)) return page.substr(scheme.size());
   }
-  return url;
+  return page;
 }
 
 std::string port_of(const std::string& authority) {
@@ -111,7 +114,7 @@ std::optional<Explanation> ask_and_explain(const ExplainOptions& options) {
   };
   const std::string rest = without_scheme(options.url);
   const std::string authority = rest.substr(0, rest.find_first_of("/?"));
-  if (authority.empty() || authority.find("://") != std::string::npos)
+  if (!http::valid_authority(authority) || rest.substr(authority.size()).starts_with("//"))
     return trouble("\"" + options.url + "\" is no address such as http://www.example.com/page");
   const auto known = ask(options, "GET", "/v1/explain");
   if (!known) return std::nullopt;
@@ -128,6 +131,7 @@ std::optional<Explanation> ask_and_explain(const ExplainOptions& options) {
     request.fields.push_back(*std::move(field));
   }
   const auto answer = call(request);
+  if (!answer && answer.error().code() != Code::unavailable) return trouble(answer.error().to_string());
   if (!answer) {
     return trouble(answer.error().to_string() +
                    "; a listener that expects the PROXY protocol cannot be asked this way: name another one");

@@ -124,9 +124,9 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
   std::string_view rest = wanted.url;
   if (!rest.starts_with("http://")) return fail(Code::invalid_argument, "\"" + wanted.url + "\" is no http:// address");
   rest.remove_prefix(7);
-  const size_t slash = rest.find('/');
-  const std::string authority(rest.substr(0, slash));
-  const std::string target = slash == std::string_view::npos ? "/" : std::string(rest.substr(slash));
+  const std::string authority(rest.substr(0, rest.find_first_of("/?")));
+  std::string target(rest.substr(authority.size()));
+  if (!target.starts_with('/')) target.insert(0, "/");
   const std::string at = wanted.connect.empty() ? authority : wanted.connect;
   const bool has_port = at.rfind(':') != std::string::npos && at.back() != ']';
   TRY(auto parts, net::split_host_port(has_port ? at : at + ":80"));
