@@ -275,6 +275,8 @@ def test_a_reverse_proxy_answers_as_nginx_does(open_folder):
                      "GET /v1/items", "GET /v3/items", "GET /v2/items", "GET /assets/none.js", "GET /api", "GET /api?q=1",
                      "HEAD /healthz", "HEAD /api/x", "DELETE /read/x", "GET /read/x", "POST /some"):
             pair.same(line, host)
+        for line in ("GET //closed/x", "GET /closed%2Fx", "GET /closed%2f%2Fx", "GET ///private//x", "GET /private%2Fx", "GET /inner%2Fx"):
+            assert pair.same(line, host)[1].status in (403, 404), line
         theirs, ours = pair.same("GET /page", host)
         assert ours.get(b"x-frame-options") == theirs.get(b"x-frame-options") == b"SAMEORIGIN"
         assert ours.get(b"x-secret") is None and theirs.get(b"x-secret") is None

@@ -84,6 +84,7 @@ class HttpBlock {
     listener_options(http);
     trust();
     for (Server& server : servers_) routes(server);
+    slashes(http);
     choices_.tell_unused(remarks_);
   }
 
@@ -318,6 +319,33 @@ class HttpBlock {
 
   const Server* default_of(const std::string& listener) const {
     const Server* found = nullptr;
+  // nginx compares paths with single slashes, and %2F is one. Where a path is refused, no other way to write it may
+  // come through; elsewhere hosts get their paths as they came.
+  void slashes(const NginxDirective& http) {
+    const auto refuses = [](const RouteDraft& route) {
+      if (route.match.path == "/**" || route.directive == "server") return false;  // refuse all the rest, too
+      return route.refused || !route.allow.empty() || !route.deny.empty() ||
+             route.to.starts_with("{ fixed: { status: 4");
+    };
+    for (ListenerDraft& listener : draft_.listeners) {
+      const Server* server = default_of(listener.name);
+      if (!server) continue;  // of a stream
+      const NginxDirective* said = server->block->find("merge_slashes");
+      if (!said) said = http.find("merge_slashes");
+      if (said && said->word(0) == "off") continue;
+      const auto guards = std::ranges::find_if(draft_.routes, [&](const RouteDraft& route) {
+        const std::vector<std::string>& on = route.match.listeners;
+        return refuses(route) && (on.empty() || std::ranges::find(on, listener.name) != on.end());
+      });
+      if (guards == draft_.routes.end()) continue;
+      listener.options.emplace_back("merge_slashes", "true");
+      remarks_.differs(
+          guards->at, "location",
+          "so that it refuses no less: // and %2F in paths of this listener become one slash, for hosts, too",
+          "listeners.NAME.merge_slashes");
+    }
+  }
+
     for (const Server& server : servers_) {
       for (const Listen& listen : server.listens) {
         if (listen.name != listener) continue;

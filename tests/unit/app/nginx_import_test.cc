@@ -197,6 +197,31 @@ TEST(NginxImport, TakesLocationsInItsOrder) {
   EXPECT_HAS_NOT(yaml, "body: never");
 }
 
+TEST(NginxImport, LetsNoOtherSpellingPastWhatIsRefused) {
+  const auto merges = [](const std::string& server, const std::string& http = "") {
+    const Imported imported = import_text("http { access_log off; " + http + " server { listen 80; " + server + " } }");
+    const bool out = imported.yaml.find("web: { bind: \"0.0.0.0:80\", merge_slashes: true }") != std::string::npos;
+    bool remark = false;
+    for (const Remark& one : imported.remarks.kept()) remark |= one.why.find("// and %2F") != std::string::npos;
+    EXPECT_EQ(remark, out) << imported.yaml;
+    return out;
+  };
+  const std::string rest = "location / { proxy_pass http://10.0.0.1:80; }";
+  for (const char* guard :
+       {"location /x { deny all; }", "location /x { allow 10.0.0.0/8; deny all; proxy_pass http://h; }",
+        "location /x { deny 10.0.0.1; proxy_pass http://h; }", "location = /x { internal; }",
+        "location /x { return 404; }", "location /x { auth_basic a; auth_basic_user_file b; }",
+        "location ~ ^/(x|y)/ { return 403; }", "location /x { limit_except GET { deny all; } proxy_pass http://h; }"}) {
+    EXPECT_TRUE(merges(rest + guard)) << guard;
+    EXPECT_FALSE(merges(rest + guard, "merge_slashes off;")) << guard;
+    EXPECT_FALSE(merges("merge_slashes off; " + rest + guard)) << guard;
+  }
+  for (const char* open : {"", "location /x { proxy_pass http://10.0.0.2:80; }", "location /x { return 301 /y; }"})
+    EXPECT_FALSE(merges(rest + open)) << open;
+  EXPECT_FALSE(merges("location / { allow 10.0.0.0/8; deny all; proxy_pass http://h; }"))
+      << "all of it is behind the list";
+}
+
 TEST(NginxImport, TakesOffThePrefixThatProxyPassReplaces) {
   const std::string yaml = locations(R"(
     location /a/ { proxy_pass http://h1:80/; }
