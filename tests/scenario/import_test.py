@@ -273,7 +273,7 @@ def test_a_reverse_proxy_answers_as_nginx_does(open_folder):
         for line in ("GET /", "GET /some/page?a=1&b=2", "GET /api/items?x=y", "GET /api/", "GET /plain/x/y", "GET /assets/app.js",
                      "GET /media/cat.txt", "GET /healthz", "GET /old", "GET /private/x", "GET /closed/x", "GET /inner/x",
                      "GET /v1/items", "GET /v3/items", "GET /v2/items", "GET /assets/none.js", "GET /api", "GET /api?q=1",
-                     "HEAD /healthz", "HEAD /api/x", "DELETE /read/x", "GET /read/x", "POST /some"):
+                     "HEAD /healthz", "HEAD /api/x", "DELETE /read/x", "GET /read/x", "POST /some", "GET /w1", "GET /w2/x", "GET /logo.txt"):
             pair.same(line, host)
         for line in ("GET //closed/x", "GET /closed%2Fx", "GET /closed%2f%2Fx", "GET ///private//x", "GET /private%2Fx", "GET /inner%2Fx"):
             assert pair.same(line, host)[1].status in (403, 404), line

@@ -9,6 +9,7 @@
 #include "app/import/nginx_forward.h"
 #include "app/import/numbers.h"
 #include "http/fields.h"
+#include "proxy/files/mime.h"
 #include "proxy/filters/addresses.h"
 
 namespace trellis::app {
@@ -318,9 +319,17 @@ void NginxContent::files(const NginxLocation& location, RouteDraft& route) {
       return;
     }
     std::string strip = location.path;
-    if (location.how == How::exact) {  // one file
-      route.to = "{ fixed: { file: " + yaml_text(root) + " } }";
-      return;
+    if (is_one_file(location)) {
+      const size_t folder = root.rfind('/');
+      const size_t above = strip.rfind('/');
+      if (root.substr(folder) != strip.substr(above)) {
+        add_answer_fields(AnswerOf::anything, server_, settings, route, remarks_);
+        const std::string type(proxy::mime_type(root));
+        route.to = "{ fixed: { file: " + yaml_text(root) + ", content_type: " + yaml_text(type) + " } }";
+        return;
+      }
+      root.resize(std::max<size_t>(folder, 1));
+      strip.resize(above);
     }
     while (strip.ends_with('/')) strip.pop_back();
     route.strip_prefix = pattern_literal(strip);

@@ -24,6 +24,7 @@ std::optional<std::string> variable(std::string_view name, const NginxServer& se
       {"query_string", "${query}"},
       {"is_args", "?"},
       {"remote_addr", "${client.address}"},
+      {"remote_port", "${client.port}"},
       {"proxy_add_x_forwarded_for", "${client.address}"},
       {"request_method", "${method}"},
       {"request_id", "${request_id}"},
@@ -35,6 +36,13 @@ std::optional<std::string> variable(std::string_view name, const NginxServer& se
   if (name == "server_name" && !server.name.empty()) return server.name;
   const auto constant = settings.variables.find(name);
   if (constant != settings.variables.end()) return constant->second;
+  for (const auto& [begin, ours] :
+       {std::pair<std::string_view, std::string_view>{"http_", "${header."}, {"cookie_", "${cookie."}}) {
+    if (!name.starts_with(begin) || name.size() == begin.size()) continue;
+    std::string own(name.substr(begin.size()));
+    if (begin == "http_") std::ranges::replace(own, '_', '-');
+    return std::string(ours) + own + "}";
+  }
   return std::nullopt;
 }
 

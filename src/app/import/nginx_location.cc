@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "app/import/nginx_path.h"
+#include "proxy/files/mime.h"
 
 namespace trellis::app {
 
@@ -91,6 +92,16 @@ const NginxDirective* danger_to_files(const std::vector<NginxLocation>& location
     if (code_of(*location.block) || (refuses && !hidden_anyway)) out = location.block;
   }
   return out;
+}
+
+bool is_one_file(const NginxLocation& location) {
+  const NginxDirective* alias = location.block->find("alias");
+  if (!alias || location.how == How::regex || location.how == How::named) return false;
+  if (location.how == How::exact) return true;
+  const auto looks_so = [](std::string_view path) {
+    return proxy::mime_type(path.substr(path.rfind('/') + 1)) != "application/octet-stream";
+  };
+  return looks_so(location.path) && looks_so(alias->word(0));
 }
 
 const NginxDirective* code_of(const NginxDirective& block) {

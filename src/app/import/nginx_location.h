@@ -42,6 +42,10 @@ std::vector<NginxLocation> nginx_locations(const NginxServer& server, Remarks& r
 // not be served as they are. nullptr: none.
 const NginxDirective* danger_to_files(const std::vector<NginxLocation>& locations);
 
+// Does its alias name a file rather than a folder? Of a prefix the names tell: location /robots.txt with an alias that
+// ends in .txt.
+bool is_one_file(const NginxLocation& location);
+
 // The directive that leads to something Trellis does not run: fastcgi_pass and its like. nullptr: none.
 const NginxDirective* code_of(const NginxDirective& block);
 bool denies_all(const NginxSettings& settings);

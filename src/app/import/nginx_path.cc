@@ -14,7 +14,7 @@ class RegexReader {
  public:
   explicit RegexReader(std::string_view regex) : rest_(regex) {}
 
-  std::optional<RegexPaths> read() {
+  std::optional<PathPatterns> read() {
     if (!skip("^")) return std::nullopt;
     if (!rest_.starts_with('/') && !rest_.starts_with("\\/")) return std::nullopt;
     paths_ = {""};
@@ -122,8 +122,8 @@ class RegexReader {
     return false;
   }
 
-  std::optional<RegexPaths> finish() {
-    RegexPaths out;
+  std::optional<PathPatterns> finish() {
+    PathPatterns out;
     if (end_ == "$") {
       out.patterns = paths_;
     } else if (end_ == "/?$") {
@@ -142,17 +142,20 @@ class RegexReader {
   }
 
   // Whatever follows: everything below.
-  std::optional<RegexPaths> open_end() {
-    RegexPaths out;
+  std::optional<PathPatterns> open_end() {
+    PathPatterns out;
     for (std::string path : paths_) {
       if (path.ends_with('*')) return std::nullopt;  // "/[^/]+" without an end takes parts of segments
       if (path.ends_with('/')) {
         path.pop_back();
+        if (!path.empty()) out.too_much.push_back(path);
       } else {
         out.wider = true;
       }
       out.patterns.push_back(path + "/**");
     }
+    std::erase_if(out.too_much,
+                  [&](const std::string& path) { return std::ranges::find(paths_, path) != paths_.end(); });
     return out;
   }
 
@@ -194,7 +197,7 @@ std::string pattern_literal(std::string_view path) {
   return out;
 }
 
-std::optional<RegexPaths> paths_of_regex(std::string_view regex) { return RegexReader(regex).read(); }
+std::optional<PathPatterns> paths_of_regex(std::string_view regex) { return RegexReader(regex).read(); }
 
 WholePath whole_path(std::string_view regex) {
   if (regex == "^" || regex == "^/" || regex == ".*" || regex == "^.*$" || regex == "^.*" || regex == "^/.*$" ||

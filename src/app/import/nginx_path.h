@@ -13,12 +13,14 @@ namespace trellis::app {
 // A path as it stands in nginx (decoded) as a literal of a pattern: `%`, `*`, `?` and `#` are escaped.
 std::string pattern_literal(std::string_view path);
 
-struct RegexPaths {
+struct PathPatterns {
   std::vector<std::string> patterns;
   bool wider = false;  // matches by whole segments where nginx compares characters: /api also takes /apix there
+  // What the patterns match and the expression does not: `^/api/` is /api/** here, which takes /api as well.
+  std::vector<std::string> too_much;
 };
 // The patterns that match what the expression matches, or nothing when no list of up to 32 says it.
-std::optional<RegexPaths> paths_of_regex(std::string_view regex);
+std::optional<PathPatterns> paths_of_regex(std::string_view regex);
 
 // `^/api/(.*)$` -> `/$1` and its like.
 struct PrefixChange {

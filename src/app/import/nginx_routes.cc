@@ -77,32 +77,40 @@ class ServerRoutes {
 
   void place(const NginxLocation& location) {
     if (location.how == How::named) return;
-    const std::vector<std::string> patterns = patterns_of(location);
-    if (patterns.empty()) return;
+    const PathPatterns paths = patterns_of(location);
+    if (paths.patterns.empty()) return;
     RouteDraft route = route_from(*location.block);
     content_->fill(location, route);
     for (RouteDraft& condition : content_->take_conditions()) {
-      // Beside all others of its path: of the same path, the route with more conditions comes first.
-      const std::string apart = condition.match.path + "?" + std::to_string(placed_.size());
-      placed_.push_back({How::exact, apart, std::move(condition)});
+      place_condition(condition);
+      conditions_.emplace_back(location.block, std::move(condition));
     }
-    for (const std::string& pattern : patterns) {
+    for (const std::string& pattern : paths.patterns) {
+      const std::string bare = pattern.ends_with("/**") ? pattern.substr(0, pattern.size() - 3) : pattern;
+      const bool without_bare = std::ranges::find(paths.too_much, bare) != paths.too_much.end();
       const auto taken = std::ranges::find(placed_, pattern, &Placed::pattern);
-      if (taken != placed_.end()) {
-        if (rank(location.how) >= rank(taken->how)) continue;
-        placed_.erase(taken);
+      if (taken != placed_.end() && rank(location.how) >= rank(taken->how)) {
+        const bool left_to_it = std::ranges::find(too_much_, bare) != too_much_.end() && !without_bare;
+        if (left_to_it && !has(bare)) put(location.how, bare, route);
+        continue;
       }
+      if (taken != placed_.end()) placed_.erase(taken);
       put(location.how, pattern, route);
+      if (without_bare) too_much_.push_back(bare);
     }
     narrow_methods(location);
   }
+  // Beside all others of its path: of the same path, the route with more conditions comes first.
+  void place_condition(const RouteDraft& condition) {
+    placed_.push_back({How::exact, condition.match.path + "?" + std::to_string(placed_.size()), condition});
+  }
 
   // None: no list of patterns says it, which is told.
-  std::vector<std::string> patterns_of(const NginxLocation& location) {
+  PathPatterns patterns_of(const NginxLocation& location) {
     const NginxDirective& block = *location.block;
-    if (location.how == How::exact) return {pattern_literal(location.path)};
+    if (location.how == How::exact || is_one_file(location)) return {.patterns = {pattern_literal(location.path)}};
     if (location.how == How::regex) {
-      const std::optional<RegexPaths> paths = paths_of_regex(location.path);
+      std::optional<PathPatterns> paths = paths_of_regex(location.path);
       if (!paths) {
         const bool serves = code_of(block) || block.find("proxy_pass");
         remarks_.left_out(
@@ -116,18 +124,18 @@ class ServerRoutes {
         remarks_.differs(block.at, block.name,
                          "whole segments are compared: longer names that begin alike are not matched");
       if (location.ignores_case()) remarks_.differs(block.at, block.name, "paths are compared with their case");
-      return paths->patterns;
+      return *std::move(paths);
     }
     std::string path = pattern_literal(location.path);
     const bool closed = path.ends_with('/');
     while (path.ends_with('/')) path.pop_back();
-    if (closed) return {path + "/**"};
+    if (closed) return {.patterns = {path + "/**"}};
     remarks_.differs(
         block.at, block.name,
         "whole segments are compared: " + location.path + " and what is below it, not " + location.path + "x");
     const bool with_slash_too = std::ranges::any_of(
         locations_, [&](const NginxLocation& other) { return other.is_prefix() && other.path == location.path + "/"; });
-    return {with_slash_too ? path : path + "/**"};
+    return {.patterns = {with_slash_too ? path : path + "/**"}};
   }
 
   // limit_except GET { deny all; }: the methods beside it are refused.
@@ -171,7 +179,7 @@ class ServerRoutes {
         put(How::exact, "/**", std::move(route));
         return;
       }
-      const std::optional<RegexPaths> paths = away ? paths_of_regex(one.word(0)) : std::nullopt;
+      const std::optional<PathPatterns> paths = away ? paths_of_regex(one.word(0)) : std::nullopt;
       if (!paths || paths->wider || to.find("$1") != std::string::npos) {
         remarks_.left_out(one.at, one.name, "only a fixed path, or a prefix within a location, is rewritten",
                           "write a route with a redirect or with rewrite: { strip_prefix, add_prefix }");
@@ -189,21 +197,41 @@ class ServerRoutes {
   // `location /api/` does not take /api, and `/api/**` does: what nginx does with /api gets a route of its own.
   void close_gaps() {
     for (const NginxLocation& location : locations_) {
-      if (!location.is_prefix() || !location.path.ends_with('/') || location.path == "/") continue;
-      const std::string bare = location.path.substr(0, location.path.size() - 1);
+      if (!location.is_prefix() || location.path == "/") continue;
+      const bool closed = location.path.ends_with('/');
+      const std::string bare = location.path.substr(0, location.path.size() - (closed ? 1 : 0));
       const std::string pattern = pattern_literal(bare);
       if (pattern.empty() || pattern.ends_with('/') || has(pattern) || expression_takes(pattern)) continue;
-      RouteDraft route = route_from(*location.block);
-      if (location.block->find("proxy_pass") || code_of(*location.block)) {
+      const bool forwards = location.block->find("proxy_pass") || code_of(*location.block);
+      const bool alias = location.block->find("alias");
+      if (closed ? forwards : alias && has(pattern + "/**")) {
+        RouteDraft route = route_from(*location.block);
         route.to = "{ redirect: { to: " + yaml_text(pattern + "/?${query}") + ", status: 301 } }";
-      } else if (const NginxLocation* taker = longest_prefix(bare)) {
-        content_->fill(*taker, route);
-      } else {
-        continue;  // the server's own files, as for everything else
+        put(How::exact, pattern, std::move(route));
+      } else if (closed && (alias || longest_prefix(bare))) {  // else the server's own files, as for everything
+        place_as_if_alone(pattern, bare);
       }
-      put(How::exact, pattern, std::move(route));
+    }
+    for (const std::string& pattern : too_much_) {
+      if (!has(pattern) && !expression_takes(pattern)) place_as_if_alone(pattern, pattern.substr(0, pattern.find('*')));
     }
   }
+  // As the prefixes have the path, or else the server itself.
+  void place_as_if_alone(const std::string& pattern, std::string_view path) {
+    const NginxLocation* taker = longest_prefix(path);
+    const NginxLocation rest = whole_server();
+    if (!taker) taker = &rest;
+    RouteDraft route = route_from(*taker->block);
+    content_->fill(*taker, route);
+    put(How::exact, pattern, std::move(route));
+    narrow_methods(*taker);
+    for (auto [block, condition] : conditions_) {
+      if (block != taker->block) continue;
+      condition.match.path = pattern;
+      place_condition(condition);
+    }
+  }
+  NginxLocation whole_server() const { return {How::prefix, "/", &server_.block, server_.settings}; }
   bool expression_takes(const std::string& pattern) const {
     return std::ranges::any_of(placed_, [&](const Placed& placed) {
       return placed.how == How::regex && placed.pattern.ends_with("/**") &&
@@ -225,7 +253,7 @@ class ServerRoutes {
       return placed.pattern == "/**" && placed.route.match.methods.empty();
     };
     if (std::ranges::any_of(placed_, everything)) return;
-    const NginxLocation rest{How::prefix, "/", &server_.block, server_.settings};
+    const NginxLocation rest = whole_server();
     RouteDraft route = route_from(server_.block);
     content_->fill(rest, route);
     put(How::prefix, "/**", std::move(route));
@@ -270,6 +298,8 @@ class ServerRoutes {
   std::vector<NginxLocation> locations_;
   std::optional<NginxContent> content_;
   std::vector<Placed> placed_;
+  std::vector<std::pair<const NginxDirective*, RouteDraft>> conditions_;  // by their locations
+  std::vector<std::string> too_much_;  // taken by patterns of expressions that do not match them
 };
 
 }  // namespace

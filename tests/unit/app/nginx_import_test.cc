@@ -152,6 +152,10 @@ TEST(NginxPath, SaysWhatAnExpressionSaysOrNothing) {
   EXPECT_EQ(paths("^/favicon\\.ico$"), Words{"/favicon.ico"});
   EXPECT_TRUE(paths_of_regex("^/api")->wider);
   EXPECT_FALSE(paths_of_regex("^/api/")->wider);
+  EXPECT_EQ(paths_of_regex("^/(a|b/c)/")->too_much, (Words{"/a", "/b/c"}));
+  EXPECT_EQ(paths_of_regex("^/u/[^/]+/")->too_much, Words{"/u/*"});
+  for (const char* all : {"^/api", "^/", "^/a(/|$)", "^/a$", "^/a(/|)"})
+    EXPECT_EQ(paths_of_regex(all)->too_much, Words{}) << all;
   for (const char* more : {"\\.php$", "^/u/\\d+$", "^/a.b$", "^/a*", "/a", "^/[a-z]/", "^/[^/]+", "^(?!/x)", "^/a|^/b",
                            "^/(a", "^/x[", "^/(a|b|c|d)(a|b|c|d)(a|b|c|d)$", "", "^", "^/u/[^/]+x$"})
     EXPECT_EQ(paths(more), Words{"-"}) << more;
@@ -197,6 +201,28 @@ TEST(NginxImport, TakesLocationsInItsOrder) {
   EXPECT_HAS_NOT(yaml, "body: never");
 }
 
+TEST(NginxImport, LeavesToOthersWhatAnExpressionDoesNotMatch) {
+  const std::string yaml = locations(R"(
+    location / { limit_except GET { deny all; } if ($http_x = bad) { return 400; } return 200 root; }
+    location /u/ { return 200 u; }
+    location = /e { return 200 exact; }
+    location ~ ^/(a|e)/ { return 200 regex; }
+    location ~ ^/u/[^/]+/x/ { return 200 below; }
+    location ~ ^/w/ { return 200 first; }
+    location ~ ^/w { return 200 second; })");
+  expect_routes(yaml, {{"/a/**", "body: regex"},
+                       {"/e", "body: exact"},
+                       {"/u/*/x/**", "body: below"},
+                       {"/u/*/x", "body: u"},
+                       {"/w/**", "body: first"},
+                       {"/w", "body: second"}});
+  EXPECT_HAS(yaml, "path: /a, methods: [GET] }\n    to: { fixed: { status: 200, body: root");
+  EXPECT_HAS(yaml, "path: /a }\n    to: { fixed: { status: 403 } }");  // the methods that / refuses
+  EXPECT_HAS(yaml, "path: /a, headers: { x: bad } }\n    to: { fixed: { status: 400 } }");
+  const std::string alone = locations("location ~ ^/a/ { return 200 a; }");
+  EXPECT_HAS(route(alone, "/a"), "status: 404");
+}
+
 TEST(NginxImport, LetsNoOtherSpellingPastWhatIsRefused) {
   const auto merges = [](const std::string& server, const std::string& http = "") {
     const Imported imported = import_text("http { access_log off; " + http + " server { listen 80; " + server + " } }");
@@ -220,6 +246,26 @@ TEST(NginxImport, LetsNoOtherSpellingPastWhatIsRefused) {
     EXPECT_FALSE(merges(rest + open)) << open;
   EXPECT_FALSE(merges("location / { allow 10.0.0.0/8; deny all; proxy_pass http://h; }"))
       << "all of it is behind the list";
+}
+
+TEST(NginxImport, GivesOneFileByAlias) {
+  const std::string yaml = locations(R"(
+    location /robots.txt { alias /srv/static/robots.txt; }
+    location = /a/b/logo.svg { alias /srv/img/logo.svg; }
+    location = /favicon.ico { alias /srv/img/icon.png; }
+    location /v1.0 { alias /srv/v1.0; }
+    location /docs { alias /srv/docs; }
+    location /m/ { alias /srv/m/; })");
+  expect_routes(yaml, {{"/robots.txt", "files: { root: /srv/static }"},
+                       {"/a/b/logo.svg", "strip_prefix: /a/b }\n    to: { files: { root: /srv/img }"},
+                       {"/favicon.ico", "fixed: { file: /srv/img/icon.png, content_type: image/png }"},
+                       {"/v1.0/**", "strip_prefix: /v1.0 }\n    to: { files: { root: /srv/v1.0 }"},
+                       {"/docs/**", "strip_prefix: /docs }\n    to: { files: { root: /srv/docs }"},
+                       {"/docs", "redirect: { to: \"/docs/?$${query}\", status: 301 }"},
+                       {"/m/**", "files: { root: /srv/m }"},
+                       {"/m", "status: 404"}});
+  EXPECT_HAS_NOT(route(yaml, "/robots.txt"), "rewrite");
+  EXPECT_HAS_NOT(yaml, "path: \"/robots.txt/**\"");
 }
 
 TEST(NginxImport, TakesOffThePrefixThatProxyPassReplaces) {
@@ -308,6 +354,18 @@ TEST(NginxImport, KeepsListenersApart) {
 TEST(NginxImport, WritesVariablesWithTwoDollars) {
   const std::string yaml = locations("return 301 https://$host$request_uri;");
   EXPECT_HAS(yaml, "to: \"https://$${host}$${uri}\", status: 301");
+}
+
+TEST(NginxImport, KnowsFieldsAndCookiesAsVariables) {
+  const std::string yaml = locations(R"(location / {
+    proxy_pass http://10.0.0.1:80;
+    proxy_set_header X-A $http_x_tenant_id;
+    proxy_set_header X-B "u=$cookie_user p=$remote_port";
+    proxy_set_header X-C $arg_a;
+  })");
+  EXPECT_HAS(yaml, "X-A: \"$${header.x-tenant-id}\"");
+  EXPECT_HAS(yaml, "X-B: \"u=$${cookie.user} p=$${client.port}\"");
+  EXPECT_HAS(yaml, "proxy_set_header X-C: there is no variable $arg_a");
 }
 
 TEST(NginxImport, TellsWhatItDoesNotKnow) {
