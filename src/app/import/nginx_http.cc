@@ -277,11 +277,15 @@ class HttpBlock {
     for (ListenerDraft& listener : draft_.listeners) {
       if (listener.tcp.empty() && listener.udp.empty()) listener.options = options;
     }
-    for (const Server& server : servers_) {
+    for (const Server& server : servers_) tell_listener_options(*server.block);
+  }
+  void tell_listener_options(const NginxDirective& block) {
+    for (const NginxDirective& one : block.block) {
+      if (one.name == "location") tell_listener_options(one);
       for (const char* name : {"keepalive_timeout", "client_header_timeout", "client_body_timeout", "send_timeout",
                                "large_client_header_buffers"}) {
-        if (const NginxDirective* one = server.block->find(name))
-          remarks_.differs(one->at, name, "belongs to the listener, which takes the value of the http block",
+        if (one.name == name)
+          remarks_.differs(one.at, name, "belongs to the listener, which takes the value of the http block",
                            "change listeners.NAME");
       }
     }
@@ -315,10 +319,6 @@ class HttpBlock {
     }
   }
 
-  // --- routes ---
-
-  const Server* default_of(const std::string& listener) const {
-    const Server* found = nullptr;
   // nginx compares paths with single slashes, and %2F is one. Where a path is refused, no other way to write it may
   // come through; elsewhere hosts get their paths as they came.
   void slashes(const NginxDirective& http) {
@@ -346,6 +346,10 @@ class HttpBlock {
     }
   }
 
+  // --- routes ---
+
+  const Server* default_of(const std::string& listener) const {
+    const Server* found = nullptr;
     for (const Server& server : servers_) {
       for (const Listen& listen : server.listens) {
         if (listen.name != listener) continue;

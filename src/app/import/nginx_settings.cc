@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/import/numbers.h"
+#include "http/fields.h"
 
 namespace trellis::app {
 
@@ -82,14 +83,9 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "output_buffers",
                                          "postpone_output",
                                          "read_ahead",
-                                         "etag",
-                                         "if_modified_since",
-                                         "chunked_transfer_encoding",
                                          "connection_pool_size",
                                          "request_pool_size",
-                                         "ignore_invalid_headers",
                                          "merge_slashes",
-                                         "proxy_http_version",
                                          "proxy_buffers",
                                          "proxy_buffer_size",
                                          "proxy_busy_buffers_size",
@@ -113,12 +109,10 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "resolver_timeout",
                                          "uninitialized_variable_warn",
                                          "rewrite_log",
-                                         "charset",
                                          "charset_types",
                                          "override_charset",
                                          "source_charset",
                                          "index_hash",
-                                         "max_ranges",
                                          "recursive_error_pages",
                                          "disable_symlinks",
                                          "variables_hash",
@@ -152,6 +146,22 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "status_zone",
                                          "proxy_force_ranges"};
 
+// What Trellis does as nginx does it with these values, the defaults among them, and not with others.
+struct Switch {
+  std::string_view name;
+  std::string_view good;  // parted by spaces
+  std::string_view why;
+};
+constexpr Switch kSwitches[] = {
+    {"etag", "on", "files have an ETag"},
+    {"if_modified_since", "exact before", "files heed If-Modified-Since"},
+    {"max_ranges", "", "files are sent in ranges, too"},
+    {"chunked_transfer_encoding", "on", "an answer of unknown length comes in chunks"},
+    {"ignore_invalid_headers", "on", "a request with an invalid field is refused"},
+    {"proxy_http_version", "1.1", "hosts are asked by HTTP/1.1"},
+    {"charset", "utf-8 off", "text files have charset=utf-8, and answers of hosts what hosts say"},
+};
+
 // By the beginning of the name; the first that fits.
 struct Absent {
   std::string_view prefix;
@@ -165,7 +175,7 @@ constexpr Absent kAbsent[] = {
     {"scgi_pass", "Trellis speaks HTTP to its hosts", "put an HTTP server before the application"},
     {"grpc_pass", "there is no HTTP/2 yet", "keep nginx for gRPC"},
     {"memcached_pass", "Trellis speaks HTTP to its hosts", "ask memcached in the application"},
-    {"proxy_cache", "there is no HTTP cache yet", "keep nginx for what must be cached"},
+    {"proxy_cache", "not part of the import", "the filter cache of a route, docs/edge-cache.md"},
     {"fastcgi_", "belongs to fastcgi_pass", ""},
     {"uwsgi_", "belongs to uwsgi_pass", ""},
     {"scgi_", "belongs to scgi_pass", ""},
@@ -214,7 +224,7 @@ constexpr Absent kAbsent[] = {
     {"autoindex", "directories are never listed", ""},
     {"random_index", "an index file has a fixed name", ""},
     {"dav_", "files are read only", ""},
-    {"mirror", "requests are not copied", ""},
+    {"mirror", "not part of the import", "the filter mirror of a route, docs/traffic.md"},
     {"userid", "no cookies are set", ""},
     {"valid_referers", "requests are not refused by Referer", ""},
     {"empty_gif", "not part of the import", "serve a file"},
@@ -225,7 +235,7 @@ constexpr Absent kAbsent[] = {
     {"lua_", "nginx's own scripts do not run here", ""},
     {"mail", "mail is not relayed", "keep nginx for it"},
     {"break", "rewriting ends by itself", ""},
-    {"slice", "there is no HTTP cache yet", ""},
+    {"slice", "not part of the import", "slice of the filter cache, docs/edge-cache-rules.md"},
     {"underscores_in_headers", "names with an underscore go through", ""},
     {"proxy_ignore_headers", "X-Accel fields mean nothing here; they go through to the client", ""},
     {"proxy_protocol", "not for HTTP", ""},
@@ -304,6 +314,20 @@ std::pair<std::string, std::string> why_left_out(std::string_view directive) {
 
 namespace {
 
+const Switch* switch_of(std::string_view directive) noexcept {
+  const auto found = std::ranges::find(kSwitches, directive, &Switch::name);
+  return found == std::end(kSwitches) ? nullptr : found;
+}
+bool is_good(const Switch& one, std::string_view value) noexcept {
+  std::string_view rest = one.good;
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find(' '), rest.size());
+    if (http::iequal(rest.substr(0, end), value)) return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
+}
+
 std::string cache_control_of(std::string_view time, bool& good) {
   good = true;
   if (time == "off") return {};
@@ -341,8 +365,12 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
         left_out("not a time: " + std::string(one.word(0)));
       }
     };
+    const bool own_types = name == "types" && (!one.at.file || !one.at.file->ends_with("mime.types"));
+    if (own_types) left_out("the types of files are built in");
     if (is_structure(name) || needs_nothing(name)) continue;
-    if (name == "root") {
+    if (const Switch* known = switch_of(name)) {
+      if (!is_good(*known, one.word(0))) left_out(std::string(known->why));
+    } else if (name == "root") {
       settings.root = one.word(0);
     } else if (name == "index") {
       for (const std::string& file : one.words) {

@@ -379,12 +379,24 @@ TEST(NginxImport, TellsSwitchesThatAreNotTheDefault) {
   const auto left_out = [](const std::string& line) {
     return import_text("http { access_log off; " + line + " server { listen 80; return 200 x; } }").remarks.left_out();
   };
-  for (const char* line : {"proxy_pass_request_headers off;", "proxy_pass_request_body off;",
-                           "proxy_ignore_client_abort on;", "add_trailer X-A 1;", "autoindex on;"})
+  for (const char* line :
+       {"proxy_pass_request_headers off;", "proxy_pass_request_body off;", "proxy_ignore_client_abort on;",
+        "add_trailer X-A 1;", "autoindex on;", "etag off;", "if_modified_since off;", "max_ranges 0;",
+        "chunked_transfer_encoding off;", "ignore_invalid_headers off;", "proxy_http_version 1.0;",
+        "proxy_http_version 2;", "charset koi8-r;", "types { text/x x; }", "proxy_cache one;", "mirror /m;"})
     EXPECT_EQ(left_out(line), 1u) << line;
   for (const char* line : {"proxy_pass_request_headers on;", "proxy_pass_request_body on;",
-                           "proxy_ignore_client_abort off;", "autoindex off;", "proxy_redirect default;"})
+                           "proxy_ignore_client_abort off;", "autoindex off;", "proxy_redirect default;", "etag on;",
+                           "if_modified_since before;", "chunked_transfer_encoding on;", "proxy_http_version 1.1;",
+                           "charset UTF-8;", "charset off;", "proxy_cache off;"})
     EXPECT_EQ(left_out(line), 0u) << line;
+}
+
+TEST(NginxImport, TellsTimesThatBelongToTheListener) {
+  const Imported imported = import_text(R"(http { access_log off; server { listen 80;
+    location / { client_body_timeout 3s; location /x { send_timeout 4s; } return 200 x; } } })");
+  EXPECT_TRUE(told(imported, "client_body_timeout"));
+  EXPECT_TRUE(told(imported, "send_timeout"));
 }
 
 TEST(NginxImport, IsToldFromHaproxyByTheText) {
