@@ -53,12 +53,14 @@ struct Acl {
   std::string kind;  // the criterion without its prefix, with the way of matching behind it: hdr, hdr_end, path_beg
   std::string argument;
   std::vector<std::string> values;
+  bool any_case = false;
 };
 std::optional<Acl> read_acl(const HaproxyLine& line, std::string& why) {
   Acl out;
   std::string match;
   for (size_t i = 3; i < line.words.size(); ++i) {
     const std::string& word = line.words[i];
+    if (word == "-i") out.any_case = true;
     if (word == "-i" || word == "--") continue;
     if (word == "-m" && i + 1 < line.words.size()) {
       match = line.words[++i];
@@ -249,6 +251,10 @@ bool HaproxyConditions::add_matches(const HaproxyLine& line, std::vector<MatchDr
     why = "no value: " + line.text();
     return false;
   }
+  const auto differs = [&](std::string why_so) {
+    remarks_.differs(line.at, "acl " + std::string(line.word(1)), std::move(why_so));
+  };
+  if (acl->any_case && !host) differs("values are compared with their case");
   for (const std::string& value : acl->values) {
     MatchDraft one;
     if (host && kind == "hdr") {
@@ -261,10 +267,15 @@ bool HaproxyConditions::add_matches(const HaproxyLine& line, std::vector<MatchDr
       one.path = pattern_literal(value);
     } else if (kind == "path_beg" || kind == "path_dir") {
       std::string path = pattern_literal(value.starts_with('/') ? value : "/" + value);
-      if (!path.ends_with('/') && kind == "path_beg")
-        remarks_.differs(line.at, "acl " + std::string(line.word(1)),
-                         "whole segments are compared: " + value + " and what is below it");
+      const bool closed = path.ends_with('/');
       while (path.ends_with('/')) path.pop_back();
+      if (kind == "path_dir") {
+        differs("a folder is looked for at the beginning of a path, not anywhere: " + path + " and what is below it");
+      } else if (!closed) {
+        differs("whole segments are compared: " + value + " and what is below it");
+      } else if (!path.empty()) {
+        differs(path + " is taken, too, not only what is below it");
+      }
       one.path = path + "/**";
     } else if (kind == "path_reg") {
       const auto paths = paths_of_regex(value);
@@ -273,6 +284,8 @@ bool HaproxyConditions::add_matches(const HaproxyLine& line, std::vector<MatchDr
         return false;
       }
       for (const std::string& pattern : paths->patterns) out.emplace_back().path = pattern;
+      for (const std::string& path : paths->too_much) differs(path + " is taken, too, not only what is below it");
+      if (paths->wider) differs("whole segments are compared: longer names that begin alike are not matched");
       continue;
     } else if (kind == "method") {
       one.methods = {value};

@@ -60,6 +60,22 @@ TEST(HaproxyImport, MakesRoutesOfRules) {
   EXPECT_HAS(yaml, "match: { path: \"/**\" }\n    to: upstream.a");
 }
 
+TEST(HaproxyImport, TellsWherePathsDiffer) {
+  const auto tells = [](const std::string& condition, const std::string& what) {
+    const std::string yaml = web(" use_backend a if { " + condition + " }\n default_backend b");
+    EXPECT_HAS(yaml, what);
+  };
+  tells("path_beg /api/", "/api is taken, too, not only what is below it");
+  tells("path_beg /api", "whole segments are compared: /api and what is below it");
+  tells("path_dir img", "a folder is looked for at the beginning of a path, not anywhere: /img and what is below it");
+  tells("path_reg ^/v[12]/", "/v2 is taken, too, not only what is below it");
+  tells("path_reg ^/v1", "longer names that begin alike are not matched");
+  tells("path -i /X", "values are compared with their case");
+  tells("path_beg -i /X/", "values are compared with their case");
+  EXPECT_HAS_NOT(web(" use_backend a if { hdr(host) -i X.example }\n default_backend b"), "case");
+  EXPECT_HAS_NOT(web(" use_backend a if { path_beg / }\n default_backend b"), "is taken, too");
+}
+
 TEST(HaproxyImport, SaysThatRefusalsAreLetThrough) {
   const Imported imported = import_text(
       "defaults\n mode http\nfrontend web\n bind :80\n http-request deny if { path_end .php }\n default_backend a\n"
