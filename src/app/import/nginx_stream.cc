@@ -16,11 +16,8 @@ namespace trellis::app {
 namespace {
 
 constexpr std::string_view kNothing[] = {"proxy_buffer_size",
-                                         "proxy_responses",
-                                         "proxy_requests",
                                          "tcp_nodelay",
                                          "preread_buffer_size",
-                                         "proxy_next_upstream",
                                          "proxy_next_upstream_tries",
                                          "proxy_next_upstream_timeout",
                                          "proxy_socket_keepalive",
@@ -47,7 +44,8 @@ class StreamBlock {
     for (const NginxDirective& one : stream.block) {
       if (one.name == "server") {
         server(one, stream);
-      } else if (one.name != "upstream" && one.name != "map" && !is_option(one.name) && !needs_no_word(one.name)) {
+      } else if (one.name != "upstream" && one.name != "map" && !is_option(one.name) && !needs_no_word(one.name) &&
+                 !is_access(one.name) && one.name != "proxy_ssl") {
         remarks_.left_out(one.at, one.name, "not known to the import");
       }
     }
@@ -61,7 +59,8 @@ class StreamBlock {
 
   static bool is_option(std::string_view name) {
     return name == "proxy_timeout" || name == "proxy_connect_timeout" || name == "proxy_protocol" ||
-           name == "ssl_preread" || name == "preread_timeout" || name == "set_real_ip_from";
+           name == "ssl_preread" || name == "preread_timeout" || name == "set_real_ip_from" ||
+           name == "proxy_responses" || name == "proxy_requests" || name == "proxy_next_upstream";
   }
 
   // By the name in a TLS hello; other maps have no place here.
@@ -117,16 +116,33 @@ class StreamBlock {
     return out;
   }
 
-  void server(const NginxDirective& block, const NginxDirective& stream) {
-    for (const NginxDirective& one : block.block) {
-      const bool closes = one.name == "deny" || (one.name == "allow" && one.word(0) != "all");
-      if (closes || (one.name == "proxy_ssl" && one.word(0) == "on") || one.name == "return") {
-        remarks_.left_out(one.at, one.name,
-                          closes ? "a relay asks for no addresses: the server is left out"
-                                 : "a relay passes bytes on as they are: the server is left out",
-                          closes ? "let a firewall do it" : "");
-        return;
+  static bool is_access(std::string_view name) { return name == "allow" || name == "deny"; }
+  // What no relay does, of the server or of all of them: who has rules of its own inherits none.
+  static const NginxDirective* in_the_way(const NginxDirective& block, const NginxDirective& stream) {
+    const bool own_access = block.find("allow") || block.find("deny");
+    const bool own_tls = block.find("proxy_ssl");
+    for (const NginxDirective* level : {&block, &stream}) {
+      for (const NginxDirective& one : level->block) {
+        const bool own = level == &block;
+        const bool closes = one.name == "deny" || (one.name == "allow" && one.word(0) != "all");
+        if (closes && (own || !own_access)) return &one;
+        if (one.name == "proxy_ssl" && one.word(0) == "on" && (own || !own_tls)) return &one;
+        if (one.name == "return" && own) return &one;
       }
+    }
+    return nullptr;
+  }
+  void server(const NginxDirective& block, const NginxDirective& stream) {
+    if (const NginxDirective* one = in_the_way(block, stream)) {
+      const bool closes = is_access(one->name);
+      remarks_.left_out(one->at, one->name,
+                        closes ? "a relay asks for no addresses: the server is left out"
+                               : "a relay passes bytes on as they are: the server is left out",
+                        closes ? "let a firewall do it" : "");
+      return;
+    }
+    for (const NginxDirective& one : block.block) {
+      if (is_access(one.name) || one.name == "proxy_ssl") continue;  // let everybody in, and is off
       if (one.name != "listen" && one.name != "proxy_pass" && !is_option(one.name) && !needs_no_word(one.name)) {
         auto [why, instead] = why_left_out(one.name);
         remarks_.left_out(one.at, one.name, std::move(why), std::move(instead));
@@ -168,8 +184,11 @@ class StreamBlock {
     std::string to;
     std::string routes;
     if (!targets(block, stream, pass, udp, to, routes)) return;
-    const std::string idle =
-        yaml_seconds(time(value(block, stream, "proxy_timeout"), 600'000, udp ? 100 : 0, 86'400'000));
+    uint64_t idle_ms = time(value(block, stream, "proxy_timeout"), 600'000, udp ? 100 : 0, 86'400'000);
+    if (udp && counts_datagrams(block, stream)) idle_ms = std::min<uint64_t>(idle_ms, 30'000);
+    const std::string idle = yaml_seconds(idle_ms);
+    if (value(block, stream, "proxy_next_upstream") == "off")
+      remarks_.differs(one.at, "proxy_next_upstream", "while a host cannot be connected to the next one is tried");
     ListenerDraft listener;
     listener.at = one.at;
     const std::string wanted = (udp ? "udp_" : "tcp_") + address.substr(address.rfind(':') + 1);
@@ -193,6 +212,19 @@ class StreamBlock {
       }
     }
     draft_.listeners.push_back(std::move(listener));
+  }
+
+  // Sessions that nginx ends after so many datagrams would stay for all of proxy_timeout.
+  bool counts_datagrams(const NginxDirective& block, const NginxDirective& stream) {
+    for (const char* name : {"proxy_responses", "proxy_requests"}) {
+      const NginxDirective* one = block.find(name);
+      if (!one) one = stream.find(name);
+      if (!one) continue;
+      remarks_.differs(one->at, name, "a session ends when nothing was said for a time, 30 s at the most",
+                       "listeners.NAME.udp.idle");
+      return true;
+    }
+    return false;
   }
 
   bool targets(const NginxDirective& block, const NginxDirective& stream, const NginxDirective& pass, bool udp,

@@ -436,6 +436,26 @@ TEST(NginxImport, ReplacesWhatTheCheckWouldRefuse) {
   EXPECT_HAS(imported.yaml, "host: other.example.com");
 }
 
+TEST(NginxImport, LeavesOutRelaysThatKeptSomebodyOut) {
+  const auto relays = [](const std::string& all, const std::string& one) {
+    const Imported imported =
+        import_text("stream { " + all + " upstream u { server 10.0.0.1:1; } server { listen 1000; " + one +
+                    " proxy_pass u; } server { listen 1001; allow all; proxy_ssl off; proxy_pass u; } }");
+    return imported.yaml.find("tcp_1000:") != std::string::npos;
+  };
+  EXPECT_TRUE(relays("", ""));
+  EXPECT_TRUE(relays("allow all;", ""));
+  EXPECT_FALSE(relays("", "deny 10.0.0.1;"));
+  EXPECT_FALSE(relays("allow 10.0.0.0/8; deny all;", ""));
+  EXPECT_TRUE(relays("allow 10.0.0.0/8; deny all;", "allow all;"));
+  EXPECT_FALSE(relays("proxy_ssl on;", ""));
+  EXPECT_TRUE(relays("proxy_ssl on;", "proxy_ssl off;"));
+  const Imported dns = import_text(
+      "stream { upstream u { server 10.0.0.1:53; } server { listen 53 udp; proxy_responses 1; proxy_pass u; } }");
+  EXPECT_HAS(dns.yaml, "udp: { to: upstream.u, idle: 30s }");
+  EXPECT_TRUE(told(dns, "proxy_responses"));
+}
+
 TEST(NginxImport, LooksUpNames) {
   const auto server = [](const std::string& words) {
     return import_text("http { access_log off; resolver 10.0.0.53 valid=9s; upstream a { server " + words +
