@@ -212,6 +212,8 @@ constexpr Absent kAbsent[] = {
     {"geo", "there are no variables made from addresses", "use allow and deny"},
     {"map", "there are no variables of your own", "write a route for each case: match.host, headers, query"},
     {"split_clients", "there are no variables of your own", "filter split of a route"},
+    {"sticky", "not part of the import, as it needs a secret", "upstreams.NAME.sticky: { cookie, secret }"},
+    {"queue", "not part of the import", "upstreams.NAME.limits: { waiting, wait }"},
     {"sub_filter", "bodies are not changed", ""},
     {"subs_filter", "bodies are not changed", ""},
     {"ssi", "bodies are not changed", ""},

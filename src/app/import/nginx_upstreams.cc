@@ -4,6 +4,7 @@
 
 #include "app/import/numbers.h"
 #include "config/values.h"
+#include "upstream/balancer.h"
 
 namespace trellis::app {
 
@@ -66,15 +67,16 @@ FieldLines options_of(const NginxSettings& settings, size_t hosts) {
 struct Fails {
   std::optional<uint64_t> most;  // max_fails of the last that says it and is not 0
   std::optional<uint64_t> milliseconds;
-  bool never = false;  // max_fails=0 stands at one
+  size_t never = 0;   // servers with max_fails=0
+  size_t others = 0;  // and those without, that can be asked
   bool differ = false;
 };
 
 // nginx puts a server out after one failure, counting neither statuses nor failures in a row; Trellis counts answers of
 // 5xx, too, and needs more of them to be sure.
 void add_eject(const NginxDirective& block, const Fails& fails, UpstreamDraft& out, Remarks& remarks) {
-  if (!fails.most && !fails.milliseconds && !fails.never) return;
-  if (fails.never && !fails.most) {
+  if (!fails.most && !fails.milliseconds && fails.never == 0) return;
+  if (fails.never > 0 && fails.others == 0) {
     out.options.emplace_back("eject", "off");
     return;
   }
@@ -86,7 +88,7 @@ void add_eject(const NginxDirective& block, const Fails& fails, UpstreamDraft& o
                                         ", max_time: " + yaml_seconds(std::max<uint64_t>(base, 300'000)) + " }");
   remarks.differs(block.at, "max_fails",
                   std::string("failures in a row put a host out, three or more of them; answers of 5xx count, too") +
-                      (fails.differ || fails.never ? "; one number for all hosts of an upstream" : ""));
+                      (fails.differ || fails.never > 0 ? "; one number for all hosts of an upstream" : ""));
 }
 
 // _http._tcp.NAME of service=http, as nginx makes it.
@@ -135,7 +137,8 @@ class BlockReader {
         server(one);
       } else if (!policy(one) && !connections(one) && one.name != "zone" && one.name != "keepalive_requests" &&
                  one.name != "state" && one.name != "resolver" && one.name != "resolver_timeout") {
-        remarks_.left_out(one.at, one.name, "not known to the import");
+        auto [why, instead] = why_left_out(one.name);
+        remarks_.left_out(one.at, one.name, std::move(why), std::move(instead));
       }
     }
     if (std::ranges::all_of(out_.hosts, &HostDraft::down)) return std::nullopt;
@@ -156,6 +159,7 @@ class BlockReader {
     }
     HostDraft host;
     std::string service;
+    const size_t never = fails_.never;
     for (size_t i = 1; i < one.words.size(); ++i) {
       const std::string& word = one.words[i];
       if (word == "resolve") {
@@ -166,7 +170,10 @@ class BlockReader {
       } else if (!server_word(word, host)) {
         remarks_.left_out(one.at, "server ... " + word.substr(0, word.find('=')), "is not a setting of a single host");
       }
+      if (number_of(word, "weight=").value_or(0) > upstream::kMaxWeight)
+        remarks_.differs(one.at, "server ... weight", "1000 is the largest: divide the weights of all of them");
     }
+    if (!host.down && fails_.never == never) ++fails_.others;
     if (host.from == HostDraft::From::srv) {
       host.address = records_of(service, address.substr(0, address.find(':')));
     } else if (const auto with = with_port(address, port_)) {
@@ -182,7 +189,7 @@ class BlockReader {
 
   bool server_word(const std::string& word, HostDraft& host) {
     if (const auto weight = number_of(word, "weight=")) {
-      host.weight = static_cast<uint32_t>(std::clamp<uint64_t>(*weight, 1, 1000));
+      host.weight = static_cast<uint32_t>(std::clamp<uint64_t>(*weight, 1, upstream::kMaxWeight));
       weighted_ |= *weight != 1;
     } else if (word == "backup") {
       host.backup = true;
@@ -193,8 +200,10 @@ class BlockReader {
       same_connections_ &= most_connections_ == 0 || most_connections_ == *most;
       most_connections_ = std::max(most_connections_, *most);
     } else if (const auto fails = number_of(word, "max_fails=")) {
-      fails_.never |= *fails == 0;
-      if (*fails == 0) return true;
+      if (*fails == 0) {
+        ++fails_.never;
+        return true;
+      }
       fails_.differ |= fails_.most && *fails_.most != *fails;
       fails_.most = fails;
     } else if (word.starts_with("fail_timeout=")) {

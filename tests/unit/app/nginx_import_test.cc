@@ -436,6 +436,20 @@ TEST(NginxImport, ReplacesWhatTheCheckWouldRefuse) {
   EXPECT_HAS(imported.yaml, "host: other.example.com");
 }
 
+TEST(NginxImport, EjectsUnlessNoServerIs) {
+  const auto block = [](const std::string& servers) {
+    return import_text("http { access_log off; upstream a { " + servers +
+                       " } server { listen 80; location / { proxy_pass http://a; } } }");
+  };
+  EXPECT_HAS(block("server h1 max_fails=0; server h2 max_fails=0; server h3 down;").yaml, "eject: off");
+  EXPECT_HAS(block("server h1 max_fails=0; server h2;").yaml, "eject: { consecutive_errors: 3, base_time: 10s");
+  EXPECT_HAS(block("server h1 max_fails=0; server h2 max_fails=9;").yaml, "eject: { consecutive_errors: 9");
+  EXPECT_HAS_NOT(block("server h1; server h2;").yaml, "eject");
+  const Imported heavy = block("server h1 weight=5000; server h2;");
+  EXPECT_HAS(heavy.yaml, "weight: 1000");
+  EXPECT_TRUE(told(heavy, "server ... weight"));
+}
+
 TEST(NginxImport, LeavesOutRelaysThatKeptSomebodyOut) {
   const auto relays = [](const std::string& all, const std::string& one) {
     const Imported imported =
