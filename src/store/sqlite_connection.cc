@@ -185,13 +185,15 @@ bool SqliteConnection::bind_real(sqlite3_stmt* statement, int index, double valu
   return sqlite3_bind_double(statement, index, value) == SQLITE_OK;
 }
 // Copied: the arguments of query() may be temporaries.
-bool SqliteConnection::bind_text(sqlite3_stmt* statement, int index, std::string_view value) noexcept {
+bool SqliteConnection::bind_text(sqlite3_stmt* statement, int index, std::string_view value, Bytes bytes) noexcept {
   const char* data = value.data() ? value.data() : "";
-  return sqlite3_bind_text64(statement, index, data, value.size(), SQLITE_TRANSIENT, SQLITE_UTF8) == SQLITE_OK;
+  const auto life = bytes == Bytes::borrowed ? SQLITE_STATIC : SQLITE_TRANSIENT;
+  return sqlite3_bind_text64(statement, index, data, value.size(), life, SQLITE_UTF8) == SQLITE_OK;
 }
-bool SqliteConnection::bind_blob(sqlite3_stmt* statement, int index, std::string_view value) noexcept {
+bool SqliteConnection::bind_blob(sqlite3_stmt* statement, int index, std::string_view value, Bytes bytes) noexcept {
   const char* data = value.data() ? value.data() : "";
-  return sqlite3_bind_blob64(statement, index, data, value.size(), SQLITE_TRANSIENT) == SQLITE_OK;
+  const auto life = bytes == Bytes::borrowed ? SQLITE_STATIC : SQLITE_TRANSIENT;
+  return sqlite3_bind_blob64(statement, index, data, value.size(), life) == SQLITE_OK;
 }
 bool SqliteConnection::bind_null(sqlite3_stmt* statement, int index) noexcept {
   return sqlite3_bind_null(statement, index) == SQLITE_OK;

@@ -84,17 +84,11 @@ class SqliteConnection {
   // when the file is damaged.
   template <class... Args>
   Result<Query> query(std::string_view sql, const Args&... args) {
-    Result<Query> query = prepare(sql);
-    if (!query) return query;
-    int index = 0;
-    bool bound = true;
-    ((bound = bound && bind(query->statement_, ++index, args)), ...);
-    if (!bound) return fail(error("bind"));
-    return query;
+    return bound<Bytes::copied>(sql, args...);
   }
   template <class... Args>
   Result<void> execute(std::string_view sql, const Args&... args) {
-    TRY(Query statement, query(sql, args...));
+    TRY(Query statement, bound<Bytes::borrowed>(sql, args...));
     return statement.run();
   }
   // Several statements without parameters, as in a migration.
@@ -114,29 +108,42 @@ class SqliteConnection {
   };
   static constexpr size_t kKeptStatements = 256;
 
+  // Of an argument: a statement that has ended before its arguments do borrows them.
+  enum class Bytes : bool { copied, borrowed };
+
   explicit SqliteConnection(sqlite3* db) noexcept : db_(db) {}
   Result<Query> prepare(std::string_view sql);
+  template <Bytes bytes, class... Args>
+  Result<Query> bound(std::string_view sql, const Args&... args) {
+    Result<Query> query = prepare(sql);
+    if (!query) return query;
+    int index = 0;
+    bool all = true;
+    ((all = all && bind<bytes>(query->statement_, ++index, args)), ...);
+    if (!all) return fail(error("bind"));
+    return query;
+  }
 
   static bool bind_integer(sqlite3_stmt* statement, int index, int64_t value) noexcept;
   static bool bind_real(sqlite3_stmt* statement, int index, double value) noexcept;
-  static bool bind_text(sqlite3_stmt* statement, int index, std::string_view value) noexcept;
-  static bool bind_blob(sqlite3_stmt* statement, int index, std::string_view value) noexcept;
+  static bool bind_text(sqlite3_stmt* statement, int index, std::string_view value, Bytes bytes) noexcept;
+  static bool bind_blob(sqlite3_stmt* statement, int index, std::string_view value, Bytes bytes) noexcept;
   static bool bind_null(sqlite3_stmt* statement, int index) noexcept;
 
-  template <class T>
+  template <Bytes bytes, class T>
   static bool bind(sqlite3_stmt* statement, int index, const T& value) noexcept {
     if constexpr (std::is_same_v<T, std::nullptr_t> || std::is_same_v<T, std::nullopt_t>) {
       return bind_null(statement, index);
     } else if constexpr (std::is_same_v<T, Blob>) {
-      return bind_blob(statement, index, value.bytes);
+      return bind_blob(statement, index, value.bytes, bytes);
     } else if constexpr (std::is_integral_v<T>) {
       return bind_integer(statement, index, static_cast<int64_t>(value));
     } else if constexpr (std::is_floating_point_v<T>) {
       return bind_real(statement, index, value);
     } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      return bind_text(statement, index, value);
+      return bind_text(statement, index, value, bytes);
     } else {
-      return value ? bind(statement, index, *value) : bind_null(statement, index);
+      return value ? bind<bytes>(statement, index, *value) : bind_null(statement, index);
     }
   }
 
