@@ -210,6 +210,8 @@ Task<Result<http::Response>> Pipeline::answer(http::Request& request, http::Requ
   take_off_received(request);
   Result<http::Response> response = co_await route.chain->run(request, context);
   if (!response) {
+    const bool left = response.error().code() == Code::cancelled && response.error().side() == Side::client;
+    if (left) co_return response;  // there is nobody to answer
     if (response.error().code() == Code::internal) {
       log_error("request failed",
                 {{"route", route.name}, {"request_id", context.request_id}, {"error", response.error().to_string()}});
