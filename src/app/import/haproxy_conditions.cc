@@ -157,6 +157,10 @@ HaproxyConditions::HaproxyConditions(const std::vector<HaproxyLine>& lines, Rema
   for (const HaproxyLine& line : lines) {
     if (line.word(0) == "acl" && line.words.size() >= 3) acls_[line.words[1]].push_back(line);
   }
+  for (const char* method : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}) {  // HAProxy has them by itself
+    const std::string name = std::string("METH_") + method;
+    if (!acls_.contains(name)) acls_[name].push_back({{"acl", name, "method", method}, {}});
+  }
 }
 
 std::optional<std::vector<MatchDraft>> HaproxyConditions::matches(const HaproxyLine& line, size_t from,
@@ -175,6 +179,7 @@ std::optional<std::vector<MatchDraft>> HaproxyConditions::matches(const HaproxyL
       current = {{}};
       continue;
     }
+    if (word == "TRUE" && !acls_.contains(word)) continue;
     std::vector<HaproxyLine> acl;
     if (word == "{") {
       HaproxyLine inner{{"acl", "-"}, line.at};

@@ -16,6 +16,27 @@ namespace trellis::app {
 
 namespace {
 
+// `%[src]` and its like as a variable of Trellis; nothing when there is none.
+std::optional<std::string> variable_of(std::string_view value) {
+  static constexpr std::pair<std::string_view, std::string_view> kVariables[] = {
+      {"src", "${client.address}"}, {"src_port", "${client.port}"}, {"path", "${path}"},     {"query", "${query}"},
+      {"method", "${method}"},      {"req.hdr(host)", "${host}"},   {"hdr(host)", "${host}"}};
+  if (!value.starts_with("%[") || !value.ends_with(']')) return std::nullopt;
+  value = value.substr(2, value.size() - 3);
+  for (const auto& [fetch, variable] : kVariables) {
+    if (value == fetch) return std::string(variable);
+  }
+  for (const auto& [begin, variable] : {std::pair<std::string_view, std::string_view>{"req.fhdr(", "${header."},
+                                        {"req.cook(", "${cookie."},
+                                        {"cook(", "${cookie."}}) {
+    if (!value.starts_with(begin) || !value.ends_with(')')) continue;
+    const std::string name(value.substr(begin.size(), value.size() - begin.size() - 1));
+    if (name.empty() || name.find_first_of("(), {}$") != std::string::npos) return std::nullopt;
+    return std::string(variable) + name + "}";
+  }
+  return std::nullopt;
+}
+
 class RuleReader {
  public:
   RuleReader(const HaproxyProxy& proxy, const std::set<uint32_t>& done, Remarks& remarks)
@@ -219,7 +240,7 @@ class RuleReader {
     if (name == "X-Forwarded-Proto" && line.text().ends_with(" if { ssl_fc }")) return true;  // done anyway
     if (line.word(1) != "set-header" || line.words.size() != 4) return false;
     std::string value(line.word(3));
-    if (value == "%[src]") value = "${client.address}";
+    if (const auto variable = variable_of(value)) value = *variable;
     if (value.find('%') != std::string::npos) return false;
     FieldLines& into = request ? edits.set : edits.answer_set;
     std::erase_if(into, [&](const auto& other) { return other.first == name; });

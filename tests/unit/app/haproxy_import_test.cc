@@ -60,6 +60,22 @@ TEST(HaproxyImport, MakesRoutesOfRules) {
   EXPECT_HAS(yaml, "match: { path: \"/**\" }\n    to: upstream.a");
 }
 
+TEST(HaproxyImport, KnowsWhatHaproxyNamesByItself) {
+  EXPECT_HAS(web(" use_backend a if METH_POST\n default_backend b"), "methods: [POST] }\n    to: upstream.a");
+  EXPECT_HAS(web(" use_backend a if TRUE { path /x }\n default_backend b"), "path: /x }\n    to: upstream.a");
+  EXPECT_HAS(web(" acl METH_POST path /mine\n use_backend a if METH_POST\n default_backend b"),
+             "path: /mine }\n    to: upstream.a");
+  const std::string fields =
+      web(" http-request set-header X-A %[src_port]\n http-request set-header X-B %[req.cook(user)]\n"
+          " http-request set-header X-C %[path]\n http-request set-header X-D %[req.fhdr(X-Old)]\n"
+          " http-request set-header X-E %[req.hdr(x),lower]\n default_backend a");
+  EXPECT_HAS(fields, "X-A: \"$${client.port}\"");
+  EXPECT_HAS(fields, "X-B: \"$${cookie.user}\"");
+  EXPECT_HAS(fields, "X-C: \"$${path}\"");
+  EXPECT_HAS(fields, "X-D: \"$${header.X-Old}\"");
+  EXPECT_HAS_NOT(fields, "X-E:");
+}
+
 TEST(HaproxyImport, TellsWherePathsDiffer) {
   const auto tells = [](const std::string& condition, const std::string& what) {
     const std::string yaml = web(" use_backend a if { " + condition + " }\n default_backend b");
