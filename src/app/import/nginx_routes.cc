@@ -21,6 +21,7 @@ struct Placed {
   How how;
   std::string pattern;
   RouteDraft route;
+  bool condition = false;  // of an `if`, which nginx asks before anything else of the location
 };
 
 // Exact comes first, then ^~, then the first expression, then a prefix.
@@ -102,7 +103,7 @@ class ServerRoutes {
   }
   // Beside all others of its path: of the same path, the route with more conditions comes first.
   void place_condition(const RouteDraft& condition) {
-    placed_.push_back({How::exact, condition.match.path + "?" + std::to_string(placed_.size()), condition});
+    placed_.push_back({How::exact, condition.match.path + "?" + std::to_string(placed_.size()), condition, true});
   }
 
   // None: no list of patterns says it, which is told.
@@ -151,7 +152,7 @@ class ServerRoutes {
     std::vector<Placed> refusals;
     for (Placed& placed : placed_) {
       const ImportPlace& at = placed.route.at;
-      if (at.line != location.block->at.line || at.file != location.block->at.file) continue;
+      if (placed.condition || at.line != location.block->at.line || at.file != location.block->at.file) continue;
       if (!placed.route.match.methods.empty()) continue;
       placed.route.match.methods = limit->words;
       RouteDraft refusal = route_from(*limit);
@@ -185,6 +186,8 @@ class ServerRoutes {
                           "write a route with a redirect or with rewrite: { strip_prefix, add_prefix }");
         continue;
       }
+      for (const std::string& path : paths->too_much)
+        remarks_.differs(one.at, one.name, path + " is redirected, too, not only what is below it");
       for (const std::string& pattern : paths->patterns) {
         RouteDraft route = route_from(one);
         if (!content_->redirect(one, to, status, WholePath::unused, server_.settings, route)) break;
@@ -201,20 +204,31 @@ class ServerRoutes {
       const bool closed = location.path.ends_with('/');
       const std::string bare = location.path.substr(0, location.path.size() - (closed ? 1 : 0));
       const std::string pattern = pattern_literal(bare);
-      if (pattern.empty() || pattern.ends_with('/') || has(pattern) || expression_takes(pattern)) continue;
+      if (pattern.empty() || pattern.ends_with('/') || has(pattern)) continue;
       const bool forwards = location.block->find("proxy_pass") || code_of(*location.block);
       const bool alias = location.block->find("alias");
-      if (closed ? forwards : alias && has(pattern + "/**")) {
-        RouteDraft route = route_from(*location.block);
-        route.to = "{ redirect: { to: " + yaml_text(pattern + "/?${query}") + ", status: 301 } }";
-        put(How::exact, pattern, std::move(route));
+      const std::vector<RouteDraft> expression = expression_for(pattern);
+      if (closed && forwards) {  // before any expression
+        place_slash(location, pattern);
+      } else if (!expression.empty()) {  // which `^~ /api/` keeps from what is below alone
+        if (location.how == How::prefix_first) {
+          for (const RouteDraft& route : expression) put(How::exact, pattern, route);
+        }
+      } else if (!closed && alias && has(pattern + "/**")) {
+        place_slash(location, pattern);
       } else if (closed && (alias || longest_prefix(bare))) {  // else the server's own files, as for everything
         place_as_if_alone(pattern, bare);
       }
     }
     for (const std::string& pattern : too_much_) {
-      if (!has(pattern) && !expression_takes(pattern)) place_as_if_alone(pattern, pattern.substr(0, pattern.find('*')));
+      if (!has(pattern) && expression_for(pattern).empty())
+        place_as_if_alone(pattern, pattern.substr(0, pattern.find('*')));
     }
+  }
+  void place_slash(const NginxLocation& location, const std::string& pattern) {
+    RouteDraft route = route_from(*location.block);
+    route.to = "{ redirect: { to: " + yaml_text(pattern + "/?${query}") + ", status: 301 } }";
+    put(How::exact, pattern, std::move(route));
   }
   // As the prefixes have the path, or else the server itself.
   void place_as_if_alone(const std::string& pattern, std::string_view path) {
@@ -232,11 +246,17 @@ class ServerRoutes {
     }
   }
   NginxLocation whole_server() const { return {How::prefix, "/", &server_.block, server_.settings}; }
-  bool expression_takes(const std::string& pattern) const {
-    return std::ranges::any_of(placed_, [&](const Placed& placed) {
-      return placed.how == How::regex && placed.pattern.ends_with("/**") &&
-             pattern.starts_with(placed.pattern.substr(0, placed.pattern.size() - 2));
-    });
+  // The routes of the first expression that takes everything around the path.
+  std::vector<RouteDraft> expression_for(const std::string& pattern) const {
+    std::vector<RouteDraft> out;
+    std::string of;
+    for (const Placed& placed : placed_) {
+      if (placed.how != How::regex || !placed.pattern.ends_with("/**")) continue;
+      if (!pattern.starts_with(placed.pattern.substr(0, placed.pattern.size() - 2))) continue;
+      if (out.empty()) of = placed.pattern;
+      if (placed.pattern == of) out.push_back(placed.route);
+    }
+    return out;
   }
   const NginxLocation* longest_prefix(std::string_view path) const {
     const NginxLocation* best = nullptr;

@@ -209,18 +209,34 @@ TEST(NginxImport, LeavesToOthersWhatAnExpressionDoesNotMatch) {
     location ~ ^/(a|e)/ { return 200 regex; }
     location ~ ^/u/[^/]+/x/ { return 200 below; }
     location ~ ^/w/ { return 200 first; }
-    location ~ ^/w { return 200 second; })");
+    location ~ ^/w { return 200 second; }
+    location ~ ^/g/ { deny all; }
+    location ^~ /g/h/ { return 200 h; }
+    location ^~ /g/i/ { proxy_pass http://10.0.0.1:80; })");
   expect_routes(yaml, {{"/a/**", "body: regex"},
                        {"/e", "body: exact"},
                        {"/u/*/x/**", "body: below"},
                        {"/u/*/x", "body: u"},
                        {"/w/**", "body: first"},
-                       {"/w", "body: second"}});
+                       {"/w", "body: second"},
+                       {"/g/h/**", "body: h"},
+                       {"/g/h", "status: 403"},
+                       {"/g/i", "redirect: { to: \"/g/i/?$${query}\", status: 301 }"}});
   EXPECT_HAS(yaml, "path: /a, methods: [GET] }\n    to: { fixed: { status: 200, body: root");
   EXPECT_HAS(yaml, "path: /a }\n    to: { fixed: { status: 403 } }");  // the methods that / refuses
   EXPECT_HAS(yaml, "path: /a, headers: { x: bad } }\n    to: { fixed: { status: 400 } }");
   const std::string alone = locations("location ~ ^/a/ { return 200 a; }");
   EXPECT_HAS(route(alone, "/a"), "status: 404");
+}
+
+TEST(NginxImport, TellsWhatAServersRewriteTakesBesides) {
+  const auto tells = [](const std::string& rewrite) {
+    const Imported imported =
+        import_text("http { access_log off; server { listen 80; " + rewrite + " location / { return 200 x; } } }");
+    return told(imported, "rewrite");
+  };
+  EXPECT_TRUE(tells("rewrite ^/old/ /new permanent;"));
+  EXPECT_FALSE(tells("rewrite ^/old$ /new permanent;"));
 }
 
 TEST(NginxImport, LetsNoOtherSpellingPastWhatIsRefused) {
