@@ -307,6 +307,11 @@ def test_what_cannot_be_done_is_said():
             assert names(box) == [one.host]
             answer = box.ask(b"PUT /v1/upstreams/app/hosts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
             assert answer.status == 405 and answer.get(b"allow") == b"GET, POST, DELETE, PATCH"
+            for change in (b"POST /v1/upstreams/app/hosts?host=10.9.9.9:1&wieght=5", b"DELETE /v1/upstreams/app/hosts?hots=a&host=" + one.host.encode(),
+                           b"PATCH /v1/upstreams/app/hosts?weight=2&zone=eu&host=" + one.host.encode()):
+                answer = box.ask(change + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+                assert answer.status == 400 and b"there is no parameter" in answer.body, (change, answer)
+            assert names(box) == [one.host]
 
 
 def test_a_change_that_cannot_be_written_is_not_made():

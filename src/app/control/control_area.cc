@@ -1,5 +1,6 @@
 #include "app/control/control_area.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -35,6 +36,18 @@ Result<std::optional<std::string>> text_parameter(http::Request& request, http::
   const auto value = http::query_value(request.query, name, context.arena);
   if (!value) return fail(refused(Code::invalid_argument, std::string(name) + " cannot be decoded"));
   return std::optional<std::string>(*value);
+}
+
+Result<> no_other_parameters(const http::Request& request, std::initializer_list<std::string_view> known) {
+  std::string_view rest = request.query;
+  while (const auto parameter = http::next_parameter(rest)) {
+    if (std::ranges::find(known, parameter->key) != known.end()) continue;
+    std::string names;
+    for (const std::string_view name : known) names += (names.empty() ? "" : ", ") + std::string(name);
+    return fail(refused(Code::invalid_argument,
+                        "there is no parameter \"" + std::string(parameter->key) + "\"; there are: " + names));
+  }
+  return {};
 }
 
 Result<std::optional<int64_t>> number_parameter(http::Request& request, http::RequestContext& context,

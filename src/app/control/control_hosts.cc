@@ -180,6 +180,7 @@ Result<std::optional<bool>> flag_parameter(Request& request, RequestContext& con
 
 Task<Result<Response>> add(Node& node, Request& request, RequestContext& context) {
   CO_TRY(Named named, named_in(node, request));
+  CO_TRY_VOID(no_other_parameters(request, {"host", "weight", "zone", "backup"}));
   CO_TRY(const std::string host, host_parameter(request, context));
   CO_TRY(const std::optional<int64_t> weight, number_parameter(request, context, "weight", 0, upstream::kMaxWeight));
   CO_TRY(const std::optional<std::string> zone, text_parameter(request, context, "zone"));
@@ -198,6 +199,7 @@ Task<Result<Response>> add(Node& node, Request& request, RequestContext& context
 
 Task<Result<Response>> remove(Node& node, Request& request, RequestContext& context) {
   CO_TRY(Named named, named_in(node, request));
+  CO_TRY_VOID(no_other_parameters(request, {"host"}));
   CO_TRY(const std::string host, host_parameter(request, context));
   const How how = [host](HostChanges& changes, const std::vector<HostFacts>& members) {
     return changes.remove(host, members);
@@ -209,6 +211,7 @@ Task<Result<Response>> remove(Node& node, Request& request, RequestContext& cont
 
 Task<Result<Response>> alter(Node& node, Request& request, RequestContext& context) {
   CO_TRY(Named named, named_in(node, request));
+  CO_TRY_VOID(no_other_parameters(request, {"host", "weight", "drain"}));
   CO_TRY(const std::string host, host_parameter(request, context));
   CO_TRY(const std::optional<int64_t> weight, number_parameter(request, context, "weight", 0, upstream::kMaxWeight));
   CO_TRY(const std::optional<bool> drain, flag_parameter(request, context, "drain"));
