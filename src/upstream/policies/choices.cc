@@ -8,7 +8,7 @@
 namespace trellis::upstream {
 
 namespace {
-constexpr int kDraws = 16;  // to find one that was not tried; then the first is taken
+constexpr int kDraws = 16;  // to find one that was not tried and whose slow start lets it be taken
 }  // namespace
 
 WeightedDraw::WeightedDraw(std::span<const BalanceHost> hosts) {
@@ -50,22 +50,27 @@ double Choices::cost(const BalanceHost& host, Time now) const noexcept {
   return by_ == By::active ? crowding(host, slow_start_, now) : expected_time(host, slow_start_, decay_, now);
 }
 
-std::optional<uint32_t> Choices::draw_untried(std::span<const HostId> tried, uint32_t but) noexcept {
+std::optional<uint32_t> Choices::draw_untried(const PickArgs& args, uint32_t but) noexcept {
+  std::optional<uint32_t> any;
   for (int i = 0; i < kDraws; ++i) {
     const uint32_t drawn = draws_.draw(rng_);
-    if (drawn != but && !contains(tried, hosts_[drawn].id)) return drawn;
+    const BalanceHost& host = hosts_[drawn];
+    if (drawn == but || contains(args.tried, host.id)) continue;
+    const double weight = weight_at(host, slow_start_, args.now);
+    if (weight >= host.weight || rng_.unit() * host.weight < weight) return drawn;
+    if (!any) any = drawn;
   }
-  for (uint32_t i = 0; i < hosts_.size(); ++i) {
-    if (i != but && !contains(tried, hosts_[i].id)) return i;
+  for (uint32_t i = 0; !any && i < hosts_.size(); ++i) {
+    if (i != but && !contains(args.tried, hosts_[i].id)) any = i;
   }
-  return std::nullopt;
+  return any;
 }
 
 std::optional<HostId> Choices::pick(const PickArgs& args) noexcept {
   if (hosts_.empty()) return std::nullopt;
-  const auto one = draw_untried(args.tried, kNobody);
+  const auto one = draw_untried(args, kNobody);
   if (!one) return std::nullopt;
-  const auto other = draw_untried(args.tried, *one);
+  const auto other = draw_untried(args, *one);
   const bool better = other && cost(hosts_[*other], args.now) < cost(hosts_[*one], args.now);
   return hosts_[better ? *other : *one].id;
 }

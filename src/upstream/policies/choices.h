@@ -1,5 +1,6 @@
 // The better of two hosts, drawn by weight: two_choices by requests under way, least_time by the time that one more
-// would take. O(1), and nearly as even as the best of all, without running all cores to the same host.
+// would take; of equals the one that was drawn first. O(1), and nearly as even as the best of all, without running all
+// cores to the same host.
 #pragma once
 
 #include "upstream/balancer.h"
@@ -28,7 +29,7 @@ class Choices final : public Balancer {
 
  private:
   double cost(const BalanceHost& host, Time now) const noexcept;
-  std::optional<uint32_t> draw_untried(std::span<const HostId> tried, uint32_t but) noexcept;
+  std::optional<uint32_t> draw_untried(const PickArgs& args, uint32_t but) noexcept;
 
   static constexpr uint32_t kNobody = UINT32_MAX;
 

@@ -1,5 +1,6 @@
 #include "upstream/policies/least_connections.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "upstream/policies/load.h"
@@ -15,13 +16,10 @@ LeastConnections::LeastConnections(std::vector<BalanceHost> hosts, Duration slow
   for (uint32_t i = 0; i < hosts_.size(); ++i) {
     host_of_[hosts_[i].id] = i;
     // Hosts without work are taken in an order by chance, another one on each core.
-    heap_.push_back({crowding(hosts_[i], slow_start_, now_), rng.next() >> 1, i});
+    heap_.push_back({crowding(hosts_[i], slow_start_, now_), rng.unit() / hosts_[i].weight, i});
   }
   std::sort(heap_.begin(), heap_.end(), [](const Place& a, const Place& b) { return a.before(b); });
-  for (uint32_t at = 0; at < heap_.size(); ++at) {
-    heap_[at].turn = turns_++;
-    place_of_[heap_[at].host] = at;
-  }
+  for (uint32_t at = 0; at < heap_.size(); ++at) place_of_[heap_[at].host] = at;
 }
 
 // The load of the host at `at` has changed.
@@ -61,8 +59,11 @@ std::optional<HostId> LeastConnections::pick(const PickArgs& args) noexcept {
   if (slow_start_ > Duration::zero()) update(0);
   const uint32_t at = contains(args.tried, hosts_[heap_[0].host].id) ? least_but(args.tried) : 0;
   if (at == kNowhere) return std::nullopt;
-  heap_[at].turn = turns_++;
-  const HostId id = hosts_[heap_[at].host].id;
+  // Who was passed over while it had much to do makes up for one turn of that and no more.
+  const BalanceHost& host = hosts_[heap_[at].host];
+  turn_ = std::max(turn_, heap_[at].turn);
+  heap_[at].turn = turn_ + 1 / weight_at(host, slow_start_, now_);
+  const HostId id = host.id;
   update(at);
   return id;
 }

@@ -1,5 +1,5 @@
-// The host with the fewest requests under way by weight; equals in turns. A heap by load whose places are known, so
-// that a pick and each change of a load take O(log n).
+// The host with the fewest requests under way by weight; equals in turns by weight (start-time fair queueing: Goyal,
+// Vin and Cheng 1996). A heap by load whose places are known, so that a pick and each change of a load take O(log n).
 #pragma once
 
 #include "upstream/balancer.h"
@@ -15,7 +15,7 @@ class LeastConnections final : public Balancer {
  private:
   struct Place {
     double crowding;
-    uint64_t turn;  // of those that are equal: who was picked longest ago
+    double turn;    // of those that are equal the least comes first; a pick moves it on by 1/weight
     uint32_t host;  // in hosts_
     bool before(const Place& other) const noexcept {
       return crowding != other.crowding ? crowding < other.crowding : turn < other.turn;
@@ -36,7 +36,7 @@ class LeastConnections final : public Balancer {
   std::vector<uint32_t> host_of_;   // by id
   Duration slow_start_;
   Time now_ = Time::min();  // of the last pick
-  uint64_t turns_ = 0;
+  double turn_ = 0;         // of the last pick
 };
 
 }  // namespace trellis::upstream

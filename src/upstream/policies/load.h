@@ -24,15 +24,16 @@ inline bool contains(std::span<const HostId> tried, HostId id) noexcept {
 
 constexpr double kLeastTime = 1e-6;  // seconds: what is below says nothing any more
 
-// The load of a host when it had one request more, by weight.
+// Requests under way by weight. WHY not of one request more: of hosts without work the heaviest would get all there is,
+// and the others nothing for as long as one request comes after the other.
 inline double crowding(const BalanceHost& host, Duration slow_start, Time now) noexcept {
-  return (host.load->active + 1.0) / weight_at(host, slow_start, now);
+  return host.load->active / weight_at(host, slow_start, now);
 }
 
 // The time that one request more would take at a host. One of which nothing is known yet is as good as any while it has
 // no work, and waits for its first answer then.
 inline double expected_time(const BalanceHost& host, Duration slow_start, Duration decay, Time now) noexcept {
-  const double crowd = crowding(host, slow_start, now);
+  const double crowd = (host.load->active + 1.0) / weight_at(host, slow_start, now);
   const HostLoad& load = *host.load;
   if (load.measured == Time::min()) return load.active == 0 ? 0 : HUGE_VAL * crowd;
   const double age = seconds(std::max(now - load.measured, Duration::zero()));

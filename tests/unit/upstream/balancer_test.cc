@@ -93,8 +93,10 @@ TEST(Balancer, TriesEachHostOnceAndThenNobody) {
   }
 }
 
+// Those that go by load, too: of hosts without work none gets all.
 TEST(Balancer, GivesSharesByWeight) {
-  for (const Balance policy : {Balance::weighted, Balance::hash, Balance::maglev}) {
+  for (const Balance policy :
+       {Balance::weighted, Balance::hash, Balance::maglev, Balance::two_choices, Balance::least_connections}) {
     Hosts hosts({5, 1, 1, 3, 10});
     const auto balancer = make(policy, hosts);
     Rng keys(7);
@@ -166,7 +168,7 @@ TEST(Balancer, CoresDoNotGoInStep) {
 }
 
 // Requests that come and go at random; what each host has under way at the most.
-TEST(Balancer, LeastConnectionsStaysWithinOneOfTheFewest) {
+TEST(Balancer, LeastConnectionsPicksTheFewestByWeight) {
   Hosts hosts({1, 1, 2, 4});
   const auto balancer = make(Balance::least_connections, hosts);
   Rng rng(3);
@@ -175,9 +177,9 @@ TEST(Balancer, LeastConnectionsStaysWithinOneOfTheFewest) {
     if (under_way.size() < 40 || (under_way.size() < 400 && rng.below(2) == 0)) {
       const auto host = balancer->pick({.now = kStart});
       ASSERT_TRUE(host);
-      const double after = (hosts.load(*host).active + 1.0) / hosts.all()[*host].weight;
+      const double load = static_cast<double>(hosts.load(*host).active) / hosts.all()[*host].weight;
       for (const BalanceHost& other : hosts.all()) {
-        ASSERT_LE(after, (other.load->active + 1.0) / other.weight + 1e-9)
+        ASSERT_LE(load, static_cast<double>(other.load->active) / other.weight + 1e-9)
             << "host " << *host << " before " << other.id;
       }
       ++hosts.load(*host).active;
@@ -230,6 +232,33 @@ TEST(HostLoad, FollowsASlowAnswerAtOnceAndForgetsItSlowly) {
   EXPECT_DOUBLE_EQ(load.seconds, 1.0);
   load.measure(10ms, 10s, kStart + 11s);
   EXPECT_NEAR(load.seconds, 0.010 + 0.990 / 2.718281828, 1e-6);
+}
+
+TEST(Balancer, AHostThatCameGetsItsShareSlowlyWhereNobodyHasWork) {
+  for (const Balance policy : {Balance::weighted, Balance::two_choices, Balance::least_connections}) {
+    Hosts hosts({2, 1, 1, 4});
+    hosts.load(3).joined = kStart;
+    for (const auto& [after_start, wanted] : {std::pair{0s, 0.4 / 4.4}, std::pair{15s, 2 / 6.0}, std::pair{30s, 0.5}}) {
+      const auto balancer = make(policy, hosts, {.slow_start = 30s});
+      size_t got = 0;
+      for (int i = 0; i < 20'000; ++i) got += *balancer->pick({.now = kStart + after_start}) == 3 ? 1 : 0;
+      EXPECT_NEAR(got / 20'000.0, wanted, 0.02) << static_cast<int>(policy) << " " << after_start.count();
+    }
+  }
+}
+
+// However long it had work, it is not made up for with all there is.
+TEST(Balancer, LeastConnectionsGivesNoRowToWhoWasBusy) {
+  Hosts hosts({1, 1});
+  const auto balancer = make(Balance::least_connections, hosts);
+  hosts.load(0).active = 5;
+  balancer->load_changed(0);
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(*balancer->pick({.now = kStart}), 1u);
+  hosts.load(0).active = 0;
+  balancer->load_changed(0);
+  size_t got = 0;
+  for (int i = 0; i < 10; ++i) got += *balancer->pick({.now = kStart}) == 0 ? 1 : 0;
+  EXPECT_LE(got, 6u);
 }
 
 TEST(Balancer, AHostThatCameGetsItsShareSlowly) {

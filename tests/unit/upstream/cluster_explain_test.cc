@@ -39,7 +39,7 @@ TEST_P(ClusterExplains, WhoWasChosenAndHowTheOthersStood) {
   const std::vector<std::string> first = told(c);
   EXPECT_TRUE(line(first, "upstream ").starts_with("upstream api: 1 of 2 hosts up, 1 to choose from"))
       << line(first, "upstream ");
-  EXPECT_EQ(line(first, "pick "), "pick " + good + " by least_connections; " + good + " 0 under way, cost 1, " +
+  EXPECT_EQ(line(first, "pick "), "pick " + good + " by least_connections; " + good + " 0 under way, cost 0, " +
                                       gone.to_string() + " draining");
   EXPECT_EQ(line(first, "connection "), "connection a new one");
   EXPECT_TRUE(line(first, "try ").starts_with("try " + good + ": status 200 after ")) << line(first, "try ");
