@@ -248,7 +248,7 @@ export function start_links({ on_link, on_gone, extra, open_stats }) {
       set_text($('links-note'), problem.message);
       if (problem.status === 404 || problem.status === 410) turn();
     }
-    button.focus();
+    if (document.activeElement === document.body) button.focus();  // somebody quick is elsewhere by now
   }
 
   async function drop(row) {
