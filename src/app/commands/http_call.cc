@@ -171,6 +171,11 @@ Result<CallAnswer> send_call(const Call& wanted, const Streams* streams) {
 
 }  // namespace
 
+std::string url_at(std::string_view node, std::string_view path) {
+  while (node.ends_with('/')) node.remove_suffix(1);
+  return std::string(node).append(path);
+}
+
 Result<CallAnswer> call(const Call& request) { return send_call(request, nullptr); }
 
 Result<CallAnswer> call_streaming(const Call& request, const Streams& streams) { return send_call(request, &streams); }

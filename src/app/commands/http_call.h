@@ -27,6 +27,8 @@ struct Call {
   bool as_client = false;  // for a page: only the fields that are given, and a User-Agent
   std::string key;         // an API key, "" for none
 };
+// The URL of a path at a node, whose address may end in a slash, as browsers show it.
+std::string url_at(std::string_view node, std::string_view path);
 // unavailable when the node is not reached, with a hint.
 Result<CallAnswer> call(const Call& request);
 

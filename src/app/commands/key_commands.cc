@@ -185,7 +185,7 @@ std::optional<json> ask(const Call& request) {
 }
 
 int over_api(std::string_view verb, const KeyOptions& options) {
-  const std::string keys = options.node.substr(0, options.node.find_last_not_of('/') + 1) + "/v1/keys";
+  const std::string keys = url_at(options.node, "/v1/keys");
   if (verb == "add") {
     json wanted{{"name", options.name}, {"scope", options.scope}};
     if (!options.expires_at.empty()) wanted["expires_at"] = options.expires_at;

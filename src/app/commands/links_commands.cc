@@ -18,7 +18,7 @@ namespace trellis::app {
 using nlohmann::json;
 
 Call links_call(const LinksOptions& options, std::string method, const std::string& path) {
-  Call call{.method = std::move(method), .url = options.node + path};
+  Call call{.method = std::move(method), .url = url_at(options.node, path)};
   if (!options.key.empty()) call.fields.emplace_back("x-api-key", options.key);
   return call;
 }
@@ -338,7 +338,6 @@ LinksCommands::LinksCommands(CLI::App& app) {
 }
 
 std::optional<int> LinksCommands::run() {
-  while (options_.node.ends_with('/')) options_.node.pop_back();  // as browsers show an address
   for (const Command& each : commands_) {
     if (!*each.app) continue;
     if (!agrees(options_.code, options_)) return 2;

@@ -167,7 +167,7 @@ int import_links(const LinksOptions& options) {
                     true);
   if (has_report && report.fd() < 0) return cannot("write", options.report);
 
-  Call request{.method = "POST", .url = options.node + "/v1/imports?on_conflict=" + options.on_conflict};
+  Call request{.method = "POST", .url = url_at(options.node, "/v1/imports?on_conflict=" + options.on_conflict)};
   request.url += "&format=" + (options.format.empty() ? std::string("auto") : options.format);
   if (!options.domain.empty()) request.url += "&domain=" + percent_encoded(options.domain);
   request.url += has_report ? "&report=all" : "&report=problems";
@@ -211,7 +211,7 @@ int export_links(const LinksOptions& options) {
   Descriptor out(standard ? STDOUT_FILENO : ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644),
                  !standard);
   if (out.fd() < 0) return cannot("write", part);
-  Call request{.url = options.node + "/v1/exports?format=" + format};
+  Call request{.url = url_at(options.node, "/v1/exports?format=" + format)};
   if (!options.domain.empty()) request.url += "&domain=" + percent_encoded(options.domain);
   add_key(request, options);
   uint64_t lines = 0;

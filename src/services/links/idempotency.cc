@@ -4,11 +4,11 @@
 #include <string>
 #include <utility>
 
-#include "base/ascii.h"
 #include "base/hash.h"
 #include "http/target.h"
 #include "services/links/access/passwords.h"
 #include "services/links/answers.h"
+#include "services/links/domains/host_name.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -45,9 +45,7 @@ std::string name_of_key(const Request& request) {
   Arena arena;
   const auto domain = http::query_value(request.query, "domain", arena);
   if (!domain) return key;
-  std::string name(*domain);
-  std::transform(name.begin(), name.end(), name.begin(), ascii_lower);
-  return name + " " + key;
+  return normal_host(*domain) + " " + key;
 }
 
 }  // namespace

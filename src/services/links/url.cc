@@ -1,13 +1,12 @@
 #include "services/links/url.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <utility>
 
 #include "base/ascii.h"
+#include "net/address.h"
 #include "services/links/domains/host_name.h"
 
 namespace trellis::services::links {
@@ -25,14 +24,7 @@ bool starts_with_nocase(std::string_view text, std::string_view prefix) noexcept
 
 bool is_control(char c) noexcept { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; }
 
-bool is_ascii(std::string_view text) noexcept {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
-}
-
-bool is_ipv6(std::string_view text) {
-  in6_addr address{};
-  return ::inet_pton(AF_INET6, std::string(text).c_str(), &address) == 1;
-}
+bool is_ipv6(std::string_view text) { return text.find(':') != std::string_view::npos && net::make_address(text, 0); }
 
 // As everybody reads it alike, if there is such a form; else as it is.
 std::string plain_host(std::string_view host) {

@@ -84,10 +84,6 @@ std::optional<std::array<uint8_t, 4>> ipv4_of(std::string_view host) noexcept {
                                 static_cast<uint8_t>(value >> 8), static_cast<uint8_t>(value)};
 }
 
-bool is_ascii(std::string_view text) noexcept {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
-}
-
 std::optional<std::string> looked_up(std::string_view label, int flags) {
   uint8_t* made = nullptr;
   const std::string text(label);
@@ -160,6 +156,10 @@ std::string international(std::string_view host) {
 }
 
 }  // namespace
+
+bool is_ascii(std::string_view text) noexcept {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
+}
 
 std::string normal_host(std::string_view host) {
   if (host.size() > kMaxHost) return std::string(host);

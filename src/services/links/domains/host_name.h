@@ -11,6 +11,7 @@ namespace trellis::services::links {
 // Of a host without a port, IPv6 in brackets. What cannot be brought into this form stays as it is, in lower case: then
 // it has bytes beyond ASCII.
 std::string normal_host(std::string_view host);
+bool is_ascii(std::string_view text) noexcept;
 // Of a host in normal form.
 bool is_address(std::string_view normal_host) noexcept;
 
