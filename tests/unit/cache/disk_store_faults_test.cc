@@ -1,5 +1,3 @@
-#include "cache/disk/disk_store.h"
-
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -8,6 +6,7 @@
 #include <map>
 
 #include "base/rng.h"
+#include "cache/disk/disk_store.h"
 #include "tests/unit/cache/disk_fixture.h"
 
 namespace trellis::cache {
