@@ -9,6 +9,7 @@ import { absolute_time, relative_time } from './format.js';
 export function start_blocklist() {
   const dialog = $('blocklist');
   let next = null;  // where the entries go on
+  let asked = 0;    // answers to what was asked before the last question are dropped
   prepare_dialog(dialog);
 
   function entry_row(entry) {
@@ -35,8 +36,10 @@ export function start_blocklist() {
   }
 
   async function load() {
+    const mine = asked += 1;
     try {
       const answer = await api.list_blocked(next);
+      if (mine !== asked) return;
       $('blocklist-list').append(...answer.items.map(entry_row));
       next = answer.next;
       $('blocklist-manage').hidden = false;

@@ -12,6 +12,7 @@ export function start_domains() {
   const dialog = $('domains');
   const choice = $('domain');
   let edited = null;  // the domain in the form, null for a new one
+  let asked = 0;      // answers to what was asked before the last question are dropped
   prepare_dialog(dialog);
 
   function show_choice(domains) {
@@ -62,8 +63,10 @@ export function start_domains() {
   }
 
   async function list() {
+    const mine = asked += 1;
     try {
       const domains = await api.list_domains();
+      if (mine !== asked) return;
       show_choice(domains);
       $('domains-list').replaceChildren(...domains.map(domain_row));
       $('domains-manage').hidden = false;
@@ -99,6 +102,7 @@ export function start_domains() {
   });
   $('domains-open').addEventListener('click', () => {
     edit(null);
+    $('domains-manage').hidden = true;  // until it is known how they are now: no row is pressed that is about to be replaced
     dialog.showModal();
     list();
   });

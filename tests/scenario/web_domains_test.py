@@ -64,6 +64,17 @@ class Domains(PageCase, unittest.TestCase):
         page.press("escape")
         self.assertFalse(page.visible("#domain"))
 
+    def test_domains_that_were_listed_before_are_not_offered_until_the_node_has_answered(self):
+        page = self.page
+        page.click("#domains-open")
+        page.until(lambda: page.visible("#domains-list li"), "the domains")
+        page.press("escape")
+        page.run("window.fetch = () => new Promise((answer) => {})")
+        page.click("#domains-open")
+        page.until(lambda: page.visible("#domains"), "the dialog")
+        self.assertFalse(page.visible("#domains-list li"), "a row that is about to be replaced")
+        page.press("escape")
+
     def test_a_blocked_destination_is_explained_and_unblocked(self):
         self.refusals_expected = True
         page = self.page
