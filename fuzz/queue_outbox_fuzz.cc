@@ -21,13 +21,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto number = outbox_number(0x5f3a9c12, bytes)) TRELLIS_ASSERT(*number > 0);
   const auto events = read_outbox_row(bytes, unpacked);
   if (!events) return 0;
-  const OutboxRow row = write_outbox_row(*events);
-  const auto again = read_outbox_row(row.bytes, row.unpacked);
-  TRELLIS_ASSERT(again && again->size() == events->size());
-  for (size_t i = 0; i < events->size(); ++i) {
-    const OutboxEvent& event = (*events)[i];
-    TRELLIS_ASSERT((*again)[i].key == event.key && (*again)[i].payload == event.payload);
-    TRELLIS_ASSERT(outbox_number(0x5f3a9c12, outbox_record(0x5f3a9c12, 4711, event.payload)) == 4711);
+  const auto rows = outbox_rows(*events);
+  TRELLIS_ASSERT(rows);
+  size_t i = 0;
+  for (const OutboxRow& row : *rows) {
+    const auto again = read_outbox_row(row.bytes, row.unpacked);
+    TRELLIS_ASSERT(again && again->size() == row.count && i + row.count <= events->size());
+    for (const OutboxEvent& read : *again) {
+      const OutboxEvent& event = (*events)[i++];
+      TRELLIS_ASSERT(read.key == event.key && read.payload == event.payload);
+      TRELLIS_ASSERT(outbox_number(0x5f3a9c12, outbox_record(0x5f3a9c12, 4711, event.payload)) == 4711);
+    }
   }
+  TRELLIS_ASSERT(i == events->size());
   return 0;
 }

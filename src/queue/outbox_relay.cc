@@ -33,7 +33,12 @@ Deadline soon() { return after(Loop::current().now(), kTimeout); }
 }  // namespace
 
 Result<void> Outbox::put(SqliteConnection& db, std::span<const OutboxEvent> events, WallTime wall) const {
-  TRY_VOID(outbox_put(db, topic_, events, max_waiting_, wall));
+  TRY(const std::vector<OutboxRow> rows, outbox_rows(events));
+  return put(db, rows, wall);
+}
+
+Result<void> Outbox::put(SqliteConnection& db, std::span<const OutboxRow> rows, WallTime wall) const {
+  TRY_VOID(outbox_put(db, topic_, rows, max_waiting_, wall));
   mark_.store(true, std::memory_order_relaxed);
   return {};
 }

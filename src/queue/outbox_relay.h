@@ -42,6 +42,7 @@ class Outbox {
 
   // On the store's writer, in the write of the rows that the events tell of.
   Result<void> put(store::SqliteConnection& db, std::span<const OutboxEvent> events, WallTime wall) const;
+  Result<void> put(store::SqliteConnection& db, std::span<const OutboxRow> rows, WallTime wall) const;
 
   const std::string& topic() const noexcept { return topic_; }
   // Whether something was put since the last call. It may not be committed yet.

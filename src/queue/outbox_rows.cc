@@ -46,7 +46,7 @@ ALTER TABLE outbox ADD COLUMN unpacked INTEGER NOT NULL DEFAULT 0;
 constexpr size_t kEventsARow = 1000;
 constexpr size_t kBytesARow = size_t{256} << 10;
 constexpr size_t kPackedFrom = size_t{4} << 10;  // bytes
-// WHY the fastest that still packs well: it is the store's one writer that packs.
+// WHY the fastest that still packs well: mostly it is the store's one writer that packs.
 constexpr int kPackingLevel = -3;
 // What a row can have: its last event, and what came before it, with the lengths of all.
 constexpr size_t kMostUnpacked = kBytesARow + kMaxOutboxKey + kMaxOutboxPayload + kEventsARow * 8;
@@ -62,20 +62,37 @@ Result<void> check(const OutboxEvent& event) {
 }
 
 // Numbers are given by the statement itself, so that those of an operation that is taken back are given again.
-Result<void> put_row(SqliteConnection& db, std::string_view topic, std::span<const OutboxEvent> events,
-                     int64_t max_waiting, WallTime wall) {
-  const OutboxRow row = write_outbox_row(events);
+Result<void> put_row(SqliteConnection& db, std::string_view topic, const OutboxRow& row, int64_t max_waiting,
+                     WallTime wall) {
   TRY_VOID(db.execute(
       "INSERT INTO outbox(topic, last, count, events, put_at, unpacked) SELECT t.id, "
       "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) + ?2, ?2, ?3, ?4, ?6 "
       "FROM outbox_topics t WHERE t.topic = ?1 AND "
       "max(coalesce((SELECT max(last) FROM outbox o WHERE o.topic = t.id), 0), t.moved) - t.moved + ?2 <= ?5",
-      topic, events.size(), Blob{row.bytes}, unix_millis(wall), max_waiting, row.unpacked));
+      topic, row.count, Blob{row.bytes}, unix_millis(wall), max_waiting, row.unpacked));
   if (db.changes() == 1) return {};
   return fail(Error(Code::resource_exhausted, "too many events of " + std::string(topic) +
                                                   " wait for the log, which does not take them (limit " +
                                                   std::to_string(max_waiting) + ")")
                   .from(Side::self));
+}
+
+OutboxRow row_of(std::span<const OutboxEvent> events) {
+  OutboxRow row{.count = events.size()};
+  for (const OutboxEvent& event : events) {
+    append_varint(row.bytes, event.key.size());
+    row.bytes += event.key;
+    append_varint(row.bytes, event.payload.size());
+    row.bytes += event.payload;
+  }
+  if (row.bytes.size() < kPackedFrom) return row;
+  std::string packed;
+  packed.resize_and_overwrite(ZSTD_compressBound(row.bytes.size()), [&](char* into, size_t room) {
+    const size_t size = ZSTD_compress(into, room, row.bytes.data(), row.bytes.size(), kPackingLevel);
+    return ZSTD_isError(size) ? size_t{0} : size;
+  });
+  if (packed.empty() || packed.size() >= row.bytes.size()) return row;
+  return {row.count, std::move(packed), row.bytes.size()};
 }
 
 }  // namespace
@@ -90,19 +107,10 @@ Result<uint32_t> open_outbox(SqliteConnection& db, std::string_view topic, uint3
   return there ? static_cast<uint32_t>(row.integer(0)) : 0;
 }
 
-Result<void> outbox_put(SqliteConnection& db, std::string_view topic, std::span<const OutboxEvent> events,
+Result<void> outbox_put(SqliteConnection& db, std::string_view topic, std::span<const OutboxRow> rows,
                         int64_t max_waiting, WallTime wall) {
-  size_t from = 0;
-  while (from < events.size()) {
-    size_t to = from;
-    size_t bytes = 0;
-    while (to < events.size() && to - from < kEventsARow && bytes < kBytesARow) {
-      TRY_VOID(check(events[to]));
-      bytes += events[to].key.size() + events[to].payload.size();
-      ++to;
-    }
-    TRY_VOID(put_row(db, topic, events.subspan(from, to - from), max_waiting, wall));
-    from = to;
+  for (const OutboxRow& row : rows) {
+    TRY_VOID(put_row(db, topic, row, max_waiting, wall));
   }
   return {};
 }
@@ -184,22 +192,21 @@ std::optional<int64_t> outbox_number(uint32_t name, std::string_view record) {
   return number;
 }
 
-OutboxRow write_outbox_row(std::span<const OutboxEvent> events) {
-  OutboxRow row;
-  for (const OutboxEvent& event : events) {
-    append_varint(row.bytes, event.key.size());
-    row.bytes += event.key;
-    append_varint(row.bytes, event.payload.size());
-    row.bytes += event.payload;
+Result<std::vector<OutboxRow>> outbox_rows(std::span<const OutboxEvent> events) {
+  std::vector<OutboxRow> rows;
+  size_t from = 0;
+  while (from < events.size()) {
+    size_t to = from;
+    size_t bytes = 0;
+    while (to < events.size() && to - from < kEventsARow && bytes < kBytesARow) {
+      TRY_VOID(check(events[to]));
+      bytes += events[to].key.size() + events[to].payload.size();
+      ++to;
+    }
+    rows.push_back(row_of(events.subspan(from, to - from)));
+    from = to;
   }
-  if (row.bytes.size() < kPackedFrom) return row;
-  std::string packed;
-  packed.resize_and_overwrite(ZSTD_compressBound(row.bytes.size()), [&](char* into, size_t room) {
-    const size_t size = ZSTD_compress(into, room, row.bytes.data(), row.bytes.size(), kPackingLevel);
-    return ZSTD_isError(size) ? size_t{0} : size;
-  });
-  if (packed.empty() || packed.size() >= row.bytes.size()) return row;
-  return {std::move(packed), row.bytes.size()};
+  return rows;
 }
 
 Result<std::vector<OutboxEvent>> read_outbox_row(std::string_view bytes, size_t unpacked) {

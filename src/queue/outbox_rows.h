@@ -39,9 +39,22 @@ std::span<const store::Migration> outbox_migrations() noexcept;
 // Once before the first event. Gives the outbox's name, a number: `fresh`, drawn at random, if it has none yet.
 Result<uint32_t> open_outbox(store::SqliteConnection& db, std::string_view topic, uint32_t fresh);
 
+// Some events as a row has them: as they are, or where they are more than a few KiB, packed with zstd (RFC 8878), for
+// events of one kind resemble each other.
+struct OutboxRow {
+  size_t count = 0;  // of events
+  std::string bytes;
+  size_t unpacked = 0;  // bytes of the events before they were packed; 0: they are not
+};
+// On any thread: packing is work that the store's writer need not do. invalid_argument: a key or a payload beyond its
+// limit.
+Result<std::vector<OutboxRow>> outbox_rows(std::span<const OutboxEvent> events);
+// data_loss: not what was written.
+Result<std::vector<OutboxEvent>> read_outbox_row(std::string_view bytes, size_t unpacked);
+
 // On the store's writer, with the rows that the events tell of. resource_exhausted: max_waiting events would wait for
-// the log; invalid_argument: a key or a payload beyond its limit.
-Result<void> outbox_put(store::SqliteConnection& db, std::string_view topic, std::span<const OutboxEvent> events,
+// the log.
+Result<void> outbox_put(store::SqliteConnection& db, std::string_view topic, std::span<const OutboxRow> rows,
                         int64_t max_waiting, WallTime wall);
 
 // --- For the relay ---
@@ -75,14 +88,5 @@ Result<Forgotten> outbox_forget(store::SqliteConnection& db, std::string_view to
 std::string outbox_record(uint32_t name, int64_t number, std::string_view payload);
 // The number of an event of the outbox `name`; none: it is another's.
 std::optional<int64_t> outbox_number(uint32_t name, std::string_view record);
-
-// A row's events: as they are, or where there are more than some, packed with zstd (RFC 8878), for events of one kind
-// resemble each other. data_loss: not what was written.
-struct OutboxRow {
-  std::string bytes;
-  size_t unpacked = 0;  // bytes of the events before they were packed; 0: they are not
-};
-OutboxRow write_outbox_row(std::span<const OutboxEvent> events);
-Result<std::vector<OutboxEvent>> read_outbox_row(std::string_view bytes, size_t unpacked);
 
 }  // namespace trellis::queue

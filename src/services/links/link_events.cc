@@ -29,10 +29,8 @@ std::string payload_of(LinkEvent event, const Link& link, const DomainTable& dom
 
 LinkEvents::LinkEvents(std::shared_ptr<const queue::Outbox> outbox) : outbox_(std::move(outbox)) {}
 
-Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
-                              const DomainTable& domains, int64_t now) const {
-  if (links.empty()) return {};
-  TRY_VOID(enqueue_webhooks(db, event, links, domains, now));
+LinkEvents::Written LinkEvents::written(LinkEvent event, std::span<const Link* const> links, const DomainTable& domains,
+                                        int64_t now) const {
   if (!outbox_) return {};
   std::vector<queue::OutboxEvent> events;
   events.reserve(links.size());
@@ -46,7 +44,21 @@ Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, std:
       one.payload = payload_of(event, short_link, domains, now);
     }
   }
-  return outbox_->put(db, events, wall_of(now));
+  return queue::outbox_rows(events);
+}
+
+Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
+                              Written written, const DomainTable& domains, int64_t now) const {
+  TRY(const std::vector<queue::OutboxRow> rows, std::move(written));
+  if (links.empty()) return {};
+  TRY_VOID(enqueue_webhooks(db, event, links, domains, now));
+  if (!outbox_) return {};
+  return outbox_->put(db, rows, wall_of(now));
+}
+
+Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
+                              const DomainTable& domains, int64_t now) const {
+  return tell(db, event, links, written(event, links, domains, now), domains, now);
 }
 
 Result<void> LinkEvents::tell(store::SqliteConnection& db, LinkEvent event, const Link& link,

@@ -134,9 +134,15 @@ class OutboxTest : public testing::Test {
   std::unique_ptr<OutboxRelay> relay_;
 };
 
+OutboxRow one_row(std::span<const OutboxEvent> events) {
+  auto rows = outbox_rows(events);
+  TRELLIS_ASSERT(rows && rows->size() == 1);
+  return std::move(rows->front());
+}
+
 TEST(OutboxForms, ReadBackWhatTheyWroteAndNothingElse) {
   const std::vector<OutboxEvent> events = {{"", "{}"}, {"key", R"({"a":1})"}, {std::string(1024, 'k'), "{ }"}};
-  const OutboxRow row = write_outbox_row(events);
+  const OutboxRow row = one_row(events);
   EXPECT_EQ(row.unpacked, 0u);  // too little to pack
   const std::string& bytes = row.bytes;
   const auto read = read_outbox_row(bytes, 0);
@@ -157,7 +163,7 @@ TEST(OutboxForms, PackManyEventsAndTakeNothingThatIsDamaged) {
   std::vector<OutboxEvent> events;
   for (int i = 0; i < 500; ++i)
     events.push_back({"key" + std::to_string(i), R"({"event":"order.created","number":)" + std::to_string(i) + "}"});
-  const OutboxRow row = write_outbox_row(events);
+  const OutboxRow row = one_row(events);
   ASSERT_GT(row.unpacked, 0u);
   EXPECT_LT(row.bytes.size() * 2, row.unpacked);
   const auto read = read_outbox_row(row.bytes, row.unpacked);

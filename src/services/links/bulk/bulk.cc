@@ -1,6 +1,7 @@
 #include "services/links/bulk/bulk.h"
 
 #include <algorithm>
+#include <future>
 #include <optional>
 #include <utility>
 
@@ -17,7 +18,7 @@ using Kind = BulkOutcome::Kind;
 
 constexpr int kMaxAttempts = 16;      // to find a number whose code is free
 constexpr size_t kAtLeast = 4096;     // links before an operation gives way
-constexpr size_t kToldAtOnce = 4096;  // events in memory
+constexpr size_t kToldAtOnce = 1024;  // events in memory, twice
 constexpr size_t kForgottenATurn = 512;
 
 // Numbers for the links of one operation, without those that aliases have taken. Leased in pieces: one that gives way
@@ -50,6 +51,46 @@ class Numbers {
   size_t burned_ = 0;
 };
 
+// Tells that links were made, in their order. WHY with a thread: writing an event out and packing it takes as long as
+// half of what is left to the writer, of which there is one; it goes on with the next links meanwhile.
+class Telling {
+ public:
+  // Borrows all.
+  Telling(store::SqliteConnection& db, const LinkEvents& events, const DomainTable& domains, int64_t now)
+      : db_(db), events_(events), domains_(domains), now_(now) {}
+
+  // `link` stays as it is until end().
+  Result<void> add(const Link& link) {
+    made_.push_back(&link);
+    if (made_.size() < kToldAtOnce) return {};
+    TRY_VOID(end_written());
+    writing_ = std::exchange(made_, {});
+    made_.reserve(kToldAtOnce);
+    // Where there is no thread to be had, it is written out when it is asked for.
+    written_ = std::async([this] { return events_.written(LinkEvent::created, writing_, domains_, now_); });
+    return {};
+  }
+
+  Result<void> end() {
+    TRY_VOID(end_written());
+    return events_.tell(db_, LinkEvent::created, std::exchange(made_, {}), domains_, now_);
+  }
+
+ private:
+  Result<void> end_written() {
+    if (!written_.valid()) return {};
+    return events_.tell(db_, LinkEvent::created, writing_, written_.get(), domains_, now_);
+  }
+
+  store::SqliteConnection& db_;
+  const LinkEvents& events_;
+  const DomainTable& domains_;
+  int64_t now_;
+  std::vector<const Link*> made_;             // of which the events are not written out
+  std::vector<const Link*> writing_;          // of which they are under way
+  std::future<LinkEvents::Written> written_;  // last: its end is waited for
+};
+
 BulkOutcome outcome_of(Kind kind, const Link& link) { return {kind, link.id, link.version, link.code}; }
 
 // The outcome of a link whose code somebody has.
@@ -78,7 +119,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
                      const Codes& codes, const LinkEvents& events, const DomainTable& domains,
                      const store::SqliteStore& writer, int64_t now, BulkDone& done) {
   Numbers numbers(db, links.size());
-  std::vector<const Link*> made;  // of which the events do not tell yet
+  Telling telling(db, events, domains, now);
   bool taken = false;
   std::vector<UrlEntry> urls;  // of those that were put in, for the index
   done.outcomes.reserve(links.size());
@@ -103,10 +144,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     if (inserted) {
       urls.push_back(url_entry(link));
       TRY_VOID(bring_counts(db, link.id, link.clicks, link.visits));
-      made.push_back(&link);
-      if (made.size() == kToldAtOnce) {
-        TRY_VOID(events.tell(db, LinkEvent::created, std::exchange(made, {}), domains, now));
-      }
+      TRY_VOID(telling.add(link));
       done.outcomes.push_back(outcome_of(Kind::made, link));
       continue;
     }
@@ -119,7 +157,7 @@ Result<void> put_all(store::SqliteConnection& db, std::vector<BulkLink>& links, 
     done.kind = BulkDone::Kind::refused;
     return {};
   }
-  return events.tell(db, LinkEvent::created, made, domains, now);
+  return telling.end();
 }
 
 // Somebody may have asked for a code before it was a link: the cache forgets that there was none, a part in each turn
