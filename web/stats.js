@@ -9,6 +9,7 @@ import { live_clicks } from './live.js';
 
 const kSeconds = { minute: 60, hour: 3600, day: 86400 };
 const kMostSteps = 3000;   // of one answer
+const kMostRows = 500;     // of the table
 const kMostBars = 400;     // what can still be told apart; more are shown in sums
 const kRefresh = 5000;
 const kShown = 8;          // values of a dimension
@@ -108,15 +109,24 @@ function chart(answer) {
       el('span', {}, time_name(bars.at(-1).at, answer.step))));
 }
 
-function table(answer) {
-  const rows = answer.series.slice(-500).reverse();
-  return el('details', { class: 'more', id: 'stats-table' }, el('summary', {}, 'As a table'),
-    rows.length === 0 ? el('p', { class: 'note' }, 'No clicks in this time.') : el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Clicks by time' },
-      el('table', { class: 'plain-table' },
-        el('thead', {}, el('tr', {}, ...['Time', 'Clicks', 'Bots', 'Visitors'].map((name) => el('th', { scope: 'col' }, name)))),
-        el('tbody', {}, ...rows.map((point) => el('tr', {}, el('th', { scope: 'row' }, time_name(point.at, answer.step)),
-          ...[point.clicks, point.bots, point.visitors].map((n) => el('td', {}, whole(n)))))))),
-    answer.series.length > rows.length ? el('p', { class: 'note' }, `The last ${rows.length} of ${whole(answer.series.length)}.`) : null);
+// It stays while its rows change: who reads it keeps the focus and the place.
+function click_table() {
+  const body = el('tbody');
+  const scroll = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Clicks by time' },
+    el('table', { class: 'plain-table' },
+      el('thead', {}, el('tr', {}, ...['Time', 'Clicks', 'Bots', 'Visitors'].map((name) => el('th', { scope: 'col' }, name)))), body));
+  const note = el('p', { class: 'note' });
+  const node = el('details', { class: 'more', id: 'stats-table' }, el('summary', {}, 'As a table'), scroll, note);
+  function show(answer) {
+    const points = answer.series.slice(-kMostRows).reverse();
+    body.replaceChildren(...points.map((point) => el('tr', {}, el('th', { scope: 'row' }, time_name(point.at, answer.step)),
+      ...[point.clicks, point.bots, point.visitors].map((n) => el('td', {}, whole(n))))));
+    scroll.hidden = points.length === 0;
+    set_text(note, points.length === 0 ? 'No clicks in this time.'
+      : answer.series.length > points.length ? `The last ${points.length} of ${whole(answer.series.length)}.` : '');
+    note.hidden = !note.textContent;
+  }
+  return { node, show };
 }
 
 function dimension(name, figures) {
@@ -146,6 +156,8 @@ export function start_stats() {
   const form = $('stats-form');
   const fields = form.elements;
   const live = live_clicks($('live-one'));
+  const box = $('stats-answer');
+  const figures = click_table();
   prepare_dialog(dialog);
   let name = '';
   let asked = 0;    // answers to earlier questions are dropped
@@ -184,20 +196,20 @@ export function start_stats() {
     const text = JSON.stringify([rest, from.slice(0, 16), to.slice(0, 16)]);
     if (text === last) return;  // nothing is drawn anew under the reader's eyes
     last = text;
-    const open = $('stats-table')?.open;
-    const by = Object.entries(answer.by).filter(([, figures]) => figures.values.length || figures.other);
-    const parts = el('div', { class: 'dimensions' }, ...by.map(([name, figures]) => dimension(name, figures)));
-    const figures = table(answer);
-    figures.open = Boolean(open);
-    $('stats-answer').replaceChildren(totals(answer), chart(answer), figures,
-      by.length ? parts : el('p', { class: 'empty' }, 'No clicks to tell apart in this time.'));
+    const by = Object.entries(answer.by).filter(([, found]) => found.values.length || found.other);
+    const parts = el('div', { class: 'dimensions' }, ...by.map(([dimension_name, found]) => dimension(dimension_name, found)));
+    for (const part of [...box.children]) if (part !== figures.node) part.remove();
+    figures.show(answer);
+    if (!figures.node.isConnected) box.append(figures.node);
+    figures.node.before(totals(answer), chart(answer));
+    figures.node.after(by.length ? parts : el('p', { class: 'empty' }, 'No clicks to tell apart in this time.'));
   }
 
   async function load() {
     clearTimeout(timer);
     asked += 1;
     const mine = asked;
-    $('stats-answer').setAttribute('aria-busy', 'true');
+    box.setAttribute('aria-busy', 'true');
     try {
       const answer = await api.stats(name, question());
       if (mine !== asked) return;
@@ -209,7 +221,7 @@ export function start_stats() {
       set_text($('stats-error'), problem.message);
       $('stats-error').hidden = false;
     }
-    $('stats-answer').setAttribute('aria-busy', 'false');
+    box.setAttribute('aria-busy', 'false');
     if (dialog.open) timer = setTimeout(load, kRefresh);
   }
 
@@ -241,7 +253,8 @@ export function start_stats() {
     set_text($('stats-title'), link ? `Statistics of ${link.title || link.code}` : 'Statistics of all links');
     set_text($('stats-short'), link ? without_scheme(link.short_url) : '');
     $('stats-short').hidden = !link;
-    $('stats-answer').replaceChildren();
+    box.replaceChildren();
+    figures.node.open = false;
     $('stats-error').hidden = true;
     set_text($('stats-status'), 'Reading');
     fit_steps(false);

@@ -52,6 +52,20 @@ class Statistics(PageCase, unittest.TestCase):
         self.assertEqual(self.page.text("#stats-title"), "Statistics of all links")
         self.page.press("escape")
 
+    def test_who_reads_the_table_keeps_the_focus_when_figures_change(self):
+        code = self.make("reader")["code"]
+        self.follow(code)
+        self.see(code)
+        self.page.click(self.row(code, ".stats"))
+        self.page.until(lambda: (self.page.texts("#stats .totals dd") or [""])[0] == "1", "a click")
+        self.page.click("#stats-table summary")
+        self.assertEqual(self.page.focused(), "SUMMARY")
+        self.follow(code)
+        self.page.until(lambda: (self.page.texts("#stats-table td") or [""])[0] == "2", "another click")
+        self.assertEqual(self.page.focused(), "SUMMARY")
+        self.assertTrue(self.page.run("return document.querySelector('#stats-table').open"))
+        self.page.press("escape")
+
     def test_clicks_are_shown_as_they_come_and_paused(self):
         code = self.make("live")["code"]
         self.page.click("#live-all .watch")
