@@ -36,6 +36,11 @@ uint64_t size_of(const std::string& path) noexcept {
   return ::stat(path.c_str(), &about) == 0 ? static_cast<uint64_t>(about.st_size) : 0;
 }
 
+bool is_file(const std::string& path) noexcept {
+  struct stat about{};
+  return ::stat(path.c_str(), &about) != 0 || S_ISREG(about.st_mode);  // a missing one is told when it is opened
+}
+
 bool same_file(const std::string& one, const std::string& other) noexcept {
   struct stat a{};
   struct stat b{};
@@ -157,6 +162,7 @@ Result<void> copy_pages(SqliteConnection& source, const PartFile& part, const Co
 }
 
 Result<std::unique_ptr<SqliteConnection>> open_to_read(const std::string& path, const std::string& vfs) {
+  if (!is_file(path)) return fail(refused(Code::invalid_argument, path + " is no file"));
   SqliteConnection::Options how;
   how.path = path;
   how.read_only = true;
@@ -186,9 +192,28 @@ Result<std::vector<std::string>> problems_of(SqliteConnection& connection) {
   return problems;
 }
 
+// SQLite takes what is missing of the last page for zeros. Beside a WAL it may be missing: it is in there.
+Result<void> look_at_the_end(SqliteConnection& connection, const std::string& path,
+                             std::vector<std::string>& problems) {
+  TRY(Query size, connection.query("PRAGMA page_size"));
+  TRY(const bool row, size.next());
+  if (!row || size_of(path + "-wal") > 0) return {};
+  if (size_of(path) % static_cast<uint64_t>(size.integer(0)) != 0)
+    problems.emplace_back("the file ends within a page: its last bytes are missing");
+  return {};
+}
+
+Result<std::vector<std::string>> all_problems_of(SqliteConnection& connection, const std::string& path) {
+  TRY(std::vector<std::string> problems, problems_of(connection));
+  if (problems.empty()) {
+    TRY_VOID(look_at_the_end(connection, path, problems));
+  }
+  return problems;
+}
+
 Result<void> must_be_whole(const std::string& path, const std::string& vfs) {
   TRY(const std::unique_ptr<SqliteConnection> connection, open_to_read(path, vfs));
-  TRY(const std::vector<std::string> problems, problems_of(*connection));
+  TRY(const std::vector<std::string> problems, all_problems_of(*connection, path));
   if (problems.empty()) return {};
   return fail(refused(Code::data_loss, path + " is damaged: " + problems.front()));
 }
@@ -198,26 +223,48 @@ Result<bool> is_store(SqliteConnection& connection) {
   return table.next();
 }
 
-// The old file and its WAL belong together and move together; in this order, so that at no moment the old WAL lies
-// beside the new file, into which SQLite would write it.
+// The old file and its WAL belong together and are both kept. Whoever is cut off leaves no file of the name, never one
+// without its WAL; and the next one finds where he was, for with no file there is nothing to set aside but its WAL. At
+// no moment the old WAL lies beside the new file, into which SQLite would write it.
 Result<void> set_aside(const std::string& path) {
   const std::string aside = path + ".replaced";
-  for (const char* suffix : {"-wal", "-shm", ""}) {
-    if (::unlink((aside + suffix).c_str()) != 0 && errno != ENOENT) return fail(os_error("remove " + aside + suffix));
+  if (exists(path)) {
+    for (const char* suffix : {"-wal", "-shm", ""}) {
+      if (::unlink((aside + suffix).c_str()) != 0 && errno != ENOENT) return fail(os_error("remove " + aside + suffix));
+    }
+    TRY_VOID(rename_durably(path, aside));
   }
-  if (exists(path + "-wal")) {
+  // Where both are set aside already, this one is of a file that somebody took away.
+  if (exists(path + "-wal") && !exists(aside + "-wal")) {
     TRY_VOID(rename_durably(path + "-wal", aside + "-wal"));
   }
-  if (::unlink((path + "-shm").c_str()) != 0 && errno != ENOENT) return fail(os_error("remove " + path + "-shm"));
-  if (!exists(path)) return {};
-  return rename_durably(path, aside);
+  for (const char* suffix : {"-wal", "-shm"}) {
+    if (::unlink((path + suffix).c_str()) != 0 && errno != ENOENT) return fail(os_error("remove " + path + suffix));
+  }
+  return {};
+}
+
+// Where a copy may go: not to what belongs to the store itself, and in the place of nothing but a file.
+Result<void> check_place(const std::string& path, const char* own) {
+  if (path.empty()) return fail(refused(Code::invalid_argument, "the copy has no name"));
+  if (own && same_file(own, path)) return fail(refused(Code::invalid_argument, path + " is the store itself"));
+  struct stat about{};
+  if (::lstat(path.c_str(), &about) == 0 && !S_ISREG(about.st_mode) && !S_ISLNK(about.st_mode))
+    return fail(refused(Code::invalid_argument, path + " is no file, and is not replaced by one"));
+  std::error_code error;
+  const std::string place = std::filesystem::weakly_canonical(path, error).string();
+  const std::string store = own ? std::filesystem::weakly_canonical(own, error).string() : std::string();
+  for (const char* suffix : {"-wal", "-shm", "-journal", ".lock"}) {
+    if (own && place == store + suffix)
+      return fail(refused(Code::invalid_argument, path + " is a file of the store itself"));
+  }
+  return {};
 }
 
 }  // namespace
 
 Result<uint64_t> copy(SqliteConnection& source, const std::string& path, const CopyOptions& options) {
-  const char* own = sqlite3_db_filename(source.handle(), "main");
-  if (own && same_file(own, path)) return fail(refused(Code::invalid_argument, path + " is the store itself"));
+  TRY_VOID(check_place(path, sqlite3_db_filename(source.handle(), "main")));
   if (!options.overwrite && exists(path)) return fail(refused(Code::already_exists, path + " exists"));
   PartFile part(path + ".part");
   TRY_VOID(part.open());
@@ -239,7 +286,8 @@ Result<uint64_t> copy(SqliteConnection& source, const std::string& path, const C
   return size_of(path);
 }
 
-Result<uint64_t> restore(const std::string& backup, const std::string& path, const CopyOptions& options) {
+Result<uint64_t> restore(const std::string& backup, const std::string& name, const CopyOptions& options) {
+  const std::string path = behind_links(name);
   FileLock lock;
   TRY_VOID(lock.take(path + ".lock"));
   if (same_file(backup, path)) return fail(refused(Code::invalid_argument, backup + " is the store itself"));
@@ -267,7 +315,7 @@ Result<uint64_t> restore(const std::string& backup, const std::string& path, con
 Result<Inspection> inspect(const std::string& path, const std::string& vfs) {
   TRY(const std::unique_ptr<SqliteConnection> connection, open_to_read(path, vfs));
   Inspection found;
-  TRY(found.problems, problems_of(*connection));
+  TRY(found.problems, all_problems_of(*connection, path));
   found.file_bytes = size_of(path);
   found.wal_bytes = size_of(path + "-wal");
   if (!found.problems.empty()) return found;
@@ -278,7 +326,11 @@ Result<Inspection> inspect(const std::string& path, const std::string& vfs) {
     if (row) found.free_bytes = static_cast<uint64_t>(free.integer(0));
   }
   TRY(const bool store, is_store(*connection));
-  if (!store) return found;
+  found.is_store = store;
+  if (!store) {
+    found.problems.emplace_back("it is a database, but no store: there is no schema of a service in it");
+    return found;
+  }
   TRY(Query rows, connection->query("SELECT space, version, name, applied_at FROM schema_migrations ORDER BY 1, 2"));
   while (true) {
     TRY(const bool row, rows.next());

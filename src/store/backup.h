@@ -24,13 +24,14 @@ struct CopyOptions {
 
 // The state of `source` at this moment into the file `path`, which is then one file without a WAL, readable by its
 // owner only. Others write meanwhile; the WAL is not begun anew before the copy is done. Gives the copy's size in
-// bytes. already_exists without `overwrite`; resource_exhausted when the disk is full; data_loss when the copy is not
-// whole.
+// bytes. already_exists without `overwrite`; invalid_argument where something stands that is no file, or a file of the
+// store itself; resource_exhausted when the disk is full; data_loss when the copy is not whole.
 Result<uint64_t> copy(SqliteConnection& source, const std::string& path, const CopyOptions& options);
 
-// Puts `backup` in the place of the store's file `path`, which no process may have open (failed_precondition). With
-// `overwrite` what was there is kept as `path`.replaced; without it already_exists. Gives the size in bytes.
-Result<uint64_t> restore(const std::string& backup, const std::string& path, const CopyOptions& options);
+// Puts `backup` in the place of the store's file `name`, or of what a link of that name leads to, which no process may
+// have open (failed_precondition). With `overwrite` what was there is kept beside it, ".replaced" behind its name;
+// without it already_exists. Gives the size in bytes. Cut off on the way, it can be done again: what was kept stays.
+Result<uint64_t> restore(const std::string& backup, const std::string& name, const CopyOptions& options);
 
 struct Inspection {
   struct Applied {
@@ -43,7 +44,8 @@ struct Inspection {
   uint64_t wal_bytes = 0;
   uint64_t free_bytes = 0;  // in pages of the file that hold nothing
   std::vector<Applied> migrations;
-  std::vector<std::string> problems;  // what integrity_check said; none: the file is whole
+  bool is_store = true;               // as far as it can be read
+  std::vector<std::string> problems;  // what integrity_check said, or that it is no store; none: the file is whole
 };
 // Reads all of the file, which no other process may have open. data_loss where it is no database at all.
 Result<Inspection> inspect(const std::string& path, const std::string& vfs = "");

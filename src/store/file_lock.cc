@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 namespace trellis::store {
 
@@ -42,6 +43,18 @@ Result<void> FileLock::take(const std::string& path) {
   if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, process.data(), process.size(), 0) < 0) errno = 0;
   fd_ = fd;
   return {};
+}
+
+std::string behind_links(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as the kernel follows
+  std::filesystem::path at = path;
+  for (int i = 0; i < kMostLinks; ++i) {
+    std::error_code none;
+    const std::filesystem::path to = std::filesystem::read_symlink(at, none);
+    if (none) return at.string();
+    at = to.is_absolute() ? to : at.parent_path() / to;
+  }
+  return path;
 }
 
 }  // namespace trellis::store

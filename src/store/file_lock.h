@@ -23,4 +23,8 @@ class FileLock {
   int fd_ = -1;
 };
 
+// The path of the file that `path` leads to, over links: a store has one lock, by whatever name it is called. A path
+// that is no link, or leads round in circles, stays as it is.
+std::string behind_links(const std::string& path);
+
 }  // namespace trellis::store

@@ -34,6 +34,18 @@ uint64_t size_of(const std::string& path) noexcept {
   return ::stat(path.c_str(), &about) == 0 ? static_cast<uint64_t>(about.st_size) : 0;
 }
 
+// Which file a path names at the moment; none where it names none, or one that is not on a disk.
+struct FileId {
+  dev_t device;
+  ino_t inode;
+  bool operator==(const FileId&) const = default;
+};
+std::optional<FileId> file_at(const std::string& path) noexcept {
+  struct stat about{};
+  if (::stat(path.c_str(), &about) != 0) return std::nullopt;
+  return FileId{about.st_dev, about.st_ino};
+}
+
 class BlockingOperation final : public detail::WriteOperation {
  public:
   explicit BlockingOperation(const std::function<Result<void>(SqliteConnection&)>& fn) : fn_(fn) {}
@@ -84,7 +96,16 @@ struct SqliteStore::Impl {
                              {{"store", options.name}, {"op", op}, {"role", role}});
   }
 
+  // The file that was opened still has its name. What is written to one that has not is lost at the next start, and
+  // who opened the name now would have another file, or make an empty one.
+  bool in_place() const noexcept { return !file || file_at(options.path) == file; }
+  Error moved_error() const {
+    return refused(Code::unavailable, options.path + " was moved away or replaced while the store " + options.name +
+                                          " is open: put it back, or restart the node");
+  }
+
   Result<std::unique_ptr<SqliteConnection>> open_connection(bool read_only) const {
+    if (!in_place()) return fail(moved_error());
     SqliteConnection::Options how;
     how.path = options.path;
     how.read_only = read_only;
@@ -102,6 +123,7 @@ struct SqliteStore::Impl {
   Result<void> run_operations(std::vector<Operation>& batch, std::vector<bool>& ran);
   void answer(std::vector<Operation>& batch);
   void refuse_all(std::vector<Operation>& batch, const Error& why);
+  void stop_writes(const Error& why);
   void lose_connection(const Error& why);
   void try_to_recover();
   void checkpoint_if_due();
@@ -109,6 +131,7 @@ struct SqliteStore::Impl {
 
   SqliteOptions options;
   FileLock file_lock;
+  std::optional<FileId> file;  // that was opened
   Histogram& write_seconds;
   Histogram& commit_seconds;
   Histogram& checkpoint_seconds;
@@ -136,6 +159,7 @@ struct SqliteStore::Impl {
   std::unique_ptr<SqliteConnection> writer;
   Time next_probe;
   std::atomic<bool> healthy{true};
+  std::string trouble;  // why it is not
   size_t last_batch = 0;
   Duration last_commit{0};
   uint64_t wal_bytes = 0;          // written since the WAL began anew
@@ -151,6 +175,7 @@ struct SqliteStore::Impl {
 // --- Opening and closing ---
 
 Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Metrics& metrics) {
+  options.path = behind_links(options.path);
   auto impl = std::make_shared<Impl>(std::move(options), metrics);
   TRY_VOID(impl->file_lock.take(impl->options.path + ".lock"));
   const auto at_path = [&](Result<void> result) -> Result<void> {
@@ -158,6 +183,7 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Me
     return fail(Error(result.error().code(), impl->options.path).because(std::move(result).error()));
   };
   TRY_VOID(at_path(impl->open_writer()));
+  impl->file = file_at(impl->options.path);
   // What a crash left in the WAL goes into the file before anyone reads.
   impl->checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   // One reader from the start: the last connection to close takes the shared memory of the WAL with it, and on a disk
@@ -350,7 +376,7 @@ void SqliteStore::Impl::run_batch(std::vector<Operation>& batch) {
   if (live.empty()) return;
   if (!healthy.load(std::memory_order_relaxed)) try_to_recover();
   if (!healthy.load(std::memory_order_relaxed)) {
-    refuse_all(live, refused(Code::unavailable, "the store " + options.name + " takes no writes now"));
+    refuse_all(live, refused(Code::unavailable, "the store " + options.name + " takes no writes now: " + trouble));
     return;
   }
 
@@ -362,15 +388,22 @@ void SqliteStore::Impl::run_batch(std::vector<Operation>& batch) {
     last_commit = options.clock->now() - before;
     commit_seconds.record(last_commit);
   }
+  const bool moved = done && !in_place();
+  if (moved) done = fail(moved_error());
   if (!done) {
     // Nothing of the batch is acknowledged, whatever the operations said.
     static LogThrottle throttle(std::chrono::seconds(10));
     log_every(throttle, LogLevel::error, "write to the store failed",
               {{"store", options.name}, {"error", done.error().to_string()}});
-    const bool lost = writer->last_was_io_error();
+    const bool lost = !moved && writer->last_was_io_error();
     if (writer->in_transaction()) (void)writer->script("ROLLBACK");
     const Error why = std::move(done).error();
-    if (lost || writer->in_transaction()) lose_connection(why);
+    if (lost || writer->in_transaction()) {
+      lose_connection(why);
+    } else if (moved) {
+      // The connection stays: at the end it empties the WAL, which must not lie beside another file.
+      stop_writes(why);
+    }
     const Code code = why.code() == Code::resource_exhausted ? Code::resource_exhausted : Code::unavailable;
     std::vector<Operation> lost_operations;
     std::vector<Operation> failed_operations;
@@ -446,17 +479,23 @@ void SqliteStore::Impl::refuse_all(std::vector<Operation>& batch, const Error& w
 
 // --- Faults ---
 
-void SqliteStore::Impl::lose_connection(const Error& why) {
+void SqliteStore::Impl::stop_writes(const Error& why) {
   log_error("the store refuses writes until it can be written again",
             {{"store", options.name}, {"error", why.to_string()}});
   healthy.store(false, std::memory_order_relaxed);
-  writer.reset();
+  trouble = why.what();
   next_probe = options.clock->now() + kProbeEvery;
+}
+
+void SqliteStore::Impl::lose_connection(const Error& why) {
+  stop_writes(why);
+  writer.reset();
 }
 
 void SqliteStore::Impl::try_to_recover() {
   if (options.clock->now() < next_probe) return;
   next_probe = options.clock->now() + kProbeEvery;
+  if (!in_place()) return;
   writer.reset();
   Result<void> works = open_writer();
   if (works) works = writer->script("BEGIN IMMEDIATE");

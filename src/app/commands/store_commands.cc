@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -23,6 +24,14 @@
 namespace trellis::app {
 
 namespace {
+
+bool exists(const std::string& path) {
+  struct stat about{};
+  return ::stat(path.c_str(), &about) == 0;
+}
+
+// For one that is not there, or that cannot be looked at.
+int missing(const std::string& path) { return failed(path + ": " + std::generic_category().message(errno)); }
 
 constexpr double kMiB = 1024.0 * 1024.0;
 
@@ -66,7 +75,8 @@ std::optional<std::string> path_of(const StoreOptions& options) {
     return std::nullopt;
   }
   const auto& stores = config->values.stores;
-  if (const auto found = stores.find(options.store); found != stores.end()) return found->second.path;
+  if (const auto found = stores.find(options.store); found != stores.end())
+    return store::behind_links(found->second.path);
   std::string known;
   for (const auto& [name, store] : stores) known += (known.empty() ? "" : ", ") + name;
   failed("no store \"" + options.store + "\" in " + config->source +
@@ -75,20 +85,24 @@ std::optional<std::string> path_of(const StoreOptions& options) {
 }
 
 // What to do about the frequent ones.
-int explain(const Error& error, const std::string& path, bool restoring) {
+enum class Use : uint8_t { backup, restore, check };
+int explain(const Error& error, const std::string& path, Use use) {
   std::string text = error.to_string();
   if (error.code() == Code::already_exists) {
-    text += restoring ? "; --force replaces it and keeps it as " + path + ".replaced" : "; --force replaces it";
+    text +=
+        use == Use::restore ? "; --force replaces it and keeps it as " + path + ".replaced" : "; --force replaces it";
   } else if (text.find("another process uses this store") != std::string::npos) {
-    text += restoring ? "; stop that node first" : "; stop that node first, or let it make the copy: --running";
+    text += "; stop that node first";
+    if (use == Use::backup) text += ", or let it make the copy: --running";
+    if (use == Use::check) text += ", or check a copy that it makes: trellis store backup --running";
   }
   return failed(text);
 }
 
 int backup(const StoreOptions& options, const std::string& path) {
-  if (!std::filesystem::exists(path)) return failed(path + ": there is no such store yet");
+  if (!exists(path)) return errno == ENOENT ? failed(path + ": there is no such store yet") : missing(path);
   store::FileLock lock;
-  if (const Result<void> taken = lock.take(path + ".lock"); !taken) return explain(taken.error(), path, false);
+  if (const Result<void> taken = lock.take(path + ".lock"); !taken) return explain(taken.error(), path, Use::backup);
   store::SqliteConnection::Options how;
   how.path = path;
   how.read_only = true;
@@ -106,7 +120,7 @@ int backup(const StoreOptions& options, const std::string& path) {
                               },
                           .vfs = {}});
   }
-  if (!copied) return explain(copied.error(), path, false);
+  if (!copied) return explain(copied.error(), path, Use::backup);
   std::printf("%s: copied to %s and checked, %s\n", path.c_str(), options.file.c_str(), size_text(*copied).c_str());
   return 0;
 }
@@ -142,14 +156,14 @@ int backup_running(const StoreOptions& options) {
 }
 
 int restore(const StoreOptions& options, const std::string& path) {
-  if (!std::filesystem::exists(options.file)) return failed(options.file + ": there is no such file");
+  if (!exists(options.file)) return missing(options.file);
   std::error_code made;
   if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) {
     ::umask(0027);  // as the node makes it
     std::filesystem::create_directories(folder, made);
   }
   if (made) return failed(path + ": " + made.message());
-  const bool replaces = std::filesystem::exists(path);
+  const bool replaces = exists(path);
   Result<uint64_t> restored = 0;
   {
     Progress progress("restored");
@@ -162,7 +176,7 @@ int restore(const StoreOptions& options, const std::string& path) {
                                    },
                                .vfs = {}});
   }
-  if (!restored) return explain(restored.error(), path, true);
+  if (!restored) return explain(restored.error(), path, Use::restore);
   std::printf("%s: restored from %s and checked, %s\n", path.c_str(), options.file.c_str(),
               size_text(*restored).c_str());
   if (replaces) std::printf("what was there is kept as %s.replaced\n", path.c_str());
@@ -194,10 +208,10 @@ void print_json(const std::string& path, const store::Inspection& found) {
 }
 
 int check_store(const StoreOptions& options, const std::string& path) {
-  if (!std::filesystem::exists(path)) return failed(path + ": there is no such file");
+  if (!exists(path)) return missing(path);
   store::FileLock lock;
   if (options.file.empty()) {
-    if (const Result<void> taken = lock.take(path + ".lock"); !taken) return explain(taken.error(), path, false);
+    if (const Result<void> taken = lock.take(path + ".lock"); !taken) return explain(taken.error(), path, Use::check);
   }
   const Result<store::Inspection> found = store::inspect(path);
   if (!found) return failed(found.error().to_string());
@@ -206,7 +220,8 @@ int check_store(const StoreOptions& options, const std::string& path) {
     print_json(path, *found);
     return whole ? 0 : 1;
   }
-  std::printf("%s: %s\n", path.c_str(), whole ? "whole" : "DAMAGED");
+  const char* verdict = whole ? "whole" : found->is_store ? "DAMAGED" : "NO STORE";
+  std::printf("%s: %s\n", path.c_str(), verdict);
   for (const std::string& problem : found->problems) std::printf("  %s\n", problem.c_str());
   std::printf("  file %s, of which free %s; WAL %s\n", size_text(found->file_bytes).c_str(),
               size_text(found->free_bytes).c_str(), size_text(found->wal_bytes).c_str());

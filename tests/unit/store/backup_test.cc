@@ -262,5 +262,95 @@ TEST_F(StoreBackup, InspectsMigrationsSizesAndDamage) {
   EXPECT_FALSE(inspect(folder_ + "/missing.db"));
 }
 
+// A command that was ended between two renames is simply run again; what was kept must not go by that.
+TEST_F(StoreBackup, RunAgainKeepsWhatACutRestoreSetAside) {
+  open();
+  for (int64_t id = 0; id < 50; ++id) ASSERT_TRUE(insert(id));
+  ASSERT_TRUE(backup());
+  for (int64_t id = 50; id < 80; ++id) ASSERT_TRUE(insert(id));
+  const auto crashed_as = [this](const std::string& name, const std::string& wal) {
+    std::filesystem::copy_file(path_, name);
+    std::filesystem::copy_file(path_ + "-wal", wal);
+  };
+  const CopyOptions how{.overwrite = true, .progress = {}, .vfs = {}};
+  const std::string both = folder_ + "/both.db";  // cut before the copy got its name
+  crashed_as(both + ".replaced", both + ".replaced-wal");
+  ASSERT_TRUE(restore(copy_, both, how));
+  EXPECT_EQ(rows_of(both), 50);
+  EXPECT_EQ(rows_of(both + ".replaced"), 80);
+  const std::string one = folder_ + "/one.db";  // cut before the WAL was set aside
+  crashed_as(one + ".replaced", one + "-wal");
+  ASSERT_TRUE(restore(copy_, one, how));
+  EXPECT_EQ(rows_of(one), 50);
+  EXPECT_EQ(rows_of(one + ".replaced"), 80);
+}
+
+TEST_F(StoreBackup, TakesTheNameOfNothingButAFile) {
+  open();
+  ASSERT_TRUE(insert(0));
+  CopyOptions how;
+  how.overwrite = true;
+  std::filesystem::create_directory(folder_ + "/there");
+  ASSERT_EQ(::mkfifo((folder_ + "/pipe").c_str(), 0600), 0);
+  for (const std::string& name : {std::string(), folder_ + "/there", folder_ + "/pipe", path_ + "-wal", path_ + "-shm",
+                                  path_ + ".lock", folder_ + "/./test.db-wal"}) {
+    copy_ = name;
+    const auto copied = backup(how);
+    ASSERT_FALSE(copied) << name;
+    EXPECT_EQ(copied.error().code(), Code::invalid_argument) << copied.error().to_string();
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(folder_ + "/pipe"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/pipe.part"));
+  store_.reset();
+  EXPECT_EQ(rows_of(path_), 1);
+  for (const std::string& name : {folder_ + "/there", folder_ + "/pipe"}) {
+    const auto restored = restore(name, path_, how);
+    ASSERT_FALSE(restored) << name;
+    EXPECT_EQ(restored.error().code(), Code::invalid_argument) << restored.error().to_string();
+    EXPECT_FALSE(inspect(name));
+  }
+}
+
+TEST_F(StoreBackup, AFileThatEndsWithinAPageIsDamaged) {
+  open();
+  for (int64_t id = 0; id < 50; ++id) ASSERT_TRUE(insert(id));
+  ASSERT_TRUE(backup());
+  std::filesystem::resize_file(copy_, std::filesystem::file_size(copy_) - 1);
+  const auto found = inspect(copy_);
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_FALSE(found->problems.empty());
+  const auto restored = restore(copy_, folder_ + "/target.db", {});
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().code(), Code::data_loss);
+}
+
+TEST_F(StoreBackup, ADatabaseThatIsNoStoreIsNotWhole) {
+  std::ofstream(copy_, std::ios::trunc) << "";
+  const auto empty = inspect(copy_);
+  ASSERT_TRUE(empty) << empty.error().to_string();
+  EXPECT_FALSE(empty->problems.empty());
+}
+
+// A link to the file is another name for the same store.
+TEST_F(StoreBackup, ALinkLeadsToTheSameStore) {
+  open();
+  ASSERT_TRUE(insert(0));
+  ASSERT_TRUE(backup());
+  ASSERT_TRUE(insert(1));
+  const std::string link = folder_ + "/link.db";
+  std::filesystem::create_symlink("test.db", link);
+  Metrics metrics;
+  const auto second = SqliteStore::open({.path = link}, metrics);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code(), Code::failed_precondition) << second.error().to_string();
+  const CopyOptions how{.overwrite = true, .progress = {}, .vfs = {}};
+  EXPECT_FALSE(restore(copy_, link, how));
+  store_.reset();
+  ASSERT_TRUE(restore(copy_, link, how));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(rows_of(path_), 1);
+  EXPECT_EQ(rows_of(path_ + ".replaced"), 2);
+}
+
 }  // namespace
 }  // namespace trellis::store

@@ -307,6 +307,35 @@ TEST_F(SqliteStoreTest, AFailedSyncAcknowledgesNothingAndRecoversByItself) {
   ASSERT_TRUE(after) << after.error().to_string();
 }
 
+// What is committed to a file without a name is gone at the next start.
+TEST_F(SqliteStoreTest, AcknowledgesNothingToAFileThatWasMovedAway) {
+  open(options());
+  ASSERT_TRUE(run_to_end(insert(1, "before")));
+  const std::string path = options().path;
+  const auto refused = [&](int64_t id) {
+    const auto written = run_to_end(insert(id, std::to_string(id)));
+    EXPECT_FALSE(written);
+    return !written && written.error().code() == Code::unavailable;
+  };
+  std::filesystem::rename(path, path + ".gone");
+  EXPECT_TRUE(refused(2));
+  EXPECT_TRUE(refused(3));
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(run_to_end(count()));
+  std::filesystem::rename(path + ".gone", path);
+  while (!store_->writable()) loop_->run_once(std::chrono::milliseconds(5));
+  ASSERT_TRUE(run_to_end(insert(4, "back")));
+  // Another file in its place is not gone on with, nor is it touched.
+  std::filesystem::copy_file(path, path + ".other");
+  const auto size = std::filesystem::file_size(path);
+  std::filesystem::rename(path + ".other", path);
+  EXPECT_TRUE(refused(5));
+  EXPECT_TRUE(refused(6));
+  store_.reset();
+  EXPECT_EQ(std::filesystem::file_size(path), size);
+  EXPECT_EQ(std::filesystem::exists(path + "-wal") ? std::filesystem::file_size(path + "-wal") : 0, 0u);
+}
+
 TEST_F(SqliteStoreTest, OneProcessAtATime) {
   open(options());
   Metrics other;
