@@ -55,6 +55,16 @@ class Partition::LastOffsets {
 Result<size_t> Partition::retain(int64_t now_ms) {
   const int64_t age_ms = std::chrono::duration_cast<std::chrono::milliseconds>(options_.retain_for).count();
   size_t removed = 0;
+  // When the oldest ended: where none of its events can be read, not after the first behind it that can.
+  const auto ended_at = [this]() -> Result<std::optional<int64_t>> {
+    bool oldest = true;
+    for (const SegmentRef& segment : segments_from(0)) {
+      TRY(const std::optional<Times> times, times_of(*segment));
+      if (times) return std::optional<int64_t>(oldest ? times->last : times->first);
+      oldest = false;
+    }
+    return std::optional<int64_t>();
+  };
   while (true) {
     SegmentRef oldest;
     {
@@ -64,9 +74,8 @@ Result<size_t> Partition::retain(int64_t now_ms) {
     }
     bool due = options_.retain_bytes > 0 && bytes() > options_.retain_bytes;
     if (!due && age_ms > 0) {
-      const std::lock_guard lock(oldest->mutex);
-      TRY_VOID(know(*oldest));
-      due = oldest->scan->last_at_ms < now_ms - age_ms;
+      TRY(const std::optional<int64_t> ended, ended_at());
+      due = ended && *ended < now_ms - age_ms;
     }
     if (!due) break;
     TRY_VOID(disk_.remove(oldest->path));

@@ -227,6 +227,10 @@ Result<void> Partition::know(Segment& segment) const {
   // Only closed segments come here, so another follows; everything in this one was acknowledged.
   const uint64_t next_base = base_after(segment).value_or(head());
   TRY(SegmentScan scan, scan_segment(*segment.file, segment.base, next_base));
+  // Offsets follow one another unless compaction took some: a file, or the end of one, was taken away.
+  const uint64_t known_to =
+      scan.damage.empty() ? scan.next_offset : std::max(scan.next_offset, scan.damage.back().next_offset);
+  if (!options_.compact && known_to < next_base) scan.damage.push_back({scan.end, scan.end, known_to, next_base});
   for (const Damage& damage : scan.damage) {
     damaged_.fetch_add(1, std::memory_order_relaxed);
     log_error("a segment is damaged", {{"file", segment.path}, {"position", damage.position}});
@@ -248,6 +252,13 @@ Result<Partition::View> Partition::view_at(Segment& segment, int64_t at_ms) cons
   return View{segment.file, segment.scan->header.salt, segment.scan->position_of_time(at_ms), segment.size};
 }
 
+Result<std::optional<Partition::Times>> Partition::times_of(Segment& segment) const {
+  const std::lock_guard lock(segment.mutex);
+  TRY_VOID(know(segment));
+  if (segment.scan->records == 0) return std::optional<Times>();
+  return std::optional<Times>({segment.scan->index.front().at_ms, segment.scan->last_at_ms});
+}
+
 Error Partition::damage_error(const Segment& segment, uint64_t position, uint64_t offset) const {
   return Error(Code::data_loss, fmt::format("{} is damaged at position {}, offset {}", segment.path, position, offset))
       .from(Side::self);
@@ -257,8 +268,11 @@ Result<EventSlice> Partition::read(uint64_t from, size_t max, size_t max_bytes) 
   EventSlice slice;
   slice.next = from;
   if (from >= head() || max == 0) return slice;
+  const uint64_t end = head();
   size_t bytes = 0;
-  for (const SegmentRef& segment : segments_from(from)) {
+  const std::vector<SegmentRef> segments = segments_from(from);
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const SegmentRef& segment = segments[i];
     TRY(const View view, this->view(*segment, from));
     RecordCursor cursor(*view.file, view.salt, view.from, view.end, segment->base);
     while (true) {
@@ -281,7 +295,14 @@ Result<EventSlice> Partition::read(uint64_t from, size_t max, size_t max_bytes) 
       bytes += record.size();
       if (slice.events.size() >= max || bytes >= max_bytes) return slice;
     }
+    // Compaction leaves gaps; elsewhere what the next segment follows on was here.
+    const bool closed = i + 1 < segments.size();
+    if (closed && !options_.compact && cursor.next_offset() < segments[i + 1]->base && from < segments[i + 1]->base) {
+      if (!slice.events.empty()) return slice;
+      return fail(damage_error(*segment, cursor.position(), std::max(cursor.next_offset(), from)));
+    }
   }
+  if (slice.events.empty()) slice.next = end;
   return slice;
 }
 
@@ -308,13 +329,16 @@ Result<uint64_t> Partition::offset_at(int64_t at_ms) const {
   size_t high = segments.size() - 1;
   while (low < high) {
     const size_t middle = low + (high - low) / 2;
-    Segment& segment = *segments[middle];
-    const std::lock_guard lock(segment.mutex);
-    TRY_VOID(know(segment));
-    if (segment.scan->last_at_ms < at_ms) {
+    // One that is damaged as a whole tells no time: the nearest before it does.
+    size_t asked = middle + 1;
+    std::optional<Times> times;
+    while (!times && asked > low) {
+      TRY(times, times_of(*segments[--asked]));
+    }
+    if (!times || times->last < at_ms) {
       low = middle + 1;
     } else {
-      high = middle;
+      high = asked;
     }
   }
   for (; low < segments.size(); ++low) {

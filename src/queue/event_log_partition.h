@@ -97,6 +97,10 @@ class Partition {
     uint64_t from = 0;
     uint64_t end = 0;
   };
+  struct Times {  // of a segment's first and last event that can be read
+    int64_t first = 0;
+    int64_t last = 0;
+  };
   class LastOffsets;
 
   Partition(Disk& disk, std::string folder, const PartitionOptions& options);
@@ -110,6 +114,7 @@ class Partition {
   Result<void> know(Segment& segment) const;
   Result<View> view(Segment& segment, uint64_t from) const;
   Result<View> view_at(Segment& segment, int64_t at_ms) const;
+  Result<std::optional<Times>> times_of(Segment& segment) const;  // none: nothing of it can be read
   Error damage_error(const Segment& segment, uint64_t position, uint64_t offset) const;
   Result<void> note_last_offsets(Segment& segment, LastOffsets& last) const;
   Result<uint64_t> rewrite(const SegmentRef& segment, const LastOffsets& last, bool drop_tombstones, int64_t now_ms);

@@ -343,6 +343,8 @@ TEST_F(EventLogTest, NeverGivesAnOffsetTwice) {
   disk_.capacity = UINT64_MAX;
   log_->keep_house();
   EXPECT_EQ(values(), (std::vector<std::string>{"stays"}));
+  // A reader gets past what was removed, and its lag ends.
+  EXPECT_EQ(log_->read_now("clicks", 0, 1)->next, 2u);
   log_.reset();
   open(topic);
   EXPECT_EQ(add("y", "next"), 2u);
@@ -363,6 +365,90 @@ TEST_F(EventLogTest, GoesOnBehindASegmentWhoseHeaderIsDamaged) {
   open();
   EXPECT_EQ(values(at), (std::vector<std::string>{"more"}));
   EXPECT_EQ(add("k", "again"), at + 1);
+}
+
+// Its events tell no time any more, but they may be mended: they go when those behind them do.
+TEST_F(EventLogTest, RemovesADamagedSegmentNotBeforeItsTime) {
+  const TopicOptions topic{.name = "clicks", .keep = {.segment_bytes = 4096, .retain_for = std::chrono::hours(2)}};
+  open(topic);
+  for (int i = 0; i < 100; ++i) {
+    add("k", std::string(100, 'v'));
+    clock_.advance(std::chrono::minutes(1));
+  }
+  log_.reset();
+  (*disk_.contents(segment(0)))[3] ^= 1;
+  open(topic);
+  log_->keep_house();
+  EXPECT_EQ(log_->first("clicks", 0).value(), 0u);
+  clock_.advance(std::chrono::hours(3));
+  log_->keep_house();
+  EXPECT_GT(log_->first("clicks", 0).value(), 0u);
+}
+
+TEST_F(EventLogTest, FindsTimesBeforeAndBehindADamagedSegment) {
+  const TopicOptions topic{.name = "clicks", .keep = {.segment_bytes = 4096}};
+  open(topic);
+  std::vector<WallTime> at;
+  for (int i = 0; i < 150; ++i) {
+    at.push_back(clock_.wall());
+    add("k", std::string(100, 'v'));
+    clock_.advance(std::chrono::seconds(1));
+  }
+  ASSERT_NE(segment(4), "");
+  log_.reset();
+  (*disk_.contents(segment(2)))[3] ^= 1;
+  open(topic);
+  for (const size_t i : {size_t{1}, size_t{40}, size_t{110}, size_t{149}}) {
+    EXPECT_EQ(log_->offset_at_now("clicks", 0, at[i]).value(), i);
+  }
+}
+
+// Acknowledged events that are not there are damage too, not a gap.
+TEST_F(EventLogTest, TellsThatEventsBetweenSegmentsAreMissing) {
+  const TopicOptions topic{.name = "clicks", .keep = {.segment_bytes = 4096}};
+  for (const bool whole_file : {true, false}) {
+    open(topic);
+    for (int i = 0; i < 150; ++i) add("k", std::to_string(i) + std::string(100, '.'));
+    const uint64_t before = log_->head("clicks", 0).value() - 150;
+    ASSERT_NE(segment(3), "");
+    log_.reset();
+    if (whole_file) {
+      ASSERT_TRUE(disk_.remove(segment(1)));
+    } else {
+      // Behind a whole record.
+      std::string& bytes = *disk_.contents(segment(1));
+      bytes.resize(kSegmentHeader + 10 * (kRecordHeader + 1 + 2 + 100));
+    }
+    open(topic);
+    uint64_t from = before;
+    size_t served = 0;
+    size_t told = 0;
+    while (from < log_->head("clicks", 0).value()) {
+      const auto slice = log_->read_now("clicks", 0, from, 1000);
+      if (slice) {
+        served += slice->events.size();
+        ASSERT_GT(slice->next, from);
+        from = slice->next;
+        continue;
+      }
+      EXPECT_EQ(slice.error().code(), Code::data_loss);
+      ++told;
+      BlockingPool pool(1);
+      LoopOptions how;
+      how.pool = &pool;
+      auto loop = *Loop::make(how);
+      const uint64_t next = fakes::run_task(*loop, log_->next_whole("clicks", 0, from)).value();
+      ASSERT_GT(next, from);
+      from = next;
+    }
+    EXPECT_EQ(told, 1u);
+    EXPECT_LT(served, 150u);
+    EXPECT_GT(served, 80u);
+    log_.reset();
+    for (const std::string& path : disk_.paths()) {
+      if (path.starts_with("/log/clicks/")) (void)disk_.remove(path);
+    }
+  }
 }
 
 TEST_F(EventLogTest, NeverServesDamageAndLeadsPastIt) {
