@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
 #include "base/varint.h"
 
 namespace trellis::upstream {
@@ -32,6 +33,13 @@ std::string_view code_name(int code) noexcept {
       "DATA_LOSS", "UNAUTHENTICATED"};
   return code >= 0 && static_cast<size_t>(code) < kNames.size() ? kNames[static_cast<size_t>(code)]
                                                                 : std::string_view("unknown");
+}
+
+// "application/grpc", also with a format behind a plus or with parameters.
+bool is_grpc(std::string_view type) noexcept {
+  constexpr std::string_view kType = "application/grpc";
+  if (!std::ranges::equal(type.substr(0, kType.size()), kType, {}, ascii_lower)) return false;
+  return type.size() == kType.size() || type[kType.size()] == '+' || type[kType.size()] == ';';
 }
 
 std::optional<int> number(std::string_view text) noexcept {
@@ -82,6 +90,7 @@ struct GrpcHealth::Call {
   std::string response;  // message bytes with their prefix, bounded
   size_t received = 0;
   std::optional<int> http_status;
+  std::string content_type;
   std::optional<int> grpc_status;
   std::string grpc_message;
   std::optional<Error> fault;
@@ -116,6 +125,9 @@ struct GrpcHealth::Call {
     const std::string_view field(reinterpret_cast<const char*>(name), name_size);
     const std::string_view text(reinterpret_cast<const char*>(value), value_size);
     if (field == ":status") call.http_status = number(text);
+    if (field == "content-type") call.content_type = text.substr(0, 200);
+    // Of the answer's end only: in a head that a body follows it means nothing.
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
     if (field == "grpc-status") call.grpc_status = number(text).value_or(2);
     if (field == "grpc-message") call.grpc_message = text.substr(0, 200);
     return 0;
@@ -223,6 +235,8 @@ Result<std::string> GrpcHealth::verdict() const {
   if (call.reset_by != NGHTTP2_NO_ERROR)
     return bad(std::string("the call was reset: ") + nghttp2_http2_strerror(call.reset_by));
   if (!call.http_status || !call.grpc_status) return fail(malformed("no grpc-status"));
+  if (!is_grpc(call.content_type))
+    return fail(malformed("of the type \"" + call.content_type + "\", not application/grpc"));
   if (call.response.size() < 5) return fail(malformed("no message"));
   ByteReader in(call.response);
   if (in.octet() != 0) return fail(malformed("a compressed message, which was not asked for"));

@@ -88,6 +88,19 @@ TEST(GrpcHealth, RefusesAnswersThatAreNone) {
             "malformed answer: no grpc-status");
   EXPECT_EQ(ask({.body = test::grpc_frame(std::string("\x08\x01")), .trailers = {{"grpc-status", "x"}}}),
             "answered grpc-status 2 (UNKNOWN)");
+  const std::string serving = test::grpc_frame(std::string("\x08\x01"));
+  EXPECT_EQ(ask({.head = {{":status", "200"}, {"content-type", "text/html"}}, .body = serving}),
+            "malformed answer: of the type \"text/html\", not application/grpc");
+  EXPECT_EQ(ask({.head = {{":status", "200"}, {"content-type", "application/grpc-web"}}, .body = serving}),
+            "malformed answer: of the type \"application/grpc-web\", not application/grpc");
+  EXPECT_EQ(ask({.head = {{":status", "200"}}, .body = serving}),
+            "malformed answer: of the type \"\", not application/grpc");
+  EXPECT_EQ(ask({.head = {{":status", "200"}, {"content-type", "application/grpc"}, {"grpc-status", "0"}},
+                 .body = serving,
+                 .trailers = {}}),
+            "malformed answer: no grpc-status");
+  for (const char* type : {"application/grpc+proto", "Application/GRPC; charset=utf-8"})
+    EXPECT_EQ(ask({.head = {{":status", "200"}, {"content-type", type}}, .body = serving}), "answered SERVING");
   EXPECT_EQ(ask({.body = "\x01"}), "malformed answer: no message");
   EXPECT_EQ(ask({.body = test::grpc_frame(std::string("\x08\x01"), '\x01')}),
             "malformed answer: a compressed message, which was not asked for");
