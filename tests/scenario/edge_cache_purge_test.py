@@ -9,6 +9,7 @@ import pytest
 
 import node
 from edge_origin import Edge, Origin
+from upgrade_test import HANGS, Upgradable, command_pids
 
 
 @pytest.fixture()
@@ -148,6 +149,44 @@ def test_purges_of_both_processes_outlive_an_upgrade(origin):
             assert edge.body("/c") == "/c version 1"
             for path in ("/a", "/b"):
                 assert edge.body(path) == f"{path} version 2"
+
+
+class UpgradableEdge(Upgradable, Edge):
+    pass
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_a_purge_that_the_new_process_would_not_hear_of_is_refused(origin, disk):
+    with UpgradableEdge(origin, disk=disk) as edge:
+        edge.body("/a")
+        edge.install(HANGS)
+        asking = threading.Thread(target=edge.upgrade)
+        asking.start()
+        node.until((edge.folder / "begun").exists, "the new process")
+        edge.purge("https://shop.example.com/a", code=1)
+        signed = edge.signed_purge("/a")
+        assert signed.status == 503 and signed.get(b"retry-after") and b'"upgrading"' in signed.body, signed
+        assert is_cached(edge, origin, "/a")  # refused, and not half done
+        (new,) = command_pids(["sleep", "60"], edge.folder)
+        os.kill(new, signal.SIGKILL)
+        asking.join()
+        # It did not come to be: purges are taken again.
+        assert edge.signed_purge("/a").status == 200
+        edge.body("/b")
+        edge.purge("https://shop.example.com/b")
+        for path in ("/a", "/b"):
+            assert not is_cached(edge, origin, path)
+
+
+def test_the_old_process_takes_no_purge_any_more(origin):
+    with UpgradableEdge(origin) as edge, node.Client(edge.address()) as kept:
+        kept.send(b"GET /a HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")
+        assert kept.answer().status == 200
+        assert edge.upgrade().returncode == 0
+        kept.send(edge.purge_request("/a"))
+        answer = kept.answer(b"PURGE")
+        assert answer.status == 503 and answer.get(b"retry-after") and answer.get(b"connection") == b"close", answer
+        assert edge.signed_purge("/a").status == 200  # the new one does
 
 
 def test_a_damaged_file_of_purges_counts_for_all_on_disk(origin):

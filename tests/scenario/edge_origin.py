@@ -122,8 +122,12 @@ routes:
         return self.request("GET", path, host, fields)
 
     def request(self, method, path, host="shop.example.com", fields=()):
+        return self.ask(self.written(method, path, host, fields), "web")
+
+    @staticmethod
+    def written(method, path, host, fields):
         lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in fields), "", ""]
-        return self.ask("\r\n".join(lines).encode(), "web")
+        return "\r\n".join(lines).encode()
 
     def body(self, path, **more):
         answer = self.get(path, **more)
@@ -135,11 +139,14 @@ routes:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
-    def signed_purge(self, path, what="key", host="shop.example.com", key=PURGE_KEY, at=None):
+    def signed_purge(self, *words, **named):
+        return self.ask(self.purge_request(*words, **named), "web")
+
+    def purge_request(self, path, what="key", host="shop.example.com", key=PURGE_KEY, at=None):
         moment = str(int(time.time() if at is None else at))
         text = "".join(f"{line}\n" for line in ("PURGE", host, path, what, moment))
         signature = hmac.new(key.replace(" ", "-").encode(), text.encode(), hashlib.sha256).hexdigest()
-        return self.request("PURGE", path, host, (("X-Trellis-Purge", what), ("X-Trellis-Purge-Time", moment),
+        return self.written("PURGE", path, host, (("X-Trellis-Purge", what), ("X-Trellis-Purge-Time", moment),
                                                   ("X-Trellis-Purge-Signature", signature)))
 
     def member(self):

@@ -35,6 +35,16 @@ class Upgradable(node.Node):
     def __init__(self, *words, **named):
         super().__init__(*words, **named)
         self.successors = []
+        self.program = self.folder / "trellis"
+        self.program.symlink_to(node.BINARY)
+        self.command[0] = str(self.program)
+
+    def install(self, script):
+        """Another program in the place of the one that runs."""
+        fresh = self.program.with_suffix(".new")
+        fresh.write_text(script)
+        fresh.chmod(0o755)
+        fresh.replace(self.program)
 
     def upgrade(self):
         done = self.ctl("upgrade", "--json")
@@ -160,6 +170,14 @@ def test_a_start_that_fails_leaves_the_old_process(io):
         assert running.upgrade().returncode == 0
         load.further(200)
         assert load.faults == []
+
+
+HANGS = "#!/bin/sh\ntouch begun\nexec sleep 60\n"
+
+
+def command_pids(command, folder):
+    pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid) == command]
+    return [pid for pid in pids if os.readlink(f"/proc/{pid}/cwd") == str(folder)]
 
 
 def test_a_websocket_stays_with_the_old_process_and_new_ones_come_to_the_new(io):

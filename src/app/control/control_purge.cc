@@ -53,10 +53,11 @@ Task<Result<Response>> purge(Node& node, Request& request, RequestContext& conte
   json.member("soft", rule.soft).key("caches").begin_array();
   bool complete = true;
   for (const auto& [name, hands] : caches) {
-    CO_TRY(const proxy::PurgeOutcome outcome, co_await proxy::purge(hands.cache, hands.members.get(), rule));
-    complete = complete && outcome.complete();
+    const Result<proxy::PurgeOutcome> outcome = co_await proxy::purge(hands.cache, hands.members.get(), rule);
+    if (!outcome) co_return proxy::purge_failed(outcome.error(), context);
+    complete = complete && outcome->complete();
     json.begin_object();
-    proxy::write_outcome(json, name, outcome);
+    proxy::write_outcome(json, name, *outcome);
     json.end_object();
   }
   json.end_array().member("complete", complete).end_object();

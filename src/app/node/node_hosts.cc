@@ -143,11 +143,17 @@ void Node::Impl::follow_hosts() {
 
 Result<> Node::hold_changes() {
   Impl& n = *impl_;
+  for (const auto& [name, open] : n.current->caches) {
+    if (open->edge) open->edge->book().hold();
+  }
   return n.cores->finish_on(0, [&n] { return n.host_state->hold(after(Loop::current().now(), kWriting)); });
 }
 
 void Node::resume_changes() {
   Impl& n = *impl_;
+  for (const auto& [name, open] : n.current->caches) {
+    if (open->edge) open->edge->book().resume();
+  }
   n.cores->finish_on(0, [&n] { return n.host_state->resume(); });
   n.cores->run_on(0, [&n] {
     for (const auto& [name, membership] : n.memberships) membership->set_changes(n.host_state->of(name));

@@ -221,6 +221,27 @@ void PurgeBook::raise_floor(uint64_t number) {
 
 PurgeBook::Added PurgeBook::add(std::vector<PurgeRule> rules) {
   std::unique_lock lock(mutex_);
+  return add_now(lock, std::move(rules));
+}
+
+Result<PurgeBook::Added> PurgeBook::add_asked(std::vector<PurgeRule> rules) {
+  std::unique_lock lock(mutex_);
+  if (held_) return fail(Code::unavailable, "a new process is taking over");
+  return add_now(lock, std::move(rules));
+}
+
+void PurgeBook::hold() {
+  std::unique_lock lock(mutex_);
+  held_ = true;
+  written_.wait(lock, [&] { return !writing_ && !next_write_; });
+}
+
+void PurgeBook::resume() {
+  const std::lock_guard lock(mutex_);
+  held_ = false;
+}
+
+PurgeBook::Added PurgeBook::add_now(std::unique_lock<std::mutex>& lock, std::vector<PurgeRule> rules) {
   PurgeBatch batch;
   const uint64_t after = mark_of(options_.node).known;
   for (PurgeRule& rule : rules) {

@@ -73,6 +73,13 @@ class PurgeBook {
     Result<void> kept;
   };
   Added add(std::vector<PurgeRule> rules);
+  // Likewise of a purge that somebody asks for and that is to be acknowledged. unavailable while the book is held, and
+  // nothing was purged.
+  Result<Added> add_asked(std::vector<PurgeRule> rules);
+  // Before another process that takes over reads the file: what it would not hear of is refused until resume(). Waits
+  // for what is being written. Blocks.
+  void hold();
+  void resume();
 
   // All objects in memory and on disk were checked at this number or began at it or later (purge_walk.h). Rules up to
   // it are let go when they are older than `keep`.
@@ -151,6 +158,7 @@ class PurgeBook {
   void publish();
   void insert(PurgeRecord record);
   void raise_floor(uint64_t number);
+  Added add_now(std::unique_lock<std::mutex>& lock, std::vector<PurgeRule> rules);
   void tidy();
   void let_go_first(size_t count);
   void drop_repeated();
@@ -198,6 +206,7 @@ class PurgeBook {
   bool failing_ = false;
   bool waiting_ = false;
   bool let_go_ = false;
+  bool held_ = false;
   std::shared_ptr<void> lock_;  // of the file, between processes
 
   // Of whoever set writing_.

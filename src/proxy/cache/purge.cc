@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "http/busy.h"
 #include "http/problem.h"
 #include "proxy/cache/purge_request.h"
 #include "runtime/blocking_pool.h"
@@ -25,7 +26,8 @@ Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::EdgeCache> cache, Member
   auto add = [cache = std::move(cache),
               rule = std::move(rule)]() mutable -> Result<std::unique_ptr<cache::PurgeBook::Added>> {
     std::vector<cache::PurgeRule> rules(1, std::move(rule));
-    return std::make_unique<cache::PurgeBook::Added>(cache->book().add(std::move(rules)));
+    TRY(cache::PurgeBook::Added added, cache->book().add_asked(std::move(rules)));
+    return std::make_unique<cache::PurgeBook::Added>(std::move(added));
   };
   CO_TRY(const std::unique_ptr<cache::PurgeBook::Added> added, co_await blocking(std::move(add)));
   PurgeOutcome outcome;
@@ -46,6 +48,13 @@ void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome&
   json.end_array();
 }
 
+http::Response purge_failed(const Error& why, http::RequestContext& context) {
+  if (why.code() != Code::unavailable) return http::response_for(why, context);
+  return http::busy(context, "upgrading",
+                    "A new process is taking over the node. Nothing was purged; ask again in a moment.",
+                    Duration::zero());
+}
+
 Task<Result<http::Response>> answer_purge(const http::Request& request, http::RequestContext& context, std::string key,
                                           std::shared_ptr<cache::EdgeCache> cache, Members* members) {
   const Result<cache::PurgeRule> rule = purge_rule_of(request, key, context.loop.wall());
@@ -62,7 +71,9 @@ Task<Result<http::Response>> answer_purge(const http::Request& request, http::Re
                                            {"soft", rule->soft},
                                            {"client", context.client_address}});
   const std::string name = cache->name();
-  CO_TRY(const PurgeOutcome outcome, co_await purge(std::move(cache), members, *rule));
+  const Result<PurgeOutcome> purged = co_await purge(std::move(cache), members, *rule);
+  if (!purged) co_return purge_failed(purged.error(), context);
+  const PurgeOutcome& outcome = *purged;
   std::string text;
   JsonWriter json(text);
   json.begin_object();

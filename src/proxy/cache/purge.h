@@ -22,14 +22,18 @@ struct PurgeOutcome {
   bool complete() const noexcept;
 };
 
-// `members`: of this core; null: there are no others. An error: nothing was purged.
+// `members`: of this core; null: there are no others. An error: nothing was purged; unavailable while a new process
+// takes over the node.
 Task<Result<PurgeOutcome>> purge(std::shared_ptr<cache::EdgeCache> cache, Members* members, cache::PurgeRule rule);
 
 // As members of an object that was begun: cache, kept, complete, members.
 void write_outcome(JsonWriter& json, std::string_view cache, const PurgeOutcome& outcome);
 
+// What is said of a purge that failed.
+http::Response purge_failed(const Error& why, http::RequestContext& context);
+
 // A PURGE request on a route whose cache takes them, signed with `key` (purge_request.h): 200 when the purge is
-// complete, 202 when a member is still to hear of it, 403, 400.
+// complete, 202 when a member is still to hear of it, 403, 400, 503.
 Task<Result<http::Response>> answer_purge(const http::Request& request, http::RequestContext& context, std::string key,
                                           std::shared_ptr<cache::EdgeCache> cache, Members* members);
 

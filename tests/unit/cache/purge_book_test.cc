@@ -82,6 +82,21 @@ TEST_F(PurgeBookTest, APurgeDuringAFillWinsOverTheFill) {
   EXPECT_EQ(object.look(*book), PurgeState::dead);
 }
 
+TEST_F(PurgeBookTest, AHeldBookRefusesWhatIsAskedOfItUntilItGoesOn) {
+  auto book = open();
+  Object object = filled_now(*book, "a.com/1");
+  book->hold();
+  const auto refused = book->add_asked({key("a.com/1")});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::unavailable);
+  EXPECT_EQ(object.look(*book), PurgeState::alive);
+  EXPECT_TRUE(book->add({key("a.com/2")}).kept);  // what a request made invalid is so in any case
+  book->resume();
+  const auto added = book->add_asked({key("a.com/1")});
+  ASSERT_TRUE(added && added->kept);
+  EXPECT_EQ(object.look(*book), PurgeState::dead);
+}
+
 TEST_F(PurgeBookTest, RulesAndNumbersOutliveARestart) {
   uint64_t last = 0;
   Object object;
