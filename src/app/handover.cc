@@ -166,16 +166,18 @@ Result<NewProcess> NewProcess::begin(const std::vector<std::string>& command, co
   return NewProcess(pid, line[0]);
 }
 
-Result<std::string> NewProcess::next_step(Duration patience) {
+Result<std::string> NewProcess::next_step(Duration patience, int cancelled) {
   std::string text;
   const Time until = after(system_clock().now(), patience);
   while (true) {
     const Duration left = until - system_clock().now();
     if (left <= Duration::zero()) return fail(Code::deadline_exceeded, "the new process was not ready in time");
-    pollfd waiting{line_, POLLIN, 0};
-    const int ready = ::poll(&waiting, 1, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count()));
+    pollfd waiting[2] = {{line_, POLLIN, 0}, {cancelled, POLLIN, 0}};
+    const int ready = ::poll(waiting, 2, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count()));
     if (ready < 0 && errno != EINTR) return fail(errno_error("poll", errno));
     if (ready <= 0) continue;
+    if (waiting[0].revents == 0)
+      return fail(Code::cancelled, "this process was told to end before the new one was ready");
     char byte = 0;
     const ssize_t got = ::recv(line_, &byte, 1, 0);
     if (got < 0 && errno == EINTR) continue;

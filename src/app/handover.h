@@ -40,8 +40,9 @@ class NewProcess {
   // A process that was not let go of is ended.
   ~NewProcess();
 
-  // "waiting" or "ready". unavailable: it ended instead; deadline_exceeded.
-  Result<std::string> next_step(Duration patience);
+  // "waiting" or "ready". unavailable: it ended instead; deadline_exceeded; cancelled, once the descriptor `cancelled`
+  // is readable (-1: none).
+  Result<std::string> next_step(Duration patience, int cancelled = -1);
   pid_t pid() const noexcept { return pid_; }
   // From now on it stands by itself. The line stays open until this process ends.
   void let_go() noexcept { pid_ = -1; }

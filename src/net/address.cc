@@ -1,12 +1,18 @@
 #include "net/address.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 namespace trellis::net {
 
@@ -127,6 +133,42 @@ Result<int> listen_tcp(const Address& address, int backlog) {
     return fail(errno_error("listen on " + address.to_string(), error));
   }
   return fd;
+}
+
+namespace {
+
+constexpr auto kHandshake = std::chrono::milliseconds(100);  // to its end, once it has begun
+constexpr auto kLongestAccepting = std::chrono::seconds(2);
+
+// Drops what asks for a new connection: SYN without ACK in the TCP header's flags.
+void drop_new(int fd) noexcept {
+  constexpr uint32_t kFlags = 13;
+  constexpr uint32_t kSyn = 0x02;
+  constexpr uint32_t kAck = 0x10;
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlags),      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, kSyn | kAck),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kSyn, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+  };
+  const sock_fprog program{.len = std::size(code), .filter = code};
+  // Where the kernel has no filters, connections that come in the next moment are lost as they were before.
+  ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+}  // namespace
+
+void let_last_ones_in(std::span<const int> listening) {
+  if (listening.empty()) return;
+  std::vector<pollfd> backlogs;
+  for (const int fd : listening) {
+    drop_new(fd);
+    backlogs.push_back({fd, POLLIN, 0});
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  std::this_thread::sleep_for(kHandshake);
+  while (::poll(backlogs.data(), backlogs.size(), 0) > 0 &&
+         std::chrono::steady_clock::now() < begun + kLongestAccepting)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 
 }  // namespace trellis::net

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -36,5 +37,11 @@ Address local_of(int fd) noexcept;
 Result<> probe_free(const Address& address, int type = SOCK_STREAM);
 // A listening TCP socket with SO_REUSEPORT and no delay for what it accepts; the caller closes it.
 Result<int> listen_tcp(const Address& address, int backlog = 4096);
+
+// Before listening sockets close: no connection begins at them any more, and those that had begun are accepted by
+// whoever does so. Closing alone would reset what waits in the backlog, and what is half way through its handshake. A
+// client that comes meanwhile is not answered and asks again after a second, when it is refused or another socket of
+// the address takes it. Blocks: for 100 ms, and up to 2 s while accepting is slow.
+void let_last_ones_in(std::span<const int> listening);
 
 }  // namespace trellis::net

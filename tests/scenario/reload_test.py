@@ -267,6 +267,41 @@ def test_a_stop_under_load_loses_no_request_that_was_taken(io):
     assert taken - answered == set()
 
 
+@contextlib.contextmanager
+def waiting_in_the_backlog(running, address, count):
+    """Connections with a request each that the kernel took while the node stood still. It goes on when the block ends."""
+    with contextlib.ExitStack() as stack:
+        running.signal(signal.SIGSTOP)
+        stack.callback(running.signal, signal.SIGCONT)
+        clients = [stack.enter_context(node.Client(address)) for _ in range(count)]
+        for client in clients:
+            client.send(get(b"/fixed"))
+        kept = stack.pop_all()
+        yield clients
+        running.signal(signal.SIGCONT)
+    with kept:
+        for client in clients:
+            answer = client.answer()
+            assert answer.status == 200
+            client.close()
+
+
+def test_a_stop_answers_who_waits_in_the_backlog(io):
+    with node.RawServer(lambda *_: None) as upstream, node.Node(config(upstream.host), io=io) as running:
+        with waiting_in_the_backlog(running, running.address(), 600):
+            running.signal(signal.SIGTERM)
+        assert running.process.wait(10) == 0
+
+
+def test_a_listener_that_goes_answers_who_waits_in_its_backlog(io):
+    with node.RawServer(lambda *_: None) as upstream, \
+            node.Node(config(upstream.host, listeners='  more: { bind: "127.0.0.1:0" }\n'), io=io) as running:
+        running.write_config(config(upstream.host))
+        with waiting_in_the_backlog(running, running.address("more"), 600):
+            running.signal(signal.SIGHUP)
+        node.until(lambda: refuses(running.address("more")), "the listener to close")
+
+
 def test_a_stopping_node_takes_no_new_connections(io):
     go_on = threading.Event()
 

@@ -172,12 +172,53 @@ def test_a_start_that_fails_leaves_the_old_process(io):
         assert load.faults == []
 
 
+def test_a_start_that_fails_late_leaves_the_listeners_open(io):
+    with Hello() as app, socket.create_server(("127.0.0.1", 0)) as taken, Upgradable(config(app.host), io=io) as running:
+        # The new process has taken the listening sockets before it finds that it cannot have its control port.
+        running.install(f'#!/bin/sh\nexec {node.BINARY} "$@" --set control=127.0.0.1:{taken.getsockname()[1]}\n')
+        assert running.upgrade().returncode == 1
+        with HelloLoad(running.address()) as load:
+            load.further(200)
+            assert load.faults == [] and running.alive()
+
+
 HANGS = "#!/bin/sh\ntouch begun\nexec sleep 60\n"
+
+
+def test_who_is_told_to_stop_during_an_upgrade_stops():
+    with Hello() as app, Upgradable(config(app.host)) as running:
+        running.install(HANGS)
+        told = []
+        asking = threading.Thread(target=lambda: told.append(running.upgrade()))
+        asking.start()
+        node.until((running.folder / "begun").exists, "the new process")
+        running.signal(signal.SIGTERM)
+        assert running.process.wait(10) == 0  # the new one would have had 25 seconds
+        asking.join()
+        assert told[0].returncode == 1
+        assert command_pids(["sleep", "60"], running.folder) == []
 
 
 def command_pids(command, folder):
     pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid) == command]
     return [pid for pid in pids if os.readlink(f"/proc/{pid}/cwd") == str(folder)]
+
+
+def test_each_who_asks_for_an_upgrade_is_answered():
+    with Hello() as app, Upgradable(config(app.host)) as running:
+        with node.Client(running.control) as late:
+            late.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert late.answer().status == 200
+            answers = []
+            asking = [threading.Thread(target=lambda: answers.append(running.upgrade())) for _ in range(3)]
+            for one in asking:
+                one.start()
+            for one in asking:
+                one.join()
+            assert sorted(answer.returncode for answer in answers) == [0, 1, 1], answers
+            for answer in answers:
+                if answer.returncode:
+                    assert "stopping" in answer.stderr, answer
 
 
 def test_a_websocket_stays_with_the_old_process_and_new_ones_come_to_the_new(io):

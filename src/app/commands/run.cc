@@ -54,19 +54,54 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Readable while the process has been told to end. Nothing takes the signal from here; it is blocked.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int one : {SIGTERM, SIGINT}) sigaddset(&signals, one);
+    fd_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  }
+  ~StopSignals() { ::close(fd_); }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+  int fd() const noexcept { return fd_; }
+  bool pending() const noexcept {
+    pollfd waiting{fd_, POLLIN, 0};
+    return ::poll(&waiting, 1, 0) > 0;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+std::unexpected<Error> stopping_error() { return fail(Code::unavailable, "the node is stopping"); }
+
 // What the control API asks of the main thread.
 class MainQueue {
  public:
   MainQueue() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   ~MainQueue() { ::close(fd_); }
   using Work = std::function<void()>;
-  void push(Work work) {
+  // False: the node is stopping, nobody will do it.
+  bool push(Work work) {
     {
       std::lock_guard lock(mutex_);
+      if (closed_) return false;
       waiting_.push_back(std::move(work));
     }
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t wrote = ::write(fd_, &one, sizeof one);
+    return true;
+  }
+  // Gives what is left.
+  std::deque<Work> close() {
+    {
+      std::lock_guard lock(mutex_);
+      closed_ = true;
+    }
+    return take();
   }
   std::deque<Work> take() {
     uint64_t count = 0;
@@ -80,6 +115,7 @@ class MainQueue {
   int fd_;
   std::mutex mutex_;
   std::deque<Work> waiting_;
+  bool closed_ = false;
 };
 
 Result<ReloadReport> reload(Node& node, const RunOptions& options) {
@@ -99,30 +135,31 @@ Result<ReloadReport> reload(Node& node, const RunOptions& options) {
   return report;
 }
 
-struct Successor {
+struct Begun {
   int64_t pid = 0;
   bool waits = false;  // for the data that this process holds
 };
 
-Result<Successor> begin_successor(const Node& node, const RunOptions& options) {
+Result<Begun> begin_successor(const Node& node, const RunOptions& options) {
   Result<NewProcess> begun = NewProcess::begin(options.command, node.sockets_to_hand_over());
   if (!begun) return fail(std::move(begun).error());
-  // Nobody else asks or stops this process meanwhile; requests are answered as ever.
-  TRY(const std::string step, begun->next_step(kStartPatience));
+  // Requests are answered as ever; what else is asked of this process waits, but for the end: it ends the new one, too.
+  const StopSignals stop_signals;
+  TRY(const std::string step, begun->next_step(kStartPatience, stop_signals.fd()));
   const pid_t pid = begun->pid();
   begun->let_go();
   log_info("a new process takes over", {{"pid", pid}, {"step", step}});
   notify_systemd("MAINPID=" + std::to_string(pid));
-  return Successor{.pid = pid, .waits = step != "ready"};
+  return Begun{.pid = pid, .waits = step != "ready"};
 }
 
 // A new process of the same command takes over, and this one has to go. Whatever fails leaves it as it is.
-Result<Successor> upgrade(Node& node, const RunOptions& options) {
+Result<Begun> upgrade(Node& node, const RunOptions& options) {
   log_info("a new process is being started", {{"command", options.command.front()}});
   const Result<> held = node.hold_changes();
-  Result<Successor> successor = held ? begin_successor(node, options) : fail(held.error().clone());
-  if (!successor) node.resume_changes();
-  return successor;
+  Result<Begun> begun = held ? begin_successor(node, options) : fail(held.error().clone());
+  if (!begun) node.resume_changes();
+  return begun;
 }
 
 void print_welcome(const Node& node) {
@@ -180,23 +217,32 @@ int run(const RunOptions& options) {
   Node& node = **started;
   MainQueue asked;
   bool stopping = false;
-  bool handed_over = false;
-  bool waited_for = false;
+  Successor successor = Successor::none;
   const auto upgrade_now = [&]() -> Result<int64_t> {
-    if (stopping) return fail(Code::unavailable, "the node is stopping");
-    Result<Successor> successor = upgrade(node, options);
-    if (!successor) {
-      log_error("the old process stays", {{"error", successor.error().to_string()}});
-      return fail(std::move(successor).error());
+    if (stopping) return stopping_error();
+    Result<Begun> begun = upgrade(node, options);
+    if (!begun) {
+      log_error("the old process stays", {{"error", begun.error().to_string()}});
+      return fail(std::move(begun).error());
     }
-    stopping = handed_over = true;
-    waited_for = successor->waits;
-    return successor->pid;
+    // Who told this process to end meanwhile, by the id that was the node's, meant the node.
+    if (StopSignals().pending()) ::kill(static_cast<pid_t>(begun->pid), SIGTERM);
+    stopping = true;
+    successor = begun->waits || node.holds_data() ? Successor::waits : Successor::serves;
+    return begun->pid;
+  };
+  const auto reload_now = [&]() -> Result<ReloadReport> {
+    if (stopping) return stopping_error();
+    return reload(node, options);
   };
   using ReloadDone = std::function<void(Result<ReloadReport>)>;
   using UpgradeDone = std::function<void(Result<int64_t>)>;
-  node.on_reload_request([&](ReloadDone done) { asked.push([&, done] { done(reload(node, options)); }); });
-  node.on_upgrade_request([&](UpgradeDone done) { asked.push([&, done] { done(upgrade_now()); }); });
+  node.on_reload_request([&](ReloadDone done) {
+    if (!asked.push([&, done] { done(reload_now()); })) done(stopping_error());
+  });
+  node.on_upgrade_request([&](UpgradeDone done) {
+    if (!asked.push([&, done] { done(upgrade_now()); })) done(stopping_error());
+  });
   const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   print_welcome(node);
   log_info("running",
@@ -228,9 +274,9 @@ int run(const RunOptions& options) {
     }
   });
   log_info("draining");
-  if (!handed_over) notify_systemd("STOPPING=1");
-  node.stop(handed_over && !waited_for && !node.holds_data());
-  asked.take();  // dropped: who asked for them, and the loops they would be told on, are gone
+  if (successor == Successor::none) notify_systemd("STOPPING=1");
+  for (MainQueue::Work& work : asked.close()) work();  // which says that the node is stopping
+  node.stop(successor);
   ::close(signal_fd);
   log_info("stopped");
   started->reset();

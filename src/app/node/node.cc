@@ -93,13 +93,13 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config, SocketsByName inh
 
   auto first = node->reload(std::move(config));
   if (!first) {
-    node->stop();
+    node->stop(Successor::waits);  // its sockets may be those of a process that goes on
     return fail(std::move(first).error());
   }
   auto listening = take_control(n, control);
   if (!listening) {
     Error error = Error(listening.error().code(), "control").because(std::move(listening).error());
-    node->stop();
+    node->stop(Successor::waits);
     return fail(std::move(error));
   }
   n.control_fds = *std::move(listening);
@@ -187,6 +187,8 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
   }
 
   // From here on nothing can fail.
+  n.let_last_ones_in(
+      [&](const std::string& name) { return !values.listeners.contains(name) || listening->contains(name); });
   n.publish_hosts(*next, before);
   const std::vector<std::string> own = n.own_addresses(*next, *listening);
   for (size_t core = 0; core < n.cores->size(); ++core) {
@@ -238,11 +240,13 @@ SocketsByName Node::sockets_to_hand_over() const {
 
 bool Node::holds_data() const { return !impl_->current->stores.empty() || !impl_->current->logs.empty(); }
 
-void Node::stop(bool handed_over) {
+void Node::stop(Successor successor) {
   Impl& n = *impl_;
   if (n.stopped || !n.cores) return;
   n.stopped = true;
   n.ready = false;
+  const bool handed_over = successor == Successor::serves;
+  if (successor == Successor::none) n.let_last_ones_in([](const std::string&) { return true; });
   const RuntimeConfig runtime = n.current ? n.current->config.values.runtime : RuntimeConfig{.drain = Duration::zero()};
   const Duration patience = handed_over ? runtime.handover : runtime.drain;
   if (n.current) {
@@ -289,8 +293,8 @@ void Node::stop(bool handed_over) {
       for (auto& [name, service] : n.current->services) service->jobs->work({}, patience);
     });
   }
-  // Two turns, and each core has taken what waited in its backlog and let go of its listening sockets. Then they close,
-  // long before the drain ends: who comes now is refused at once and can go elsewhere, instead of waiting for nothing.
+  // Two turns, and each core has let go of its listening sockets. Then they close, long before the drain ends: who
+  // comes now is refused at once and can go elsewhere, instead of waiting for nothing.
   for (int turn = 0; turn < 2; ++turn) {
     for (size_t core = 0; core < n.cores->size(); ++core) n.cores->run_on(core, [] {});
   }

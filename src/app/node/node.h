@@ -58,6 +58,13 @@ struct ReloadReport {
   std::vector<std::string> warnings;  // what needs a restart to take effect
 };
 
+// The new process that has this one's sockets, when it stops.
+enum class Successor : uint8_t {
+  none,
+  waits,   // until this one is gone, for its data
+  serves,  // already
+};
+
 struct ListenerStatus {
   std::string name;
   std::string address;      // where it really listens
@@ -75,9 +82,9 @@ class Node {
   Result<ReloadReport> reload(LoadedConfig config);
   // Closes what a reload replaced once no request uses it, and lets go of hosts that left; about once a second.
   void tidy();
-  // Stops listening, lets requests in flight finish (at most runtime.drain, or runtime.handover for a node that gave
-  // its sockets to a new process), stops services and stores. Once.
-  void stop(bool handed_over = false);
+  // Stops listening, lets requests in flight finish (at most runtime.drain, or runtime.handover beside a successor that
+  // serves), stops services and stores. Once.
+  void stop(Successor successor = Successor::none);
   // Before a new process begins: what it reads is on disk, and nothing that it would not know of is changed any more,
   // until it has failed.
   Result<> hold_changes();

@@ -124,6 +124,15 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
   return opened;
 }
 
+void Node::Impl::let_last_ones_in(const std::function<bool(const std::string& name)>& closes) const {
+  std::vector<int> closing;
+  for (const auto& [name, listening] : sockets) {
+    if (listening.kind == ListenerConfig::Kind::udp || !closes(name)) continue;
+    closing.insert(closing.end(), listening.fds.begin(), listening.fds.end());
+  }
+  net::let_last_ones_in(closing);
+}
+
 Result<> ListeningSockets::duplicate() {
   for (const int fd : fds) {
     const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);

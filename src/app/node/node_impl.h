@@ -237,6 +237,8 @@ struct Node::Impl {
   void begin_jobs(const Generation& next, const Generation* before);
   std::vector<int> take_inherited(const std::string& name, const net::Address& wanted, int type);
   Result<std::map<std::string, ListeningSockets>> open_sockets(const NodeConfig& values);
+  // Those of the listeners that close next.
+  void let_last_ones_in(const std::function<bool(const std::string& name)>& closes) const;
   Result<> prepare(size_t core, const std::shared_ptr<Generation>& next);
   void prepare_relay(CoreState& state, const Generation& next, const std::string& name);
   Result<std::unique_ptr<http::Handler>> make_target(CoreState& state, const Generation& next,
