@@ -125,6 +125,22 @@ def test_a_head_that_freshens_has_an_age(origin, client):
     assert got.body == BODY and int(got.get(b"age")) >= 3000
 
 
+# RFC 9213 §3.1: a CDN in front goes by it too, unless the route takes it off.
+def test_what_is_for_cdns_is_passed_on(origin):
+    bare = CONFIG.replace("path: /**", "path: /bare/**").replace("name: app", "name: bare").replace(
+        "      - cache", "      - headers: {{ response: {{ remove: [CDN-Cache-Control] }} }}\n      - cache")
+    config = CONFIG + bare[bare.index("  - name"):]
+    answer = reply(BODY, b"CDN-Cache-Control: max-age=600", b"Cache-Control: no-store", b'ETag: "a"', b"Surrogate-Key: a")
+    with node.Node(config.format(host=origin.host)) as n, node.Client(n.address()) as client:
+        for path, passed in [(b"/", b"max-age=600"), (b"/bare/", None)]:
+            origin.at[path] = answer
+            for status, asking in [(200, []), (200, []), (304, [b'If-None-Match: "a"']), (206, [b"Range: bytes=1-2"])]:
+                got = ask(client, path, *asking)
+                assert (got.status, got.get(b"cdn-cache-control")) == (status, passed)
+                assert got.get(b"surrogate-key") is None
+            assert origin.count(path) == 1
+
+
 # RFC 5861 §4.
 @pytest.mark.parametrize("failing", [reply(b"", status=b"503 Service Unavailable"), CLOSE])
 def test_a_head_is_answered_while_the_origin_fails(origin, client, failing):

@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint64_t kTagSeed = 0x7461'67;  // so that a tag's number is no other kind's
 constexpr size_t kMaxHost = 255;
-constexpr std::string_view kCacheOnly[] = {"Surrogate-Key", "Cache-Tag", "Surrogate-Control", "CDN-Cache-Control"};
+constexpr std::string_view kCacheOnly[] = {"Surrogate-Key", "Cache-Tag", "Surrogate-Control"};
 
 std::unexpected<Error> wrong(std::string what) {
   return fail(Error(Code::invalid_argument, std::move(what)).from(Side::client));

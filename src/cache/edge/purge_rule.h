@@ -60,8 +60,8 @@ std::string_view host_of_purge_url(std::string_view url) noexcept;
 std::vector<uint64_t> tag_hashes(const http::Fields& answer);
 uint64_t tag_hash(std::string_view tag) noexcept;
 
-// A field of the answer that is for caches and not for clients: Surrogate-Key, Cache-Tag, Surrogate-Control,
-// CDN-Cache-Control.
+// A field of the answer that ends at this cache: Surrogate-Key, Cache-Tag, Surrogate-Control. CDN-Cache-Control is for
+// a CDN in front of it as well (RFC 9213 §3.1).
 bool is_cache_only_field(const http::Field& field) noexcept;
 
 }  // namespace trellis::cache

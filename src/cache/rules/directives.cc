@@ -210,6 +210,14 @@ bool take_surrogate_directive(Directive directive, bool for_us, ResponseDirectiv
   return true;
 }
 
+void read_cache_control(const http::Fields& response, ResponseDirectives& out) {
+  for_each_directive(response, FieldId::cache_control, [&out](const Directive& directive) {
+    out.any = true;
+    take_response_directive(directive, out);
+    if (is_malformed(directive)) take_forbidding_words(directive.text, out);
+  });
+}
+
 // False: it says nothing about storing, or nothing to this cache.
 bool read_surrogate_control(const http::Fields& response, ResponseDirectives& out) {
   bool said = false;
@@ -273,12 +281,21 @@ ResponseDirectives response_directives(const http::Fields& response) {
     out.targeted = true;
     return out;
   }
-  for_each_directive(response, FieldId::cache_control, [&out](const Directive& directive) {
-    out.any = true;
-    take_response_directive(directive, out);
-    if (is_malformed(directive)) take_forbidding_words(directive.text, out);
-  });
+  read_cache_control(response, out);
   return out;
+}
+
+bool is_kept_from_caches(const http::Fields& response) {
+  ResponseDirectives behind;
+  read_cache_control(response, behind);
+  const ResponseDirectives here = response_directives(response);
+  return behind.no_store || behind.is_private || here.no_store || here.is_private;
+}
+
+void set_cache_control(http::Fields& response, std::string_view text) {
+  response.set(FieldId::cache_control, text);
+  response.remove(FieldId::expires);
+  for (const std::string_view before_it : {kCdnCacheControl, kSurrogateControl}) response.remove(before_it);
 }
 
 }  // namespace trellis::cache

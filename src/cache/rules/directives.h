@@ -65,6 +65,11 @@ struct ResponseDirectives {
 // structured fields, or empty, or has a span that is no integer, is as if it were not there.
 ResponseDirectives response_directives(const http::Fields& response);
 
+// Says no-store or private, to caches like this one or to those behind it.
+bool is_kept_from_caches(const http::Fields& response);
+// From now on it says this, to every cache.
+void set_cache_control(http::Fields& response, std::string_view text);
+
 // Digits only: as they are, at most kMaxSeconds. Anything else, the empty text too: nullopt.
 std::optional<int64_t> parse_seconds(std::string_view text) noexcept;
 

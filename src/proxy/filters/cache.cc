@@ -95,7 +95,7 @@ config::Fields<CacheFilterConfig> CacheFilterConfig::fields() {
           {"store_set_cookie", "keeps Set-Cookie and gives it to every client", &CacheFilterConfig::store_set_cookie},
           {"ignore_request_directives", "clients' Cache-Control and Pragma change nothing",
            &CacheFilterConfig::ignore_request_directives},
-          {"hide_cache_fields", "takes Surrogate-Key, Cache-Tag, Surrogate-Control and CDN-Cache-Control off answers",
+          {"hide_cache_fields", "takes Surrogate-Key, Cache-Tag and Surrogate-Control off answers",
            &CacheFilterConfig::hide_cache_fields},
           {"purge", "takes signed PURGE requests; absent: they are answered by 405", &CacheFilterConfig::purge}};
 }

@@ -178,6 +178,25 @@ TEST(CdnCacheControl, TakesValuesOfTheRightTypeOnly) {
   EXPECT_EQ(response_directives(names.fields).private_fields.size(), 2U);
 }
 
+TEST(ResponseDirectives, KeptFromCachesIsWhatAnyOfThemMayNotStore) {
+  const auto kept = [](Lines lines) { return is_kept_from_caches(Head(lines).fields); };
+  EXPECT_TRUE(kept({{"Cache-Control", "private"}, {"CDN-Cache-Control", "max-age=60"}}));
+  EXPECT_TRUE(kept({{"Cache-Control", "no-store"}, {"Surrogate-Control", "max-age=60"}}));
+  EXPECT_TRUE(kept({{"Cache-Control", "max-age=60"}, {"CDN-Cache-Control", "no-store"}}));
+  EXPECT_TRUE(kept({{"CDN-Cache-Control", "private"}}));
+  EXPECT_FALSE(kept({{"Cache-Control", "no-cache"}, {"CDN-Cache-Control", "max-age=0"}}));
+  EXPECT_FALSE(kept({{"Cache-Control", "private=\"a\""}}));
+  EXPECT_FALSE(kept({}));
+}
+
+TEST(ResponseDirectives, SetCacheControlLeavesNothingThatCountsBeforeIt) {
+  Head head{{"CDN-Cache-Control", "max-age=5"}, {"Surrogate-Control", "no-store"}, {"Expires", "0"},
+            {"Cache-Control", "no-cache"},      {"CDN-Cache-Control", "private"},  {"ETag", "\"a\""}};
+  set_cache_control(head.fields, "max-age=60");
+  EXPECT_EQ(number(response_directives(head.fields).max_age), "60");
+  EXPECT_EQ(head.fields.size(), 2U);
+}
+
 TEST(SurrogateControl, CountsInsteadOfCacheControl) {
   const struct {
     const char* value;

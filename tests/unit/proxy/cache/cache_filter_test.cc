@@ -516,6 +516,44 @@ TEST_F(CacheFilterTest, KeepsWhatNeverChangesFromThoseWithoutCredentials) {
   EXPECT_EQ(ask({{"Authorization", "Basic eDp5"}}).cache(), "HIT");
 }
 
+TEST_F(CacheFilterTest, KeepsWhatNeverChangesWhateverItSaysToCdns) {
+  configure("{ in: edge, immutable: [/a] }");
+  says({{"CDN-Cache-Control", "max-age=5"}, {"Surrogate-Control", "max-age=5"}});
+  EXPECT_EQ(ask().field("CDN-Cache-Control"), "");
+  rig_.advance(100h);
+  EXPECT_EQ(ask().cache(), "HIT");
+}
+
+// Caches like this one may store it, others not: to make it public would be to tell them that they may.
+TEST_F(CacheFilterTest, KeepsPrivateWhatNeverChanges) {
+  configure("{ in: edge, immutable: [/a] }");
+  says({{"CDN-Cache-Control", "max-age=5"}, {"Cache-Control", "private"}});
+  for (const char* what : {"MISS", "HIT"}) {
+    const Got got = ask();
+    EXPECT_EQ(got.cache(), what);
+    EXPECT_EQ(got.field("Cache-Control"), "private");
+  }
+}
+
+// RFC 9213 §3.1: a CDN in front of this one goes by it too.
+TEST_F(CacheFilterTest, PassesOnWhatIsForCdns) {
+  const Lines for_cdns{{"CDN-Cache-Control", "max-age=10"},
+                       {"ETag", "\"a\""},
+                       {"Surrogate-Control", "max-age=5"},
+                       {"Surrogate-Key", "a"},
+                       {"Cache-Tag", "a"}};
+  says(for_cdns);
+  for (const int status : {200, 200, 304}) {
+    const Got got = ask(status == 304 ? Lines{{"If-None-Match", "\"a\""}} : Lines{});
+    EXPECT_EQ(got.status, status);
+    EXPECT_EQ(got.field("CDN-Cache-Control"), "max-age=10");
+    EXPECT_EQ(got.field("Surrogate-Control") + got.field("Surrogate-Key") + got.field("Cache-Tag"), "");
+  }
+  EXPECT_EQ(asked(), 1U);
+  says({{"CDN-Cache-Control", "no-store"}});
+  EXPECT_EQ(ask({}, "GET", "/other").field("CDN-Cache-Control"), "no-store");
+}
+
 TEST_F(CacheFilterTest, PassesARangeThatWasNotAskedFor) {
   says({{"Cache-Control", "max-age=10"}, {"Content-Range", "bytes 0-4/10"}}, "01234", 206);
   const Got other = ask({{"Range", "bytes=-5"}});
