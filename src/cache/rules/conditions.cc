@@ -1,5 +1,6 @@
 #include "cache/rules/conditions.h"
 
+#include "cache/rules/update.h"
 #include "http/date.h"
 
 namespace trellis::cache {
@@ -48,18 +49,13 @@ http::RangePlan stored_ranges(const http::Request& request, int status, const ht
 
 bool is_field_of_304(const http::Field& field, bool has_etag) noexcept {
   switch (field.id) {
-    case FieldId::cache_control:
-    case FieldId::content_location:
-    case FieldId::date:
-    case FieldId::etag:
-    case FieldId::expires:
-    case FieldId::vary:
-    case FieldId::age:
-    case FieldId::cache_status:
-    case FieldId::via: return true;
+    case FieldId::content_encoding:
+    case FieldId::content_language:
+    case FieldId::content_length:
+    case FieldId::content_range:
+    case FieldId::content_type: return false;
     case FieldId::last_modified: return !has_etag;
-    case FieldId::unknown: return http::iequal(field.name, "CDN-Cache-Control");
-    default: return false;
+    default: return !is_digest_field(field);
   }
 }
 

@@ -30,9 +30,9 @@ bool is_not_modified(const http::Request& request, int status, const http::Field
 http::RangePlan stored_ranges(const http::Request& request, int status, const http::Fields& stored, int64_t answered,
                               int64_t now, uint64_t size);
 
-// Does a 304 carry this field of the stored answer (RFC 9110 §15.4.5)? Cache-Control, Content-Location, Date, ETag,
-// Expires, Vary; Last-Modified where there is no ETag; what caches and their like said on the way (Age, Cache-Status,
-// CDN-Cache-Control, Via). What describes a body that is not sent is left out.
+// Does a 304 carry this field of the stored answer (RFC 9110 §15.4.5)? All but what describes bytes that are not sent,
+// with Last-Modified only where there is no ETag: a field that another 304 has changed here since the client, or a
+// cache in front, had the bytes would stay as it was there for as long as they have them.
 bool is_field_of_304(const http::Field& field, bool has_etag) noexcept;
 
 // Takes the client's conditions off and adds those of the stored answer: If-None-Match and If-Modified-Since. With

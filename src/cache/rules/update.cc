@@ -34,6 +34,14 @@ bool confirms(const http::Fields& stored, const http::Fields& of_304) noexcept {
   return etag.empty() || ours.empty() || opaque(ours) == opaque(etag);
 }
 
+bool is_digest_field(const http::Field& field) noexcept {
+  if (field.id != FieldId::unknown) return false;
+  for (const std::string_view name : {"Content-MD5", "Content-Digest", "Repr-Digest", "Digest"}) {
+    if (http::iequal(field.name, name)) return true;
+  }
+  return false;
+}
+
 bool is_updated_field(const http::Field& field) noexcept {
   switch (field.id) {
     case FieldId::content_length:
@@ -41,12 +49,7 @@ bool is_updated_field(const http::Field& field) noexcept {
     case FieldId::content_range:
     case FieldId::transfer_encoding:
     case FieldId::etag: return false;
-    case FieldId::unknown:
-      for (const std::string_view name : {"Content-MD5", "Content-Digest", "Repr-Digest", "Digest"}) {
-        if (http::iequal(field.name, name)) return false;
-      }
-      return true;
-    default: return true;
+    default: return !is_digest_field(field);
   }
 }
 

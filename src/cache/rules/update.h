@@ -13,9 +13,12 @@ namespace trellis::cache {
 // request is sent again without conditions.
 bool confirms(const http::Fields& stored, const http::Fields& of_304) noexcept;
 
+// Content-MD5, Digest, Content-Digest, Repr-Digest: what is reckoned from the bytes.
+bool is_digest_field(const http::Field& field) noexcept;
+
 // May a 304 or HEAD replace the stored field (§3.2)? All but what tells how the stored bytes are to be read
-// (Content-Length, Content-Encoding, Content-Range, Content-MD5, Digest and its kin, Transfer-Encoding), ETag (it is
-// the same or stays), and what is never stored.
+// (Content-Length, Content-Encoding, Content-Range, digests, Transfer-Encoding), ETag (it is the same or stays), and
+// what is never stored.
 bool is_updated_field(const http::Field& field) noexcept;
 
 // Replaces in `stored` every field that `newer` has and that may be replaced, all lines of it. Values are views into

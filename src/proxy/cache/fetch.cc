@@ -495,9 +495,8 @@ http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Re
     response.status = 304;
     length = 0;
     const bool has_etag = answer.fields.has(FieldId::etag);
-    response.fields.remove_if([has_etag](const http::Field& field) {
-      return field.id != FieldId::set_cookie && !cache::is_field_of_304(field, has_etag);
-    });
+    response.fields.remove_if(
+        [has_etag](const http::Field& field) { return !cache::is_field_of_304(field, has_etag); });
   } else if (answer.body.kind() == http::Body::Kind::stream) {
     response.body = http::Body(passed_body(fetch));
   } else {

@@ -272,6 +272,20 @@ TEST_F(CacheFilterTest, TakesANewAnswerInThePlaceOfAStaleOne) {
 }
 
 // §5.2.1.
+// RFC 9110 §15.4.5: what describes the bytes they have. The rest may have changed since.
+TEST_F(CacheFilterTest, TellsThoseWhoHaveTheBytesWhatAValidationChanged) {
+  says({{"Cache-Control", "max-age=2"}, {"ETag", "\"a\""}, {"Content-Type", "text/plain"}, {"X-Any", "1"}});
+  ask();
+  rig_.advance(3s);
+  says({{"ETag", "\"a\""}, {"X-Any", "2"}}, "", 304);
+  for (const char* cache : {"REVALIDATED", "HIT"}) {
+    const Got got = ask({{"If-None-Match", "\"a\""}});
+    EXPECT_EQ(got.cache(), cache);
+    EXPECT_EQ(got.status, 304);
+    EXPECT_EQ(got.field("X-Any") + got.field("Content-Type"), "2");
+  }
+}
+
 TEST_F(CacheFilterTest, HeedsWhatTheRequestSays) {
   says({{"Cache-Control", "max-age=10"}, {"ETag", "\"a\""}});
   EXPECT_EQ(ask({{"Cache-Control", "only-if-cached"}}).status, 504);
