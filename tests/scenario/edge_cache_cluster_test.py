@@ -92,6 +92,17 @@ def test_all_at_once_ask_the_origin_once(cluster, origin):
     assert origin.times("/hot") == 1
 
 
+def test_early_hints_come_through_the_owner(cluster):
+    edge = cluster.edges[0]
+    for number in range(6):
+        with node.Client(edge.address()) as client:
+            hints = []
+            client.send(b"GET /hinted/%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+            assert client.answer(interim=hints).status == 200
+            assert [(hint.status, hint.get(b"link")) for hint in hints] == [(103, b"</a.css>")]
+    assert edge.metric("trellis_cache_member_total", event="fetched") > 0
+
+
 def test_a_purge_is_everywhere_when_it_is_acknowledged(cluster, origin):
     for round_number, words in enumerate((("https://shop.example.com/red/1",), ("--tag", "red"), ("--all",)), 2):
         for edge in cluster.edges:

@@ -141,6 +141,20 @@ def test_what_is_for_cdns_is_passed_on(origin):
             assert origin.count(path) == 1
 
 
+# RFC 9110 §15.2: interim answers are the client's, and not stored.
+@pytest.mark.parametrize("options", ["", ", slice: 64KiB"])
+def test_early_hints_go_to_the_one_who_asked(origin, options):
+    origin.at[b"/"] = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" + reply(BODY, FRESH)
+    config = CONFIG.replace("in: edge", "in: edge" + options).format(host=origin.host)
+    with node.Node(config) as n, node.Client(n.address()) as client:
+        for expected in [[(103, b"</a.css>")], []]:
+            hints = []
+            client.send(get())
+            answer = client.answer(interim=hints)
+            assert answer.body == BODY and answer.get(b"link") is None
+            assert [(hint.status, hint.get(b"link")) for hint in hints] == expected
+
+
 # RFC 5861 §4.
 @pytest.mark.parametrize("failing", [reply(b"", status=b"503 Service Unavailable"), CLOSE])
 def test_a_head_is_answered_while_the_origin_fails(origin, client, failing):

@@ -32,6 +32,10 @@ class Origin(HttpServer):
                     origin.asked[self.path] = origin.asked.get(self.path, 0) + 1
                     origin.methods.append(self.command)
                     body = f"{self.path} version {origin.version}".encode()
+                if self.path.startswith("/hinted/"):
+                    self.send_response_only(103)
+                    self.send_header("link", "</a.css>")
+                    self.end_headers()
                 if self.path in origin.hold:
                     origin.hold[self.path].wait(node.PATIENCE)
                 if self.headers.get("if-none-match") == f'"{origin.version}"':

@@ -470,6 +470,10 @@ void Fetch::tell_way(http::RequestContext& to) const {
   to.reset = context.reset;
 }
 
+void Fetch::add_extra(http::Response& response) const {
+  for (const http::Field& field : extra) response.fields.add_copy(field.name, field.value);
+}
+
 std::unique_ptr<http::BodyReader> passed_body(const std::shared_ptr<Fetch>& fetch) {
   http::Body& body = fetch->answer->body;
   if (body.kind() == http::Body::Kind::stream) return std::make_unique<PassedBody>(body.take_stream(), fetch);
@@ -503,8 +507,8 @@ http::Response passed_answer(const std::shared_ptr<Fetch>& fetch, const http::Re
     response.body = std::move(answer.body);
   }
   route.count(Cached::miss, length);
-  const std::optional<int> status = fetch->status != 0 ? std::optional<int>(fetch->status) : std::nullopt;
-  route.tell(response, context, Cached::miss, {.forwarded = why, .forwarded_status = status, .detail = fetch->reason});
+  route.tell(response, context, Cached::miss,
+             {.forwarded = why, .forwarded_status = fetch->forwarded_status(), .detail = fetch->reason});
   return response;
 }
 

@@ -62,12 +62,18 @@ class Fetch final : public http::Detached, public http::InterimSink {
   bool stale = false;                       // object: the stored one, because the origin failed
   int status = 0;                           // the origin's
   std::string_view reason;                  // why it is not stored, or "stored"; static
-  http::Fields extra{arena};                // of the answer that is not stored: for the one who asked
+  http::Fields extra{arena};                // see add_extra()
   std::optional<cache::ContentRange> part;  // what a 206 held
 
   void send_interim(http::Response& response) noexcept override;
   // What its way through the chain says for the log.
   void tell_way(http::RequestContext& to) const;
+  // The origin's status, where it has answered.
+  std::optional<int> forwarded_status() const noexcept {
+    return status != 0 ? std::optional<int>(status) : std::nullopt;
+  }
+  // Gives the one who asked what is not stored of the answer.
+  void add_extra(http::Response& response) const;
 
  private:
   static Task<> run(std::shared_ptr<Fetch> fetch);
@@ -100,6 +106,32 @@ class Fetch final : public http::Detached, public http::InterimSink {
   uint64_t filled_ = 0;
   cache::Stamp stamp_ = 0;
   http::Explain own_explain_;
+};
+
+// Who waits for a fetch, if it is a request whose answer has not begun.
+struct Waiting {
+  http::InterimSink* interim = nullptr;
+  http::Explain* explain = nullptr;
+};
+// The waiting request's own sinks are the fetch's only as long as it waits, and the fetch keeps its place in the body.
+class Lent {
+ public:
+  Lent(Fetch& fetch, Waiting waiting) noexcept : fetch_(fetch) {
+    fetch_.awaited = true;
+    fetch_.sink = waiting.interim;
+    fetch_.explained = waiting.explain;
+  }
+  Lent(const Lent&) = delete;
+  Lent& operator=(const Lent&) = delete;
+  ~Lent() {
+    fetch_.awaited = false;
+    fetch_.sink = nullptr;
+    fetch_.explained = nullptr;
+    fetch_.place.reset();
+  }
+
+ private:
+  Fetch& fetch_;
 };
 
 // The body of a fetch that passed, which it keeps; null where it is none to be read.

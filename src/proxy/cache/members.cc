@@ -374,6 +374,7 @@ Task<std::optional<http::Response>> Members::fetch(uint64_t key, const http::Req
   to_owner.authority = request.authority;
   to_owner.path = request.path;
   to_owner.query = request.query;
+  to_owner.interim = request.interim;
   for (const http::Field& field : request.fields) to_owner.fields.add(field);
   const std::string mark = make_member_mark(options_->key, MemberPurpose::fetch, to_owner, number_,
                                             hop_extra(request.scheme, *book_->marks()), context.loop.wall());

@@ -71,14 +71,14 @@ class SlicedBody final : public http::BodyReader {
           slice = co_await anew;
         }
         if (!slice) co_return std::unexpected<Error>(std::move(slice).error());
-        if (!slice->object && begins_passing(slice->passed)) {
+        if (!slice->object && begins_passing(slice->fetch)) {
           Task<Result<Chunk>> passing = pass_on(deadline);
           Result<Chunk> chunk = co_await passing;
           co_return chunk;
         }
         if (!slice->object || !fits(*slice->object)) {
           // The next request is to begin with what the origin has now.
-          if (slice->object || slice->passed->status < 500) slices_->drop(first_);
+          if (slice->object || slice->fetch->status < 500) slices_->drop(first_);
           co_return fail(Error(Code::data_loss, "the origin changed it in the middle").from(Side::upstream));
         }
         object_ = std::move(slice->object);
@@ -162,12 +162,14 @@ std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_k
   auto fetch = std::make_shared<Fetch>(route_, from_.request, from_.context, next_, uri_key);
   fetch->wanted = wanted_;
   http::Fields& fields = fetch->request.fields;
-  if (stored && stored->head().freshness.has_validator() && !stored->broken()) {
+  if (stored && !stored->broken()) {
+    fetch->stored = stored;
+    fetch->validates = stored->head().freshness.has_validator();
+  }
+  if (fetch->validates) {
     http::Fields old(fetch->arena);
     stored->head().fields.view_in(old);
     cache::set_validation(fields, old);
-    fetch->stored = stored;
-    fetch->validates = true;
   }
   const uint64_t first = number * size();
   fields.set(FieldId::range,
@@ -194,7 +196,7 @@ void Slices::begin(uint64_t number) {
   Fetch::start(fetch);
 }
 
-Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
+Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Waiting waiting) {
   const std::shared_ptr<Slices> keeps = shared_from_this();
   Loop& loop = from_.context.loop;
   const Time came_at = loop.now();
@@ -272,14 +274,14 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline) {
     fetch->context.deadline = deadline;
     if (leader) fetch->leader.emplace(std::move(*leader));
     leader.reset();
+    const Lent lent(*fetch, waiting);
     Fetch::start(fetch);
     const bool came = co_await fetch->done.wait(deadline);
     if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
     if (fetch->end == Fetch::End::failed) co_return fail(fetch->error->clone());
     out.what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
-    if (fetch->end == Fetch::End::passed) {
-      out.passed = fetch;
-    } else {
+    out.fetch = fetch;
+    if (fetch->end == Fetch::End::object) {
       out.object = fetch->object;
       out.reuse = reuse_now(*out.object, wanted_, loop.now());
     }
@@ -305,7 +307,7 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
   bool behind_end = false;
   Result<Slices::Slice> got = Slices::Slice{};
   for (int tries = 0; tries < 3; ++tries) {
-    Task<Result<Slices::Slice>> getting = slices->get(number, context.deadline);
+    Task<Result<Slices::Slice>> getting = slices->get(number, context.deadline, {request.interim, context.explain});
     got = co_await getting;
     if (!got) co_return std::unexpected<Error>(std::move(got).error());
     if (got->object && behind_end && got->object->total() > first) {
@@ -314,16 +316,17 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
       continue;
     }
     // Behind the end there is no slice: the first one tells the size.
-    if (got->object || !got->passed || got->passed->status != 416 || number == 0) break;
+    if (got->object || !got->fetch || got->fetch->status != 416 || number == 0) break;
     number = 0;
     behind_end = true;
   }
   // Only a range says nothing about the whole. Every other answer is the one to give.
-  if (const auto& passed = got->passed; !got->object && passed && passed->status != 206 && passed->status != 416) {
-    passed->tell_way(context);
-    co_return std::optional<http::Response>(passed_answer(passed, request, context, route, got->forwarded));
-  }
-  if (!got->object) co_return std::optional<http::Response>();
+  const std::shared_ptr<Fetch>& fetch = got->fetch;
+  if (!got->object && (!fetch || fetch->status == 206 || fetch->status == 416))
+    co_return std::optional<http::Response>();
+  if (fetch) fetch->tell_way(context);
+  if (!got->object)
+    co_return std::optional<http::Response>(passed_answer(fetch, request, context, route, got->forwarded));
   const ObjectRef& object = got->object;
   const auto total = object->total();
   if (context.explain) [[unlikely]] {
@@ -331,10 +334,11 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
                                       " bytes; the first one: " + std::string(to_string(got->what)));
   }
   const cache::CacheStatus status{.forwarded = got->forwarded,
+                                  .forwarded_status = fetch ? fetch->forwarded_status() : std::nullopt,
                                   .ttl = got->reuse.ttl,
-                                  .stored = got->what == Cached::miss,
+                                  .stored = fetch && fetch->stored_now,
                                   .collapsed = got->what == Cached::coalesced,
-                                  .detail = "slice"};
+                                  .detail = fetch && fetch->stale ? fetch->reason : "slice"};
   const int64_t now = unix_seconds(context.loop.wall());
   const StoredAnswerOptions options{.age = got->reuse.age,
                                     .tell_age = got->what == Cached::hit || got->what == Cached::stale,
@@ -342,6 +346,7 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
   // Not larger than one slice, no 200 at all, or all that is asked for lies in this one.
   if (object->whole() || !total || has_bytes_for(*object, request, now)) {
     http::Response response = stored_answer(object, request, context, options);
+    if (fetch) fetch->add_extra(response);
     route.count(got->what, response.body.length());
     route.tell(response, context, got->what, status);
     co_return std::optional<http::Response>(std::move(response));
@@ -356,6 +361,7 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
   const bool one = plan.kind == http::RangePlan::Kind::partial && plan.ranges.size() == 1;
   const http::ByteRange wanted_range = one ? plan.ranges[0] : http::ByteRange{0, *total - 1};
   http::Response response = stored_head(object, context, options);
+  if (fetch) fetch->add_extra(response);
   if (one) {
     response.status = 206;
     response.fields.set(FieldId::content_range, cache::content_range_text({wanted_range, *total}, context.arena));

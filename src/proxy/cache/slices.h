@@ -29,13 +29,13 @@ class Slices : public std::enable_shared_from_this<Slices> {
          const cache::RequestDirectives& wanted);
 
   struct Slice {
-    cache::ObjectRef object;        // null: `passed` says why
-    std::shared_ptr<Fetch> passed;  // an answer that is not stored
+    cache::ObjectRef object;       // null: `fetch` has an answer that is not stored
+    std::shared_ptr<Fetch> fetch;  // that this request made for it; null where none was
     Cached what = Cached::hit;
     cache::Forwarded forwarded = cache::Forwarded::no;
     cache::Reuse reuse;
   };
-  Task<Result<Slice>> get(uint64_t number, Deadline deadline);
+  Task<Result<Slice>> get(uint64_t number, Deadline deadline, Waiting waiting = {});
   // Begins to fetch it, unless it is there or on its way.
   void begin(uint64_t number);
   // Out of the cache, also where it is still coming: the origin has another version by now.

@@ -36,27 +36,6 @@ using http::Method;
 
 constexpr int kMostRounds = 8;  // a request that finds others' fetches of no use so often asks by itself
 
-// The waiting request's own sinks are the fetch's only as long as it waits, and the fetch keeps its place in the body.
-class Lent {
- public:
-  Lent(Fetch& fetch, const http::Request& request, const http::RequestContext& context) noexcept : fetch_(fetch) {
-    fetch_.awaited = true;
-    fetch_.sink = request.interim;
-    fetch_.explained = context.explain;
-  }
-  Lent(const Lent&) = delete;
-  Lent& operator=(const Lent&) = delete;
-  ~Lent() {
-    fetch_.awaited = false;
-    fetch_.sink = nullptr;
-    fetch_.explained = nullptr;
-    fetch_.place.reset();
-  }
-
- private:
-  Fetch& fetch_;
-};
-
 std::string range_text(const std::vector<http::ByteRange>& ranges) {
   return "bytes=" + std::to_string(ranges[0].first) + "-" + std::to_string(ranges[0].last);
 }
@@ -648,12 +627,11 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
   const std::shared_ptr<Fetch> fetch = prepare(request, context, next, missing);
   if (leader) fetch->leader.emplace(std::move(*leader));
   leader.reset();
-  const Lent lent(*fetch, request, context);
+  const Lent lent(*fetch, {request.interim, context.explain});
   Fetch::start(fetch);
   const bool came = co_await fetch->done.wait(context.deadline);
   if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
   fetch->tell_way(context);
-  const std::optional<int> forwarded_status = fetch->status != 0 ? std::optional<int>(fetch->status) : std::nullopt;
   if (context.explain) [[unlikely]]
     context.explain->add("cache_store", fetch->stored_now ? "stored" : fetch->reason);
   switch (fetch->end) {
@@ -669,12 +647,12 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
       if (!has_bytes_for(*object, request, unix_seconds(context.loop.wall()))) break;
       const Cached what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
       CacheStatus status{.forwarded = missing.why,
-                         .forwarded_status = forwarded_status,
+                         .forwarded_status = fetch->forwarded_status(),
                          .ttl = reuse.ttl,
                          .stored = fetch->stored_now};
       if (fetch->stale) status.detail = fetch->reason;
       http::Response response = give(object, request, context, what, status, reuse.age, fetch->stale || reuse.age > 0);
-      for (const http::Field& field : fetch->extra) response.fields.add_copy(field.name, field.value);
+      fetch->add_extra(response);
       co_return response;
     }
     case Fetch::End::passed: co_return passed_answer(fetch, request, context, route_, missing.why);

@@ -632,6 +632,28 @@ TEST_F(CacheFilterTest, AsksOnceForWhatCannotBeSliced) {
   EXPECT_EQ(asked(), 2U);
 }
 
+TEST_F(CacheFilterTest, GivesWhatIsNotStoredOfASliceToTheOneWhoAsked) {
+  configure("{ in: edge, slice: 64KiB }");
+  says({{"Cache-Control", "max-age=10, no-cache=\"X-Any\""}, {"X-Any", "1"}, {"Set-Cookie", "a=b"}});
+  const Got first = ask();
+  EXPECT_EQ(first.field("X-Any") + first.field("Set-Cookie"), "1a=b");
+  EXPECT_EQ(first.field("Cache-Status"), "edge; fwd=uri-miss; fwd-status=200; ttl=10; stored; detail=slice");
+  const Got second = ask();
+  EXPECT_EQ(second.cache() + second.field("X-Any") + second.field("Set-Cookie"), "HIT");
+}
+
+// RFC 5861 §4.
+TEST_F(CacheFilterTest, GivesAStaleSliceWhenTheOriginFails) {
+  configure("{ in: edge, slice: 64KiB, stale_if_error: 1h }");
+  says({{"Cache-Control", "max-age=1"}});
+  ask();
+  rig_.advance(2s);
+  origin_.dead = true;
+  const Got got = ask();
+  EXPECT_EQ(got.cache() + got.body, "STALEfirst");
+  EXPECT_TRUE(got.field("Cache-Status").ends_with("detail=stale-if-error")) << got.field("Cache-Status");
+}
+
 // RFC 9110 §9.3.3.
 TEST_F(CacheFilterTest, KeepsAPostsAnswerForLaterGets) {
   says({{"Cache-Control", "max-age=10"}, {"Content-Location", "/a"}}, "posted");
