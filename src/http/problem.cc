@@ -143,19 +143,14 @@ int status_for(const Error& error) noexcept { return answer_for(error).status; }
 
 std::string_view code_for(const Error& error) noexcept { return answer_for(error).code; }
 
-Response response_for(const Error& error, RequestContext& context) {
-  const Answer answer = answer_for(error);
-  const Side side = side_of(error);
+namespace {
+
+Response answer_with(const Error& error, const Answer& answer, std::string_view detail, RequestContext& context) {
   context.outcome = answer.code;
-  context.failed_side = side;
-  std::string_view detail = answer.detail;
-  // Only what was said to be the client's is written for the client.
-  if (error.side() == Side::client && answer.status < 500) {
-    detail = error.what();
-    if (answer.code == kBodyTooLarge && detail.starts_with(kBodyTooLarge)) {
-      detail.remove_prefix(kBodyTooLarge.size());
-      if (detail.starts_with(": ")) detail.remove_prefix(2);
-    }
+  context.failed_side = side_of(error);
+  if (answer.code == kBodyTooLarge && detail.starts_with(kBodyTooLarge)) {
+    detail.remove_prefix(kBodyTooLarge.size());
+    if (detail.starts_with(": ")) detail.remove_prefix(2);
   }
   Response response =
       problem(context.arena, answer.status, answer.code, detail, is_temporary(answer.status), context.request_id);
@@ -163,6 +158,19 @@ Response response_for(const Error& error, RequestContext& context) {
     response.fields.add(FieldId::retry_after, kRetryAfter);
   }
   return response;
+}
+
+}  // namespace
+
+Response response_for(const Error& error, RequestContext& context) {
+  const Answer answer = answer_for(error);
+  // Only what was said to be the client's is written for the client.
+  const bool theirs = error.side() == Side::client && answer.status < 500;
+  return answer_with(error, answer, theirs ? std::string_view(error.what()) : answer.detail, context);
+}
+
+Response whole_response_for(const Error& error, RequestContext& context) {
+  return answer_with(error, answer_for(error), error.to_string(), context);
 }
 
 }  // namespace trellis::http

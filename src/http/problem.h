@@ -31,5 +31,7 @@ std::string_view code_for(const Error& error) noexcept;
 
 // Also fills context.outcome and context.failed_side.
 Response response_for(const Error& error, RequestContext& context);
+// The same with all that the error says, its causes too: for those who run the node only.
+Response whole_response_for(const Error& error, RequestContext& context);
 
 }  // namespace trellis::http

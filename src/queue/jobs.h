@@ -131,10 +131,11 @@ struct JobRecord {
   std::string payload;
   JobState state = JobState::ready;
   int priority = 0;
-  int64_t attempt = 0;
+  int tried = 0;  // attempts begun since it was enqueued or redriven; those that were given back do not count
   int max_attempts = 0;
   std::string worker;  // who has it, or had it last
   WallTime created;
+  std::optional<WallTime> until;  // delayed: when it is ready; leased: when the lease runs out
   std::vector<JobFailure> history;
 };
 
@@ -165,7 +166,8 @@ class JobQueue : public JobSource {
 
   // Of all queues; brings the figures of the metrics up to date too.
   virtual Task<Result<std::vector<QueueStats>>> stats(Deadline deadline) = 0;
-  // The first `limit` in this state, in the order in which they come up; dead ones by id, those after `after`.
+  // The first `limit` in this state, in the order in which they come up; dead ones by id, those after `after`, and of
+  // all queues where `queue` is "".
   virtual Task<Result<std::vector<JobRecord>>> list(std::string queue, JobState state, int64_t after, size_t limit,
                                                     Deadline deadline) = 0;
   // None: it never was, or is kept no longer.
@@ -173,7 +175,7 @@ class JobQueue : public JobSource {
   // Dead jobs are ready again, with all their attempts before them: this one, or the first `limit` of the queue.
   virtual Task<Result<size_t>> redrive(std::string queue, std::optional<int64_t> id, size_t limit,
                                        Deadline deadline) = 0;
-  // Takes a job away that nobody is working on. not_found; failed_precondition: leased or done.
+  // Takes a job away that nobody is working on. not_found; failed_precondition: done, or leased and the lease holds.
   virtual Task<Result<void>> cancel(int64_t id, Deadline deadline) = 0;
   // Removes what is kept no longer, a bounded number a call: jobs that are done, keys whose window has passed.
   virtual Task<Result<size_t>> sweep(Deadline deadline) = 0;

@@ -122,7 +122,7 @@ Result<JobClock> read_clock(SqliteConnection& db, WallTime wall) {
   return clock;
 }
 
-Result<void> check(const NewJob& job) {
+Result<void> check(const NewJob& job, WallTime wall) {
   if (!is_job_name(job.queue))
     return fail(refused(Code::invalid_argument, "a queue's name is 1 to 64 of A-Z a-z 0-9 - _ ."));
   if (!is_job_name(job.kind))
@@ -134,6 +134,8 @@ Result<void> check(const NewJob& job) {
     return fail(refused(Code::invalid_argument, "a priority is 0 to 9"));
   if (job.max_attempts < 1 || job.max_attempts > kMaxAttempts)
     return fail(refused(Code::invalid_argument, "max_attempts is 1 to " + std::to_string(kMaxAttempts)));
+  if (job.not_before && *job.not_before - wall > std::chrono::milliseconds(kMaxSpan))
+    return fail(refused(Code::invalid_argument, "a delay is at most ten years"));
   if (job.dedupe_key.size() > kMaxDedupeKey)
     return fail(
         refused(Code::invalid_argument, "a dedupe key has at most " + std::to_string(kMaxDedupeKey) + " bytes"));
@@ -191,9 +193,21 @@ Result<void> forget(SqliteConnection& db, int64_t id) {
 }
 
 constexpr std::string_view kRecordColumns =
-    "id, queue, kind, payload, state, priority, attempt, max_attempts, worker, created_at";
+    "id, queue, kind, payload, state, priority, attempt - last_attempt + max_attempts, max_attempts, worker, "
+    "created_at, until";
 
-JobRecord record_of(const Query& row) {
+struct Moment {
+  WallTime wall;
+  int64_t time = 0;  // the queue's
+};
+Result<std::optional<Moment>> moment_of(SqliteConnection& db, std::optional<WallTime> wall) {
+  if (!wall) return std::optional<Moment>();
+  TRY(const int64_t time, read_job_time(db, *wall));
+  return std::optional<Moment>({*wall, time});
+}
+
+// A job whose delay is over by now is ready, though it is so in its row only when a worker asks.
+JobRecord record_of(const Query& row, const std::optional<Moment>& now) {
   JobRecord job;
   job.id = row.integer(0);
   job.queue = row.text(1);
@@ -201,10 +215,16 @@ JobRecord record_of(const Query& row) {
   job.payload = row.blob(3);
   job.state = static_cast<JobState>(row.integer(4));
   job.priority = static_cast<int>(row.integer(5));
-  job.attempt = row.integer(6);
+  // After a redrive it has all its attempts before it.
+  job.tried = static_cast<int>(std::max<int64_t>(0, row.integer(6)));
   job.max_attempts = static_cast<int>(row.integer(7));
   job.worker = row.text(8);
   job.created = wall_of(row.integer(9));
+  if (!now) return job;
+  const int64_t until = row.integer(10);
+  if (job.state == JobState::delayed && until <= now->time) job.state = JobState::ready;
+  if (job.state == JobState::delayed || job.state == JobState::leased)
+    job.until = now->wall + std::chrono::milliseconds(until - now->time);
   return job;
 }
 
@@ -217,17 +237,31 @@ Result<void> read_history(SqliteConnection& db, JobRecord& job) {
   }
 }
 
-// The partial index of a state is used only where the statement names the state as a literal.
+// The partial index of a state is used only where the statement names the state as a literal. ?2 is the queue's time,
+// of dead jobs the last id.
 std::string_view list_sql(JobState state) {
   static const std::string kSelect = "SELECT " + std::string(kRecordColumns) + " FROM jobs WHERE queue = ?1 ";
   static const std::array<std::string, 5> kSql = {
       kSelect + "AND state = 0 AND ?2 >= 0 ORDER BY rank, priority, id LIMIT ?3",
-      kSelect + "AND state = 1 AND ?2 >= 0 ORDER BY until, id LIMIT ?3",
+      kSelect + "AND state = 1 AND until > ?2 ORDER BY until, id LIMIT ?3",
       kSelect + "AND state = 2 AND ?2 >= 0 ORDER BY until, id LIMIT ?3",
       kSelect + "AND state = 3 AND ?2 >= 0 ORDER BY until, id LIMIT ?3",
       kSelect + "AND state = 4 AND id > ?2 ORDER BY id LIMIT ?3",
   };
   return kSql[static_cast<size_t>(state)];
+}
+std::string_view list_due_sql() {
+  static const std::string kSql =
+      "SELECT " + std::string(kRecordColumns) +
+      " FROM jobs WHERE queue = ?1 AND state = 1 AND until <= ?2 ORDER BY until, id LIMIT ?3";
+  return kSql;
+}
+// Of all queues. The index of the dead alone is read: others may be a million.
+std::string_view list_all_dead_sql() {
+  static const std::string kSql = "SELECT " + std::string(kRecordColumns) +
+                                  " FROM jobs WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_dead WHERE state = 4 "
+                                  "AND id > ?1 ORDER BY id LIMIT ?2) ORDER BY id";
+  return kSql;
 }
 
 }  // namespace
@@ -269,7 +303,7 @@ Result<void> limit_jobs(SqliteConnection& db, uint64_t max_waiting) {
 }
 
 Result<Enqueued> enqueue_job(SqliteConnection& db, const NewJob& job, WallTime wall) {
-  TRY_VOID(check(job));
+  TRY_VOID(check(job, wall));
   TRY(const int64_t now, job_time(db, wall));
   if (!job.dedupe_key.empty()) {
     TRY(Query row, db.query("SELECT job FROM job_keys WHERE queue = ?1 AND key = ?2 AND until > ?3", job.queue,
@@ -427,14 +461,14 @@ Result<std::vector<QueueStats>> job_stats(SqliteConnection& db, WallTime wall) {
     std::string_view sql;
     int64_t QueueStats::* count;
   };
-  static constexpr std::array<Part, 5> kParts = {{
+  static constexpr std::array<Part, 4> kParts = {{
       {"SELECT queue, count(*), min(rank + priority * ?1) FROM jobs WHERE state = 0 GROUP BY queue",
        &QueueStats::ready},
-      {"SELECT queue, count(*), ?1 FROM jobs WHERE state = 1 GROUP BY queue", &QueueStats::delayed},
       {"SELECT queue, count(*), ?1 FROM jobs WHERE state = 2 GROUP BY queue", &QueueStats::leased},
       {"SELECT queue, count(*), ?1 FROM jobs WHERE state = 3 GROUP BY queue", &QueueStats::done},
       {"SELECT queue, count(*), ?1 FROM jobs WHERE state = 4 GROUP BY queue", &QueueStats::dead},
   }};
+  const auto waited = [now](int64_t since) { return std::chrono::milliseconds(std::max<int64_t>(0, now - since)); };
   for (const Part& part : kParts) {
     TRY(Query rows, db.query(part.sql, ageing_millis()));
     while (true) {
@@ -442,8 +476,22 @@ Result<std::vector<QueueStats>> job_stats(SqliteConnection& db, WallTime wall) {
       if (!row) break;
       QueueStats& stats = of(rows.text(0));
       stats.*part.count = rows.integer(1);
-      if (part.count == &QueueStats::ready)
-        stats.oldest = std::chrono::milliseconds(std::max<int64_t>(0, now - rows.integer(2)));
+      if (part.count == &QueueStats::ready) stats.oldest = waited(rows.integer(2));
+    }
+  }
+  // Those whose delay is over are ready, though they are so in their rows only when a worker asks: where none does, the
+  // age of the oldest must tell it.
+  {
+    TRY(Query rows, db.query("SELECT queue, sum(until > ?1), sum(until <= ?1), min(until) FROM jobs WHERE state = 1 "
+                             "GROUP BY queue",
+                             now));
+    while (true) {
+      TRY(const bool row, rows.next());
+      if (!row) break;
+      QueueStats& stats = of(rows.text(0));
+      stats.delayed = rows.integer(1);
+      stats.ready += rows.integer(2);
+      if (rows.integer(2) > 0) stats.oldest = std::max<Duration>(stats.oldest, waited(rows.integer(3)));
     }
   }
   std::sort(all.begin(), all.end(), [](const QueueStats& a, const QueueStats& b) { return a.queue < b.queue; });
@@ -451,15 +499,28 @@ Result<std::vector<QueueStats>> job_stats(SqliteConnection& db, WallTime wall) {
 }
 
 Result<std::vector<JobRecord>> list_jobs(SqliteConnection& db, std::string_view queue, JobState state, int64_t after,
-                                         size_t limit) {
+                                         size_t limit, WallTime wall) {
+  TRY(const std::optional<Moment> now, moment_of(db, wall));
+  limit = std::min(limit, kMaxBatch);
   std::vector<JobRecord> jobs;
-  {
-    TRY(Query rows, db.query(list_sql(state), queue, std::max<int64_t>(0, after), std::min(limit, kMaxBatch)));
+  const auto take = [&](Query rows) -> Result<void> {
     while (true) {
       TRY(const bool row, rows.next());
-      if (!row) break;
-      jobs.push_back(record_of(rows));
+      if (!row) return {};
+      jobs.push_back(record_of(rows, now));
     }
+  };
+  const int64_t second = state == JobState::dead ? std::max<int64_t>(0, after) : now->time;
+  if (queue.empty() && state == JobState::dead) {
+    TRY(Query rows, db.query(list_all_dead_sql(), second, limit));
+    TRY_VOID(take(std::move(rows)));
+  } else {
+    TRY(Query rows, db.query(list_sql(state), queue, second, limit));
+    TRY_VOID(take(std::move(rows)));
+  }
+  if (state == JobState::ready && jobs.size() < limit) {
+    TRY(Query rows, db.query(list_due_sql(), queue, now->time, limit - jobs.size()));
+    TRY_VOID(take(std::move(rows)));
   }
   for (JobRecord& job : jobs) {
     TRY_VOID(read_history(db, job));
@@ -467,12 +528,13 @@ Result<std::vector<JobRecord>> list_jobs(SqliteConnection& db, std::string_view 
   return jobs;
 }
 
-Result<std::optional<JobRecord>> find_job(SqliteConnection& db, int64_t id) {
+Result<std::optional<JobRecord>> find_job(SqliteConnection& db, int64_t id, std::optional<WallTime> wall) {
   static const std::string kSql = "SELECT " + std::string(kRecordColumns) + " FROM jobs WHERE id = ?1";
+  TRY(const std::optional<Moment> now, moment_of(db, wall));
   TRY(Query row, db.query(kSql, id));
   TRY(const bool found, row.next());
   if (!found) return std::optional<JobRecord>();
-  JobRecord job = record_of(row);
+  JobRecord job = record_of(row, now);
   TRY_VOID(read_history(db, job));
   return std::optional<JobRecord>(std::move(job));
 }
@@ -495,10 +557,13 @@ Result<size_t> redrive_jobs(SqliteConnection& db, std::string_view queue, std::o
   return static_cast<size_t>(db.changes());
 }
 
-Result<void> cancel_job(SqliteConnection& db, int64_t id) {
+Result<void> cancel_job(SqliteConnection& db, int64_t id, std::optional<WallTime> wall) {
   JobState state{};
   {
-    TRY(Query row, db.query("SELECT state FROM jobs WHERE id = ?1", id));
+    TRY(const std::optional<Moment> now, moment_of(db, wall));
+    // Whose lease ran out has nobody, whether another worker asked for it or not.
+    TRY(Query row, db.query("SELECT iif(state = 2 AND until <= ?2, 0, state) FROM jobs WHERE id = ?1", id,
+                            now ? now->time : INT64_MIN));
     TRY(const bool found, row.next());
     if (!found) return fail(refused(Code::not_found, "there is no job " + std::to_string(id)));
     state = static_cast<JobState>(row.integer(0));

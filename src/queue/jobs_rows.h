@@ -60,12 +60,15 @@ Result<Settled> settle_job(store::SqliteConnection& db, const Settlement& settle
 Result<void> end_job(store::SqliteConnection& db, const Lease& lease, WallTime wall);
 
 Result<std::vector<QueueStats>> job_stats(store::SqliteConnection& db, WallTime wall);
+// As JobQueue::list() says.
 Result<std::vector<JobRecord>> list_jobs(store::SqliteConnection& db, std::string_view queue, JobState state,
-                                         int64_t after, size_t limit);
-Result<std::optional<JobRecord>> find_job(store::SqliteConnection& db, int64_t id);
+                                         int64_t after, size_t limit, WallTime wall);
+// Without a time, as it stands in its row.
+Result<std::optional<JobRecord>> find_job(store::SqliteConnection& db, int64_t id, std::optional<WallTime> wall = {});
 Result<size_t> redrive_jobs(store::SqliteConnection& db, std::string_view queue, std::optional<int64_t> id,
                             size_t limit, WallTime wall);
-Result<void> cancel_job(store::SqliteConnection& db, int64_t id);
+// Without a time a lease counts, whether it ran out or not.
+Result<void> cancel_job(store::SqliteConnection& db, int64_t id, std::optional<WallTime> wall = {});
 // Jobs that ended (done, or dead) more than `older` ago.
 Result<size_t> purge_jobs(store::SqliteConnection& db, JobState state, Duration older, size_t limit, WallTime wall);
 Result<size_t> purge_dedupe_keys(store::SqliteConnection& db, size_t limit, WallTime wall);

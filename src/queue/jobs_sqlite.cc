@@ -196,14 +196,16 @@ Task<Result<std::vector<QueueStats>>> SqliteJobQueue::stats(Deadline deadline) {
 
 Task<Result<std::vector<JobRecord>>> SqliteJobQueue::list(std::string queue, JobState state, int64_t after,
                                                           size_t limit, Deadline deadline) {
-  auto task = store_.read([queue = std::move(queue), state, after,
-                           limit](SqliteConnection& db) { return list_jobs(db, queue, state, after, limit); },
-                          deadline);
+  auto task =
+      store_.read([queue = std::move(queue), state, after, limit, clock = options_.clock](
+                      SqliteConnection& db) { return list_jobs(db, queue, state, after, limit, clock->wall()); },
+                  deadline);
   co_return co_await task;
 }
 
 Task<Result<std::optional<JobRecord>>> SqliteJobQueue::find(int64_t id, Deadline deadline) {
-  auto task = store_.read([id](SqliteConnection& db) { return find_job(db, id); }, deadline);
+  auto task = store_.read(
+      [id, clock = options_.clock](SqliteConnection& db) { return find_job(db, id, clock->wall()); }, deadline);
   co_return co_await task;
 }
 
@@ -220,7 +222,8 @@ Task<Result<size_t>> SqliteJobQueue::redrive(std::string queue, std::optional<in
 }
 
 Task<Result<void>> SqliteJobQueue::cancel(int64_t id, Deadline deadline) {
-  auto task = store_.write([id](SqliteConnection& db) { return cancel_job(db, id); }, deadline);
+  auto task = store_.write(
+      [id, clock = options_.clock](SqliteConnection& db) { return cancel_job(db, id, clock->wall()); }, deadline);
   co_return co_await task;
 }
 

@@ -119,8 +119,10 @@ Task<Result<http::Response>> Control::handle(http::Request& request, http::Reque
     }
     auto handling = endpoint->handle(node_, request, context);
     Result<http::Response> answered = co_await handling;
-    if (!answered) co_return http::response_for(answered.error(), context);
-    co_return answered;
+    if (answered) co_return answered;
+    // Who runs the node is who can mend it: a full disk, a damaged file.
+    co_return is_loopback(context.client_address) ? http::whole_response_for(answered.error(), context)
+                                                  : http::response_for(answered.error(), context);
   }
   if (request.path == "/healthz") co_return control_answer(context, 200, "text/plain", "ok\n");
   if (request.path == "/readyz") {

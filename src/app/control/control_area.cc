@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <utility>
+#include <vector>
 
 #include "app/node/node.h"
 #include "app/node/open_store.h"
@@ -40,14 +41,28 @@ Result<std::optional<std::string>> text_parameter(http::Request& request, http::
 
 Result<> no_other_parameters(const http::Request& request, std::initializer_list<std::string_view> known) {
   std::string_view rest = request.query;
+  std::vector<std::string_view> said;
   while (const auto parameter = http::next_parameter(rest)) {
-    if (std::ranges::find(known, parameter->key) != known.end()) continue;
-    std::string names;
-    for (const std::string_view name : known) names += (names.empty() ? "" : ", ") + std::string(name);
-    return fail(refused(Code::invalid_argument,
-                        "there is no parameter \"" + std::string(parameter->key) + "\"; there are: " + names));
+    if (std::ranges::find(known, parameter->key) == known.end()) {
+      std::string names;
+      for (const std::string_view name : known) names += (names.empty() ? "" : ", ") + std::string(name);
+      return fail(refused(Code::invalid_argument,
+                          "there is no parameter \"" + std::string(parameter->key) + "\"; there are: " + names));
+    }
+    if (std::ranges::find(said, parameter->key) != said.end())
+      return fail(refused(Code::invalid_argument, std::string(parameter->key) + " is said twice"));
+    said.push_back(parameter->key);
   }
   return {};
+}
+
+Result<std::optional<bool>> flag_parameter(http::Request& request, http::RequestContext& context,
+                                           std::string_view name) {
+  TRY(const std::optional<std::string> text, text_parameter(request, context, name));
+  if (!text) return std::optional<bool>();
+  if (*text != "true" && *text != "false")
+    return fail(refused(Code::invalid_argument, std::string(name) + " must be true or false"));
+  return std::optional<bool>(*text == "true");
 }
 
 Result<std::optional<int64_t>> number_parameter(http::Request& request, http::RequestContext& context,

@@ -51,7 +51,10 @@ Result<std::optional<std::string>> text_parameter(http::Request& request, http::
                                                   std::string_view name);
 Result<std::optional<int64_t>> number_parameter(http::Request& request, http::RequestContext& context,
                                                 std::string_view name, int64_t low, int64_t high);
-// For what changes something: a parameter that is none of these, a misspelt one maybe, is invalid_argument.
+Result<std::optional<bool>> flag_parameter(http::Request& request, http::RequestContext& context,
+                                           std::string_view name);
+// A parameter that is none of these, a misspelt one maybe, or one that is said twice is invalid_argument: what it was
+// to restrict or to ask for would be left out unsaid.
 Result<> no_other_parameters(const http::Request& request, std::initializer_list<std::string_view> known);
 // The store that the parameter `store` names; it may be left out where there is one only.
 Result<std::shared_ptr<OpenStore>> store_parameter(Node& node, http::Request& request, http::RequestContext& context);

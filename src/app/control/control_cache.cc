@@ -46,6 +46,7 @@ Task<Result<Response>> list(Node& node, Request&, RequestContext& context) {
 
 // `key` of `space`, or all of `space`, or all of the cache.
 Task<Result<Response>> purge(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"cache", "space", "key"}));
   CO_TRY(const std::optional<std::string> name, text_parameter(request, context, "cache"));
   CO_TRY(const std::optional<std::string> space, text_parameter(request, context, "space"));
   CO_TRY(const std::optional<std::string> key, text_parameter(request, context, "key"));

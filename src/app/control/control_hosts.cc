@@ -170,14 +170,6 @@ Result<std::string> host_parameter(Request& request, RequestContext& context) {
   return *std::move(host);
 }
 
-Result<std::optional<bool>> flag_parameter(Request& request, RequestContext& context, std::string_view name) {
-  TRY(const std::optional<std::string> text, text_parameter(request, context, name));
-  if (!text) return std::optional<bool>();
-  if (*text != "true" && *text != "false")
-    return fail(refused(Code::invalid_argument, std::string(name) + " must be true or false"));
-  return std::optional<bool>(*text == "true");
-}
-
 Task<Result<Response>> add(Node& node, Request& request, RequestContext& context) {
   CO_TRY(Named named, named_in(node, request));
   CO_TRY_VOID(no_other_parameters(request, {"host", "weight", "zone", "backup"}));

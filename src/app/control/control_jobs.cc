@@ -35,12 +35,13 @@ void write_job(JsonWriter& json, const JobRecord& job, bool whole) {
       .member("kind", job.kind)
       .member("state", queue::to_string(job.state))
       .member("priority", job.priority)
-      .member("attempts", job.attempt)
+      .member("attempts", job.tried)
       .member("max_attempts", job.max_attempts)
       .member("worker", job.worker)
       .member("created_at", time_text(job.created))
       .member("payload_bytes", job.payload.size())
       .member("last_error", job.history.empty() ? std::string() : job.history.back().error);
+  if (job.until) json.member(job.state == JobState::leased ? "lease_until" : "ready_at", time_text(*job.until));
   if (whole) {
     json.member("payload", job.payload).key("history").begin_array();
     for (const queue::JobFailure& failure : job.history) {
@@ -56,6 +57,7 @@ void write_job(JsonWriter& json, const JobRecord& job, bool whole) {
 }
 
 Task<Result<Response>> stats(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   auto counting = store->jobs->stats(soon());
   const Result<std::vector<QueueStats>> all = co_await counting;
@@ -85,8 +87,9 @@ Result<JobState> state_named(const std::optional<std::string>& name) {
   return fail(refused(Code::invalid_argument, "state must be ready, delayed, leased, done or dead"));
 }
 
-// Of one queue, or of all one after the other.
+// Of one queue, or of all: dead ones by their ids, so that a page follows another, others one queue after the other.
 Task<Result<Response>> list(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store", "queue", "state", "after", "limit"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(const std::optional<std::string> queue, text_parameter(request, context, "queue"));
   CO_TRY(const std::optional<std::string> named, text_parameter(request, context, "state"));
@@ -94,9 +97,11 @@ Task<Result<Response>> list(Node& node, Request& request, RequestContext& contex
   CO_TRY(const std::optional<int64_t> after_id, number_parameter(request, context, "after", 0, INT64_MAX));
   CO_TRY(const std::optional<int64_t> wanted, number_parameter(request, context, "limit", 1, kMaxListed));
   const auto limit = static_cast<size_t>(wanted.value_or(20));
+  if (after_id && state != JobState::dead)
+    co_return fail(refused(Code::invalid_argument, "after is an id among dead jobs: others have no pages"));
   std::vector<std::string> queues;
-  if (queue) {
-    queues.push_back(*queue);
+  if (queue || state == JobState::dead) {
+    queues.push_back(queue.value_or(""));
   } else {
     auto counting = store->jobs->stats(soon());
     const Result<std::vector<QueueStats>> all = co_await counting;
@@ -133,6 +138,7 @@ Error no_such_job(int64_t id) {
 }
 
 Task<Result<Response>> show(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store", "id"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(const int64_t id, id_of(request, context));
   auto finding = store->jobs->find(id, soon());
@@ -146,6 +152,7 @@ Task<Result<Response>> show(Node& node, Request& request, RequestContext& contex
 }
 
 Task<Result<Response>> redrive(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store", "queue", "id"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(std::optional<std::string> queue, text_parameter(request, context, "queue"));
   CO_TRY(const std::optional<int64_t> id, number_parameter(request, context, "id", 1, INT64_MAX));
@@ -172,6 +179,7 @@ Task<Result<Response>> redrive(Node& node, Request& request, RequestContext& con
 }
 
 Task<Result<Response>> cancel(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store", "id"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(const int64_t id, id_of(request, context));
   auto cancelling = store->jobs->cancel(id, soon());
@@ -206,6 +214,8 @@ Result<queue::NewJob> job_of(Request& request, RequestContext& context) {
 }
 
 Task<Result<Response>> enqueue(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(
+      no_other_parameters(request, {"store", "queue", "kind", "priority", "max_attempts", "delay", "dedupe_key"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(queue::NewJob job, job_of(request, context));
   auto reading = http::read_all(request.body.get(), queue::kMaxPayload, soon());
@@ -224,6 +234,7 @@ Task<Result<Response>> enqueue(Node& node, Request& request, RequestContext& con
 }
 
 Task<Result<Response>> schedules(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   auto listing = store->schedules->list(soon());
   const Result<std::vector<queue::Schedule>> all = co_await listing;
@@ -247,6 +258,7 @@ Task<Result<Response>> schedules(Node& node, Request& request, RequestContext& c
 }
 
 Task<Result<Response>> unschedule(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store", "name"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(const std::optional<std::string> name, text_parameter(request, context, "name"));
   if (!name) co_return fail(refused(Code::invalid_argument, "name is missing"));

@@ -85,6 +85,7 @@ Result<std::optional<uint32_t>> partition_parameter(const EventLog& log, const s
 }
 
 Task<Result<Response>> topics(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"log"}));
   CO_TRY(const std::shared_ptr<EventLog> log, log_parameter(node, request, context));
   std::string text;
   JsonWriter json(text);
@@ -106,6 +107,7 @@ Task<Result<Response>> topics(Node& node, Request& request, RequestContext& cont
 }
 
 Task<Result<Response>> groups(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"log"}));
   CO_TRY(const std::shared_ptr<EventLog> log, log_parameter(node, request, context));
   std::string text;
   JsonWriter json(text);
@@ -159,6 +161,7 @@ void write_value(JsonWriter& json, std::string_view topic, const std::string& va
 }
 
 Task<Result<Response>> peek(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"log", "topic", "partition", "offset", "limit"}));
   CO_TRY(const std::shared_ptr<EventLog> log, log_parameter(node, request, context));
   CO_TRY(const std::string topic, topic_parameter(*log, request, context));
   CO_TRY(const std::optional<uint32_t> given, partition_parameter(*log, topic, request, context));
@@ -172,6 +175,13 @@ Task<Result<Response>> peek(Node& node, Request& request, RequestContext& contex
   const uint64_t from = offset ? static_cast<uint64_t>(*offset) : std::max(first, head - std::min(head, limit));
   auto reading = log->read(topic, partition, from, limit);
   const Result<queue::EventSlice> slice = co_await reading;
+  if (!slice && slice.error().code() == Code::data_loss) {
+    auto leading = log->next_whole(topic, partition, from);
+    CO_TRY(const uint64_t next, co_await leading);
+    co_return fail(Error(Code::data_loss,
+                         slice.error().to_string() + "; the next whole event is at offset " + std::to_string(next))
+                       .from(Side::self));
+  }
   if (!slice) co_return fail(slice.error().clone());
   std::string text;
   JsonWriter json(text);
@@ -215,6 +225,7 @@ Result<Where> where_of(Request& request, RequestContext& context) {
 }
 
 Task<Result<Response>> replay(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"log", "topic", "group", "partition", "offset", "at_ms", "ago"}));
   CO_TRY(const std::shared_ptr<EventLog> log, log_parameter(node, request, context));
   CO_TRY(const std::string topic, topic_parameter(*log, request, context));
   CO_TRY(const std::optional<std::string> group, text_parameter(request, context, "group"));

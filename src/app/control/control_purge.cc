@@ -38,14 +38,13 @@ Result<std::map<std::string, PurgeHands>> caches_of(Node& node, Request& request
 }
 
 Task<Result<Response>> purge(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"cache", "kind", "text", "soft"}));
   CO_TRY(const std::optional<std::string> kind_text, text_parameter(request, context, "kind"));
   CO_TRY(const std::optional<std::string> text, text_parameter(request, context, "text"));
-  CO_TRY(const std::optional<std::string> soft, text_parameter(request, context, "soft"));
+  CO_TRY(const std::optional<bool> soft, flag_parameter(request, context, "soft"));
   const auto kind = cache::purge_kind_from(kind_text.value_or("key"));
   if (!kind) co_return fail(refused(Code::invalid_argument, "kind is key, prefix, host, tag or all"));
-  if (soft && *soft != "true" && *soft != "false")
-    co_return fail(refused(Code::invalid_argument, "soft is true or false"));
-  CO_TRY(const PurgeRule rule, cache::make_purge_rule(*kind, text.value_or(""), soft == "true"));
+  CO_TRY(const PurgeRule rule, cache::make_purge_rule(*kind, text.value_or(""), soft.value_or(false)));
   CO_TRY(const auto caches, caches_of(node, request, context));
   std::string answer;
   JsonWriter json(answer);
@@ -65,6 +64,7 @@ Task<Result<Response>> purge(Node& node, Request& request, RequestContext& conte
 }
 
 Task<Result<Response>> list(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"cache"}));
   CO_TRY(const auto caches, caches_of(node, request, context));
   std::string answer;
   JsonWriter json(answer);

@@ -40,15 +40,17 @@ Response backup_answer(RequestContext& context, int status, const StoreBackup& b
 }
 
 Task<Result<Response>> begin(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store", "name", "force"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   CO_TRY(const std::optional<std::string> name, text_parameter(request, context, "name"));
-  CO_TRY(const std::optional<std::string> force, text_parameter(request, context, "force"));
+  CO_TRY(const std::optional<bool> force, flag_parameter(request, context, "force"));
   if (!name) co_return fail(refused(Code::invalid_argument, "name is missing: what the copy is to be called"));
-  CO_TRY_VOID(store->backup->begin(*name, force == "true"));
+  CO_TRY_VOID(store->backup->begin(*name, force.value_or(false)));
   co_return backup_answer(context, 202, *store->backup);
 }
 
 Task<Result<Response>> state(Node& node, Request& request, RequestContext& context) {
+  CO_TRY_VOID(no_other_parameters(request, {"store"}));
   CO_TRY(const std::shared_ptr<OpenStore> store, store_parameter(node, request, context));
   co_return backup_answer(context, 200, *store->backup);
 }

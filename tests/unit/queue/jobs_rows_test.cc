@@ -73,7 +73,7 @@ class JobRows : public testing::Test {
     EXPECT_TRUE(all) << all.error().to_string();
     return all->empty() ? QueueStats() : all->front();
   }
-  JobRecord record(int64_t id) { return **find_job(*db_, id); }
+  JobRecord record(int64_t id) { return **find_job(*db_, id, clock_.wall()); }
 
   fakes::ManualClock clock_;
   std::string folder_;
@@ -308,6 +308,78 @@ TEST_F(JobRows, AreCancelledUnlessSomebodyWorksOnThem) {
   EXPECT_NE(enqueue(keyed), id);
 }
 
+TEST_F(JobRows, AreCancelledWhenTheLeaseRanOutAndNobodyAsks) {
+  const int64_t id = enqueue(job());
+  ASSERT_EQ(claim(1).jobs.size(), 1u);
+  EXPECT_EQ(cancel_job(*db_, id, clock_.wall()).error().code(), Code::failed_precondition);
+  clock_.advance(31s);
+  EXPECT_TRUE(cancel_job(*db_, id, clock_.wall()));
+}
+
+TEST_F(JobRows, ShowTheAttemptsThatCount) {
+  NewJob twice = job();
+  twice.max_attempts = 2;
+  const int64_t id = enqueue(twice);
+  settle(claim(1).jobs.at(0).lease, Verdict::release);
+  EXPECT_EQ(record(id).tried, 0);
+  settle(claim(1).jobs.at(0).lease, Verdict::retry, "no", 0s);
+  EXPECT_EQ(record(id).tried, 1);
+  EXPECT_EQ(settle(claim(1).jobs.at(0).lease, Verdict::retry, "no", 0s), Settled::buried);
+  EXPECT_EQ(record(id).tried, 2);
+  ASSERT_EQ(*redrive_jobs(*db_, "mail", id, 1, clock_.wall()), 1u);
+  EXPECT_EQ(record(id).tried, 0);
+  ASSERT_EQ(claim(1).jobs.size(), 1u);
+  EXPECT_EQ(record(id).tried, 1);
+  EXPECT_EQ(record(id).until, clock_.wall() + 30s);
+}
+
+// Jobs become ready in their rows when a worker asks. Where none does, people must see it all the same.
+TEST_F(JobRows, AreReadyWhenTheirDelayIsOverThoughNobodyAsks) {
+  NewJob later = job();
+  later.not_before = clock_.wall() + 40s;
+  const int64_t id = enqueue(later);
+  EXPECT_EQ(record(id).state, JobState::delayed);
+  EXPECT_EQ(record(id).until, clock_.wall() + 40s);
+  EXPECT_EQ(stats().delayed, 1);
+  const auto listed = [this](JobState state) { return list_jobs(*db_, "mail", state, 0, 10, clock_.wall())->size(); };
+  EXPECT_EQ(listed(JobState::ready), 0u);
+  clock_.advance(50s);
+  EXPECT_EQ(record(id).state, JobState::ready);
+  EXPECT_EQ(stats().delayed, 0);
+  EXPECT_EQ(stats().ready, 1);
+  EXPECT_EQ(stats().oldest, 10s);
+  EXPECT_EQ(listed(JobState::ready), 1u);
+  EXPECT_EQ(listed(JobState::delayed), 0u);
+}
+
+TEST_F(JobRows, AreNotDelayedForMoreThanTenYears) {
+  NewJob later = job();
+  later.not_before = clock_.wall() + 24h * 3660;
+  EXPECT_TRUE(enqueue_job(*db_, later, clock_.wall()));
+  later.not_before = clock_.wall() + 24h * 3661;
+  EXPECT_EQ(enqueue_job(*db_, later, clock_.wall()).error().code(), Code::invalid_argument);
+}
+
+TEST_F(JobRows, AreListedDeadByTheirIdsOverAllQueues) {
+  std::vector<int64_t> ids;
+  for (const char* queue : {"b", "a", "b", "a", "c"}) {
+    NewJob one = job();
+    one.queue = queue;
+    ids.push_back(enqueue(one));
+    const auto claimed = claim_jobs(*db_, queue, 1, "w", 30s, clock_.wall());
+    ASSERT_TRUE(claimed);
+    settle(claimed->jobs.at(0).lease, Verdict::bury, "no");
+  }
+  std::vector<int64_t> paged;
+  while (true) {
+    const auto page = list_jobs(*db_, "", JobState::dead, paged.empty() ? 0 : paged.back(), 2, clock_.wall());
+    ASSERT_TRUE(page) << page.error().to_string();
+    if (page->empty()) break;
+    for (const JobRecord& one : *page) paged.push_back(one.id);
+  }
+  EXPECT_EQ(paged, ids);
+}
+
 TEST_F(JobRows, ArePurgedWhenTheyEndedLongAgo) {
   for (int i = 0; i < 5; ++i) enqueue(job());
   for (const ClaimedJob& done : claim(4).jobs) settle(done.lease, Verdict::ack);
@@ -326,7 +398,7 @@ TEST_F(JobRows, ShowHowLongTheOldestHasBeenReady) {
   const QueueStats now = stats();
   EXPECT_EQ(now.ready, 2);
   EXPECT_EQ(now.oldest, 90s);
-  const auto listed = list_jobs(*db_, "mail", JobState::ready, 0, 10);
+  const auto listed = list_jobs(*db_, "mail", JobState::ready, 0, 10, clock_.wall());
   ASSERT_EQ(listed->size(), 2u);
   EXPECT_EQ((*listed)[0].payload, "b");
 }
