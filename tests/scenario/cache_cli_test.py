@@ -63,5 +63,8 @@ def test_what_is_wrong_is_told(node):
     assert "there are: hot" in cache(node, "purge", "cold", code=1)
     assert "there are: links" in cache(node, "purge", "hot", "--space", "lnks", code=1)
     assert "--space" in cache(node, "purge", "hot", "--key", "x", code=2)
+    # As of a shell's variable that is not set: not all of it.
+    assert "--space" in cache(node, "purge", "hot", "--space", "", code=2)
+    assert "--key" in cache(node, "purge", "hot", "--space", "links", "--key", "", code=2)
     cache(node, "purge", code=2)
     cache(node, code=2)

@@ -162,6 +162,78 @@ def test_the_control_api_refuses_what_it_does_not_know(node):
     assert control(node, "POST", "/v1/jobs/redrive?queue=links", "Origin: http://evil.test\r\n")[0] == 403
 
 
+@pytest.mark.parametrize("target", [
+    "/v1/jobs/enqueue?queue=typo&kind=x&dedupekey=once", "/v1/jobs/enqueue?queue=typo&kind=x&priority=9&priority=0",
+    "/v1/jobs/cancel?id=1&id=2", "/v1/jobs/redrive?queue=typo&limit=1", "/v1/jobs/schedules/remove?name=typo&force=true",
+    "/v1/caches/purge?cache=hot&spaces=links", "/v1/store/backup?name=typo.db&forc=true",
+    "/v1/store/backup?name=typo.db&force=yes"])
+def test_a_misspelt_or_repeated_parameter_changes_nothing(idle, target):
+    status, problem = control(idle, "POST", target)
+    assert status == 400 and problem["code"] == "invalid_argument", problem
+    assert queue(idle, "typo") is None
+    assert not (idle.folder / "data/backups/typo.db").exists()
+
+
+def test_dead_jobs_of_several_queues_are_listed_page_by_page():
+    with LinksNode(IDLE) as node:
+        ids = []
+        for name in ("b", "a", "b", "a", "c"):
+            ids.append(ask(node, "enqueue", name, "note")["id"])
+            control(node, "POST", f"/v1/jobs/claim?queue={name}&worker=w")
+            body = json.dumps({"settlements": [{"id": ids[-1], "attempt": 1, "verdict": "bury", "error": "no"}]})
+            with Client(node.control) as client:
+                client.send(f"POST /v1/jobs/settle?queue={name} HTTP/1.1\r\nHost: localhost\r\n"
+                            f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+                assert json.loads(client.answer(b"POST").body) == {"settled": ["buried"]}
+        paged = []
+        while page := ask(node, "ls", "--limit", "2", "--after", str(paged[-1] if paged else 0))["jobs"]:
+            paged += [job["id"] for job in page]
+        assert paged == ids
+        assert ask(node, "redrive", "--queue", "b") == {"redriven": 2}
+        assert ask(node, "show", str(ids[0]))["attempts"] == 0
+        assert control(node, "GET", "/v1/jobs/list?state=ready&after=1")[0] == 400
+
+
+def test_jobs_whose_delay_is_over_are_ready_and_age_though_no_worker_asks(idle):
+    made = ask(idle, "enqueue", "late", "note", "--delay", "1s")["id"]
+    assert ask(idle, "show", str(made))["ready_at"] > ask(idle, "show", str(made))["created_at"]
+    until(lambda: queue(idle, "late")["ready"] == 1, "the delay to be over")
+    assert queue(idle, "late")["delayed"] == 0
+    assert [job["id"] for job in ask(idle, "ls", "--state", "ready", "--queue", "late")["jobs"]] == [made]
+    assert ask(idle, "show", str(made))["state"] == "ready"
+
+
+def test_a_job_whose_worker_is_gone_can_be_cancelled(idle):
+    made = ask(idle, "enqueue", "gone", "note")["id"]
+    status, claimed = control(idle, "POST", "/v1/jobs/claim?queue=gone&worker=w&lease_ms=1000")
+    assert status == 200 and claimed["jobs"][0]["id"] == made
+    assert "is leased already" in jobs(idle, "cancel", str(made), code=1)
+    until(lambda: subprocess.run([idle.command[0], "jobs", "cancel", str(made), "--control", "%s:%d" % idle.control],
+                                 capture_output=True).returncode == 0, "the lease to run out")
+
+
+def test_text_of_others_does_not_steer_the_terminal(idle):
+    payload = b"one\ntwo \x1b[31mred \xc2\x9b0m\x00 end"
+    (idle.folder / "payload").write_bytes(payload)
+    made = ask(idle, "enqueue", "shown", "note", "--file", "payload")["id"]
+    text = jobs(idle, "show", str(made))
+    assert "  one\ntwo \\x1b[31mred \\x9b0m\\x00 end\n" in text, text
+
+
+@pytest.mark.parametrize("words", [
+    ("enqueue", "q", "x", "--file", "/"), ("enqueue", "q", "x", "--delay", "4000d")])
+def test_what_cannot_be_is_told_in_a_line(idle, words):
+    told = jobs(idle, *words, code=1)
+    assert told.startswith("trellis: ") and len(told.splitlines()) == 1, told
+
+
+@pytest.mark.parametrize("words", [
+    ("show", "99999999999999999999"), ("show", "0"), ("cancel", "1x"), ("ls", "--after", "-5"),
+    ("enqueue", "q", "x", "--key", ""), ("enqueue", "q", "x", "--delay", ""), ("schedules", "--remove", "")])
+def test_wrong_use_is_told(idle, words):
+    assert len(jobs(idle, *words, code=2)) < 200
+
+
 @pytest.mark.parametrize("verb", ["stats", "ls", "show", "redrive", "cancel", "enqueue", "schedules"])
 def test_every_command_explains_itself_with_an_example(node, verb):
     text = subprocess.run([node.command[0], "jobs", verb, "--help"], capture_output=True, text=True).stdout
@@ -172,7 +244,7 @@ def test_a_queue_that_is_full_refuses_and_says_when_to_come_again():
     with LinksNode(IDLE + "jobs: { max_waiting: 3 }\n") as node:
         for _ in range(3):
             jobs(node, "enqueue", "links", "remove-expired", "--delay", "1h")
-        jobs(node, "enqueue", "links", "remove-expired", code=1)
+        assert "the queue links is full: 3 jobs wait" in jobs(node, "enqueue", "links", "remove-expired", code=1)
         with Client(node.control) as client:
             client.send(b"POST /v1/jobs/enqueue?queue=links&kind=remove-expired HTTP/1.1\r\nHost: localhost\r\n"
                         b"Content-Length: 0\r\n\r\n")

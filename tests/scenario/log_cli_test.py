@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from links_node import CONFIG, LinksNode
-from node import PATIENCE
+from node import PATIENCE, until
 
 WITH_LOG = CONFIG.replace("services:\n", "logs:\n  events: dir:./data/events\nservices:\n")
 
@@ -37,6 +37,34 @@ def test_what_is_wrong_is_told(node):
     assert "say where to begin" in log(node, "replay", "clicks", "group", code=2)
     log(node, "peek", "clicks", "--limit", "1000", code=2)
     log(node, code=2)
+
+
+@pytest.mark.parametrize("words", [
+    ("--offset", "-1"), ("--offset", "99999999999999999999"), ("--offset", "1.5"), ("--offset", ""), ("--partition", "-1")])
+def test_a_number_out_of_its_limits_is_told_in_a_line(node, words):
+    told = log(node, "peek", "clicks", *words, code=2).splitlines()[0]
+    assert told.startswith(words[0]) and "from 0 to" in told and len(told) < 100, told
+
+
+def test_a_damaged_place_is_told_with_the_next_whole_event():
+    config = WITH_LOG.replace("{ store: main, cache: hot,", "{ store: main, cache: hot, log: events,")
+    with LinksNode(config) as node:
+        for number in range(3):
+            node.make(f"https://example.com/{number}")
+        until(lambda: json.loads(log(node, "topics", "--json"))["topics"][1]["head"] == 3, "the outbox to be moved")
+        node.stop()
+        segment = node.folder / "data/events/links.changes/0/00000000000000000000.log"
+        damaged = bytearray(segment.read_bytes())
+        damaged[3] ^= 1
+        segment.write_bytes(damaged)
+        node.start()
+        next_whole = json.loads(log(node, "topics", "--json"))["topics"][1]["head"]
+        told = log(node, "peek", "links.changes", "--offset", "0", code=1)
+        assert segment.name in told and f"the next whole event is at offset {next_whole}" in told, told
+        # Its age is not known: it stays until that of those behind it is.
+        node.make("https://example.com/behind")
+        until(lambda: log(node, "peek", "links.changes", "--offset", str(next_whole)).count("link.created") == 1, "an event")
+        assert segment.exists()
 
 
 @pytest.mark.parametrize("verb", ["topics", "groups", "lag", "peek", "replay"])

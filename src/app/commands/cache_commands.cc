@@ -91,10 +91,12 @@ void add_cache_commands(CLI::App& app, ChosenCommand& run) {
   CLI::App* purging = add("purge", "let go of an object, a space of a cache, or all of it",
                           "trellis cache purge hot --space links --key page", &purge);
   purging->add_option("CACHE", options->cache, "the cache")->required();
-  purging->add_option("--space", options->space, "this space only, such as links");
-  purging->add_option(
-      "--key", options->key,
-      "this object only: of links a code, with the host before it on a further domain (shop.example/sale)");
+  // WHY not empty: it would purge more than was meant.
+  purging->add_option("--space", options->space, "this space only, such as links")->check(not_empty());
+  purging
+      ->add_option("--key", options->key,
+                   "this object only: of links a code, with the host before it on a further domain (shop.example/sale)")
+      ->check(not_empty());
   cache->footer("Examples:\n  trellis cache ls\n  trellis cache purge hot --space links --key page");
 }
 

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,23 @@ void add_control_options(CLI::App& command, ControlOptions& options) {
   command.add_flag("--json", options.json, "print the answer as it came");
 }
 
+CLI::Validator whole_number(int64_t low, int64_t high) {
+  const std::string what = std::to_string(low) + " to " + std::to_string(high);
+  return CLI::Validator(
+      [low, high, what](std::string& text) -> std::string {
+        int64_t number = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, number);
+        if (error == std::errc() && stop == end && number >= low && number <= high) return {};
+        return "expected a number from " + what + ", got \"" + text + "\"";
+      },
+      "");
+}
+
+CLI::Validator not_empty() {
+  return CLI::Validator([](std::string& text) { return text.empty() ? std::string("is empty") : std::string(); }, "");
+}
+
 int failed(const std::string& text) {
   std::fprintf(stderr, "trellis: %s\n", text.c_str());
   return 1;
@@ -33,6 +51,26 @@ std::string percent_encoded(std::string_view text) {
       char hex[4];
       std::snprintf(hex, sizeof hex, "%%%02X", c);
       out += hex;
+    }
+  }
+  return out;
+}
+
+std::string printable(std::string_view text, bool lines) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0;
+    const bool second_set = c == 0xc2 && next >= 0x80 && next < 0xa0;  // U+0080 to U+009F
+    if ((c == '\n' || c == '\t') && lines) {
+      out += text[i];
+    } else if (c < 0x20 || c == 0x7f || second_set) {
+      char hex[8];
+      std::snprintf(hex, sizeof hex, "\\x%02x", second_set ? next : c);
+      out += hex;
+      if (second_set) ++i;
+    } else {
+      out += text[i];
     }
   }
   return out;
@@ -93,9 +131,7 @@ void print_table(const std::vector<std::string>& head, std::vector<std::vector<s
   rows.insert(rows.begin(), head);
   std::vector<size_t> widths(head.size());
   for (std::vector<std::string>& row : rows) {
-    for (std::string& cell : row) {
-      std::ranges::replace_if(cell, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
-    }
+    for (std::string& cell : row) cell = printable(cell);
     if (row.back().size() > cut) row.back() = row.back().substr(0, cut - 3) + "...";
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   }

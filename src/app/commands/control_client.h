@@ -2,6 +2,7 @@
 // in words, tables for people. For the command line only; blocks.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -12,7 +13,8 @@
 
 namespace CLI {
 class App;
-}
+class Validator;
+}  // namespace CLI
 
 namespace trellis::app {
 
@@ -31,7 +33,14 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;  // empty v
 std::optional<nlohmann::json> ask(const ControlOptions& options, const std::string& method, const std::string& path,
                                   const Parameters& parameters = {}, const std::string& body = {});
 
+// Checks of options: a whole number from `low` to `high`; a text that is not empty, as that of a shell's unset variable
+// is, which would pass for an option that was not said.
+CLI::Validator whole_number(int64_t low, int64_t high);
+CLI::Validator not_empty();
+
 std::string percent_encoded(std::string_view text);
+// Text of others on a terminal: control characters, which could steer it, as \x1b; `lines`: ends of lines stay.
+std::string printable(std::string_view text, bool lines = false);
 int failed(const std::string& text);  // says it on stderr; 1
 
 // Members of an answer, whatever its shape: another server may be on the port.

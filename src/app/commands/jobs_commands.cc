@@ -1,13 +1,16 @@
 #include "app/commands/jobs_commands.h"
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "queue/jobs.h"
 
 namespace trellis::app {
 
@@ -96,15 +99,19 @@ int show(const Options& options) {
                 count_of(*job, "attempts").c_str(), count_of(*job, "max_attempts").c_str());
     std::printf("%-9s %s\n%-9s %s\n", "priority", count_of(*job, "priority").c_str(), "created",
                 text_of(*job, "created_at").c_str());
+    for (const auto& [name, what] : {std::pair("ready_at", "ready at"), std::pair("lease_until", "leased to")}) {
+      if (const std::string at = text_of(*job, name); !at.empty()) std::printf("%-9s %s\n", what, at.c_str());
+    }
     if (const std::string worker = text_of(*job, "worker"); !worker.empty())
       std::printf("%-9s %s\n", "worker", worker.c_str());
     std::printf("%-9s %s bytes\n", "payload", count_of(*job, "payload_bytes").c_str());
-    if (const std::string payload = text_of(*job, "payload"); !payload.empty()) std::printf("  %s\n", payload.c_str());
+    if (const std::string payload = text_of(*job, "payload"); !payload.empty())
+      std::printf("  %s\n", printable(payload, true).c_str());
     const json history = list_of(*job, "history");
     if (!history.empty()) std::printf("errors\n");
     for (const json& failure : history) {
       std::printf("  %s  attempt %s  %s\n", text_of(failure, "at").c_str(), count_of(failure, "attempt").c_str(),
-                  text_of(failure, "error").c_str());
+                  printable(text_of(failure, "error")).c_str());
     }
   }
   return options.json ? print_json(options.ids.size() == 1 ? all.front() : all) : 0;
@@ -129,32 +136,43 @@ int redrive(const Options& options) {
     if (number_of(*answer, "redriven") < 1000) break;
     std::fprintf(stderr, "%.0f redriven so far\n", redriven);
   }
-  if (options.json) return print_json({{"redriven", redriven}});
+  if (options.json) return print_json({{"redriven", static_cast<int64_t>(redriven)}});
   std::printf("%.0f redriven\n", redriven);
   return 0;
 }
 
 int cancel(const Options& options) {
   json cancelled = json::array();
+  int code = 0;
   for (const int64_t id : options.ids) {
     const auto answer = ask(options, "POST", "/v1/jobs/cancel", {{"store", options.store}, {"id", number_text(id)}});
-    if (!answer) return 1;
+    if (!answer) code = 1;
+    if (!answer) break;
     cancelled.push_back(id);
     if (!options.json) std::printf("job %s is cancelled\n", number_text(id).c_str());
   }
-  return options.json ? print_json({{"cancelled", cancelled}}) : 0;
+  if (options.json) print_json({{"cancelled", cancelled}});
+  return code;
+}
+
+// The whole file; - is standard input. One byte more than a payload has at most is enough for the node to refuse it.
+Result<std::string> read_payload(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(path == "-" ? nullptr : std::fopen(path.c_str(), "rb"),
+                                                               [](std::FILE* file) { return std::fclose(file); });
+  if (path != "-" && !opened) return fail(errno_error(path + ": cannot be read", errno));
+  std::FILE* const in = opened ? opened.get() : stdin;
+  std::string payload(queue::kMaxPayload + 1, '\0');
+  payload.resize(std::fread(payload.data(), 1, payload.size(), in));
+  if (std::ferror(in)) return fail(errno_error((path == "-" ? "standard input" : path) + ": cannot be read", errno));
+  return payload;
 }
 
 int enqueue(const Options& options) {
   std::string payload = options.payload;
   if (!options.file.empty()) {
-    std::ifstream file;
-    if (options.file != "-") {
-      file.open(options.file, std::ios::binary);
-      if (!file) return failed(options.file + ": cannot be read");
-    }
-    std::istream& in = options.file == "-" ? std::cin : file;
-    payload.assign(std::istreambuf_iterator<char>(in), {});
+    Result<std::string> read = read_payload(options.file);
+    if (!read) return failed(read.error().to_string());
+    payload = *std::move(read);
   }
   const auto answer = ask(options, "POST", "/v1/jobs/enqueue",
                           {{"store", options.store},
@@ -219,15 +237,16 @@ void add_jobs_commands(CLI::App& app, ChosenCommand& run) {
       ->check(CLI::IsMember({"ready", "delayed", "leased", "done", "dead"}))
       ->capture_default_str();
   list->add_option("--limit", options->limit, "how many")->check(CLI::Range(1, 100))->capture_default_str();
-  list->add_option("--after", options->after, "dead jobs with ids above this one: the next page");
+  list->add_option("--after", options->after, "dead jobs with ids above this one: the next page")
+      ->check(whole_number(0, INT64_MAX));
   CLI::App* one = add("show", "a job with its payload and its errors", "trellis jobs show 42", &show);
-  one->add_option("ID", options->ids, "the job's number")->required();
+  one->add_option("ID", options->ids, "the job's number")->required()->check(whole_number(1, INT64_MAX));
   CLI::App* again = add("redrive", "make dead jobs ready again, with all their attempts before them",
                         "trellis jobs redrive 42 43\n  trellis jobs redrive --queue links", &redrive);
-  again->add_option("ID", options->ids, "the jobs' numbers");
-  again->add_option("--queue", options->queue, "all dead jobs of this queue");
+  again->add_option("ID", options->ids, "the jobs' numbers")->check(whole_number(1, INT64_MAX));
+  again->add_option("--queue", options->queue, "all dead jobs of this queue")->check(not_empty());
   CLI::App* away = add("cancel", "take jobs away that nobody is working on", "trellis jobs cancel 42", &cancel);
-  away->add_option("ID", options->ids, "the jobs' numbers")->required();
+  away->add_option("ID", options->ids, "the jobs' numbers")->required()->check(whole_number(1, INT64_MAX));
   CLI::App* put = add("enqueue", "add a job by hand", "trellis jobs enqueue links remove-expired --delay 5m", &enqueue);
   put->add_option("QUEUE", options->queue, "who does it")->required();
   put->add_option("KIND", options->kind, "which handler does it")->required();
@@ -236,11 +255,12 @@ void add_jobs_commands(CLI::App& app, ChosenCommand& run) {
   put->add_option("--priority", options->priority, "0 to 9, 9 first; 4 if not said")->check(CLI::Range(0, 9));
   put->add_option("--max-attempts", options->max_attempts, "then it is dead; 10 if not said")
       ->check(CLI::Range(1, 100));
-  put->add_option("--delay", options->delay, "not before, such as 5m");
-  put->add_option("--key", options->key, "a second job with this key within a day is not enqueued");
+  put->add_option("--delay", options->delay, "not before, such as 5m")->check(not_empty());
+  put->add_option("--key", options->key, "a second job with this key within a day is not enqueued")->check(not_empty());
   CLI::App* plan = add("schedules", "repeated jobs and when they are due",
                        "trellis jobs schedules\n  trellis jobs schedules --remove links.remove-expired", &schedules);
-  plan->add_option("--remove", options->remove, "take this one away; a service puts its own back at its next start");
+  plan->add_option("--remove", options->remove, "take this one away; a service puts its own back at its next start")
+      ->check(not_empty());
   jobs->footer(
       "Examples:\n  trellis jobs stats\n  trellis jobs ls --state dead\n  trellis jobs show 42\n"
       "  trellis jobs redrive 42");

@@ -260,7 +260,7 @@ void add_key_commands(CLI::App& app, ChosenCommand& run) {
   add->add_option("--domain", options->domain, "for links on this domain only, such as go.example.com");
   add_verb("ls", "list keys", "trellis key ls --node http://localhost:8080");
   CLI::App* revoke = add_verb("rm", "revoke a key", "trellis key rm 3");
-  revoke->add_option("ID", options->id, "its number in the list")->required()->check(CLI::PositiveNumber);
+  revoke->add_option("ID", options->id, "its number in the list")->required()->check(whole_number(1, INT64_MAX));
   keys->footer("Examples:\n  trellis key add me --scope admin --store main --config edge.yaml\n  trellis key ls");
 }
 

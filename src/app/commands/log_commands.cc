@@ -156,7 +156,7 @@ void add_log_commands(CLI::App& app, ChosenCommand& run) {
     return command;
   };
   const auto add_partition = [&](CLI::App* command, const char* what) {
-    command->add_option("--partition", options->partition, what)->check(CLI::NonNegativeNumber);
+    command->add_option("--partition", options->partition, what)->check(whole_number(0, INT32_MAX));
   };
   add("topics", "topics with their partitions: the first offset that is kept, and the next one", "trellis log topics",
       &topics);
@@ -166,14 +166,14 @@ void add_log_commands(CLI::App& app, ChosenCommand& run) {
                        "trellis log peek clicks --partition 0 --offset 1000 --limit 5", &peek);
   look->add_option("TOPIC", options->topic, "the topic")->required();
   add_partition(look, "0 if not said");
-  look->add_option("--offset", options->offset, "from this one on")->check(CLI::NonNegativeNumber);
+  look->add_option("--offset", options->offset, "from this one on")->check(whole_number(0, INT64_MAX));
   look->add_option("--limit", options->limit, "how many")->check(CLI::Range(1, 100))->capture_default_str();
   CLI::App* back = add("replay", "let a group begin elsewhere: at an offset, or a time ago",
                        "trellis log replay clicks search-index --ago 2h", &replay);
   back->add_option("TOPIC", options->topic, "the topic")->required();
   back->add_option("GROUP", options->group, "the group")->required();
   add_partition(back, "this one only; all if not said");
-  back->add_option("--offset", options->offset, "at this offset of the partition")->check(CLI::NonNegativeNumber);
+  back->add_option("--offset", options->offset, "at this offset of the partition")->check(whole_number(0, INT64_MAX));
   back->add_option("--ago", options->ago, "at the first event since then, such as 2h");
   log->footer("Examples:\n  trellis log topics\n  trellis log lag\n  trellis log peek clicks --limit 5");
 }
