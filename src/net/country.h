@@ -31,6 +31,9 @@ struct Place {
   friend bool operator==(const Place&, const Place&) = default;
 };
 
+// "EU" for "DE": of each code of ISO 3166-1 and of XK, as MaxMind's databases have them. "" for what is no such code.
+std::string_view continent_of(std::string_view country) noexcept;
+
 class CountryDatabase {
  public:
   // not_found, data_loss, or failed_precondition when it is a database of something else. Reads the file: may block.

@@ -37,21 +37,21 @@ std::optional<RegionId> Geo::region_named(std::string_view name) const noexcept 
   return static_cast<RegionId>(found - names_.begin());
 }
 
-RegionId Geo::region_of(std::string_view country, std::string_view continent) const noexcept {
+std::optional<RegionId> Geo::region_of(std::string_view country, std::string_view continent) const noexcept {
   if (const auto found = countries_.find(country); found != countries_.end()) return found->second;
   if (const auto found = continents_.find(continent); found != continents_.end()) return found->second;
-  return other_;
+  return std::nullopt;
 }
 
 std::span<const RegionId> Geo::order_for(std::string_view client_address, std::string_view header) const noexcept {
   if (!header.empty()) {
     if (const auto named = region_named(header)) return orders_[*named];
-    if (const auto country = countries_.find(header); country != countries_.end()) return orders_[country->second];
+    if (const auto region = region_of(header, net::continent_of(header))) return orders_[*region];
   }
   if (database_) {
     // Damage at this place of the database, or an address that is none: as one that it does not know.
     if (const auto place = database_->find(client_address))
-      return orders_[region_of(place->country_code(), place->continent_code())];
+      return orders_[region_of(place->country_code(), place->continent_code()).value_or(other_)];
   }
   return orders_[other_];
 }

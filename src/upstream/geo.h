@@ -40,7 +40,8 @@ class Geo {
 
  private:
   explicit Geo(const GeoConfig& config);
-  RegionId region_of(std::string_view country, std::string_view continent) const noexcept;
+  // That names the country, else the one that names the continent.
+  std::optional<RegionId> region_of(std::string_view country, std::string_view continent) const noexcept;
 
   using RegionByCode = std::unordered_map<std::string, RegionId, StringHash, std::equal_to<>>;
   std::string header_;

@@ -34,6 +34,19 @@ TEST(Geo, TheFieldNamesACountryOrARegion) {
   EXPECT_EQ(order(**geo, "192.0.2.1", "DE"), "eu us asia");
   EXPECT_EQ(order(**geo, "192.0.2.1", "IN"), "asia us eu") << "those that it does not call near come last";
   EXPECT_EQ(order(**geo, "192.0.2.1", "asia"), "asia us eu");
+  EXPECT_EQ(order(**geo, "192.0.2.1", "SE"), "eu us asia") << "no region names it, its continent is EU";
+  EXPECT_EQ(order(**geo, "192.0.2.1", "BR"), "us eu asia");
+  EXPECT_EQ(order(**geo, "192.0.2.1", "AU"), "asia us eu");
+  for (const char* none : {"T1", "se", "EU", "AS ", "SEX"})
+    EXPECT_EQ(order(**geo, "192.0.2.1", none), "us eu asia") << none;
+}
+
+TEST(Geo, ARegionThatNamesACountryOutdoesTheOneOfItsContinent) {
+  GeoConfig config = three();
+  config.regions["us"].countries.emplace_back("SE");
+  const auto geo = Geo::open(config);
+  ASSERT_TRUE(geo);
+  EXPECT_EQ(order(**geo, "192.0.2.1", "SE"), "us eu asia");
 }
 
 TEST(Geo, WhoBelongsToNoneGoesToTheOther) {
