@@ -13,9 +13,9 @@ Response busy(RequestContext& context, std::string_view code, std::string_view d
   context.outcome = code;
   context.failed_side = Side::self;
   Response response = problem(context.arena, 503, code, detail, true, context.request_id);
-  const double least = std::max(seconds(wait), 1.0);
-  const auto whole = static_cast<int64_t>(std::ceil(least * (1 + 0.5 * context.loop.rng().unit())));
-  response.fields.add(FieldId::retry_after, context.arena.copy(std::to_string(whole)));
+  const auto least = static_cast<uint64_t>(std::ceil(std::max(seconds(wait), 1.0)));
+  const uint64_t told = least + context.loop.rng().below((least + 1) / 2 + 1);
+  response.fields.add(FieldId::retry_after, context.arena.copy(std::to_string(told)));
   return response;
 }
 

@@ -10,7 +10,8 @@
 namespace trellis::http {
 
 // `code` is static text: the problem's code, and the outcome in the access log. Retry-After says `wait` in whole
-// seconds, at least one, and up to half as long again at random, so that clients do not come back all at once.
+// seconds, at least one, and up to half as long again (a second at least) at random, so that clients do not come back
+// all at once.
 Response busy(RequestContext& context, std::string_view code, std::string_view detail, Duration wait);
 
 }  // namespace trellis::http

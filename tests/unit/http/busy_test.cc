@@ -37,8 +37,23 @@ TEST(Busy, SaysWhichLimitItWasAndWhenToComeAgain) {
   EXPECT_GE(*waits.begin(), 4);
   EXPECT_LE(*waits.rbegin(), 6);
   EXPECT_GT(waits.size(), 1U) << "not all at once";
-  const Response soon = busy(context, "overloaded", "", 0ms);
-  EXPECT_GE(std::stoi(std::string(soon.fields.value(FieldId::retry_after))), 1);
+}
+
+TEST(Busy, ClientsThatShallComeBackSoonDoNotAllComeBackAtOnce) {
+  fakes::ManualClock clock;
+  auto loop = Loop::make({.io = IoKind::epoll, .clock = &clock, .seed = 7});
+  ASSERT_TRUE(loop);
+  Arena arena;
+  RequestContext context{.arena = arena, .loop = **loop, .started = (*loop)->now()};
+  const auto told = [&](Duration wait) {
+    std::set<std::string> waits;
+    for (int i = 0; i < 100; ++i)
+      waits.emplace(busy(context, "overloaded", "", wait).fields.value(FieldId::retry_after));
+    return waits;
+  };
+  EXPECT_EQ(told(0ms), (std::set<std::string>{"1", "2"}));
+  EXPECT_EQ(told(1s), (std::set<std::string>{"1", "2"}));
+  EXPECT_EQ(told(1200ms), (std::set<std::string>{"2", "3"})) << "never sooner";
 }
 
 }  // namespace
