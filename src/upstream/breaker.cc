@@ -126,11 +126,17 @@ Breaker::Pass& Breaker::Pass::operator=(Pass&& other) noexcept {
   core_ = other.core_;
   round_ = other.round_;
   probe_ = other.probe_;
+  has_place_ = other.has_place_;
   return *this;
 }
 
+void Breaker::Pass::leave_place() noexcept {
+  if (has_place()) breaker_->end_probe(*this, std::nullopt, Time{});
+  has_place_ = false;
+}
+
 void Breaker::Pass::drop() noexcept {
-  if (breaker_ && probe_) breaker_->end_probe(*this, std::nullopt, Time{});
+  leave_place();
   breaker_ = nullptr;
 }
 

@@ -51,23 +51,29 @@ class Breaker {
         : breaker_(std::exchange(other.breaker_, nullptr)),
           core_(other.core_),
           round_(other.round_),
-          probe_(other.probe_) {}
+          probe_(other.probe_),
+          has_place_(other.has_place_) {}
     Pass& operator=(Pass&& other) noexcept;
     ~Pass() { drop(); }  // without a report: a probe may go once more
     explicit operator bool() const noexcept { return breaker_ != nullptr; }
+    // One of the probes, and no other may go in its place.
+    bool has_place() const noexcept { return breaker_ && has_place_; }
+    // Another may. How this one ends counts all the same.
+    void leave_place() noexcept;
     // How the request ended; once. Nothing happens for an empty pass.
     void report(bool bad, Time now) noexcept;
 
    private:
     friend class Breaker;
     Pass(Breaker* breaker, size_t core, uint32_t round, bool probe) noexcept
-        : breaker_(breaker), core_(static_cast<uint32_t>(core)), round_(round), probe_(probe) {}
+        : breaker_(breaker), core_(static_cast<uint32_t>(core)), round_(round), probe_(probe), has_place_(probe) {}
     void drop() noexcept;
 
     Breaker* breaker_ = nullptr;
     uint32_t core_ = 0;
     uint32_t round_ = 0;
     bool probe_ = false;
+    bool has_place_ = false;
   };
 
   Breaker(std::string upstream, const BreakerConfig& config, size_t cores, uint64_t seed);

@@ -1,5 +1,7 @@
 // The part of a Cluster that holds requests back: the breaker, the adaptive limit, the retry budget, and the answers to
 // who is refused (docs/resilience.md). Waiting for a connection is where hosts are picked, in cluster.cc.
+#include <optional>
+
 #include "base/metrics.h"
 #include "http/busy.h"
 #include "http/explain.h"
@@ -26,6 +28,24 @@ AdaptiveLimit::Outcome outcome_of(const Result<http::Response>& answer) noexcept
   return answer->status < 500 ? Outcome::answered : Outcome::other;
 }
 
+// An upload takes the time that its client takes, so a large one goes where the breaker has a place for a probe and
+// holds none. A small one does for a moment: most are there at once, but a few clients that send slowly must not keep
+// all others out.
+class BriefPlace {
+ public:
+  explicit BriefPlace(Breaker::Pass& pass) noexcept : pass_(pass), timer_(&BriefPlace::over, this) {
+    timer_.set(Loop::current().timers(), after(Loop::current().now(), std::chrono::seconds(1)));
+  }
+  BriefPlace(const BriefPlace&) = delete;
+  BriefPlace& operator=(const BriefPlace&) = delete;
+
+ private:
+  static void over(Timer& timer) noexcept { static_cast<BriefPlace*>(timer.owner())->pass_.leave_place(); }
+
+  Breaker::Pass& pass_;
+  Timer timer_;
+};
+
 }  // namespace
 
 Task<Result<http::Response>> Cluster::send(http::Request& request, http::RequestContext& context) {
@@ -45,9 +65,10 @@ Task<Result<http::Response>> Cluster::send_within_limits(http::Request& request,
   if (breaker_) {
     pass = breaker_->try_pass(loop.index(), loop.now());
     if (!pass) co_return refuse(context, "upstream_open");
-    // An upload takes the time that its client takes: it may go where there is a place, and holds none.
-    if (!small && breaker_->state() != Breaker::State::closed) pass = {};
+    if (!small) pass.leave_place();
   }
+  std::optional<BriefPlace> brief;
+  if (small && request.body && pass.has_place()) brief.emplace(pass);
   AdaptiveLimit::Place place;
   if (adaptive_) {
     if (entering_.may_try()) place = adaptive_->try_enter(loop.now());

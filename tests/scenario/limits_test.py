@@ -201,6 +201,46 @@ def test_a_breaker_opens_and_closes_again(io):
         assert "breaker opened" in proxy.errors() and "breaker closed" in proxy.errors()
 
 
+def upload(proxy):
+    with node.Client(proxy.address()) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        return client.answer()
+
+
+def test_a_breaker_of_nothing_but_uploads_opens_and_closes_again(io):
+    more = "breaker: { min_requests: 10, open_for: 300ms, probes: 2 }"
+    with Workers(status=500) as upstream, running([upstream], more, io) as proxy:
+        def is_open():
+            return proxy.metric("trellis_breaker_state", upstream="up") == 2
+
+        node.until(lambda: upload(proxy).status == 503, "the breaker to open", every=0)
+        node.until(lambda: upload(proxy).status == 500, "an upload as a probe")
+        assert is_open()
+        upstream.status = 200
+        node.until(lambda: upload(proxy).status == 200 and upload(proxy).status == 200, "uploads that are good")
+        assert proxy.metric("trellis_breaker_state", upstream="up") == 0
+
+
+def test_uploads_that_stand_still_keep_nobody_out_of_a_half_open_breaker(io):
+    more = "breaker: { min_requests: 10, open_for: 300ms, probes: 2 }"
+    with Workers(status=500) as upstream, running([upstream], more, io) as proxy, contextlib.ExitStack() as stack:
+        node.until(lambda: get(proxy).status == 503, "the breaker to open", every=0)
+        upstream.status = 200
+
+        def half_an_upload():
+            client = stack.enter_context(node.Client(proxy.address()))
+            client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf of it")
+
+        def is_half_open():
+            half_an_upload()
+            return proxy.metric("trellis_breaker_state", upstream="up") == 1
+
+        node.until(is_half_open, "the first probe")
+        half_an_upload()
+        node.until(lambda: get(proxy).status == 200 and get(proxy).status == 200, "the others", 5)
+        assert proxy.metric("trellis_breaker_state", upstream="up") == 0
+
+
 @pytest.mark.parametrize("status", (404, 501, 505))
 def test_what_any_client_can_ask_for_opens_no_breaker(status):
     with Workers(status=status) as upstream, running([upstream], "breaker: { min_requests: 5 }", "epoll") as proxy:

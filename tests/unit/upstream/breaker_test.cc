@@ -137,6 +137,33 @@ TEST(Breaker, AProbeWhoseClientLeftMayGoOnceMore) {
   EXPECT_EQ(rig.breaker.state(), State::closed);
 }
 
+TEST(Breaker, AProbeThatLeftItsPlaceKeepsNobodyOutAndItsEndCounts) {
+  Rig rig({.probes = 2});
+  for (const bool bad : {true, false}) {
+    rig.requests(20, true);
+    rig.wait_until_it_probes();
+    std::vector<Breaker::Pass> uploads;
+    for (int i = 0; i < 5; ++i) {
+      uploads.push_back(rig.breaker.try_pass(0, rig.now));
+      ASSERT_TRUE(uploads.back()) << i;
+      uploads.back().leave_place();
+      EXPECT_FALSE(uploads.back().has_place());
+      uploads.back().leave_place();
+    }
+    uploads.pop_back();  // its client left
+    std::vector<Breaker::Pass> probes;
+    for (int i = 0; i < 2; ++i) probes.push_back(rig.breaker.try_pass(1, rig.now));
+    EXPECT_TRUE(probes[0].has_place() && probes[1].has_place());
+    EXPECT_FALSE(rig.breaker.try_pass(1, rig.now)) << "and no more than the probes";
+    uploads[0].report(bad, rig.now);
+    EXPECT_EQ(rig.breaker.state(), bad ? State::open : State::half_open);
+    uploads[1].report(bad, rig.now);
+    EXPECT_EQ(rig.breaker.state(), bad ? State::open : State::closed);
+    probes[0].report(false, rig.now);
+    EXPECT_EQ(rig.breaker.state(), bad ? State::open : State::closed);
+  }
+}
+
 TEST(Breaker, WhatBeganBeforeItOpenedSaysNothingLater) {
   Rig rig;
   std::vector<Breaker::Pass> slow;
