@@ -41,8 +41,8 @@ class HostStateTest : public testing::Test {
                                        [this](const HostChanges& changes) { applied_ = changes; }));
   }
 
-  BlockingPool pool_{2};
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_{2};  // ends before the loop: its work comes back to it
   std::filesystem::path folder_;
   std::unique_ptr<HostState> state_;
   HostChanges applied_;

@@ -42,7 +42,6 @@ class RemoteJobsTest : public testing::Test {
     jobs_.reset();
     if (node_) node_->stop();
     node_.reset();
-    loop_.reset();
     std::filesystem::remove_all(folder_);
   }
   void open(const std::string& control) {
@@ -92,8 +91,8 @@ class RemoteJobsTest : public testing::Test {
     return stats && !stats->empty() ? stats->front().done : 0;
   }
 
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::unique_ptr<Node> node_;
   std::unique_ptr<RemoteJobs> jobs_;
@@ -207,6 +206,7 @@ TEST(RemoteJobsDeadline, HoldsForANodeThatDoesNotAnswer) {
   ASSERT_FALSE(settled);
   EXPECT_EQ(settled.error().code(), Code::deadline_exceeded);
   ::close(fd);
+  pool.close();  // its work comes back to the loop
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ class DnsTest : public testing::Test {
   }
 
   fakes::ManualClock clock_;
-  BlockingPool pool_{1};
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_{1};  // ends before the loop: its work comes back to it
 };
 
 DnsServer::Handler with(std::function<void(const DnsServer::Question&, DnsMessage&)> say) {

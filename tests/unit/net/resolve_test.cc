@@ -25,8 +25,8 @@ class ResolveTest : public testing::Test {
   }
 
   fakes::ManualClock clock_;
-  BlockingPool pool_{1};
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_{1};  // ends before the loop: its work comes back to it
 };
 
 TEST_F(ResolveTest, TakesNumericHostsAsTheyAre) {

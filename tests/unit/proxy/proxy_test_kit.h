@@ -23,8 +23,8 @@ namespace trellis::proxy::test {
 
 struct Rig {
   fakes::ManualClock clock;
-  BlockingPool pool{2};
   std::unique_ptr<Loop> loop;
+  BlockingPool pool{2};  // ends before the loop: its work comes back to it
 
   Rig() {
     LoopOptions options;

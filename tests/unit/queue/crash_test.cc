@@ -278,6 +278,7 @@ TEST(JobCrash, NoJobIsLostOrHasItsEffectTwiceInAHundredKills) {
     auto stopping = worker.stop(kNever);
     stopping.start();
     while (!stopping.done()) loop->run_once(10ms);
+    pool.close();  // its work comes back to the loop
   }
   const auto jobs = number(*(*here)->store, "SELECT count(*) FROM jobs");
   const auto effects = number(*(*here)->store, "SELECT count(DISTINCT job) FROM effects");
@@ -295,8 +296,8 @@ constexpr store::Migration kOrderRows{1, "orders", "CREATE TABLE orders(id INTEG
 
 struct OutboxHere {
   Metrics metrics;
-  BlockingPool pool{2};
   std::unique_ptr<Loop> loop;
+  BlockingPool pool{2};  // ends before the loop: its work comes back to it
   std::unique_ptr<store::SqliteStore> store;
   std::unique_ptr<EventLog> log;
   std::shared_ptr<const Outbox> outbox = std::make_shared<const Outbox>(kOrders, kMaxOutboxWaiting);
@@ -305,7 +306,6 @@ struct OutboxHere {
   ~OutboxHere() {
     if (relay) drive(relay->stop(kNever));
     relay.reset();
-    loop.reset();
   }
   template <class T>
   void drive(Task<T> task) {

@@ -44,7 +44,6 @@ class JobWorker : public testing::Test {
     worker_.reset();
     queue_.reset();
     store_.reset();
-    loop_.reset();
     std::filesystem::remove_all(folder_);
   }
 
@@ -102,8 +101,8 @@ class JobWorker : public testing::Test {
 
   fakes::ManualClock clock_;
   Metrics metrics_;
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<SqliteJobQueue> queue_;

@@ -34,7 +34,6 @@ class OutboxTest : public testing::Test {
   }
   ~OutboxTest() override {
     close();
-    loop_.reset();
     std::filesystem::remove_all(folder_);
   }
   void open(int64_t max_waiting = 100'000) {
@@ -122,10 +121,10 @@ class OutboxTest : public testing::Test {
     }
   }
 
-  BlockingPool pool_;
   FaultyDisk disk_;
   Metrics metrics_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<EventLog> log_;

@@ -64,7 +64,6 @@ class ServiceJobsTest : public testing::Test {
     schedules_.reset();
     queue_.reset();
     store_.reset();
-    loop_.reset();
     std::filesystem::remove_all(folder_);
   }
   std::unique_ptr<ServiceJobs> make() { return std::make_unique<ServiceJobs>(*queue_, *schedules_, "node-1"); }
@@ -102,8 +101,8 @@ class ServiceJobsTest : public testing::Test {
 
   fakes::ManualClock clock_;
   Metrics metrics_;
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<SqliteJobQueue> queue_;

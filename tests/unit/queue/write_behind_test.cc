@@ -33,7 +33,6 @@ class WriteBehindTest : public testing::Test {
   }
   ~WriteBehindTest() override {
     close();
-    loop_.reset();
     std::filesystem::remove_all(folder_);
   }
   void open() {
@@ -109,10 +108,10 @@ class WriteBehindTest : public testing::Test {
     EXPECT_EQ(behind.waiting(), 0u);
   }
 
-  BlockingPool pool_;
   std::unique_ptr<FaultyDisk> disk_ = std::make_unique<FaultyDisk>();
   Metrics metrics_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::atomic<bool> refuse_{false};
   std::atomic<int> refused_{0};

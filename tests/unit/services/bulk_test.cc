@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "services/links/codes.h"
+#include "services/links/link_events.h"
 #include "store/sqlite.h"
 #include "tests/unit/services/service_fixture.h"
 
@@ -242,6 +243,35 @@ TEST_F(Bulk, ABatchFindsExistingLinksAndThoseItMadeItself) {
   EXPECT_EQ(body["results"][0]["status"], 200);
   EXPECT_EQ(body["results"][0]["code"], code);
   EXPECT_EQ(body["results"][1]["code"], body["results"][2]["code"]);
+}
+
+TEST_F(Bulk, ManyAreToldOfInTheirOrder) {
+  stop();
+  open_log();
+  start();
+  json links = json::array();
+  for (int i = 0; i < 3500; ++i)
+    links.push_back(link("https://a.example/" + std::to_string(i), i % 3 == 0 ? "alias-" + std::to_string(i / 7) : ""));
+  const json body = batch(links, false).json();  // some aliases are there twice
+  std::vector<std::string> made;
+  for (const json& result : body["results"])
+    if (result["status"] == 201) made.push_back(result["code"]);
+  ASSERT_EQ(made.size(), body["made"]);
+  ASSERT_GT(made.size(), 2500u);
+  std::vector<std::string> told;
+  uint64_t next = 0;
+  for (int turn = 0; turn < 10'000 && told.size() < made.size(); ++turn) {
+    loop_->run_once(std::chrono::milliseconds(10));
+    auto reading = log_->read(kChangesTopic, 0, next);
+    const auto slice = fakes::run_task(*loop_, std::move(reading));
+    ASSERT_TRUE(slice) << slice.error().to_string();
+    next = slice->next;
+    for (const queue::StoredEvent& event : slice->events) {
+      told.push_back(event.key);
+      EXPECT_EQ(json::parse(*event.value)["link"]["code"], event.key);
+    }
+  }
+  EXPECT_EQ(told, made);
 }
 
 }  // namespace

@@ -107,13 +107,6 @@ class ClickCounterTest : public ServiceTest {
     EXPECT_TRUE(store_->migrate("links", migrations()));
     EXPECT_TRUE(store_->migrate("links_figures", figures_migrations()));
   }
-  void open_log() {
-    queue::EventLogOptions options;
-    options.folder = folder_ + "/events";
-    auto opened = queue::EventLog::open(options, metrics_);
-    ASSERT_TRUE(opened) << opened.error().to_string();
-    log_ = *std::move(opened);
-  }
   void script(const std::string& sql) {
     ASSERT_TRUE(store_->write_now([&](store::SqliteConnection& db) { return db.script(sql); }));
   }

@@ -225,8 +225,8 @@ class MailTest : public testing::Test {
   SmtpFake server_;
   MailConfig config_;
   Metrics metrics_;
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<queue::SqliteJobQueue> queue_;

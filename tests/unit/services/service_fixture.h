@@ -108,6 +108,14 @@ class ServiceTest : public testing::Test {
     ASSERT_TRUE(opened) << opened.error().to_string();
     store_ = *std::move(opened);
   }
+  // Before start().
+  void open_log() {
+    queue::EventLogOptions options;
+    options.folder = folder_ + "/events";
+    auto opened = queue::EventLog::open(options, metrics_);
+    ASSERT_TRUE(opened) << opened.error().to_string();
+    log_ = *std::move(opened);
+  }
   void start(size_t cores = 1) {
     if (!store_) open_store();
     cache_ =
@@ -188,8 +196,8 @@ class ServiceTest : public testing::Test {
   LinksConfig config_;  // of the next start
   std::string client_address_;
   Metrics metrics_;
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   store::SqliteOptions store_options_;
   std::unique_ptr<store::SqliteStore> store_;
@@ -197,7 +205,7 @@ class ServiceTest : public testing::Test {
   std::unique_ptr<queue::SqliteJobQueue> queue_;
   std::unique_ptr<queue::ScheduleRunner> schedules_;
   std::unique_ptr<queue::ServiceJobs> jobs_;
-  std::unique_ptr<queue::EventLog> log_;  // a test may open one before start()
+  std::unique_ptr<queue::EventLog> log_;  // open_log()
   std::unique_ptr<LinksService> service_;
   std::unique_ptr<http::Routes> routes_;
 };

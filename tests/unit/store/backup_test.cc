@@ -74,8 +74,8 @@ class StoreBackup : public testing::Test {
   bool left_nothing() const { return !std::filesystem::exists(copy_) && !std::filesystem::exists(copy_ + ".part"); }
 
   Metrics metrics_;
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::string path_;
   std::string copy_;

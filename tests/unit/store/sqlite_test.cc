@@ -70,8 +70,8 @@ class SqliteStoreTest : public testing::Test {
   }
 
   Metrics metrics_;
-  BlockingPool pool_;
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_;  // ends before the loop: its work comes back to it
   std::string folder_;
   std::unique_ptr<SqliteStore> store_;
 };

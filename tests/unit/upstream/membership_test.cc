@@ -142,8 +142,8 @@ class MembershipTest : public testing::Test {
   }
 
   fakes::ManualClock clock_;
-  BlockingPool pool_{1};
   std::unique_ptr<Loop> loop_;
+  BlockingPool pool_{1};  // ends before the loop: its work comes back to it
   Metrics metrics_;
   std::shared_ptr<FakeLookups> lookups_ = std::make_shared<FakeLookups>();
   std::shared_ptr<Hosts> hosts_ = std::make_shared<Hosts>("app", 2, Balance::round_robin, metrics_);
