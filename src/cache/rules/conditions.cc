@@ -49,6 +49,7 @@ http::RangePlan stored_ranges(const http::Request& request, int status, const ht
 
 bool is_field_of_304(const http::Field& field, bool has_etag) noexcept {
   switch (field.id) {
+    case FieldId::accept_ranges:
     case FieldId::content_encoding:
     case FieldId::content_language:
     case FieldId::content_length:

@@ -32,7 +32,8 @@ http::RangePlan stored_ranges(const http::Request& request, int status, const ht
 
 // Does a 304 carry this field of the stored answer (RFC 9110 §15.4.5)? All but what describes bytes that are not sent,
 // with Last-Modified only where there is no ETag: a field that another 304 has changed here since the client, or a
-// cache in front, had the bytes would stay as it was there for as long as they have them.
+// cache in front, had the bytes would stay as it was there for as long as they have them. Accept-Ranges is of the bytes
+// as they are stored; the client's may be encoded.
 bool is_field_of_304(const http::Field& field, bool has_etag) noexcept;
 
 // Takes the client's conditions off and adds those of the stored answer: If-None-Match and If-Modified-Since. With
