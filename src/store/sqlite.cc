@@ -1,5 +1,6 @@
 #include "store/sqlite.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <future>
@@ -64,6 +66,34 @@ class BlockingOperation final : public detail::WriteOperation {
 };
 
 Error refused(Code code, std::string what) { return Error(code, std::move(what)).from(Side::self); }
+
+// SQLite says "readonly database" of any of the three, and not which.
+Result<void> must_be_writable(const std::string& path) {
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    const std::string name = path + suffix;
+    if (::faccessat(AT_FDCWD, name.c_str(), W_OK, AT_EACCESS) != 0 && errno != ENOENT)
+      return fail(errno_error(name + " may not be written", errno).from(Side::self));
+  }
+  return {};
+}
+
+// A database that has tables, but none of ours. What cannot be read here the writer will tell.
+bool is_of_others(const std::string& path, const std::string& vfs) {
+  if (size_of(path) == 0) return false;
+  SqliteConnection::Options how;
+  how.path = path;
+  how.read_only = true;
+  how.vfs = vfs;
+  const auto connection = SqliteConnection::open(how);
+  if (!connection) return false;
+  auto tables = (*connection)
+                    ->query(
+                        "SELECT count(*), coalesce(sum(name = 'schema_migrations'), 0) FROM sqlite_schema WHERE type = "
+                        "'table' AND name "
+                        "NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name <> 'store_probe'");
+  if (!tables || !tables->next().value_or(false)) return false;
+  return tables->integer(0) > 0 && tables->integer(1) == 0;
+}
 
 }  // namespace
 
@@ -182,6 +212,12 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(SqliteOptions options, Me
     if (result) return result;
     return fail(Error(result.error().code(), impl->options.path).because(std::move(result).error()));
   };
+  // Before anything is changed.
+  TRY_VOID(must_be_writable(impl->options.path));
+  if (is_of_others(impl->options.path, impl->options.vfs)) {
+    return fail(refused(Code::failed_precondition,
+                        impl->options.path + " is a database of another program: it has tables, but none of a store"));
+  }
   TRY_VOID(at_path(impl->open_writer()));
   impl->file = file_at(impl->options.path);
   // What a crash left in the WAL goes into the file before anyone reads.

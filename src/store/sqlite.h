@@ -7,7 +7,8 @@
 //
 // When the disk is full, writes fail and reads go on; the next write tries again. After an I/O error in a commit
 // nothing is retried on that connection: what the kernel still holds is not known to be on disk. It is closed and
-// opened anew, and writes are refused until a probe was committed. Only the writer checkpoints.
+// opened anew, and writes are refused until a probe was committed. They are refused too while the file that was opened
+// has lost its name: what is committed to it then is gone at the next start. Only the writer checkpoints.
 #pragma once
 
 #include <atomic>

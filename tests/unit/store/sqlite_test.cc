@@ -1,9 +1,14 @@
 #include "store/sqlite.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <semaphore>
 #include <thread>
 #include <vector>
@@ -334,6 +339,46 @@ TEST_F(SqliteStoreTest, AcknowledgesNothingToAFileThatWasMovedAway) {
   store_.reset();
   EXPECT_EQ(std::filesystem::file_size(path), size);
   EXPECT_EQ(std::filesystem::exists(path + "-wal") ? std::filesystem::file_size(path + "-wal") : 0, 0u);
+}
+
+TEST_F(SqliteStoreTest, LeavesADatabaseOfOthersAlone) {
+  const std::string path = options().path;
+  sqlite3* theirs = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &theirs), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(theirs, "CREATE TABLE theirs(id); INSERT INTO theirs VALUES(1)", nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(theirs);
+  const auto content = [&path] {
+    std::ifstream file(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string before = content();
+  const auto opened = SqliteStore::open(options(), metrics_);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), Code::failed_precondition);
+  EXPECT_EQ(content(), before);
+}
+
+TEST_F(SqliteStoreTest, TellsWhichFileMayNotBeWritten) {
+  open(options());
+  store_.reset();
+  const std::string wal = options().path + "-wal";
+  std::ofstream(wal) << "";
+  ASSERT_EQ(::chmod(wal.c_str(), 0400), 0);
+  // The administrator may write anything.
+  constexpr uid_t kNobody = 65534;
+  const bool root = ::geteuid() == 0;
+  if (root) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      ASSERT_EQ(::chown(entry.path().c_str(), kNobody, kNobody), 0);
+    ASSERT_EQ(::chown(folder_.c_str(), kNobody, kNobody), 0);
+    ASSERT_EQ(::seteuid(kNobody), 0);
+  }
+  const auto opened = SqliteStore::open(options(), metrics_);
+  ASSERT_EQ(::seteuid(::getuid()), 0);
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().to_string().find("test.db-wal may not be written"), std::string::npos)
+      << opened.error().to_string();
 }
 
 TEST_F(SqliteStoreTest, OneProcessAtATime) {
