@@ -146,6 +146,10 @@ Task<Result<void>> OutboxRelay::prepare() {
   CO_TRY(const uint64_t first, log_.first(outbox_->topic(), 0));
   CO_TRY(const uint64_t head, log_.head(outbox_->topic(), 0));
   // A log that was lost, or one from a backup, is shorter: whatever it has is looked at.
+  if (state->next > head) {
+    log_warn("the log is shorter than what was moved to it; what it lacks is not told again",
+             {{"topic", outbox_->topic()}, {"moved_to", state->next}, {"head", head}});
+  }
   head_ = state->next > head ? first : std::max(first, state->next);
   auto reading = read_on();
   Result<void> read = co_await reading;

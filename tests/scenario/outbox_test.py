@@ -147,6 +147,7 @@ def test_a_log_that_is_away_for_a_while_gets_everything_in_the_end():
         until(lambda: head(node) == 1, "the second event")
         (key, event), = events(node)
         assert key == code and event["id"].endswith("-2")
+        assert "the log is shorter than what was moved to it" in node.errors()
 
 
 def test_peek_shows_clicks_and_other_bytes():
