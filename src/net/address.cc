@@ -118,19 +118,32 @@ Result<> probe_free(const Address& address, int type) {
   return fail(errno_error("listen on " + address.to_string(), error));
 }
 
-Result<int> listen_tcp(const Address& address, int backlog) {
+Result<int> bind_tcp(const Address& address) {
   const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return fail(errno_error("socket", errno));
   const int on = 1;
   const bool ready = ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
                      ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0 &&
                      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
-                     ::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0 &&
-                     ::listen(fd, backlog) == 0;
+                     ::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0;
   if (!ready) {
     const int error = errno;
     ::close(fd);
     return fail(errno_error("listen on " + address.to_string(), error));
+  }
+  return fd;
+}
+
+Result<> start_listening(int fd, int backlog) {
+  if (::listen(fd, backlog) == 0) return {};
+  return fail(errno_error("listen on " + local_of(fd).to_string(), errno));
+}
+
+Result<int> listen_tcp(const Address& address, int backlog) {
+  TRY(const int fd, bind_tcp(address));
+  if (Result<> listens = start_listening(fd, backlog); !listens) {
+    ::close(fd);
+    return fail(std::move(listens).error());
   }
   return fd;
 }

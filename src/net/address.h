@@ -35,7 +35,12 @@ Address local_of(int fd) noexcept;
 // An error when somebody listens there already. Needed because SO_REUSEPORT would let two processes share a port
 // unknowingly.
 Result<> probe_free(const Address& address, int type = SOCK_STREAM);
-// A listening TCP socket with SO_REUSEPORT and no delay for what it accepts; the caller closes it.
+// A TCP socket with SO_REUSEPORT and no delay for what it accepts; the caller closes it. Nobody can connect to it
+// before it listens.
+Result<int> bind_tcp(const Address& address);
+// Also of one that listens already.
+Result<> start_listening(int fd, int backlog = 4096);
+// Both.
 Result<int> listen_tcp(const Address& address, int backlog = 4096);
 
 // Before listening sockets close: no connection begins at them any more, and those that had begun are accepted by

@@ -319,6 +319,22 @@ def test_data_goes_from_one_process_to_the_other_and_who_comes_meanwhile_waits()
         assert found.get(b"Location") == b"https://example.com/made", found
 
 
+def test_a_node_with_fewer_cores_answers_who_waits_at_the_sockets_of_the_others(io):
+    with Upgradable(DATA, io=io, cores=4) as running, contextlib.ExitStack() as stack:
+        running.install(f'#!/bin/sh\nexec {node.BINARY} "$@" --set runtime.cores=1\n')
+        assert running.upgrade().returncode == 0
+        clients = [stack.enter_context(node.Client(running.address())) for _ in range(64)]
+        for client in clients:
+            client.send(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+        for client in clients:
+            assert client.answer().status == 404
+        node.until(lambda: running.process.poll() is not None, "the old process goes")
+        # And on, to more than there are sockets.
+        running.install(f'#!/bin/sh\nexec {node.BINARY} "$@" --set runtime.cores=6\n')
+        assert running.upgrade().returncode == 0
+        assert running.ask(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n", "web").status == 404
+
+
 # --- Changes of hosts ---
 
 HOSTS = """

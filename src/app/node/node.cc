@@ -53,10 +53,7 @@ Result<std::vector<int>> take_control(Node::Impl& n, const ControlConfig& contro
   std::vector<int> fds = given == n.inherited.end() ? std::vector<int>{} : std::move(given->second);
   const bool fits = !fds.empty() && net::local_of(fds.front()).host() == address.host() &&
                     (address.port() == 0 || net::local_of(fds.front()).port() == address.port());
-  for (auto& [name, left] : n.inherited) {  // listeners that the configuration has no more
-    for (const int fd : left) ::close(fd);
-  }
-  n.inherited.clear();
+  if (given != n.inherited.end()) n.inherited.erase(given);
   if (fits) return fds;
   for (const int fd : fds) ::close(fd);
   return listen_control(control);
@@ -91,18 +88,23 @@ Result<std::unique_ptr<Node>> Node::start(LoadedConfig config, SocketsByName inh
       std::string(n.cores->run_on(0, [] { return std::string(Loop::current().io().name()); })), n.started);
   std::unique_ptr<Node> node(new Node(std::move(impl)));
 
-  auto first = node->reload(std::move(config));
-  if (!first) {
-    node->stop(Successor::waits);  // its sockets may be those of a process that goes on
-    return fail(std::move(first).error());
-  }
+  // First, so that nothing can fail any more once clients can connect.
   auto listening = take_control(n, control);
   if (!listening) {
     Error error = Error(listening.error().code(), "control").because(std::move(listening).error());
-    node->stop(Successor::waits);
+    node->stop();
     return fail(std::move(error));
   }
   n.control_fds = *std::move(listening);
+  auto first = node->reload(std::move(config));
+  for (const auto& [name, left] : n.inherited) {  // listeners that the configuration has no more
+    for (const int fd : left) ::close(fd);
+  }
+  n.inherited.clear();
+  if (!first) {
+    node->stop();
+    return fail(std::move(first).error());
+  }
   n.control_address = net::local_of(n.control_fds.front());
   n.control = std::make_shared<Control>(*node, std::move(token));
   n.cores->run_on(0, [&] {
@@ -179,11 +181,15 @@ Result<ReloadReport> Node::reload(LoadedConfig config) {
     return fail(std::move(prepared).error());
   }
 
-  if (Result<> scheduled = n.put_schedules(*next, before); !scheduled) {
+  Result<> last = n.put_schedules(*next, before);
+  for (auto& [name, sockets] : *listening) {
+    if (last) last = sockets.start();
+  }
+  if (!last) {
     n.drop_prepared();
     for (auto& [name, sockets] : *listening) sockets.close();
     undo_services();
-    return fail(std::move(scheduled).error());
+    return fail(std::move(last).error());
   }
 
   // From here on nothing can fail.

@@ -58,7 +58,8 @@ class ServiceTarget final : public http::Handler {
 
 // --- listening ---
 
-// Sockets of the old process that listen at `wanted`, one a core at most; a port of 0 takes any port of that address.
+// Sockets of the old process that listen at `wanted`; a port of 0 takes any port of that address. Of TCP all: where
+// there were more cores, connections wait at each. Of UDP one a core at most.
 std::vector<int> Node::Impl::take_inherited(const std::string& name, const net::Address& wanted, int type) {
   const auto given = inherited.find(name);
   if (given == inherited.end()) return {};
@@ -72,14 +73,14 @@ std::vector<int> Node::Impl::take_inherited(const std::string& name, const net::
     ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &has, &length);
     const bool fits =
         has == type && address.host() == wanted.host() && (wanted.port() == 0 || address.port() == wanted.port());
-    if (fits && taken.size() < cores->size()) {
+    if (fits && (type == SOCK_STREAM || taken.size() < cores->size())) {
       taken.push_back(fd);
     } else {
       ::close(fd);
     }
   }
   if (taken.size() < fds.size() && !taken.empty())
-    log_warn("fewer cores than before: connections that wait at the others' sockets are lost", {{"listener", name}});
+    log_warn("fewer cores than before: datagrams that wait at the others' sockets are lost", {{"listener", name}});
   return taken;
 }
 
@@ -107,7 +108,7 @@ Result<std::map<std::string, ListeningSockets>> Node::Impl::open_sockets(const N
       }
     }
     for (size_t core = listening.fds.size(); core < cores->size(); ++core) {
-      auto fd = udp ? proxy::listen_udp(listening.address) : net::listen_tcp(listening.address);
+      auto fd = udp ? proxy::listen_udp(listening.address) : net::bind_tcp(listening.address);
       if (!fd) {
         listening.close();
         return give_up(Error(fd.error().code(), "listeners." + name).because(std::move(fd).error()));
@@ -131,6 +132,14 @@ void Node::Impl::let_last_ones_in(const std::function<bool(const std::string& na
     closing.insert(closing.end(), listening.fds.begin(), listening.fds.end());
   }
   net::let_last_ones_in(closing);
+}
+
+Result<> ListeningSockets::start() {
+  if (kind == ListenerConfig::Kind::udp) return {};
+  for (const int fd : fds) {
+    TRY_VOID(net::start_listening(fd));
+  }
+  return {};
 }
 
 Result<> ListeningSockets::duplicate() {
@@ -290,6 +299,14 @@ void Node::Impl::drop_prepared() {
   }
 }
 
+void CoreListener::accept_at(const ListeningSockets& sockets, size_t core, size_t cores,
+                             const std::function<void(int fd)>& on_connection) {
+  for (size_t i = core; i < sockets.fds.size(); i += cores) {
+    acceptors.push_back(std::make_unique<Acceptor>(sockets.fds[i], on_connection));
+    acceptors.back()->start();
+  }
+}
+
 void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
                         std::map<std::string, ListeningSockets>& listening, const std::vector<std::string>& own) {
   CoreState& state = *states[core];
@@ -313,9 +330,7 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
     }
     listener.server = std::make_unique<http::Server>(options, std::move(pipeline));
     http::Server* server = listener.server.get();
-    listener.acceptor =
-        std::make_unique<Acceptor>(listening.at(name).fds[core], [server](int fd) { server->accept(fd); });
-    listener.acceptor->start();
+    listener.accept_at(listening.at(name), core, cores->size(), [server](int fd) { server->accept(fd); });
   }
   for (auto& [name, options] : state.next_tcp) {
     CoreListener& listener = state.listeners[name];
@@ -325,9 +340,7 @@ void Node::Impl::commit(size_t core, const std::shared_ptr<Generation>& next,
     }
     listener.tcp = std::make_unique<proxy::TcpRelay>(std::move(options), metrics);
     proxy::TcpRelay* relay = listener.tcp.get();
-    listener.acceptor =
-        std::make_unique<Acceptor>(listening.at(name).fds[core], [relay](int fd) { relay->accept(fd); });
-    listener.acceptor->start();
+    listener.accept_at(listening.at(name), core, cores->size(), [relay](int fd) { relay->accept(fd); });
   }
   for (auto& [name, options] : state.next_udp) {
     CoreListener& listener = state.listeners[name];
@@ -363,7 +376,7 @@ void Node::Impl::take_care(const Generation& next) {
 }
 
 Task<> drain_listener(CoreListener listener, Duration patience) {
-  if (listener.acceptor) listener.acceptor->stop();
+  for (const auto& acceptor : listener.acceptors) acceptor->stop();
   const Deadline deadline = after(Loop::current().now(), patience);
   size_t left = 0;
   if (listener.server) {

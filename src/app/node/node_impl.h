@@ -113,12 +113,36 @@ struct Generation {
   std::map<std::string, std::shared_ptr<const proxy::Router>> routers;  // by listener
 };
 
-// One of server, tcp and udp; the acceptor of the first two.
+struct ListeningSockets {
+  config::HostPort bind;
+  ListenerConfig::Kind kind;
+  net::Address address;
+  std::vector<int> fds;  // one a core; more where a process with more cores handed them over
+  // Of udp: what the relays work on and close, until they have it. They cannot share `fds`, which are handed to a new
+  // process; and a relay that found no descriptor would be deaf.
+  std::vector<int> duplicates;
+  Result<> duplicate();
+  Result<> start();  // connections may come
+  void close() noexcept {
+    for (const int fd : fds) ::close(fd);
+    for (const int fd : duplicates) {
+      if (fd >= 0) ::close(fd);
+    }
+    fds.clear();
+    duplicates.clear();
+  }
+};
+
+// One of server, tcp and udp; acceptors of the first two.
 struct CoreListener {
   std::unique_ptr<http::Server> server;
   std::unique_ptr<proxy::TcpRelay> tcp;
   std::unique_ptr<proxy::UdpRelay> udp;
-  std::unique_ptr<Acceptor> acceptor;
+  std::vector<std::unique_ptr<Acceptor>> acceptors;
+
+  // At every socket that is this core's, of so many cores.
+  void accept_at(const ListeningSockets& sockets, size_t core, size_t cores,
+                 const std::function<void(int fd)>& on_connection);
 };
 struct CoreCluster {
   uint64_t serial = 0;
@@ -149,25 +173,6 @@ struct CoreState {
   std::map<std::string, std::shared_ptr<const proxy::UdpRelayOptions>> next_udp;
   TaskGroup draining;  // servers of listeners that are gone
   TaskGroup waiting;   // who waits for them at the stop
-};
-
-struct ListeningSockets {
-  config::HostPort bind;
-  ListenerConfig::Kind kind;
-  net::Address address;
-  std::vector<int> fds;  // one a core
-  // Of udp: what the relays work on and close, until they have it. They cannot share `fds`, which are handed to a new
-  // process; and a relay that found no descriptor would be deaf.
-  std::vector<int> duplicates;
-  Result<> duplicate();
-  void close() noexcept {
-    for (const int fd : fds) ::close(fd);
-    for (const int fd : duplicates) {
-      if (fd >= 0) ::close(fd);
-    }
-    fds.clear();
-    duplicates.clear();
-  }
 };
 
 // Are the values at `path` the same in both?
