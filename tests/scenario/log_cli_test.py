@@ -67,6 +67,24 @@ def test_a_damaged_place_is_told_with_the_next_whole_event():
         assert segment.exists()
 
 
+def test_a_replay_of_the_counters_is_over_when_they_begin():
+    config = WITH_LOG.replace("{ store: main, cache: hot,", "{ store: main, cache: hot, log: events,")
+
+    def lags(node):
+        return sorted(one["lag"] for one in json.loads(log(node, "lag", "--json"))["groups"])
+
+    with LinksNode(config) as node:
+        code = node.make("https://example.com/")["code"]
+        node.follow(code)
+        until(lambda: lags(node) == [0, 0], "the click to be counted")
+        log(node, "replay", "clicks", "totals", "--offset", "0")
+        assert lags(node) == [0, 1]
+        node.stop()
+        node.start()
+        until(lambda: lags(node) == [0, 0], "the counter to tell its place")
+        assert node.link(code)["clicks"] == 1
+
+
 @pytest.mark.parametrize("verb", ["topics", "groups", "lag", "peek", "replay"])
 def test_every_command_explains_itself_with_an_example(node, verb):
     text = subprocess.run([node.command[0], "log", verb, "--help"], capture_output=True, text=True).stdout

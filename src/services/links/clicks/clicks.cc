@@ -465,15 +465,25 @@ Task<bool> ClickCounter::write_out(Fold& fold, Deadline deadline) {
   }
   fold.rows.reset();
   fold.counted = fold.upto;
-  if (options_.log) {  // for those who look how far it is; what holds is what stands in the store
-    auto telling = options_.log->commit(fold.name, kClicksTopic, 0, fold.counted, deadline);
-    const Result<void> told = co_await telling;
-    if (!told) log_debug("how far clicks are counted could not be noted", {{"error", told.error().to_string()}});
-  }
+  auto telling = tell_place(fold, deadline);
+  co_await telling;
   co_return true;
 }
 
+// For those who look how far it is; what holds is what stands in the store.
+Task<> ClickCounter::tell_place(const Fold& fold, Deadline deadline) {
+  if (!options_.log || options_.log->committed(fold.name, kClicksTopic, 0) == fold.counted) co_return;
+  auto telling = options_.log->commit(fold.name, kClicksTopic, 0, fold.counted, deadline);
+  const Result<void> told = co_await telling;
+  if (!told) log_debug("how far clicks are counted could not be noted", {{"error", told.error().to_string()}});
+}
+
 Task<> ClickCounter::work() {
+  // The log may say another: after a replay, or when it lost the groups' offsets.
+  for (const Fold* fold : state_->folds) {
+    auto telling = tell_place(*fold, kNever);
+    co_await telling;
+  }
   while (true) {
     const bool stopping = stopping_;
     const Result<void> salted = co_await set_salt();

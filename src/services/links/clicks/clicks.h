@@ -80,6 +80,7 @@ class ClickCounter {
   Task<Result<void>> set_salt();
   Task<bool> append_waiting(Deadline deadline);
   Task<bool> write_out(Fold& fold, Deadline deadline);
+  Task<> tell_place(const Fold& fold, Deadline deadline);
   Task<Result<void>> resume(Fold& fold);
 
   store::SqliteStore& store_;
