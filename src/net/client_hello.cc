@@ -159,7 +159,8 @@ HelloState ClientHelloReader::step(std::string_view bytes, ClientHello& hello) {
     if (record.size() > 1 && byte_at(record, 1) != 3) return broken;
     if (record.size() < kRecordHead) return HelloState::incomplete;
     const size_t size = number_at(record, 3, 2);
-    if (size == 0 || size > kMaxRecord) return broken;
+    // Also of the first one: there are servers that pass over empty records, and would read the hello behind them.
+    if (size == 0 || size > kMaxRecord) return HelloState::malformed;
     const size_t there = std::min(size, record.size() - kRecordHead);
     if (record_ == 0 && there > 0 && byte_at(record, kRecordHead) != kClientHello) return HelloState::malformed;
     if (wanted_ == SIZE_MAX && handshake_ + there >= kMessageHead) {

@@ -335,6 +335,21 @@ def test_tls_goes_where_its_hello_says_without_being_opened(io, certificate):
             assert any(line.get("server_name") == "x.y.b.example" for line in lines(running.folder / "access.log"))
 
 
+def test_no_empty_record_leads_past_a_hello(certificate):
+    # OpenSSL passes over empty records in front of a hello; so a name that is refused could be asked for behind them.
+    routes = ", routes: [{ sni: no.example, to: refuse }]"
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.wrap_bio(into, out, server_hostname="no.example").do_handshake()
+    with tls_server(certificate, b"a") as a, \
+            node.Node(config({"tls": tcp("upstream.a", routes)}, {"a": [a.host]})) as running:
+        with node.Client(running.address("tls")) as evader:
+            evader.send(b"\x16\x03\x01\0\0" + out.read())
+            assert evader.at_end()
+
+
 def test_openssl_is_led_by_its_servername(certificate):
     with tls_server(certificate, b"over there\n") as a, tls_server(certificate, b"elsewhere\n") as b:
         listener = tcp("upstream.b", ", routes: [{ sni: a.example, to: upstream.a }]")
