@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -372,10 +373,11 @@ TEST_F(SqliteStoreTest, TellsWhichFileMayNotBeWritten) {
     for (const auto& entry : std::filesystem::directory_iterator(folder_))
       ASSERT_EQ(::chown(entry.path().c_str(), kNobody, kNobody), 0);
     ASSERT_EQ(::chown(folder_.c_str(), kNobody, kNobody), 0);
-    ASSERT_EQ(::seteuid(kNobody), 0);
+    if (::seteuid(kNobody) != 0) GTEST_SKIP() << "this process may not become another user";
   }
   const auto opened = SqliteStore::open(options(), metrics_);
   ASSERT_EQ(::seteuid(::getuid()), 0);
+  ::prctl(PR_SET_DUMPABLE, 1);  // which the change took away, and sanitizers need
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().to_string().find("test.db-wal may not be written"), std::string::npos)
       << opened.error().to_string();
