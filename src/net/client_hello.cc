@@ -12,6 +12,8 @@ constexpr size_t kRecordHead = 5;
 constexpr size_t kMessageHead = 4;
 constexpr size_t kMaxRecord = 16 * 1024;
 constexpr uint8_t kHandshake = 22;
+// From change_cipher_spec to heartbeat (RFC 8446 section 5.1, RFC 6520).
+constexpr bool is_record_type(uint8_t type) noexcept { return type >= 20 && type <= 24; }
 constexpr uint8_t kClientHello = 1;
 constexpr size_t kServerName = 0;
 constexpr size_t kAlpn = 16;
@@ -155,11 +157,13 @@ HelloState ClientHelloReader::step(std::string_view bytes, ClientHello& hello) {
   while (true) {
     const std::string_view record = bytes.substr(std::min(record_, bytes.size()));
     const HelloState broken = record_ == 0 ? HelloState::not_tls : HelloState::malformed;
-    if (!record.empty() && byte_at(record, 0) != kHandshake) return broken;
+    if (!record.empty() && !is_record_type(byte_at(record, 0))) return broken;
     if (record.size() > 1 && byte_at(record, 1) != 3) return broken;
+    // Nothing comes before a hello; but there are servers that pass over an empty record of another type, too.
+    if (record.size() > 1 && byte_at(record, 0) != kHandshake) return HelloState::malformed;
     if (record.size() < kRecordHead) return HelloState::incomplete;
     const size_t size = number_at(record, 3, 2);
-    // Also of the first one: there are servers that pass over empty records, and would read the hello behind them.
+    // Also of the first one: the same servers pass over it.
     if (size == 0 || size > kMaxRecord) return HelloState::malformed;
     const size_t there = std::min(size, record.size() - kRecordHead);
     if (record_ == 0 && there > 0 && byte_at(record, kRecordHead) != kClientHello) return HelloState::malformed;

@@ -22,7 +22,7 @@ struct ClientHello {
 enum class HelloState : uint8_t {
   incomplete,
   complete,
-  not_tls,    // the bytes begin no handshake record: another protocol
+  not_tls,    // the bytes begin no record of TLS: another protocol
   malformed,  // they do, and then break the rules
   too_long,   // more than kMaxClientHello
 };

@@ -81,11 +81,16 @@ TEST(ClientHelloReader, PutsAMessageTogetherFromRecordsOfAnySize) {
 
 TEST(ClientHelloReader, OtherProtocolsAreTold) {
   for (const std::string& bytes : {"GET / HTTP/1.1\r\n\r\n"s, "SSH-2.0-x\r\n"s, "\x80\x2e\x01\x03\x01"s, "\x16\x02"s,
-                                   "\x15\x03\x01\x00\x02\x02\x28"s, "\0\0\0\x08\x04\xd2\x16\x2f"s})
+                                   "\0\0\0\x08\x04\xd2\x16\x2f"s})
     EXPECT_EQ(read(bytes).state, HelloState::not_tls);
   EXPECT_EQ(read(record("\x02\0\0\x05hello"s)).state, HelloState::malformed);
   EXPECT_EQ(read("\x16\x03\x01\x00\x00"s).state, HelloState::malformed) << "OpenSSL reads the hello behind it";
   EXPECT_EQ(read("\x16\x03\x01\x40\x01"s).state, HelloState::malformed);
+  EXPECT_EQ(read("\x14\x03\x03\x00\x00"s).state, HelloState::malformed) << "likewise";
+  EXPECT_EQ(read("\x15\x03\x01\x00\x02\x02\x28"s).state, HelloState::malformed);
+  EXPECT_EQ(read("\x14"s).state, HelloState::incomplete);
+  EXPECT_EQ(read("\x14\x02"s).state, HelloState::not_tls);
+  EXPECT_EQ(read("\x19\x03"s).state, HelloState::not_tls);
   EXPECT_EQ(read("").state, HelloState::incomplete);
   EXPECT_EQ(read("\x16").state, HelloState::incomplete);
 }
