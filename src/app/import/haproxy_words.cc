@@ -83,7 +83,7 @@ constexpr Absent kAbsent[] = {
     {"stick", "there are no stick tables", ""},
     {"cookie", "clients are not bound to a server by the import", "see docs/migrating-from-haproxy.md"},
     {"http-check", "only send, and expect of a status or a text, are known here", ""},
-    {"tcp-check", "only send, and expect of a status or a text, are known here", ""},
+    {"tcp-check", "a connection is enough for the imported check", "health: { kind: tcp, send, expect }"},
     {"option http-buffer-request", "not part of the import", "add the filter buffer to the routes"},
     {"option", "not known to the import", ""},
     {"errorfile", "errors of Trellis are problem+json", "let the application make its error pages"},

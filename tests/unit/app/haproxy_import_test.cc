@@ -100,6 +100,15 @@ TEST(HaproxyImport, SaysThatRefusalsAreLetThrough) {
   EXPECT_HAS(imported.remarks.kept().front().instead, "what it refused is let through");
 }
 
+TEST(HaproxyImport, SaysHowATcpCheckIsWrittenHere) {
+  const Imported imported = import_text(
+      "listen redis\n mode tcp\n bind :6379\n option tcp-check\n tcp-check send PING\\r\\n\n tcp-check expect string "
+      "+PONG\n"
+      " server s 10.0.0.1:6379 check\n");
+  ASSERT_EQ(imported.remarks.left_out(), 2u);
+  EXPECT_HAS(imported.remarks.kept().front().instead, "health: { kind: tcp, send, expect }");
+}
+
 TEST(HaproxyImport, KeepsAddressesOut) {
   for (const char* rule : {"http-request deny if !inside", "http-request deny unless inside",
                            "http-request deny deny_status 404 if !{ src 10.0.0.0/8 192.168.1.1 }"}) {
