@@ -205,20 +205,25 @@ def command_pids(command, folder):
 
 
 def test_each_who_asks_for_an_upgrade_is_answered():
-    with Hello() as app, Upgradable(config(app.host)) as running:
-        with node.Client(running.control) as late:
-            late.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert late.answer().status == 200
-            answers = []
-            asking = [threading.Thread(target=lambda: answers.append(running.upgrade())) for _ in range(3)]
-            for one in asking:
-                one.start()
-            for one in asking:
-                one.join()
-            assert sorted(answer.returncode for answer in answers) == [0, 1, 1], answers
-            for answer in answers:
-                if answer.returncode:
-                    assert "stopping" in answer.stderr, answer
+    with Hello() as app, Upgradable(config(app.host)) as running, contextlib.ExitStack() as stack:
+        running.install(f'#!/bin/sh\ntouch begun\nwhile [ ! -e go ]; do sleep 0.02; done\nexec {node.BINARY} "$@"\n')
+        clients = [stack.enter_context(node.Client(running.control)) for _ in range(4)]
+
+        def lives(client):
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.answer().status == 200
+
+        for client in clients:
+            lives(client)  # the old process has it, and will not lose it to the new one
+        for client in clients[:3]:
+            client.send(b"POST /v1/upgrade HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        node.until((running.folder / "begun").exists, "the new process")
+        lives(clients[3])
+        (running.folder / "go").touch()
+        answers = [client.answer() for client in clients[:3]]
+        running.successors += [json.loads(answer.body)["pid"] for answer in answers if answer.status == 200]
+        assert sorted(answer.status for answer in answers) == [200, 422, 422], answers
+        assert all(b"stopping" in answer.body for answer in answers if answer.status == 422), answers
 
 
 def test_a_websocket_stays_with_the_old_process_and_new_ones_come_to_the_new(io):
