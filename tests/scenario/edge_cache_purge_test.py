@@ -72,7 +72,7 @@ def test_a_soft_purge_lets_the_answer_be_validated(edge, origin):
 def test_it_counts_the_rules_that_it_keeps(edge):
     assert edge.metric("trellis_cache_purge_rules", cache="edge") == 0
     edge.purge("--tag", "red")
-    assert edge.metric("trellis_cache_purge_rules", cache="edge") == 1
+    edge.comes_to(1, "trellis_cache_purge_rules", cache="edge")
 
 
 def test_a_purge_during_a_fill_wins_over_the_fill(edge, origin):
@@ -95,7 +95,7 @@ def test_json_says_what_became_of_it_and_list_what_was_purged(edge):
     assert answer == {"kind": "tag", "text": "red", "soft": False, "complete": True,
                       "caches": [{"cache": "edge", "complete": True, "kept": True, "members": []}]}
     edge.purge("--host", "shop.example.com", "--soft")
-    assert edge.metric("trellis_cache_purges_total", cache="edge") == 2
+    edge.comes_to(2, "trellis_cache_purges_total", cache="edge")
     rows = edge.purge("--list").splitlines()
     assert rows[1].split()[1:] == ["edge", "soft", "host", "shop.example.com"]
     assert rows[2].split()[1:] == ["edge", "hard", "tag", "red"]

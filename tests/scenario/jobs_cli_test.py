@@ -250,5 +250,5 @@ def test_a_queue_that_is_full_refuses_and_says_when_to_come_again():
                         b"Content-Length: 0\r\n\r\n")
             answer = client.answer(b"POST")
         assert answer.status == 503 and int(answer.get(b"retry-after")) > 0
-        assert node.metric("trellis_queue_messages_total", topic="links", event="refused") == 2
+        node.comes_to(2, "trellis_queue_messages_total", topic="links", event="refused")
         assert queue(node)["delayed"] == 3

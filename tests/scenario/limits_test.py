@@ -144,7 +144,7 @@ def test_a_wait_ends(io):
         began = time.monotonic()
         check_refusal(get(proxy), "upstream_busy")
         assert time.monotonic() - began >= 0.2
-        assert proxy.metric("trellis_shed_total", reason="upstream_busy") == 1
+        proxy.comes_to(1, "trellis_shed_total", reason="upstream_busy")
         upstream.go.set()
         node.until(lambda: first.answer, "the first answer")
         assert first.answer.status == get(proxy).status == 200
@@ -191,7 +191,7 @@ def test_a_breaker_opens_and_closes_again(io):
 
         check_refusal(node.until(opened, "the breaker to open", every=0), "upstream_open")
         assert upstream.asked == 10
-        assert proxy.metric("trellis_breaker_state", upstream="up") == 2
+        proxy.comes_to(2, "trellis_breaker_state", upstream="up")
         assert proxy.metric("trellis_shed_total", reason="upstream_open") >= 1
         node.until(lambda: get(proxy) and upstream.asked > 10, "a probe that fails")
         upstream.status = 200

@@ -153,6 +153,10 @@ class Node:
         return sum(value for sample, value in self.metrics().items()
                    if sample.split("{")[0] == name and all(one in sample for one in wanted))
 
+    def comes_to(self, wanted, name, **labels):
+        """Waits until the metric is this: an answer is out before it is counted."""
+        until(lambda: self.metric(name, **labels) == wanted, f"{name} {labels} to be {wanted}")
+
     def sockets(self):
         """Open sockets of the process."""
         folder = f"/proc/{self.pid}/fd"

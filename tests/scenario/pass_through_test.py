@@ -72,9 +72,9 @@ def test_a_websocket_conversation(io):
         assert [line["status"] for line in lines] == [101]
         assert lines[0]["bytes_in"] > 4 << 20 and lines[0]["bytes_out"] > 4 << 20
         assert lines[0]["upstream"] == "up" and lines[0]["route"] == "up"
-        assert running.metric("trellis_upgraded_connections", route="up") == 0
-        assert running.metric("trellis_requests_total", route="up", code="101") == 1
-        assert running.metric("trellis_requests_in_flight", route="up") == 0
+        running.comes_to(0, "trellis_upgraded_connections", route="up")
+        running.comes_to(1, "trellis_requests_total", route="up", code="101")
+        running.comes_to(0, "trellis_requests_in_flight", route="up")
         node.until(lambda: running.metric("trellis_upstream_connections", upstream="up", state="open") == 0, "the upstream's connection to end")
 
 
@@ -82,8 +82,8 @@ def test_many_websockets_at_once(io):
     async def crowd(address, running):
         async with contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(connect(address)) for _ in range(100)]
-            assert running.metric("trellis_upgraded_connections", route="up") == 100
-            assert running.metric("trellis_requests_in_flight", route="up") == 0
+            running.comes_to(100, "trellis_upgraded_connections", route="up")
+            running.comes_to(0, "trellis_requests_in_flight", route="up")
             for turn in range(5):
                 await asyncio.gather(*(client.send(f"{index} {turn}") for index, client in enumerate(clients)))
                 answers = await asyncio.gather(*(asyncio.wait_for(client.recv(), node.PATIENCE) for client in clients))
@@ -104,7 +104,7 @@ def test_a_reload_keeps_websockets(io, change):
                 host = other.host if change == "its own host" else server.host
                 running.write_config(config(host, body=f"body {number}" if change == "another route" else "one"))
                 await asyncio.to_thread(running.reload)
-            assert running.metric("trellis_upgraded_connections", route="up") == 1
+            running.comes_to(1, "trellis_upgraded_connections", route="up")
             await echoes(client, "behind")
         lines = await asyncio.to_thread(node.until, lambda: log_lines(running, "/chat"), "the line of the log")
         assert [(line["status"], line["upstream"], line["upstream_host"]) for line in lines] == [(101, "up", server.host)]

@@ -67,15 +67,15 @@ def test_bytes_pass_both_ways_and_are_told_of(io):
             sender.start()
             assert client.take(len(payload)) == payload
             sender.join()
-            assert running.metric("trellis_connections", listener="raw") == 1
+            running.comes_to(1, "trellis_connections", listener="raw")
             client.half_close()
             assert client.at_end()
         line = node.until(lambda: lines(running.folder / "access.log"), "the line of the connection")[0]
         assert line["listener"] == "raw" and line["protocol"] == "tcp" and line["client"] == "127.0.0.1"
         assert line["bytes_in"] == line["bytes_out"] == len(payload)
         assert line["upstream"] == "up" and line["upstream_host"] == up.host and line["outcome"] == "finished"
-        assert running.metric("trellis_relay_bytes_total", listener="raw", direction="in") == len(payload)
-        assert running.metric("trellis_relay_connections_total", upstream="up", outcome="finished") == 1
+        running.comes_to(len(payload), "trellis_relay_bytes_total", listener="raw", direction="in")
+        running.comes_to(1, "trellis_relay_connections_total", upstream="up", outcome="finished")
         node.until(lambda: running.metric("trellis_connections", listener="raw") == 0, "the count to come down")
 
 
@@ -166,7 +166,7 @@ def test_limits_of_idle_time_lifetime_and_number(io):
             assert one.take(1) == b"y"
         with contextlib.suppress(ConnectionError):
             node.until(lambda: {"idle", "lifetime"} <= {one["outcome"] for one in lines(running.folder / "access.log")}, "the lines")
-        assert running.metric("trellis_shed_total", reason="max_connections") == 1
+        running.comes_to(1, "trellis_shed_total", reason="max_connections")
 
 
 # --- the PROXY protocol ---
@@ -225,8 +225,8 @@ def test_what_is_no_header_is_refused_and_harms_nobody(io):
             good.send(GET)
             assert good.answer().status == 200
         assert len(up.requests) == 2
-        assert running.metric("trellis_header_refused_total", listener="web") == 8
-        assert running.metric("trellis_header_refused_total", listener="far") == 1
+        running.comes_to(8, "trellis_header_refused_total", listener="web")
+        running.comes_to(1, "trellis_header_refused_total", listener="far")
         assert "PROXY header" in running.errors()
 
 
@@ -491,8 +491,8 @@ def test_clients_of_datagrams_stay_with_their_hosts(io):
         assert ask(clients[0], large) == homes[0] + large
         assert ask(clients[0], b"") == homes[0]
         assert len(one.seen) + len(two.seen) == 8  # a socket a session
-        assert running.metric("trellis_connections", listener="dns") == 8
-        assert running.metric("trellis_relay_datagrams_total", listener="dns", direction="in") == 8 * 21 + 2
+        running.comes_to(8, "trellis_connections", listener="dns")
+        running.comes_to(8 * 21 + 2, "trellis_relay_datagrams_total", listener="dns", direction="in")
 
 
 def test_a_dead_host_of_datagrams_ends_sessions_and_nothing_else(io):
@@ -618,7 +618,7 @@ def test_connections_are_broken_on_purpose_as_configured(io):
         client = node.Client(running.address("late"))
         client.send(b"x")
         node.until(lambda: faults(running, "late", "delay") == 2, "the delay begins")
-        assert running.metric("trellis_connections", listener="late") == 1
+        running.comes_to(1, "trellis_connections", listener="late")
         client.reset()
         node.until(lambda: running.metric("trellis_connections", listener="late") == 0, "it is let go")
 

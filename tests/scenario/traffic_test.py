@@ -116,8 +116,8 @@ def test_a_key_stays_on_its_way_and_a_larger_share_moves_only_the_difference(io)
             on_canary = before.count(b"canary")
             # Six standard deviations of a draw of 300 users.
             assert 60 - 42 <= on_canary <= 60 + 42
-            assert n.metric("trellis_split_requests_total", route="app", way="canary") == 2 * on_canary
-            assert n.metric("trellis_split_requests_total", route="app", way="rest") == 2 * (USERS - on_canary)
+            n.comes_to(2 * on_canary, "trellis_split_requests_total", route="app", way="canary")
+            n.comes_to(2 * (USERS - on_canary), "trellis_split_requests_total", route="app", way="rest")
             lines = [line for line in log_lines(n, 2 * USERS) if line["route"] == "app"]
             assert sum(line["way"] == "canary" for line in lines) == 2 * on_canary
             assert all((line["upstream"] == "canary") == (line["way"] == "canary") for line in lines)
@@ -287,8 +287,8 @@ def test_faults_are_injected_as_configured(io):
         lines = log_lines(n, 1 + 1 + 400 + 2 + 2)
         resets = [line for line in lines if line["route"] == "reset"]
         assert [(line["status"], line["outcome"], line["side"]) for line in resets] == [(444, "fault_reset", "self")] * 2
-        assert n.metric("trellis_faults_total", route="reset", fault="reset") == 2
-        assert n.metric("trellis_faults_total", route="some", fault="abort") == statuses.count(503)
+        n.comes_to(2, "trellis_faults_total", route="reset", fault="reset")
+        n.comes_to(statuses.count(503), "trellis_faults_total", route="some", fault="abort")
 
 
 def test_a_client_that_leaves_during_a_delay_leaves_nothing_behind():
@@ -346,7 +346,7 @@ def test_slow_bodies_of_200_clients_hold_at_most_two_upstream_connections(io):
         assert all(one.body == body for one in app.requests if one.method == b"POST")
         assert sum(one.method == b"POST" for one in app.requests) == 200
         node.until(lambda: n.metric("trellis_memory_bytes", kind="bodies") == 0, "the memory to come back")
-        assert n.metric("trellis_buffered_bodies_total", route="kept", body="request", outcome="whole") == 200
+        n.comes_to(200, "trellis_buffered_bodies_total", route="kept", body="request", outcome="whole")
 
 
 def test_a_slow_reader_holds_no_upstream_connection(io):
@@ -400,7 +400,7 @@ def test_what_is_too_large_or_finds_no_memory_streams(io):
         with node.Client(n.address()) as client:
             assert ask(client, post(large, b"/small")).status == 200
         assert app.requests[-1].body == large
-        assert n.metric("trellis_buffered_bodies_total", route="small", outcome="in_part") == 1
+        n.comes_to(1, "trellis_buffered_bodies_total", route="small", outcome="in_part")
         # Four bodies of 16 KiB fill the memory of the route; the fifth streams, and takes the connection.
         waiting = [stack.enter_context(node.Client(n.address())) for _ in range(4)]
         for client in waiting:
@@ -408,7 +408,7 @@ def test_what_is_too_large_or_finds_no_memory_streams(io):
         node.until(lambda: n.metric("trellis_memory_bytes", kind="bodies") == 64 * KIB, "the memory to be full")
         with node.Client(n.address()) as fifth:
             assert ask(fifth, post(b"y" * (16 * KIB), b"/small")).status == 200
-        assert n.metric("trellis_buffered_bodies_total", route="small", outcome="no_memory") == 1
+        n.comes_to(1, "trellis_buffered_bodies_total", route="small", outcome="no_memory")
         for client in waiting:
             client.send(b"x")
             assert client.answer().status == 200
