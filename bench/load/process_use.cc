@@ -23,10 +23,13 @@ struct Row {
   uint64_t resident_pages = 0;
 };
 
-// /proc/PID/stat: the name may hold anything, so the fields are counted from its closing bracket.
+// /proc/PID/stat: the name may hold anything, so the fields are counted from its closing bracket. False as well when the
+// process ends meanwhile: the kernel refuses to read what it has opened.
 bool read_row(pid_t pid, Row& row) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
-  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::ostringstream whole;
+  whole << file.rdbuf();  // without throwing, as iterators of a buffer would
+  std::string text = whole.str();
   size_t bracket = text.rfind(')');
   if (bracket == std::string::npos) return false;
   std::istringstream fields(text.substr(bracket + 1));
