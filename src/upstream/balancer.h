@@ -1,7 +1,7 @@
 // Which host gets the next request. A Balancer is one policy over the hosts of an upstream that may be chosen now:
 // pure, seeded, synchronous, without allocation or I/O when it picks. Who may be chosen (health, draining, backups,
-// zones) is settled before; when that changes, the Balancer is built anew over the same loads. One a core and upstream,
-// of its cluster; each core counts what it sends itself.
+// zones) is settled before (eligible.h); when that changes, the Balancer is built anew over the same loads. One a core
+// and upstream, of its cluster; each core counts what it sends itself.
 //
 // Policies and their sources:
 //   round_robin        in turns

@@ -12,7 +12,6 @@
 #include "runtime/loop.h"
 #include "runtime/socket.h"
 #include "runtime/sync.h"
-#include "upstream/eligible.h"
 
 namespace trellis::upstream {
 
@@ -144,8 +143,11 @@ size_t Cluster::idle_connections() const noexcept {
 // --- who gets it ---
 
 void Cluster::load_changed(HostId host, int by) noexcept {
-  active_ = static_cast<uint64_t>(static_cast<int64_t>(active_) + by);
-  if (balancer_) balancer_->load_changed(host);
+  if (host < choice_of_.size() && choice_of_[host] < choices_.size()) {
+    Choice& choice = choices_[choice_of_[host]];
+    choice.active = static_cast<uint64_t>(static_cast<int64_t>(choice.active) + by);
+    choice.balancer->load_changed(host);
+  }
   if (by < 0) waiting_.wake_one();
 }
 
@@ -161,25 +163,29 @@ void Cluster::refresh() {
     rebuild_pools();
   }
   Loop& loop = Loop::current();
-  std::vector<BalanceHost> hosts;
-  for (const HostId id : eligible_hosts(*list_, {.zone = {}, .panic = config_.panic}, loop.now()).hosts) {
-    Pool& pool = *pools_[id];
-    pool.load().joined = pool.host().joined();
-    hosts.push_back({id, pool.host().facts.name, pool.host().weight(), &pool.load()});
-  }
   const BalanceOptions options{.slow_start = config_.slow_start, .bound = config_.bound};
-  if (hosts.empty()) {
-    balancer_ = nullptr;
-  } else if (geo_) {
-    balancer_ = balance_regions(std::move(hosts), options, view.keys);
-  } else {
-    balancer_ = make_balancer(config_.balance, std::move(hosts), options, view.keys, loop.rng());
+  const Eligible eligible = eligible_hosts(*list_, rules(), loop.now());
+  choices_.clear();
+  choice_of_.assign(list_->size(), static_cast<uint32_t>(eligible.tiers.size()));
+  for (const Tier& tier : eligible.tiers) {
+    Choice choice{.overflows = tier.overflows};
+    std::vector<BalanceHost> hosts;
+    for (const HostId id : tier.hosts) {
+      Pool& pool = *pools_[id];
+      pool.load().joined = pool.host().joined();
+      hosts.push_back({id, pool.host().facts.name, pool.host().weight(), &pool.load()});
+      choice.active += pool.load().active;
+      choice_of_[id] = static_cast<uint32_t>(choices_.size());
+    }
+    choice.balancer = geo_ ? balance_regions(std::move(hosts), options, view.keys)
+                           : make_balancer(config_.balance, std::move(hosts), options, view.keys, loop.rng());
+    choices_.push_back(std::move(choice));
   }
   waiting_.wake_all();
 }
 
 void Cluster::rebuild_pools() {
-  balancer_.reset();  // it holds loads of pools that may go
+  choices_.clear();  // they hold loads of pools that may go
   std::vector<std::shared_ptr<Pool>> before = std::exchange(pools_, {});
   for (const std::shared_ptr<Host>& host : *list_) {
     const auto old =
@@ -203,8 +209,6 @@ void Cluster::rebuild_pools() {
     tokens_.push_back(sticky_token(*config_.sticky, name(), (*list_)[id]->facts.name));
     host_of_token_.emplace(tokens_.back(), id);
   }
-  active_ = 0;
-  for (const auto& pool : pools_) active_ += pool->load().active;
 }
 
 uint64_t Cluster::key_of(const http::Request& request, const http::RequestContext& context) {
@@ -220,37 +224,54 @@ Cluster::Wish Cluster::wish_of(std::string_view client_address) {
   return {.key = hash64(client_address), .regions = regions_for(client_address, nullptr)};
 }
 
+std::optional<HostId> Cluster::pick_id(const Choice& choice, const Wish& wish, std::span<const HostId> tried) {
+  return choice.balancer->pick({.now = Loop::current().now(),
+                                .key = wish.key,
+                                .active = choice.active,
+                                .tried = tried,
+                                .regions = wish.regions});
+}
 std::optional<HostId> Cluster::pick_id(const Wish& wish, std::span<const HostId> tried) {
-  return balancer_->pick(
-      {.now = Loop::current().now(), .key = wish.key, .active = active_, .tried = tried, .regions = wish.regions});
+  for (const Choice& choice : choices_) {
+    if (const auto id = pick_id(choice, wish, tried)) return id;
+  }
+  return std::nullopt;
 }
 
 // A host that was not tried and has room for one connection more. Null: there is none.
-std::shared_ptr<Pool> Cluster::pick(const Wish& wish, const Tried& tried) {
+std::shared_ptr<Pool> Cluster::pick(const Wish& wish, const Tried& tried, bool beside) {
   refresh();
-  if (!balancer_) return nullptr;
-  Tried skip = tried;
-  for (size_t i = 0; i <= kMostSkipped; ++i) {
-    const auto id = pick_id(wish, skip.in(*this));
-    if (!id) return nullptr;
-    if (!pools_[*id]->full()) {
-      if (geo_) count_region(wish, *id);
-      return pools_[*id];
+  for (const Choice& choice : choices_) {
+    const Found found = find_room(choice, wish, tried);
+    if (found.pool) {
+      if (geo_) count_region(wish, found.pool->id());
+      return found.pool;
     }
-    skip.add(*this, *pools_[*id]);
-  }
-  // Very many are full: then anybody who has room, whatever the policy would say.
-  const Time now = Loop::current().now();
-  const std::span<const HostId> asked = tried.in(*this);
-  for (const std::shared_ptr<Pool>& pool : pools_) {
-    if (pool->host().up(now) && !pool->full() && std::ranges::find(asked, pool->id()) == asked.end()) return pool;
+    if (!choice.overflows && (found.some_full || beside)) return nullptr;
   }
   return nullptr;
 }
 
+Cluster::Found Cluster::find_room(const Choice& choice, const Wish& wish, const Tried& tried) {
+  Tried skip = tried;
+  for (size_t i = 0; i <= kMostSkipped; ++i) {
+    const auto id = pick_id(choice, wish, skip.in(*this));
+    if (!id) return {.pool = nullptr, .some_full = i > 0};
+    if (!pools_[*id]->full()) return {.pool = pools_[*id]};
+    skip.add(*this, *pools_[*id]);
+  }
+  // Very many are full: then anybody who has room, whatever the policy would say.
+  const auto place = static_cast<uint32_t>(&choice - choices_.data());
+  const std::span<const HostId> asked = tried.in(*this);
+  for (const std::shared_ptr<Pool>& pool : pools_) {
+    const HostId id = pool->id();
+    if (choice_of_[id] == place && !pool->full() && std::ranges::find(asked, id) == asked.end()) return {.pool = pool};
+  }
+  return {.pool = nullptr, .some_full = true};
+}
+
 std::shared_ptr<Host> Cluster::pick_host(std::string_view client_address) {
   refresh();
-  if (!balancer_) return nullptr;
   const Wish wish = wish_of(client_address);
   const auto id = pick_id(wish, {});
   if (!id) return nullptr;
@@ -296,7 +317,7 @@ Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::Re
       if (!pool) co_return *std::move(answer);
     }
     WaitingQueue::Waiter waiter(waiting_, context.deadline);
-    while (!pool && balancer_) {  // all connections are in use, or others wait for one
+    while (!pool && !choices_.empty()) {  // all connections are in use, or others wait for one
       const WaitingQueue::Turn turn = co_await waiter;
       if (turn != WaitingQueue::Turn::yours) co_return refuse(context, "upstream_busy");
       pool = pick(wish, tried);
@@ -397,7 +418,7 @@ Task<Result<http::Response>> Cluster::ask_two(std::shared_ptr<Pool>& pool, const
   race.start(pool, ask(pool, request, context, attempts_before));
   const bool quick = co_await race.over.wait(after(Loop::current().now(), config_.retry.hedge_after));
   if (!quick) {
-    if (std::shared_ptr<Pool> second = pick(wish, tried); second && may_retry()) {
+    if (std::shared_ptr<Pool> second = pick(wish, tried, true); second && may_retry()) {
       if (context.explain) [[unlikely]]
         tell_pick(*context.explain, second.get(), wish, tried.in(*this), "a second one, for the first is slow");
       tried.add(*this, *second);
@@ -489,7 +510,6 @@ Task<Result<http::Response>> Cluster::try_once(std::shared_ptr<Pool> pool, http:
 
 std::shared_ptr<Host> Cluster::host_of_key(uint64_t key, std::span<const Host* const> passed_over) {
   refresh();
-  if (!balancer_) return nullptr;
   const auto is_out = [&](const std::shared_ptr<Pool>& pool) {
     return std::ranges::find(passed_over, &pool->host()) != passed_over.end();
   };

@@ -25,6 +25,7 @@
 #include "http/handler.h"
 #include "upstream/balancer.h"
 #include "upstream/config.h"
+#include "upstream/eligible.h"
 #include "upstream/hash_key.h"
 #include "upstream/hosts.h"
 #include "upstream/pool.h"
@@ -105,12 +106,26 @@ class Cluster final : private LoadWatcher {
   struct Race;
   void refresh();
   void rebuild_pools();
+  EligibleRules rules() const noexcept { return {.panic = config_.panic}; }
   // What of a client says which host it gets.
   struct Wish {
     uint64_t key = 0;                        // of hash policies
     std::span<const RegionId> regions = {};  // of geo_, the best first
   };
-  std::shared_ptr<Pool> pick(const Wish& wish, const Tried& tried);
+  // Hosts among which the policy chooses (eligible.h), and what this core has under way at them.
+  struct Choice {
+    std::unique_ptr<Balancer> balancer;
+    uint64_t active = 0;
+    bool overflows = false;
+  };
+  // `beside`: while the request is under way elsewhere, which is no reason to ask those who stand behind the others.
+  std::shared_ptr<Pool> pick(const Wish& wish, const Tried& tried, bool beside = false);
+  struct Found {
+    std::shared_ptr<Pool> pool;
+    bool some_full = false;  // others would do, but have no room
+  };
+  Found find_room(const Choice& choice, const Wish& wish, const Tried& tried);
+  std::optional<HostId> pick_id(const Choice& choice, const Wish& wish, std::span<const HostId> tried);
   std::optional<HostId> pick_id(const Wish& wish, std::span<const HostId> tried);
   std::shared_ptr<Pool> pick_sticky(const http::Request& request);
   void stick(const http::Request& request, const Pool& pool, http::Response& response, Arena& arena) const;
@@ -156,10 +171,10 @@ class Cluster final : private LoadWatcher {
   uint64_t version_ = 0;  // of hosts_, as far as it was seen
   std::shared_ptr<const HostList> list_;
   std::vector<std::shared_ptr<Pool>> pools_;  // by HostId: place in list_
-  std::unique_ptr<Balancer> balancer_;
-  std::vector<std::string> tokens_;  // of sticky clients, by HostId
+  std::vector<Choice> choices_;               // the first one first; empty: there is nobody to ask
+  std::vector<uint32_t> choice_of_;           // by HostId: place in choices_, or their number
+  std::vector<std::string> tokens_;           // of sticky clients, by HostId
   std::unordered_map<std::string, HostId, StringHash, std::equal_to<>> host_of_token_;
-  uint64_t active_ = 0;  // requests under way at all hosts
   // Where clients and hosts are; null: nobody asks.
   std::shared_ptr<const Geo> geo_;
   std::vector<RegionId> region_of_;                       // by HostId

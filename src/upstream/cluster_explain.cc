@@ -5,7 +5,6 @@
 #include "http/explain.h"
 #include "runtime/loop.h"
 #include "upstream/cluster.h"
-#include "upstream/eligible.h"
 #include "upstream/geo.h"
 #include "upstream/policies/load.h"
 
@@ -37,9 +36,12 @@ void Cluster::tell_limits(http::RequestContext& context) {
   const Time now = Loop::current().now();
   size_t up = 0;
   for (const auto& host : *list_) up += host->up(now);
-  const Eligible eligible = eligible_hosts(*list_, {.zone = {}, .panic = config_.panic}, now);
+  const Eligible eligible = eligible_hosts(*list_, rules(), now);
   std::string text = name() + ": " + std::to_string(up) + " of " + std::to_string(list_->size()) + " hosts up, " +
-                     std::to_string(eligible.hosts.size()) + " to choose from";
+                     std::to_string(eligible.tiers.empty() ? 0 : eligible.tiers.front().hosts.size()) +
+                     " to choose from";
+  for (size_t i = 1; i < eligible.tiers.size(); ++i)
+    text += (i == 1 ? ", behind them " : ", then ") + std::to_string(eligible.tiers[i].hosts.size());
   if (eligible.panic) text += " (panic: too few are up)";
   if (breaker_) text += "; breaker " + std::string(word_of(breaker_->state()));
   if (adaptive_) {

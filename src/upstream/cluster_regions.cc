@@ -24,7 +24,7 @@ std::unique_ptr<Balancer> Cluster::balance_regions(std::vector<BalanceHost> host
                                                    const std::shared_ptr<const KeyTable>& keys) {
   Loop& loop = Loop::current();
   const auto none = static_cast<RegionId>(geo_->regions());
-  region_of_.assign(list_->size(), none);
+  region_of_.resize(list_->size(), none);
   std::vector<RegionBalancer::Member> members;
   for (const BalanceHost& host : hosts) {
     const Host& known = pools_[host.id]->host();

@@ -1,7 +1,7 @@
-// Which hosts may have new requests now, of all those of an upstream: those that are up, of the own zone as long as
-// enough of them are there, backups only while no other is up, and, when too few are left, all that were not taken out
-// by hand (panic mode: many good answers are better than none, and a check that fails everywhere is probably wrong
-// itself). Pure.
+// Which hosts may have new requests now, of all those of an upstream, and in which order: those that are up, of the own
+// zone as long as enough of them are there; backups while no other is up, or for a request that all others were asked
+// for; and, when too few are left, all that were not taken out by hand (panic mode: many good answers are better than
+// none, and a check that fails everywhere is probably wrong itself). Pure.
 #pragma once
 
 #include <string_view>
@@ -19,8 +19,15 @@ struct EligibleRules {
   double panic = 0;         // share of the hosts below which panic begins; 0: when none is left
 };
 
-struct Eligible {
+// Hosts among which the policy chooses.
+struct Tier {
   std::vector<HostId> hosts;  // places in the list, in its order
+  bool overflows = false;     // who finds no room here goes to the next tier instead of waiting
+  bool operator==(const Tier&) const = default;
+};
+
+struct Eligible {
+  std::vector<Tier> tiers;  // none is empty; a further one is for requests that everybody before it was asked for
   bool panic = false;
 };
 

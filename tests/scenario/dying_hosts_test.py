@@ -36,6 +36,7 @@ routes:
   - {{ match: {{ path: /** }}, to: upstream.app }}
 """
 CLIENTS = 8
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 def free_port():
@@ -153,6 +154,16 @@ def test_nobody_sees_that_one_of_three_was_killed(io, balance):
         victim.start()
         node.until(lambda: load.of(victim.name) > before, "it is asked again once it is back", seconds=4 * node.PATIENCE)
         assert load.bad() == ({}, [])
+
+
+def test_a_backup_takes_over_from_the_first_request_on():
+    with Backend("first") as first, Backend("spare") as spare:
+        hosts = f'"127.0.0.1:{first.port}", {{ address: "127.0.0.1:{spare.port}", backup: true }}'
+        with node.Node(CONFIG.format(hosts=hosts, balance="round_robin", first_byte="10s")) as box:
+            assert [box.ask(GET, "web").body for _ in range(3)] == [b"first"] * 3
+            first.kill()
+            answers = [box.ask(GET, "web") for _ in range(10)]
+            assert [one.body for one in answers] == [b"spare"] * 10, answers
 
 
 def test_nobody_waits_for_one_that_hangs_longer_than_its_time_limit(io):

@@ -119,6 +119,9 @@ class UpstreamCluster : public OnBothBackends {
   Cluster& cluster(std::vector<net::Address> addresses) {
     std::vector<HostFacts> members;
     for (const net::Address& address : addresses) members.push_back(facts(address));
+    return cluster_of(std::move(members));
+  }
+  Cluster& cluster_of(std::vector<HostFacts> members) {
     hosts_ = std::make_shared<Hosts>("api", 1, config_.balance, metrics_);
     hosts_->set_members(std::move(members), Time::min());
     cluster_ = std::make_unique<Cluster>(hosts_, config_, metrics_, breaker_);

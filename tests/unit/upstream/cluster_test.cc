@@ -161,6 +161,41 @@ TEST_P(UpstreamCluster, AHostThatDoesNotListenIsPassedOver) {
   EXPECT_EQ(c.open_connections(), 1U);
 }
 
+TEST_P(UpstreamCluster, WhoseHostsAreAllGoneGoesOnToTheBackupAtOnce) {
+  FarServer far(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  HostFacts backup = facts(far.address());
+  backup.backup = true;
+  Cluster& c = cluster_of({facts(nowhere()), facts(nowhere()), backup});
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(ask(c, Method::post), "hi");
+  EXPECT_EQ(requests_, 4);
+  auto link = fakes::run_task(*loop_, c.connect("192.0.2.1", soon()));
+  ASSERT_TRUE(link) << link.error().to_string();
+  EXPECT_EQ(link->host().name, backup.name) << "a relay, too";
+}
+
+TEST_P(UpstreamCluster, ABackupIsNoPlaceToOverflowToNorToHurryTo) {
+  config_.limits.connections = 1;
+  config_.limits.wait = 50ms;
+  config_.retry.hedge_after = 20ms;
+  FarServer slow(*loop_, [this](Socket& socket, int) { return Script::stay_silent(socket, requests_); });
+  int asked_backup = 0;
+  FarServer spare(*loop_, [&](Socket& socket, int) {
+    return Script::answer_all(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", asked_backup);
+  });
+  HostFacts backup = facts(spare.address());
+  backup.backup = true;
+  Cluster& c = cluster_of({facts(slow.address()), backup});
+  Asked first(*loop_);
+  Task<Result<Response>> waits = c.send(first.request, first.context);
+  waits.start();
+  Asked second(*loop_);
+  auto refused = send(c, second);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->status, 503) << "the only host has no room, and works";
+  EXPECT_EQ(requests_, 1);
+  EXPECT_EQ(asked_backup, 0) << "one that is only slow is not helped by a backup";
+}
+
 TEST_P(UpstreamCluster, NobodyThereIsUnavailable) {
   Cluster& c = cluster({nowhere(), nowhere()});
   Asked asked(*loop_);

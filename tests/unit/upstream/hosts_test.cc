@@ -22,7 +22,12 @@ HostFacts host(int number, std::string zone = "", bool backup = false) {
 class HostsTest : public testing::Test {
  protected:
   Host& at(size_t i) { return *(*hosts.list())[i]; }
-  std::vector<HostId> eligible(EligibleRules rules = {}) { return eligible_hosts(*hosts.list(), rules, now).hosts; }
+  std::vector<std::vector<HostId>> tiers(EligibleRules rules = {}) {
+    std::vector<std::vector<HostId>> found;
+    for (Tier& tier : eligible_hosts(*hosts.list(), rules, now).tiers) found.push_back(std::move(tier.hosts));
+    return found;
+  }
+  std::vector<HostId> eligible(EligibleRules rules = {}) { return tiers(rules).at(0); }
   void members(std::vector<HostFacts> list) { hosts.set_members(std::move(list), Time::min()); }
   bool eject(size_t i, double share = 0.5) { return hosts.eject(at(i), "test", 30s, 5min, share, now); }
 
@@ -32,6 +37,7 @@ class HostsTest : public testing::Test {
 };
 
 using Ids = std::vector<HostId>;
+using Tiers = std::vector<Ids>;
 
 TEST_F(HostsTest, ThoseThatStayKeepTheirState) {
   members({host(1), host(2)});
@@ -96,13 +102,27 @@ TEST_F(HostsTest, BackupsAreAskedOnlyWhileNoOtherCanBe) {
   EXPECT_EQ(eligible(), (Ids{1}));
 }
 
+TEST_F(HostsTest, BackupsStandBehindTheOthersForWhoAskedThemAll) {
+  members({host(1, "", true), host(2), host(3, "", true), host(4)});
+  EXPECT_EQ(tiers(), (Tiers{{1, 3}, {0, 2}}));
+  hosts.set_failing(at(2), true, "test", now);
+  EXPECT_EQ(tiers(), (Tiers{{1, 3}, {0}}));
+  hosts.set_failing(at(1), true, "test", now);
+  EXPECT_EQ(tiers({.panic = 0.6}), (Tiers{{0, 3}})) << "too few of the others are up: they help";
+  hosts.set_failing(at(0), true, "test", now);
+  EXPECT_EQ(tiers({.panic = 0.6}), (Tiers{{1, 3}, {0, 2}})) << "a panic";
+  EXPECT_EQ(tiers(), (Tiers{{3}}));
+}
+
 TEST_F(HostsTest, WhenNobodyIsLeftAllAreAskedButThoseTakenOutByHand) {
   members({host(1), host(2), host(3), host(4, "", true)});
   for (size_t i = 0; i < 4; ++i) hosts.set_failing(at(i), true, "test", now);
   hosts.set_draining(at(0), true, now);
   const Eligible found = eligible_hosts(*hosts.list(), {}, now);
   EXPECT_TRUE(found.panic);
-  EXPECT_EQ(found.hosts, (Ids{1, 2}));
+  ASSERT_EQ(found.tiers.size(), 2U);
+  EXPECT_EQ(found.tiers[0].hosts, (Ids{1, 2}));
+  EXPECT_EQ(found.tiers[1].hosts, (Ids{3}));
 }
 
 TEST_F(HostsTest, PanicMayBeginEarlier) {
@@ -114,7 +134,8 @@ TEST_F(HostsTest, PanicMayBeginEarlier) {
 
 TEST_F(HostsTest, TheOwnZoneServesItselfWhileEnoughOfItIsUp) {
   members({host(1, "a"), host(2, "a"), host(3, "a"), host(4, "b")});
-  EXPECT_EQ(eligible({.zone = "a"}), (Ids{0, 1, 2}));
+  EXPECT_EQ(tiers({.zone = "a"}), (Tiers{{0, 1, 2}, {3}}));
+  EXPECT_TRUE(eligible_hosts(*hosts.list(), {.zone = "a"}, now).tiers[0].overflows);
   EXPECT_EQ(eligible({.zone = "c"}), (Ids{0, 1, 2, 3}));
   hosts.set_failing(at(0), true, "test", now);
   EXPECT_EQ(eligible({.zone = "a"}), (Ids{1, 2, 3})) << "two of three are less than its share";
