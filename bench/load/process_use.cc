@@ -23,8 +23,8 @@ struct Row {
   uint64_t resident_pages = 0;
 };
 
-// /proc/PID/stat: the name may hold anything, so the fields are counted from its closing bracket. False as well when the
-// process ends meanwhile: the kernel refuses to read what it has opened.
+// /proc/PID/stat: the name may hold anything, so the fields are counted from its closing bracket. False as well when
+// the process ends meanwhile: the kernel refuses to read what it has opened.
 bool read_row(pid_t pid, Row& row) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::ostringstream whole;

@@ -137,6 +137,45 @@ constexpr Sample kPeople[] = {
     {"Mozilla/5.0 (PlayStation; PlayStation 5/6.50) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.4 "
      "Safari/605.1.15",
      Device::tv, Os::other, Browser::other},
+    {"Mozilla/5.0 (Linux; Android 11; Living Room 2K TV; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 "
+     "Chrome/127.0.0.0 Safari/537.36",
+     Device::tv, Os::android, Browser::chrome},
+    {"Mozilla/5.0 (Linux; Android 11; SMART_TV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/127.0.0.0 Mobile "
+     "Safari/537.36",
+     Device::tv, Os::android, Browser::chrome},
+    {"Mozilla/5.0 (Linux armv7l; compatible; NETTV/4.5) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/94.0.0.0 "
+     "Safari/537.36",
+     Device::tv, Os::other, Browser::chrome},
+
+    // Applications on Android do not say whether they run on a phone; most do.
+    {"Dalvik/2.1.0 (Linux; U; Android 14; Pixel 8 Build/AP1A.240505.005)", Device::phone, Os::android, Browser::other},
+    {"Mozilla/5.0 (Linux; Android 13; Example Tab 10) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile "
+     "Safari/537.36",
+     Device::tablet, Os::android, Browser::chrome},
+    {"Mozilla/5.0 (Linux; Android 13; ExamplePad 11) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 "
+     "Safari/537.36",
+     Device::tablet, Os::android, Browser::chrome},
+    {"Mozilla/5.0 (Linux; Android 8.1; example7 DTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/91.0.0.0 Mobile "
+     "Safari/537.36",
+     Device::phone, Os::android, Browser::chrome},
+    {"Mozilla/5.0 (Phone; OpenHarmony 5.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0.0.0 Safari/537.36 "
+     "ArkWeb/4.1 Mobile",
+     Device::phone, Os::android, Browser::chrome},
+    {"Nokia3310/1.0 (03.14) Profile/MIDP-1.0 Configuration/CLDC-1.0", Device::phone, Os::other, Browser::other},
+    {"EXAMPLE-GT1/1.0 UP.Browser/6.2.3 (GUI) MMP/2.0", Device::phone, Os::other, Browser::other},
+    {"Mozilla/4.0 (compatible; MSIE 6.0; Windows CE; IEMobile 8.12)", Device::phone, Os::windows,
+     Browser::internet_explorer},
+    {"Mozilla/5.0 (Windows NT 10.0; ARM; Lumia 950) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/52.0.0.0 "
+     "Safari/537.36 Edge/15.15063",
+     Device::phone, Os::windows, Browser::edge},
+    // Said by every Windows of its time that had the component.
+    {"Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1; Trident/7.0; Media Center PC 6.0; Tablet PC 2.0)",
+     Device::desktop, Os::windows, Browser::internet_explorer},
+    {"Mozilla/5.0 (compatible; Haiku; WebPositive/1.3)", Device::desktop, Os::other, Browser::other},
+    {"Lynx/2.9.0 libwww-FM/2.14 SSL-MM/1.4.1 OpenSSL/3.0.13", Device::desktop, Os::other, Browser::other},
+    {"Mozilla/5.0 (X11; Linux x86_64; th-TH@calendar=gregorian) AppleWebKit/537.36 (KHTML, like Gecko) "
+     "Chrome/126.0.0.0 Safari/537.36",
+     Device::desktop, Os::linux, Browser::chrome},
     {"Mozilla/5.0 (Windows NT 10.0; Win64; x64; Xbox; Xbox One) AppleWebKit/537.36 (KHTML, like Gecko) "
      "Chrome/126.0.0.0 Safari/537.36 Edge/44.18363.8131",
      Device::tv, Os::windows, Browser::edge},
@@ -180,6 +219,22 @@ constexpr const char* kPrograms[] = {
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36",
     "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1.22621.2506",
     "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
+    // By how they name themselves, none of them known.
+    "ExampleSearch/2.0",
+    "Example Link Sleuth/v1",
+    "Mozilla/5.0 ExampleGrab/0.x",
+    "Mozilla/5.0 (compatible; Example-Verification)",
+    "Mozilla/5.0 (compatible; example.com)",
+    "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; Example) Chrome/126.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (X11; Linux x86_64; ops@example.com) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 "
+    "Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 "
+    "(https://example.com/why)",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 "
+    "ExampleScraper",
+    "crawler4j",
+    "ExampleLinkChecker",
+    "www.example.com",
 };
 
 TEST(UserAgent, KnowsWhatPeopleUse) {

@@ -15,7 +15,9 @@ namespace trellis::services::links {
 
 inline constexpr size_t kMaxUserAgent = 512;  // what follows is not looked at
 
-// tv: sets, sticks and consoles. bot: crawlers, link previews, libraries and tools. other: nothing that we know.
+// tv: sets, sticks and consoles. bot: crawlers, link previews, libraries and tools, known by their names, by how such
+// names end, by an address of a page or of mail, and by a product and its version where a browser would name a system.
+// other: nothing that we know, also an empty text.
 enum class Device : uint8_t { other, desktop, phone, tablet, tv, bot };
 enum class Os : uint8_t { other, windows, macos, linux, chromeos, android, ios, ipados };
 enum class Browser : uint8_t {
