@@ -3,14 +3,16 @@
 
     python3 tests/scenario/links_stats_test.py
 
-The log is access-log-2015.tsv.xz in the folder that TRELLIS_DATA names, or in ../shared/data beside the source tree; without it
-that test is skipped. Each of its clients gets an address of its own in 127/8.
+The log is access-log-2015.tsv.xz, and the database of countries MaxMind's test data, in the folder that TRELLIS_DATA names or in
+../shared/data beside the source tree; without them their tests are skipped. Each of the log's clients gets an address of its own in
+127/8.
 """
 import collections
 import json
 import lzma
 import os
 import pathlib
+import shutil
 import socket
 import sys
 import unittest
@@ -21,9 +23,13 @@ import node as nodes  # noqa: E402
 from links_node import CONFIG, LinksNode, request  # noqa: E402
 from node import until  # noqa: E402
 
-DATA = pathlib.Path(os.environ.get("TRELLIS_DATA", nodes.ROOT.parent / "shared/data")) / "access-log-2015.tsv.xz"
+FOLDER = pathlib.Path(os.environ.get("TRELLIS_DATA", nodes.ROOT.parent / "shared/data"))
+DATA = FOLDER / "access-log-2015.tsv.xz"
+COUNTRIES = FOLDER / "mmdb/test-data/GeoIP2-Country-Test.mmdb"
 LOGGED = CONFIG.replace("services:\n", "logs:\n  events: dir:./data/events\nservices:\n").replace(
     "cache: hot,", "cache: hot, log: events,")
+WITH_COUNTRIES = LOGGED.replace("log: events,", "log: events, countries: countries.mmdb,").replace(
+    '"127.0.0.1:0" }', '"127.0.0.1:0", trusted: [127.0.0.0/8] }')
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Version/17.0 Mobile/15E148 Safari/604.1"
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
@@ -134,6 +140,28 @@ class Statistics(unittest.TestCase):
             for path in files:
                 if path.name != "access.log":
                     self.assertNotIn(b"127.0.0.1", path.read_bytes(), "an address on the disk")
+
+    @unittest.skipUnless(COUNTRIES.exists(), f"{COUNTRIES.name} is not there")
+    def test_countries_choose_targets_and_are_counted(self):
+        node = LinksNode(WITH_COUNTRIES)
+        shutil.copy(COUNTRIES, node.folder / "countries.mmdb")
+        with node:
+            code = node.make("https://example.com/", rules=[
+                {"when": [{"country": ["SE", "GB"]}], "url": "https://example.com/europe"}])["code"]
+            for address, target in (("2.125.160.216", "europe"), ("89.160.20.112", "europe"), ("2.125.160.216", "europe"),
+                                    ("216.160.83.56", ""), ("127.0.0.1", "")):
+                status, fields, _ = node.api("GET", f"/{code}", headers={"X-Forwarded-For": address, "User-Agent": PHONE})
+                self.assertEqual((status, fields["location"]), (302, f"https://example.com/{target}"), address)
+            until(lambda: stats(node, code)["clicks"] == 5, "the clicks counted")
+            answer = stats(node, code)
+            self.assertEqual(values(answer, "country"), {"GB": 2, "SE": 1, "US": 1})
+            self.assertEqual(answer["by"]["country"]["none"], 1)
+            self.assertEqual(values(answer, "rule"), {"1": 3})
+
+    def test_a_node_does_not_start_without_its_database_of_countries(self):
+        node = LinksNode(WITH_COUNTRIES)
+        with self.assertRaisesRegex(AssertionError, "cannot start.*countries.mmdb"):
+            node.start()
 
     def test_clicks_of_a_crash_are_in_the_log(self):
         with LinksNode(LOGGED) as node:
