@@ -188,6 +188,28 @@ TEST_F(Import, WhatIsExportedReadsBackToTheSameLinks) {
   }
 }
 
+TEST_F(Import, GrantedVisitsComeAlongWhateverTheMaximumIs) {
+  import("url,code,max_visits,visits\nhttps://a.example/,less,10,7\nhttps://b.example/,none,10,6\n");
+  EXPECT_EQ(request("PATCH", "/v1/links/less", R"({"max_visits":5})").status, 200);
+  EXPECT_EQ(request("PATCH", "/v1/links/none", R"({"max_visits":null})").status, 200);
+  const std::string csv = exported("csv");
+  const std::string ndjson = exported("ndjson");
+  for (const std::string& text : {csv, ndjson}) {
+    stop();
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directory(folder_);
+    start();
+    EXPECT_EQ(import(text).back()["total"]["made"], 2);
+    EXPECT_EQ(exported("csv"), csv);
+    EXPECT_EQ(exported("ndjson"), ndjson);
+    for (const char* code : {"less", "none"})
+      EXPECT_EQ(request("PATCH", std::string("/v1/links/") + code, R"({"max_visits":8})").status, 200);
+    EXPECT_EQ(request("GET", "/v1/links/less").json()["visits_left"], 1);
+    EXPECT_EQ(request("GET", "/v1/links/none").json()["visits_left"], 2);
+  }
+}
+
 TEST_F(Import, TheExportForShlinkIsReadAsShlinks) {
   import("url,code,tags,clicks\nhttps://a.example/,aaa,\"x,y\",7\n");
   const std::string text = exported("shlink");

@@ -37,10 +37,8 @@ LinkImport import_of(const Link& link) {
   out.created_at = link.created_at;
   out.expires_at = link.expires_at;
   out.not_before = link.not_before;
-  if (link.max_visits) {
-    out.max_visits = static_cast<uint64_t>(*link.max_visits);
-    out.visits = static_cast<uint64_t>(link.visits);
-  }
+  if (link.max_visits) out.max_visits = static_cast<uint64_t>(*link.max_visits);
+  if (link.max_visits || link.visits > 0) out.visits = static_cast<uint64_t>(link.visits);
   out.forward_query = link.forward_query;
   out.rules = link.rules;
   out.password_hash = link.password;

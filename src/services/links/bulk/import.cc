@@ -176,10 +176,9 @@ void ImportBody::take_row(const LinkImport& row, uint64_t line) {
   link.rules = std::move(rules);
   link.password = row.password_hash;
   link.clicks = static_cast<int64_t>(row.clicks);
-  if (row.max_visits) {
-    link.max_visits = static_cast<int64_t>(*row.max_visits);
-    link.visits = std::min(static_cast<int64_t>(row.visits.value_or(row.clicks)), *link.max_visits);
-  }
+  if (row.max_visits) link.max_visits = static_cast<int64_t>(*row.max_visits);
+  // They may be more than the maximum, which was lowered or taken away: whoever sets another counts on from them.
+  link.visits = static_cast<int64_t>(row.visits.value_or(row.max_visits ? row.clicks : 0));
   piece_.rows.push_back({line, true, std::nullopt});
   piece_.bytes += bytes_of(link);
 }
