@@ -7,6 +7,7 @@
 
 #include "app/commands/cache_commands.h"
 #include "app/commands/commands.h"
+#include "app/commands/control_client.h"
 #include "app/commands/explain_command.h"
 #include "app/commands/hosts_commands.h"
 #include "app/commands/import_commands.h"
@@ -71,9 +72,7 @@ int main(int argc, char** argv) {
   CLI::App* ctl_command = app.add_subcommand("ctl", "ask or steer a running node");
   ctl_command->require_subcommand(1);
   const auto add_control = [&](CLI::App* command) {
-    command->add_option("--control", ctl_options.control, "the node's control address")
-        ->envname("TRELLIS_CONTROL")
-        ->capture_default_str();
+    add_shared_option(*command, "--control", ctl_options.control, "the node's control address", "TRELLIS_CONTROL");
     command->add_flag("--json", ctl_options.json, "print the answer as it came");
   };
   CLI::App* ctl_status = ctl_command->add_subcommand("status", "the tiers with their figures");
@@ -102,8 +101,8 @@ int main(int argc, char** argv) {
     CLI::App* command = store_command_group->add_subcommand(verb, what);
     command->add_option("STORE", store_options.store, "its name in the configuration, such as main")->required();
     command->add_option("FILE", store_options.file, file)->required(required);
-    command->add_option("--config", store_options.config, "file, or folder of *.yaml; without it the built-in one box")
-        ->envname("TRELLIS_CONFIG");
+    add_shared_option(*command, "--config", store_options.config,
+                      "file, or folder of *.yaml; without it the built-in one box", "TRELLIS_CONFIG");
     return command;
   };
   CLI::App* store_backup = add_store("backup", "copy the store into one file, and check the copy", "the copy", true);

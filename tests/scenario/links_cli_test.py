@@ -178,6 +178,23 @@ class Links(Cli):
         out = self.good(trellis("links", "add", URL, TRELLIS_NODE="http://%s:%d" % self.node.address()))
         self.assertTrue(out.startswith("http://go.test/"))
 
+    def test_the_command_line_wins_over_the_environment(self):
+        here, control = "http://%s:%d" % self.node.address(), "%s:%d" % self.node.control
+        link = json.loads(self.good(trellis("links", "add", URL, "--json", "--node", here, TRELLIS_NODE="http://127.0.0.1:1")))
+        code = link["code"]
+        for words in (("ls",), ("show", code), ("edit", code, "--title", "T"), ("stats", code), ("rm", code), ("export", "-")):
+            with self.subTest(words=words):
+                self.good(trellis("links", *words, "--node", here, TRELLIS_NODE="http://127.0.0.1:1"))
+        self.bad(trellis("links", "ls", "--node", "http://127.0.0.1:1", TRELLIS_NODE=here), says=r"^trellis: .*:1\b")
+        self.bad(trellis("key", "ls", "--node", here, TRELLIS_NODE="http://127.0.0.1:1"), says="without keys")
+        for words in (("jobs", "stats"), ("jobs", "schedules"), ("cache", "ls"), ("ctl", "status"), ("ctl", "hosts"),
+                      ("ctl", "loglevel", "info")):
+            with self.subTest(words=words):
+                self.good(trellis(*words, "--control", control, TRELLIS_CONTROL="127.0.0.1:1"))
+                self.bad(trellis(*words, "--control", "127.0.0.1:1", TRELLIS_CONTROL=control), says=r"^trellis: .*:1\b")
+        self.bad(trellis("store", "restore", "main", "copy.db", "--config", "/none/line.yaml", TRELLIS_CONFIG="/none/variable.yaml"),
+                 says="line.yaml")
+
     def test_the_address_of_the_node_may_end_with_a_slash(self):
         self.good(trellis("links", "ls", "--node", "http://%s:%d/" % self.node.address()))
 

@@ -13,10 +13,18 @@ namespace trellis::app {
 
 using nlohmann::json;
 
+CLI::Option* add_shared_option(CLI::App& command, const std::string& name, std::string& value, const std::string& what,
+                               const char* variable) {
+  const auto take = [&command, &value](const std::string& text) {
+    if (command.parsed()) value = text;
+  };
+  CLI::Option* option = command.add_option_function<std::string>(name, take, what)->envname(variable);
+  if (!value.empty()) option->default_str(value);
+  return option;
+}
+
 void add_control_options(CLI::App& command, ControlOptions& options) {
-  command.add_option("--control", options.control, "the node's control address")
-      ->envname("TRELLIS_CONTROL")
-      ->capture_default_str();
+  add_shared_option(command, "--control", options.control, "the node's control address", "TRELLIS_CONTROL");
   command.add_flag("--json", options.json, "print the answer as it came");
 }
 

@@ -13,6 +13,7 @@
 
 namespace CLI {
 class App;
+class Option;
 class Validator;
 }  // namespace CLI
 
@@ -22,6 +23,11 @@ struct ControlOptions {
   std::string control = "127.0.0.1:9900";
   bool json = false;
 };
+// An option of one of several commands that share `value`, which may come from the environment, too: the command line
+// wins. Environment variables are read for every command, chosen or not; of those that were not, nothing is taken.
+CLI::Option* add_shared_option(CLI::App& command, const std::string& name, std::string& value, const std::string& what,
+                               const char* variable);
+
 // --control (TRELLIS_CONTROL) and --json.
 void add_control_options(CLI::App& command, ControlOptions& options);
 

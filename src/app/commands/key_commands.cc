@@ -241,12 +241,10 @@ void add_key_commands(CLI::App& app, ChosenCommand& run) {
   const auto add_verb = [&](const char* verb, const char* what, const char* example) {
     CLI::App* command = keys->add_subcommand(verb, what);
     command->add_option("--store", options->store, "work on this store of a node that is stopped, such as main");
-    command->add_option("--config", options->config, "where the store is named; without it the built-in one box")
-        ->envname("TRELLIS_CONFIG");
-    command->add_option("--node", options->node, "without --store: where the links API is")
-        ->envname("TRELLIS_NODE")
-        ->capture_default_str();
-    command->add_option("--key", options->key, "without --store: a key of the scope admin")->envname("TRELLIS_KEY");
+    add_shared_option(*command, "--config", options->config,
+                      "where the store is named; without it the built-in one box", "TRELLIS_CONFIG");
+    add_shared_option(*command, "--node", options->node, "without --store: where the links API is", "TRELLIS_NODE");
+    add_shared_option(*command, "--key", options->key, "without --store: a key of the scope admin", "TRELLIS_KEY");
     command->add_flag("--json", options->json, "print JSON");
     command->footer(std::string("Example:\n  ") + example);
     command->callback([&run, verb, options] { run = [verb, options] { return key_command(verb, *options); }; });

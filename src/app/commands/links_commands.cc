@@ -9,6 +9,7 @@
 
 #include "app/commands/answer_json.h"
 #include "app/commands/ask_password.h"
+#include "app/commands/control_client.h"
 #include "app/commands/http_call.h"
 #include "app/commands/links_clicks.h"
 #include "app/commands/links_files.h"
@@ -245,8 +246,8 @@ LinksCommands::LinksCommands(CLI::App& app) {
   group->require_subcommand(1);
   const auto command = [&](const char* verb, const char* what, int (*does)(const LinksOptions&), const char* example) {
     CLI::App* one = group->add_subcommand(verb, what);
-    one->add_option("--node", options_.node, "where the links API is")->envname("TRELLIS_NODE")->capture_default_str();
-    one->add_option("--key", options_.key, "API key, for a node that wants one")->envname("TRELLIS_KEY");
+    add_shared_option(*one, "--node", options_.node, "where the links API is", "TRELLIS_NODE");
+    add_shared_option(*one, "--key", options_.key, "API key, for a node that wants one", "TRELLIS_KEY");
     one->add_flag("--json", options_.json, "print JSON");
     one->add_option("--domain", options_.domain, "the domain of the links, such as go.example.com");
     one->footer(std::string("Example:\n  ") + example);
