@@ -32,6 +32,7 @@ Result<void> read_found(Disk& disk, Found& found) {
   TRY(found.file, disk.open(found.path, Disk::Open::existing));
   if (found.bytes > 2 * kMaxDiskSegment) return fail(Code::invalid_argument, "larger than any segment");
   TRY(found.contents, read_segment(*found.file));
+  if (found.contents.begun) return {};
   if (found.contents.label.number != found.number) return fail(Code::invalid_argument, "another segment's contents");
   if (found.contents.end > kMaxDiskSegment) return fail(Code::invalid_argument, "longer than any segment");
   return {};
@@ -48,6 +49,14 @@ void read_all(Disk& disk, std::vector<Found>& all) {
   std::vector<std::jthread> readers;
   for (size_t i = 1; i < std::min(all.size(), kMostReaders); ++i) readers.emplace_back(work);
   work();
+}
+
+// A process that was killed leaves at most its newest segment without a label. Of any other it was lost.
+void check_begun(std::vector<Found>& all) {
+  for (Found& found : all) {
+    if (found.contents.begun && &found != &all.back())
+      found.error.emplace(Code::invalid_argument, "no segment's label");
+  }
 }
 
 // One that cannot be read is given up like a damaged one. When there are more, the disk fails, and nothing is removed.
@@ -104,6 +113,7 @@ Result<uint64_t> load_segments(Disk& disk, const std::string& folder, const std:
   }
   std::sort(all.begin(), all.end(), [](const Found& a, const Found& b) { return a.number < b.number; });
   read_all(disk, all);
+  check_begun(all);
   TRY_VOID(check_disk(all));
 
   uint64_t next = 0;

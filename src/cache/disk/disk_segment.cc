@@ -144,8 +144,13 @@ Result<SegmentContents> read_segment(DiskFile& file) {
     // A footer or a table that is damaged: the records are read instead.
     if (footer || footer.error().code() == Code::data_loss) ++contents.bad;
   }
-  TRY(const std::string block, read_some(file, 0, kDirectBlock));
-  TRY(contents.label, decode_label(block));
+  // The label is written alone, before any record.
+  TRY(const std::string start, read_some(file, 0, kSegmentStart + kDirectBlock));
+  if (start.find_first_not_of('\0') == std::string::npos) {
+    contents.begun = true;
+    return contents;
+  }
+  TRY(contents.label, decode_label(std::string_view(start).substr(0, kDirectBlock)));
   TRY_VOID(scan(file, size, contents));
   return contents;
 }

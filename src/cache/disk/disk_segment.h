@@ -39,6 +39,7 @@ struct SegmentContents {
   uint64_t end = 0;                 // behind the last record
   uint64_t bad = 0;                 // places before the end that are no whole records
   bool sealed = false;
+  bool begun = false;  // nothing was written to it yet, not even its label
 };
 // From its table, or, where there is none, from all of its records. invalid_argument, failed_precondition: it is no
 // segment, or another version's; other errors are the file's.

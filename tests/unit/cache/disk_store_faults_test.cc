@@ -54,6 +54,42 @@ TEST_F(DiskStoreTest, DropsSegmentsOfAnotherVersionAndOnesThatAreNone) {
   EXPECT_EQ(body("c"), "3");
 }
 
+TEST_F(DiskStoreTest, ASegmentThatWasJustMadeWhenTheProcessWasKilledIsNoDamage) {
+  open();
+  put("a", "1");
+  for (const uint64_t reserved : {uint64_t{0}, kSegment}) {
+    open();
+    const std::string path = "/cache/00000000000000ff.segment";
+    store_.reset();
+    auto file = disk_.open(path, Disk::Open::create);
+    ASSERT_TRUE(file);
+    if (reserved > 0) {
+      ASSERT_TRUE((*file)->write(reserved - 1, std::string_view("\0", 1)));
+    }
+    open();
+    EXPECT_EQ(figures().damaged, 0u);
+    EXPECT_FALSE(store_->has_lost());
+    EXPECT_EQ(body("a"), "1");
+    EXPECT_EQ(disk_.contents(path), nullptr);
+  }
+}
+
+TEST_F(DiskStoreTest, ASegmentWhoseLabelTheDiskLostIsDamage) {
+  open();
+  put("a", "1");
+  open();
+  put("b", "2");
+  store_.reset();
+  const std::vector<std::string> paths = disk_.paths();
+  std::string* older = disk_.contents(paths.front());
+  older->assign(older->size(), '\0');
+  open();
+  EXPECT_EQ(figures().damaged, 1u);
+  EXPECT_TRUE(store_->has_lost());
+  EXPECT_EQ(body("a"), "none");
+  EXPECT_EQ(body("b"), "2");
+}
+
 TEST_F(DiskStoreTest, ServesNoDamagedByte) {
   open();
   const std::string whole = body_of("key", 1000);
