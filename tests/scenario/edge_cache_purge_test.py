@@ -61,6 +61,17 @@ def test_a_purge_takes_what_it_names(edge, origin, words, gone, stay):
     assert is_cached(edge, origin, gone, host="other.example.com") == (not everywhere)
 
 
+@pytest.mark.parametrize("words", [("http://shop.example.com/a",), ("--prefix", "shop.example.com./a"), ("--host", "shop.example.com")])
+def test_a_dot_behind_the_host_hides_nothing_from_a_purge(edge, origin, words):
+    # The same host to DNS and to routes, though origins and browsers tell the two apart.
+    for host in ("shop.example.com", "shop.example.com."):
+        assert edge.body("/a", host=host) == "/a version 1"
+    origin.version = 2
+    edge.purge(*words)
+    for host in ("shop.example.com", "shop.example.com.", "shop.example.com.:8080"):
+        assert edge.body("/a", host=host) == "/a version 2"
+
+
 def test_a_soft_purge_lets_the_answer_be_validated(edge, origin):
     edge.body("/a")
     edge.purge("https://shop.example.com/a", "--soft")

@@ -26,8 +26,15 @@ std::string_view without_port(std::string_view authority) noexcept {
   return authority.substr(0, colon);
 }
 
+// Without a port, and without the dot that may stand behind a name: it is the same one with it.
+std::string_view host_of(std::string_view authority) noexcept {
+  std::string_view host = without_port(authority);
+  if (host.size() > 1 && host.ends_with('.')) host.remove_suffix(1);
+  return host;
+}
+
 Result<std::string> host_from(std::string_view text) {
-  const std::string_view host = without_port(text);
+  const std::string_view host = host_of(text);
   if (host.empty()) return wrong("the host is missing");
   if (host.size() > kMaxHost) return wrong("the host is longer than 255 bytes");
   // An IPv6 address stands in brackets, and colons nowhere else.
@@ -124,7 +131,7 @@ Result<PurgeRule> make_purge_rule(PurgeRule::Kind kind, std::string_view text, b
 }
 
 void append_purge_url(std::string& out, std::string_view authority, std::string_view path, std::string_view query) {
-  out += without_port(authority);
+  out += host_of(authority);
   out += path;
   if (query.empty()) return;
   out += '?';
