@@ -117,6 +117,29 @@ def test_a_purge_is_everywhere_when_it_is_acknowledged(cluster, origin):
             assert edge.body("/red/1") == f"/red/1 version {round_number}"
 
 
+# The owner gives what a soft purge met while it asks anew, or since the origin fails: it must not pass for new elsewhere.
+@pytest.mark.parametrize("allowed, failing", [("stale-while-revalidate", False), ("stale-if-error", True)])
+def test_what_a_soft_purge_met_is_new_nowhere(origin, allowed, failing):
+    origin.cache_control = f"max-age=600, {allowed}=600"
+    with Cluster(origin, 2, disk=True) as cluster:
+        paths = [f"/object/{number}" for number in range(8)]
+        for path in paths[:4]:  # of the others the edge that asks has nothing
+            assert cluster.edges[0].body(path) == f"{path} version 1"
+        for path in paths:
+            assert cluster.edges[1].body(path) == f"{path} version 1"
+        origin.version, origin.failing = 2, failing
+        cluster.edges[0].purge("--tag", "everything", "--soft")
+        for path in paths:
+            answer = cluster.edges[0].get(path)
+            assert answer.status == 200 or failing and answer.status == 503, answer  # it owns that one, and has nothing
+            if b"version 1" in answer.body:
+                assert answer.get(b"x-cache-status") == b"STALE"
+        origin.failing = False
+        for edge in cluster.edges:
+            for path in paths:
+                node.until(lambda: edge.body(path) == f"{path} version 2", f"{edge.config_path}: {path} is the new one")
+
+
 def test_a_signed_purge_is_everywhere_too(cluster, origin):
     for edge in cluster.edges:
         edge.body("/a")

@@ -90,6 +90,27 @@ def test_two_hundred_waiting_clients_learn_of_a_dead_origin_at_once(io):
         node.until(lambda: n.metric("trellis_requests_in_flight", route="app") == 0, "the requests to end")
 
 
+@pytest.mark.parametrize("slice", ["", ", slice: 64KiB"])
+def test_all_who_wait_are_told_that_it_is_stale(slice):
+    """One attempt for all of them, and nobody is told that what is stale was a hit."""
+    go_on = threading.Event()
+    with Origin() as origin, node.Node(config(origin).replace("in: edge", "in: edge" + slice)) as n, contextlib.ExitStack() as stack:
+        origin.at[b"/"] = reply(b"good", STALE_OK, b'ETag: "a"')
+        assert ask(n).status == 200
+        origin.at[b"/"] = lambda *_: held(go_on, None, reply(b"bad", status=b"503 Busy"))
+        clients = [stack.enter_context(node.Client(n.address())) for _ in range(10)]
+        for client in clients:
+            client.send(get())
+        node.until(lambda: n.metric("trellis_requests_in_flight", route="app") == 10, "all to wait")
+        go_on.set()
+        answers = [client.answer() for client in clients]
+        assert {(one.status, one.body, outcome(one)) for one in answers} == {(200, b"good", "STALE")}
+        assert all(b"stale-if-error" in one.get(b"cache-status") for one in answers)
+        assert sum(b"collapsed" in one.get(b"cache-status") for one in answers) == 9
+        assert origin.count() == 2
+        n.comes_to(10, "trellis_cache_requests_total", outcome="stale")
+
+
 @pytest.mark.parametrize("status", [b"500 Oops", b"502 Bad", b"503 Busy", b"504 Late"])
 def test_a_flapping_origin_is_not_seen_behind_stale_answers(status):
     def answer(seen, count):

@@ -10,11 +10,14 @@ from http_server import Handler, HttpServer
 
 
 class Origin(HttpServer):
-    """Counts the requests by path. `version` is in every answer; `hold`: an Event that answers wait for, by path."""
+    """Counts the requests by path. `version` is in every answer; `hold`: an Event that answers wait for, by path; `failing`: all
+    is answered by 503."""
 
     def __init__(self):
         origin = self
         self.version = 1
+        self.cache_control = "max-age=600"
+        self.failing = False
         self.asked = {}
         self.methods = []
         self.hold = {}
@@ -38,16 +41,18 @@ class Origin(HttpServer):
                     self.end_headers()
                 if self.path in origin.hold:
                     origin.hold[self.path].wait(node.PATIENCE)
+                if origin.failing:
+                    return self.send_error(503)
                 if self.headers.get("if-none-match") == f'"{origin.version}"':
                     self.send_response(304)
                     self.send_header("etag", f'"{origin.version}"')
-                    self.send_header("cache-control", "max-age=600")
+                    self.send_header("cache-control", origin.cache_control)
                     self.end_headers()
                     return
                 self.send_response(200)
                 self.send_header("content-type", "text/plain")
                 self.send_header("content-length", str(len(body)))
-                self.send_header("cache-control", "max-age=600")
+                self.send_header("cache-control", origin.cache_control)
                 self.send_header("etag", f'"{origin.version}"')
                 self.send_header("surrogate-key", "everything " + self.path.strip("/").split("/")[0])
                 self.end_headers()

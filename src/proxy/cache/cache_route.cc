@@ -116,6 +116,12 @@ cache::Reuse reuse_now(const cache::Object& object, const cache::RequestDirectiv
   return reuse;
 }
 
+Shared shared_as(const cache::Object& object, const cache::ObjectRef& stored) noexcept {
+  if (stored && &*stored == &object) return {Cached::stale, "stale-if-error"};
+  if (object.expired.load(std::memory_order_relaxed)) return {Cached::stale, "purged"};
+  return {Cached::coalesced, {}};
+}
+
 bool may_share(const cache::Object& object, const cache::ObjectRef& stored, const cache::RequestDirectives& wanted,
                Time came, Time now) {
   const cache::ObjectHead& head = object.head();

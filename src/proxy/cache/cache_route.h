@@ -99,6 +99,13 @@ Found find_stored(cache::EdgeCache& cache, std::string& key, const http::Fields&
 // May the object be used, a soft purge included: as if its lifetime had ended.
 cache::Reuse reuse_now(const cache::Object& object, const cache::RequestDirectives& wanted, Time now);
 
+// What the answer is that another request's fetch brought: what was stale before comes from it if the origin failed.
+struct Shared {
+  Cached what = Cached::coalesced;
+  std::string_view detail;  // of Cache-Status
+};
+Shared shared_as(const cache::Object& object, const cache::ObjectRef& stored) noexcept;
+
 // May what another request's fetch brought be given to a request that came at `came` and had found `stored` (or null)?
 bool may_share(const cache::Object& object, const cache::ObjectRef& stored, const cache::RequestDirectives& wanted,
                Time came, Time now);

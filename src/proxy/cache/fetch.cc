@@ -140,10 +140,14 @@ void Fetch::ask_for_all() {
 
 // The object's owner first, where it is another node; what only one client may have is no matter of its.
 Task<Result<http::Response>> Fetch::ask_next() {
+  stale_at_owner = false;
   if (route_.members && leader) {
-    Task<std::optional<http::Response>> asking = route_.members->fetch(hash64(key_), request, context);
-    std::optional<http::Response> owned = co_await asking;
-    if (owned) co_return *std::move(owned);
+    Task<std::optional<Members::Owned>> asking = route_.members->fetch(hash64(key_), request, context);
+    std::optional<Members::Owned> owned = co_await asking;
+    if (owned) {
+      stale_at_owner = owned->stale;
+      co_return std::move(owned->response);
+    }
   }
   Task<Result<http::Response>> asking = next_(request, context);
   co_return co_await asking;
@@ -273,6 +277,7 @@ bool Fetch::confirm(const http::Response& response) {
     marker = place_variant(key, fields);
   }
   object = route_.cache->make_object(std::move(key), std::move(head), stored->parts());
+  take_over_staleness();
   validated = true;
   reason = "validated";
   if (verdict.store) {
@@ -287,6 +292,12 @@ bool Fetch::confirm(const http::Response& response) {
   leader.reset();
   finish(End::object);
   return true;
+}
+
+// A soft purge that met it at its owner shows in no age; and this fetch's own number is newer than the purge.
+void Fetch::take_over_staleness() {
+  if (stale_at_owner && cache::came_fresh(object->head().freshness))
+    object->expired.store(true, std::memory_order_relaxed);
 }
 
 // To those who wait: there is nothing for them in this.
@@ -376,6 +387,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   }
   head.fields = cache::StoredFields(fields);
   object = route_.cache->make_object(std::move(key), std::move(head), std::move(parts));
+  take_over_staleness();
   stored_now = true;
   if (!body->expected()) place = std::make_shared<ObjectBody::Reader>(body, 0);
   if (leader) leader->give(object, marker, place);
@@ -472,6 +484,11 @@ void Fetch::tell_way(http::RequestContext& to) const {
 
 void Fetch::add_extra(http::Response& response) const {
   for (const http::Field& field : extra) response.fields.add_copy(field.name, field.value);
+}
+
+Cached what_came_of(const Fetch& fetch) noexcept {
+  if (fetch.stale || fetch.stale_at_owner) return Cached::stale;
+  return fetch.validated ? Cached::revalidated : Cached::miss;
 }
 
 std::unique_ptr<http::BodyReader> passed_body(const std::shared_ptr<Fetch>& fetch) {

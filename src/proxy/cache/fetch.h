@@ -60,6 +60,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   bool stored_now = false;                  // object: came with this fetch, and is kept
   bool validated = false;                   // object: the stored one, confirmed
   bool stale = false;                       // object: the stored one, because the origin failed
+  bool stale_at_owner = false;              // the object's owner gave what is stale there
   int status = 0;                           // the origin's
   std::string_view reason;                  // why it is not stored, or "stored"; static
   http::Fields extra{arena};                // see add_extra()
@@ -87,6 +88,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   cache::ObjectRef with_other_parts() const;
   cache::ObjectRef place_variant(std::string& key, const http::Fields& fields);
   bool confirm(const http::Response& response);
+  void take_over_staleness();
   void take_numbers();
   void release(std::string_view why);
   bool serve_stale();
@@ -133,6 +135,9 @@ class Lent {
  private:
   Fetch& fetch_;
 };
+
+// What an answer from its object is. Precondition: it has ended.
+Cached what_came_of(const Fetch& fetch) noexcept;
 
 // The body of a fetch that passed, which it keeps; null where it is none to be read.
 std::unique_ptr<http::BodyReader> passed_body(const std::shared_ptr<Fetch>& fetch);

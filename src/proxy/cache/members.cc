@@ -35,6 +35,7 @@ constexpr std::string_view kMissing = "missing";
 constexpr std::string_view kForget = "forget";
 constexpr size_t kMaxForgotten = 16;  // keys of a message: a request has three at most
 constexpr std::string_view kAccepted = "ok";
+constexpr std::string_view kStale = "stale";
 constexpr std::string_view kBehind = "behind";
 
 Counter& event_counter(Metrics& metrics, const std::string& cache, std::string_view event) {
@@ -337,7 +338,9 @@ http::Response Members::refuse_ahead(http::RequestContext& context) {
   return response;
 }
 
-void Members::mark_answer(http::Response& response) { response.fields.set(kMemberField, kAccepted); }
+void Members::mark_answer(http::Response& response, bool stale) {
+  response.fields.set(kMemberField, stale ? kStale : kAccepted);
+}
 
 std::shared_ptr<upstream::Host> Members::owner_of(uint64_t key) {
   std::shared_ptr<upstream::Host> owner = cluster_->host_of_key(key, *silence_->hosts());
@@ -359,7 +362,7 @@ Task<> Members::ask_owner(Members& self, std::shared_ptr<upstream::Host> owner, 
   asked.answered.set();
 }
 
-Task<std::optional<http::Response>> Members::fetch(uint64_t key, const http::Request& request,
+Task<std::optional<Members::Owned>> Members::fetch(uint64_t key, const http::Request& request,
                                                    http::RequestContext& context) {
   const std::shared_ptr<upstream::Host> owner = owner_of(key);
   if (!owner || book_->has_gap()) co_return std::nullopt;
@@ -398,11 +401,12 @@ Task<std::optional<http::Response>> Members::fetch(uint64_t key, const http::Req
         "owner", owner->facts.name + (answer ? ": " + std::to_string(answer->status) + " " + std::string(verdict)
                                              : ": " + answer.error().to_string()));
   }
-  if (verdict == kAccepted) {
+  if (verdict == kAccepted || verdict == kStale) {
+    const bool stale = verdict == kStale;  // `verdict` lies in the field
     fetched_.add();
     answer->fields.remove(kMemberField);
     http::remove_hop_by_hop(answer->fields, false);
-    co_return *std::move(answer);
+    co_return Owned{*std::move(answer), stale};
   }
   (verdict == kBehind ? behind_ : not_fetched_).add();
   co_return std::nullopt;

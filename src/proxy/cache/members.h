@@ -99,13 +99,20 @@ class Members {
   };
   Sender sender_of(http::Request& request, const http::RequestContext& context);
   http::Response refuse_ahead(http::RequestContext& context);
-  // Marks the answer to a member: the fields that are for caches stay in it.
-  static void mark_answer(http::Response& response);
+  // Marks the answer to a member: the fields that are for caches stay in it. `stale`: it was given though its time is
+  // over, or a soft purge met it here.
+  static void mark_answer(http::Response& response, bool stale);
+
+  // What an owner answered.
+  struct Owned {
+    http::Response response;
+    bool stale = false;  // see mark_answer()
+  };
 
   // The answer of the object's owner. None: this node is the owner, there is none to ask, or the one there is did not
   // answer (well), or fell silent meanwhile: the origin is to be asked. The request stays as it is. Not for requests of
   // members.
-  Task<std::optional<http::Response>> fetch(uint64_t key, const http::Request& request, http::RequestContext& context);
+  Task<std::optional<Owned>> fetch(uint64_t key, const http::Request& request, http::RequestContext& context);
   // What is stored under these keys is no longer so: their owners forget it, for whoever changed it asks them next. The
   // others keep theirs to their end. A second at most.
   Task<> forget(std::vector<std::string> keys);

@@ -248,7 +248,10 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
           continue;
         }
         out.object = fill.object;
-        out.what = Cached::coalesced;
+        const Shared shared = shared_as(*out.object, stored);
+        out.what = shared.what;
+        if (!shared.detail.empty()) out.detail = shared.detail;
+        out.collapsed = true;
         out.reuse = reuse_now(*out.object, wanted_, loop.now());
         co_return out;
       }
@@ -279,7 +282,7 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
     const bool came = co_await fetch->done.wait(deadline);
     if (!came) co_return fail(Error(Code::deadline_exceeded, "waiting for the origin").from(Side::upstream));
     if (fetch->end == Fetch::End::failed) co_return fail(fetch->error->clone());
-    out.what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
+    out.what = what_came_of(*fetch);
     out.fetch = fetch;
     if (fetch->end == Fetch::End::object) {
       out.object = fetch->object;
@@ -337,8 +340,8 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
                                   .forwarded_status = fetch ? fetch->forwarded_status() : std::nullopt,
                                   .ttl = got->reuse.ttl,
                                   .stored = fetch && fetch->stored_now,
-                                  .collapsed = got->what == Cached::coalesced,
-                                  .detail = fetch && fetch->stale ? fetch->reason : "slice"};
+                                  .collapsed = got->collapsed,
+                                  .detail = fetch && fetch->stale ? fetch->reason : got->detail};
   const int64_t now = unix_seconds(context.loop.wall());
   const StoredAnswerOptions options{.age = got->reuse.age,
                                     .tell_age = got->what == Cached::hit || got->what == Cached::stale,

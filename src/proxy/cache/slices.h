@@ -33,6 +33,8 @@ class Slices : public std::enable_shared_from_this<Slices> {
     std::shared_ptr<Fetch> fetch;  // that this request made for it; null where none was
     Cached what = Cached::hit;
     cache::Forwarded forwarded = cache::Forwarded::no;
+    bool collapsed = false;             // waited for another request's fetch
+    std::string_view detail = "slice";  // of Cache-Status
     cache::Reuse reuse;
   };
   Task<Result<Slice>> get(uint64_t number, Deadline deadline, Waiting waiting = {});

@@ -237,7 +237,7 @@ Task<Result<http::Response>> CacheFilter::for_member(http::Request& request, htt
   request.scheme = sender.scheme;
   Task<Result<http::Response>> answering = for_members_->handle(request, context, next);
   Result<http::Response> response = co_await answering;
-  if (response) Members::mark_answer(*response);
+  if (response) Members::mark_answer(*response, context.cache_status == to_string(Cached::stale));
   co_return response;
 }
 
@@ -602,8 +602,10 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
           if (context.explain) [[unlikely]]
             context.explain->add("cache", "waited for the fetch of another request");
           const Reuse reuse = reuse_now(*fill.object, missing.wanted, context.loop.now());
-          co_return give(fill.object, request, context, Cached::coalesced,
-                         {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true}, reuse.age, reuse.age > 0);
+          const Shared shared = shared_as(*fill.object, missing.stored);
+          co_return give(fill.object, request, context, shared.what,
+                         {.forwarded = missing.why, .ttl = reuse.ttl, .collapsed = true, .detail = shared.detail},
+                         reuse.age, reuse.age > 0);
         }
         // The next fetch begins after this request came, so its answer will do, unless none does.
         if (fits && (late || fill.object->head().freshness.has(cache::Freshness::kNoCache))) missing.alone = true;
@@ -645,7 +647,7 @@ Task<Result<http::Response>> CacheFilter::fetch(http::Request& request, http::Re
       const Reuse reuse = reuse_now(*object, fetch->wanted, context.loop.now());
       if (object->broken()) co_return fail(Error(Code::data_loss, "the answer broke off").from(Side::upstream));
       if (!has_bytes_for(*object, request, unix_seconds(context.loop.wall()))) break;
-      const Cached what = fetch->stale ? Cached::stale : fetch->validated ? Cached::revalidated : Cached::miss;
+      const Cached what = what_came_of(*fetch);
       CacheStatus status{.forwarded = missing.why,
                          .forwarded_status = fetch->forwarded_status(),
                          .ttl = reuse.ttl,

@@ -29,6 +29,7 @@ class NodeApp final : public http::Application {
   explicit NodeApp(std::string name) : name_(std::move(name)) {}
   Members* members = nullptr;
   int made = 0;
+  bool stale = false;           // what it makes
   std::function<void()> hangs;  // called by a request for an object, which is not answered then
 
   Task<Result<http::Response>> handle(http::Request& request, http::RequestContext& context) override {
@@ -49,7 +50,7 @@ class NodeApp final : public http::Application {
     }
     http::Response response(context.arena, 200);
     response.body = http::Body("made by " + name_ + " over " + std::string(sender.scheme));
-    if (sender.kind == Members::Sender::Kind::member) Members::mark_answer(response);
+    if (sender.kind == Members::Sender::Kind::member) Members::mark_answer(response, stale);
     co_return response;
   }
   std::string name_;
@@ -148,10 +149,12 @@ class MembersTest : public OnBothBackends {
     request.target = "/object";
     auto answer = fakes::run_task(*loop_, edge.members->fetch(key, request, context));
     if (!answer) return "";
-    EXPECT_FALSE(answer->fields.find(kMemberField));
-    if (answer->body.kind() == http::Body::Kind::bytes) return std::string(answer->body.bytes().view());
-    auto stream = answer->body.take_stream();
-    return fakes::run_task(*loop_, http::read_all(stream.get(), 1000, soon())).value_or("broken");
+    http::Response& response = answer->response;
+    EXPECT_FALSE(response.fields.find(kMemberField));
+    const std::string stale = answer->stale ? ", stale" : "";
+    if (response.body.kind() == http::Body::Kind::bytes) return std::string(response.body.bytes().view()) + stale;
+    auto stream = response.body.take_stream();
+    return fakes::run_task(*loop_, http::read_all(stream.get(), 1000, soon())).value_or("broken") + stale;
   }
   // A key that this node owns.
   uint64_t key_of(const Edge& owner) {
@@ -214,6 +217,8 @@ TEST_P(MembersTest, AnObjectComesFromItsOwner) {
   EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[1])), "made by edge-1 over http");
   EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[2]), "https"), "made by edge-2 over https");
   EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[0])), "");  // by itself
+  edges_[1]->app->stale = true;
+  EXPECT_EQ(fetch(*edges_[0], key_of(*edges_[1])), "made by edge-1 over http, stale");
 }
 
 TEST_P(MembersTest, WhatASilentMemberOwnsHasTheNextOwner) {
