@@ -81,7 +81,11 @@ std::vector<RouteDraft> NginxContent::conditions_of_server() {
 void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
   const NginxDirective& block = *location.block;
   const NginxSettings& settings = location.settings;
-  const bool server = &block == &server_.block;  // whose own directives stand beside the locations
+  const bool server = &block == &server_.block;                // whose own directives stand beside the locations
+  if (block.find("internal") && location.how != How::named) {  // before anything of it is asked
+    route.to = "{ fixed: { status: 404 } }";
+    return;
+  }
   for (const NginxDirective& one : block.block) {
     if (one.name == "if" && !server) condition_within(one, location);
   }
@@ -90,12 +94,8 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
     return;
   }
   if (!rewritten(location, route)) return;
-  if (block.find("internal")) {
-    route.to = "{ fixed: { status: 404 } }";
-    return;
-  }
-  if (!settings.guard.empty()) {
-    route = refused_route(route, settings.guard);
+  if (!settings.guards.empty()) {
+    route = refused_route(route, *settings.guards.begin());
     return;
   }
   if (denies_all(settings)) {
@@ -121,6 +121,41 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
     return;
   }
   files(location, route);
+}
+
+const NginxLocation* NginxContent::named_location(const std::string& name) const {
+  const auto found = std::ranges::find_if(
+      locations_, [&](const NginxLocation& other) { return other.how == How::named && other.path == name; });
+  return found == locations_.end() ? nullptr : &*found;
+}
+
+const NginxDirective* NginxContent::method_limit(const NginxLocation& location) const {
+  const NginxLocation* here = &location;
+  for (size_t step = 0; here && step <= locations_.size(); ++step) {
+    if (const NginxDirective* limit = here->block->find("limit_except")) return limit;
+    const std::vector<std::string>& tried = here->settings.try_files;
+    here = tried.empty() ? nullptr : named_location(tried.back());
+  }
+  return nullptr;
+}
+
+void NginxContent::limit_methods(const NginxDirective& limit, RouteDraft& route) {
+  NginxSettings inner;
+  apply_nginx_settings(limit, inner, remarks_);
+  if (!inner.guards.empty()) {
+    route = refused_route(route, *inner.guards.begin());
+  } else if (denies_all(inner)) {
+    route = RouteDraft{.at = route.at, .directive = route.directive, .match = route.match};
+    route.to = "{ fixed: { status: 403 } }";
+  } else if (!inner.access.empty()) {
+    route.allow.clear();
+    route.deny.clear();
+    addresses(inner, route);
+  } else {
+    remarks_.left_out(limit.at, limit.name, "only allow, deny and who asks for a name are known here",
+                      "its requests answer 501 until you decide");
+    route = refused_route(route, directive_text(limit));
+  }
 }
 
 // A condition within a location that ends in an answer: one more route of the same path.
@@ -364,14 +399,13 @@ bool NginxContent::tried(const NginxLocation& location, std::string& fallback, R
   const std::string& last = settings.try_files.back();
   if (last == "=404" || last == "$uri" || last == "$uri/") return true;
   if (last.starts_with('@')) {
-    const auto named = std::ranges::find_if(
-        locations_, [&](const NginxLocation& other) { return other.how == How::named && other.path == last; });
-    if (named == locations_.end()) {
+    const NginxLocation* named = named_location(last);
+    if (!named) {
       told("there is no location " + last);
       route = refused_route(route, "try_files " + last);
       return false;
     }
-    if (!following_.insert(&*named).second) {
+    if (!following_.insert(named).second) {
       told("leads back to itself: " + last);
       route = refused_route(route, "try_files " + last);
       return false;
@@ -379,7 +413,7 @@ bool NginxContent::tried(const NginxLocation& location, std::string& fallback, R
     if (!settings.root.empty())
       told("files are not tried first: all goes to " + last, "give the folders with files routes of their own");
     fill(*named, route);
-    following_.erase(&*named);
+    following_.erase(named);
     return false;
   }
   if (last.starts_with('=')) {

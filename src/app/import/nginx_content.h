@@ -34,12 +34,18 @@ class NginxContent {
   bool redirect(const NginxDirective& one, std::string to, uint64_t status, WholePath whole,
                 const NginxSettings& settings, RouteDraft& route);
 
+  // The limit_except of the location, or of the one that its try_files goes on to. nullptr: none.
+  const NginxDirective* method_limit(const NginxLocation& location) const;
+  // What it says of a route of the location, for methods that it does not name.
+  void limit_methods(const NginxDirective& limit, RouteDraft& route);
+
   // `if` with one simple condition and a return, beside the locations: routes for the whole host.
   std::vector<RouteDraft> conditions_of_server();
   // Those that stood in the locations that were filled since the last call: more routes of the same path.
   std::vector<RouteDraft> take_conditions() { return std::exchange(conditions_, {}); }
 
  private:
+  const NginxLocation* named_location(const std::string& name) const;
   bool rewritten(const NginxLocation& location, RouteDraft& route);
   bool addresses(const NginxSettings& settings, RouteDraft& route);
   void condition_within(const NginxDirective& one, const NginxLocation& location);

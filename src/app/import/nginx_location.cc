@@ -53,6 +53,31 @@ bool read_name(const NginxDirective& one, NginxLocation& out) {
   return out.path.starts_with('/');
 }
 
+// Does each alternative of the expression ask for a name that begins with a dot? Such names are never served.
+bool only_hidden_names(std::string_view regex) {
+  bool hidden = false;
+  size_t depth = 0;
+  for (size_t i = 0; i < regex.size(); ++i) {
+    const std::string_view rest = regex.substr(i);
+    for (const std::string_view name : {"/\\.", "/[.]", "(^|/)\\.", "(?:^|/)\\."}) {
+      const bool there = depth == 0 && rest.starts_with(name);
+      const std::string_view behind = there ? rest.substr(name.size()) : std::string_view();
+      hidden |= there && (behind.empty() || std::string_view("?*{").find(behind.front()) == std::string_view::npos);
+    }
+    if (regex[i] == '\\') {
+      ++i;
+    } else if (regex[i] == '(') {
+      ++depth;
+    } else if (regex[i] == ')' && depth > 0) {
+      --depth;
+    } else if (regex[i] == '|' && depth == 0) {
+      if (!hidden) return false;
+      hidden = false;
+    }
+  }
+  return hidden;
+}
+
 void collect(const NginxDirective& block, const NginxSettings& settings, std::vector<NginxLocation>& out,
              Remarks& remarks) {
   for (const NginxDirective& one : block.block) {
@@ -83,13 +108,10 @@ const NginxDirective* danger_to_files(const std::vector<NginxLocation>& location
   const NginxDirective* out = nullptr;
   for (const NginxLocation& location : locations) {
     if (location.how != How::regex || paths_of_regex(location.path)) continue;
-    const bool hidden_anyway = location.path.find("/\\.") != std::string::npos ||
-                               location.path.find("/[.]") != std::string::npos ||
-                               location.path.find("(^|/)\\.") != std::string::npos;
     const NginxDirective* answer = location.block->find("return");
     const bool refuses = denies_all(location.settings) || location.block->find("internal") != nullptr ||
-                         (answer && answer->word(0).starts_with('4')) || !location.settings.guard.empty();
-    if (code_of(*location.block) || (refuses && !hidden_anyway)) out = location.block;
+                         (answer && answer->word(0).starts_with('4')) || !location.settings.guards.empty();
+    if (code_of(*location.block) || (refuses && !only_hidden_names(location.path))) out = location.block;
   }
   return out;
 }

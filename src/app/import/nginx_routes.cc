@@ -21,7 +21,7 @@ struct Placed {
   How how;
   std::string pattern;
   RouteDraft route;
-  bool condition = false;  // of an `if`, which nginx asks before anything else of the location
+  const NginxDirective* limited_by = nullptr;  // the location whose limit_except has still to be heeded
 };
 
 // Exact comes first, then ^~, then the first expression, then a prefix.
@@ -71,9 +71,9 @@ class ServerRoutes {
   bool has(const std::string& pattern) const {
     return std::ranges::find(placed_, pattern, &Placed::pattern) != placed_.end();
   }
-  void put(How how, const std::string& pattern, RouteDraft route) {
+  void put(How how, const std::string& pattern, RouteDraft route, const NginxDirective* location = nullptr) {
     route.match.path = pattern;
-    placed_.push_back({how, pattern, std::move(route)});
+    placed_.push_back({how, pattern, std::move(route), location});
   }
 
   void place(const NginxLocation& location) {
@@ -92,18 +92,18 @@ class ServerRoutes {
       const auto taken = std::ranges::find(placed_, pattern, &Placed::pattern);
       if (taken != placed_.end() && rank(location.how) >= rank(taken->how)) {
         const bool left_to_it = std::ranges::find(too_much_, bare) != too_much_.end() && !without_bare;
-        if (left_to_it && !has(bare)) put(location.how, bare, route);
+        if (left_to_it && !has(bare)) put(location.how, bare, route, location.block);
         continue;
       }
       if (taken != placed_.end()) placed_.erase(taken);
-      put(location.how, pattern, route);
+      put(location.how, pattern, route, location.block);
       if (without_bare) too_much_.push_back(bare);
     }
     narrow_methods(location);
   }
   // Beside all others of its path: of the same path, the route with more conditions comes first.
   void place_condition(const RouteDraft& condition) {
-    placed_.push_back({How::exact, condition.match.path + "?" + std::to_string(placed_.size()), condition, true});
+    placed_.push_back({How::exact, condition.match.path + "?" + std::to_string(placed_.size()), condition});
   }
 
   // None: no list of patterns says it, which is told.
@@ -139,28 +139,22 @@ class ServerRoutes {
     return {.patterns = {with_slash_too ? path : path + "/**"}};
   }
 
-  // limit_except GET { deny all; }: the methods beside it are refused.
+  // limit_except GET { deny all; }: for the methods beside it there is a route of its own.
   void narrow_methods(const NginxLocation& location) {
-    const NginxDirective* limit = location.block->find("limit_except");
+    const NginxDirective* limit = content_->method_limit(location);
     if (!limit) return;
-    NginxSettings inner;
-    apply_nginx_settings(*limit, inner, remarks_);
-    if (!denies_all(inner)) {
-      remarks_.left_out(limit->at, limit->name, "only \"deny all\" is known here");
-      return;
-    }
-    std::vector<Placed> refusals;
+    std::vector<Placed> others;
     for (Placed& placed : placed_) {
-      const ImportPlace& at = placed.route.at;
-      if (placed.condition || at.line != location.block->at.line || at.file != location.block->at.file) continue;
-      if (!placed.route.match.methods.empty()) continue;
+      if (placed.limited_by != location.block) continue;
+      placed.limited_by = nullptr;
+      Placed other = placed;
+      other.route.at = limit->at;
+      other.route.directive = directive_text(*limit);
+      content_->limit_methods(*limit, other.route);
       placed.route.match.methods = limit->words;
-      RouteDraft refusal = route_from(*limit);
-      refusal.match.path = placed.pattern;
-      refusal.to = "{ fixed: { status: 403 } }";
-      refusals.push_back({placed.how, placed.pattern, std::move(refusal)});
+      others.push_back(std::move(other));
     }
-    std::ranges::move(refusals, std::back_inserter(placed_));
+    std::ranges::move(others, std::back_inserter(placed_));
   }
 
   // `rewrite ... permanent` beside the locations comes before all of them.
@@ -237,7 +231,7 @@ class ServerRoutes {
     if (!taker) taker = &rest;
     RouteDraft route = route_from(*taker->block);
     content_->fill(*taker, route);
-    put(How::exact, pattern, std::move(route));
+    put(How::exact, pattern, std::move(route), taker->block);
     narrow_methods(*taker);
     for (auto [block, condition] : conditions_) {
       if (block != taker->block) continue;

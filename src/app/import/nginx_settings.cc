@@ -330,6 +330,25 @@ bool is_good(const Switch& one, std::string_view value) noexcept {
   return false;
 }
 
+// Who decides on access: auth_basic, auth_request, auth_ldap and others of one word, scripts that are asked for it.
+// auth_basic_user_file and its like say how.
+bool is_guard(std::string_view directive) {
+  static constexpr std::string_view kGuards[] = {"access_by_lua", "access_by_lua_block", "access_by_lua_file",
+                                                 "js_access", "secure_link"};
+  if (std::ranges::find(kGuards, directive) != std::end(kGuards)) return true;
+  return directive.starts_with("auth_") && directive.find('_', 5) == std::string_view::npos &&
+         directive != "auth_delay";
+}
+// Each stands for itself: `auth_basic off` opens nothing that auth_request guards. True: it is asked now.
+bool set_guard(NginxSettings& settings, std::string_view name, bool asked) {
+  if (asked) {
+    settings.guards.emplace(name);
+  } else if (const auto found = settings.guards.find(name); found != settings.guards.end()) {
+    settings.guards.erase(found);
+  }
+  return asked;
+}
+
 std::string cache_control_of(std::string_view time, bool& good) {
   good = true;
   if (time == "off") return {};
@@ -474,25 +493,19 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
       } else {
         left_out("only constants can be set");
       }
-    } else if (name == "auth_basic" || name == "auth_jwt") {
-      settings.guard = one.word(0) == "off" ? std::string() : std::string(name);
-      if (!settings.guard.empty()) left_out("there is no authentication yet", "its routes answer 501 until you decide");
-    } else if (name == "auth_request") {
-      settings.guard = one.word(0) == "off" ? std::string() : std::string(name);
-      if (!settings.guard.empty()) left_out("there is no authentication yet", "its routes answer 501 until you decide");
-    } else if (name == "auth_basic_user_file" || name == "auth_request_set") {
-      continue;  // belongs to what was told
     } else if (name == "ssl_verify_client") {
-      if (one.word(0) == "on" || one.word(0) == "optional_no_ca") settings.guard = name;
-      if (!settings.guard.empty()) left_out("there is no TLS yet", "its routes answer 501 until you decide");
-    } else if (name == "secure_link") {
-      settings.guard = name;
-      left_out("signed URLs are not checked", "its routes answer 501 until you decide");
+      const bool asks = one.word(0) == "on" || one.word(0) == "optional_no_ca";
+      if (set_guard(settings, name, asks)) left_out("there is no TLS yet", "its routes answer 501 until you decide");
     } else if (name == "satisfy") {
-      if (one.word(0) == "any") {
-        settings.guard = "satisfy any";
+      if (set_guard(settings, "satisfy any", one.word(0) == "any"))
         left_out("address and password cannot stand for one another", "its routes answer 501 until you decide");
+    } else if (is_guard(name)) {
+      if (set_guard(settings, name, one.word(0) != "off")) {
+        auto [why, instead] = why_left_out(name);
+        left_out(std::move(why), "its routes answer 501 until you decide");
       }
+    } else if (name.starts_with("auth_")) {
+      continue;  // belongs to what was told
     } else if (name == "autoindex" || name == "ssi" || name == "error_page" || name == "proxy_redirect" ||
                name == "proxy_cache" || name == "proxy_intercept_errors" || name == "ssl" || name == "http2" ||
                name == "gunzip" || name == "proxy_cache_bypass" || name == "proxy_pass_request_headers" ||

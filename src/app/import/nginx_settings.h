@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,7 +45,7 @@ struct NginxSettings {
   std::string real_ip_header = "X-Real-IP";
   bool real_ip_recursive = false;
   const NginxDirective* resolver = nullptr;
-  std::string guard;  // who else decides on access, such as auth_basic; empty: nobody
+  std::set<std::string, std::less<>> guards;  // who else decides on access, such as auth_basic
   uint64_t connect_ms = 60'000;
   uint64_t read_ms = 60'000;
   uint64_t send_ms = 60'000;

@@ -116,7 +116,7 @@ class StreamBlock {
     return out;
   }
 
-  static bool is_access(std::string_view name) { return name == "allow" || name == "deny"; }
+  static bool is_access(std::string_view name) { return name == "allow" || name == "deny" || name == "js_access"; }
   // What no relay does, of the server or of all of them: who has rules of its own inherits none.
   static const NginxDirective* in_the_way(const NginxDirective& block, const NginxDirective& stream) {
     const bool own_access = block.find("allow") || block.find("deny");
@@ -126,6 +126,7 @@ class StreamBlock {
         const bool own = level == &block;
         const bool closes = one.name == "deny" || (one.name == "allow" && one.word(0) != "all");
         if (closes && (own || !own_access)) return &one;
+        if (one.name == "js_access" && (own || !block.find("js_access"))) return &one;
         if (one.name == "proxy_ssl" && one.word(0) == "on" && (own || !own_tls)) return &one;
         if (one.name == "return" && own) return &one;
       }
@@ -136,7 +137,7 @@ class StreamBlock {
     if (const NginxDirective* one = in_the_way(block, stream)) {
       const bool closes = is_access(one->name);
       remarks_.left_out(one->at, one->name,
-                        closes ? "a relay asks for no addresses: the server is left out"
+                        closes ? "a relay lets everybody in: the server is left out"
                                : "a relay passes bytes on as they are: the server is left out",
                         closes ? "let a firewall do it" : "");
       return;

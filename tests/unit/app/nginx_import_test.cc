@@ -317,11 +317,75 @@ TEST(NginxImport, LeavesNothingOpenThatWasGuarded) {
   EXPECT_HAS_NOT(route(yaml, "/g/**"), "deny");
 }
 
+TEST(NginxImport, LiftsAGuardOnlyByItsOwnName) {
+  const auto guarded = [](const std::string& server, const std::string& location) {
+    const std::string yaml =
+        import_text("server { listen 80; " + server + " location /x { " + location + " proxy_pass http://h; } }").yaml;
+    return route(yaml, "/x/**").find("status: 501") != std::string::npos;
+  };
+  for (const char* guard :
+       {"auth_basic a;", "auth_request /auth;", "auth_jwt a;", "auth_digest a;", "auth_ldap a;", "auth_pam a;",
+        "auth_gss on;", "access_by_lua_block { ngx.exit(403) }", "access_by_lua_file /a.lua;", "js_access main.ask;",
+        "ssl_verify_client on;", "satisfy any;", "secure_link $arg_md5;"}) {
+    EXPECT_TRUE(guarded(guard, "")) << guard;
+    EXPECT_TRUE(guarded(guard, "auth_other off;")) << guard;
+    EXPECT_TRUE(guarded("", guard)) << guard;
+  }
+  EXPECT_TRUE(guarded("auth_request /auth; auth_basic a;", "auth_basic off;"));
+  EXPECT_FALSE(guarded("auth_request /auth; auth_basic a;", "auth_basic off; auth_request off;"));
+  EXPECT_FALSE(guarded("auth_basic a;", "auth_basic off;"));
+  EXPECT_FALSE(guarded("satisfy any;", "satisfy all;"));
+  EXPECT_FALSE(guarded("ssl_verify_client on;", "ssl_verify_client off;"));
+  EXPECT_FALSE(guarded("auth_basic off; auth_delay 1s; access_by_lua_no_postpone on;", ""));
+}
+
+TEST(NginxImport, AnswersNobodyWhatIsInternal) {
+  const std::string yaml = locations(R"(
+    location /a { internal; return 200 secret; }
+    location /b { internal; rewrite ^/b/(.*)$ /$1 break; proxy_pass http://h; }
+    location /c { internal; if ($request_method = POST) { return 200 secret; } root /srv; }
+    location /d { try_files /none @d; }
+    location @d { internal; proxy_pass http://10.0.0.1:80; })");
+  for (const char* path : {"/a/**", "/b/**", "/c/**"}) EXPECT_HAS(route(yaml, path), "status: 404");
+  EXPECT_HAS(route(yaml, "/d/**"), "to: upstream.");
+  EXPECT_HAS_NOT(yaml, "secret");
+}
+
+TEST(NginxImport, KeepsOtherMethodsBehindWhatLimitsThem) {
+  const Imported imported = import_text(R"(server { listen 80;
+    location /a { limit_except GET POST { allow 10.0.0.0/8; deny all; } proxy_pass http://10.0.0.1:80; }
+    location /b { limit_except GET { auth_basic x; auth_basic_user_file f; } proxy_pass http://10.0.0.1:80; }
+    location /c { limit_except GET { proxy_pass http://10.0.0.2:80; } proxy_pass http://10.0.0.1:80; }
+    location /d { try_files /none @d; }
+    location @d { limit_except GET { deny all; } proxy_pass http://10.0.0.1:80; }
+    location /e { limit_except GET { deny all; } try_files /none @d; }
+    location /f { allow 10.0.0.0/8; deny all; limit_except GET { allow 10.1.0.0/16; deny all; }
+                  proxy_pass http://10.0.0.1:80; }
+    location /g { return 200 g; } location /h { limit_except GET { deny all; } proxy_pass http://10.0.0.1:80; } })");
+  const std::string& yaml = imported.yaml;
+  EXPECT_HAS(yaml, "path: \"/g/**\" }\n    to: { fixed: { status: 200");
+  EXPECT_HAS(yaml, "path: \"/a/**\", methods: [GET, POST] }\n    filters:\n      - body_limit");
+  EXPECT_HAS(yaml, "path: \"/a/**\" }\n    filters:\n      - allow: [\"10.0.0.0/8\"]\n      - body_limit");
+  EXPECT_HAS(yaml, "path: \"/b/**\", methods: [GET] }\n    filters:");
+  EXPECT_HAS(yaml, "path: \"/b/**\" }\n    to: { fixed: { status: 501");
+  EXPECT_HAS(yaml, "path: \"/c/**\", methods: [GET] }\n    filters:");
+  EXPECT_HAS(yaml, "path: \"/c/**\" }\n    to: { fixed: { status: 501");
+  EXPECT_TRUE(told(imported, "limit_except"));
+  EXPECT_HAS(yaml, "path: \"/d/**\", methods: [GET] }\n    filters:");
+  EXPECT_HAS(yaml, "path: \"/d/**\" }\n    to: { fixed: { status: 403");
+  EXPECT_HAS(yaml, "path: \"/e/**\" }\n    to: { fixed: { status: 403");
+  EXPECT_HAS(yaml, "path: \"/f/**\" }\n    filters:\n      - allow: [\"10.1.0.0/16\"]");
+}
+
 TEST(NginxImport, ServesNoFilesThatAProgramWouldRun) {
   const std::string yaml = locations("root /srv; location ~ \\.php$ { fastcgi_pass x:9000; }");
   EXPECT_HAS(route(yaml, "/**"), "status: 501");
   EXPECT_HAS_NOT(yaml, "files:");
   EXPECT_HAS(locations("root /srv; location ~ /\\. { deny all; }"), "files:");  // hidden anyway
+  for (const char* more : {"/\\.(ht|svn)|/wp-config\\.php", "/\\.git|\\.bak$", "/\\.?secret", "(/\\.|~)"})
+    EXPECT_HAS_NOT(locations(std::string("root /srv; location ~ ") + more + " { deny all; }"), "files:") << more;
+  for (const char* hidden : {"/\\.(ht|svn)", "(^|/)\\.", "/[.]git|/\\.hg", "^(.*)/\\.", "/\\.(?!well-known)"})
+    EXPECT_HAS(locations(std::string("root /srv; location ~ ") + hidden + " { deny all; }"), "files:") << hidden;
   const std::string beside = locations("root /srv; location ^~ /a/ { } location ~ \\.bak$ { return 404; }");
   EXPECT_HAS(route(beside, "/a/**"), "files:");  // no expression is asked about it
   EXPECT_HAS(route(beside, "/**"), "status: 501");
@@ -478,6 +542,7 @@ TEST(NginxImport, LeavesOutRelaysThatKeptSomebodyOut) {
   EXPECT_FALSE(relays("", "deny 10.0.0.1;"));
   EXPECT_FALSE(relays("allow 10.0.0.0/8; deny all;", ""));
   EXPECT_TRUE(relays("allow 10.0.0.0/8; deny all;", "allow all;"));
+  EXPECT_FALSE(relays("", "js_access main.ask;"));
   EXPECT_FALSE(relays("proxy_ssl on;", ""));
   EXPECT_TRUE(relays("proxy_ssl on;", "proxy_ssl off;"));
   const Imported dns = import_text(
