@@ -53,19 +53,32 @@ bool add_to_match(const Comparison& one, MatchDraft& match) {
   return true;
 }
 
+// The return with which a block ends before anything else of it changes where its requests go.
+const NginxDirective* return_of(const NginxDirective& block) {
+  const auto first = std::ranges::find_if(block.block, [](const NginxDirective& one) {
+    return one.name == "return" || one.name == "rewrite" || one.name == "break" || one.name == "proxy_pass";
+  });
+  return first != block.block.end() && first->name == "return" ? &*first : nullptr;
+}
+
+void tell_condition(const NginxDirective& one, const char* why, const char* instead, Remarks& remarks) {
+  const std::string refused = refuses(one) ? "what it refused is let through; " : "";
+  remarks.left_out(one.at, one.name, why, refused + instead);
+}
+
 }  // namespace
 
 std::vector<RouteDraft> NginxContent::conditions_of_server() {
   std::vector<RouteDraft> out;
   for (const NginxDirective& one : server_.block.block) {
     if (one.name != "if") continue;
-    const NginxDirective* returned = one.find("return");
+    const NginxDirective* returned = return_of(one);
     const std::optional<Comparison> comparison = comparison_of(one);
     const bool host = comparison && (comparison->variable == "$host" || comparison->variable == "$http_host");
     const bool scheme = comparison && comparison->variable == "$scheme";
     if (!returned || (!host && !scheme)) {
-      remarks_.left_out(one.at, one.name, "only a comparison of $host with one name, and a return, is known here",
-                        "write a route: match.host, methods, headers, query");
+      tell_condition(one, "only a comparison of $host with one name, and a return, is known here",
+                     "write a route: match.host, methods, headers, query", remarks_);
       continue;
     }
     if (scheme && (comparison->value == "https") != server_.tls) continue;  // never holds
@@ -90,6 +103,12 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
     if (one.name == "if" && !server) condition_within(one, location);
   }
   if (const NginxDirective* returned = block.find("return"); returned && !server) {
+    for (const NginxDirective& one : block.block) {
+      if (&one == returned) break;
+      if (one.name == "rewrite")
+        remarks_.left_out(one.at, one.name, "what it moves gets the answer of the return behind it",
+                          "write a route with a redirect or with rewrite: { strip_prefix, add_prefix }");
+    }
     answer(*returned, settings, route);
     return;
   }
@@ -162,14 +181,13 @@ void NginxContent::limit_methods(const NginxDirective& limit, RouteDraft& route)
 void NginxContent::condition_within(const NginxDirective& one, const NginxLocation& location) {
   if (!told_.insert(&one).second) return;
   RouteDraft route = route_from(one);
-  const NginxDirective* returned = one.find("return");
+  const NginxDirective* returned = return_of(one);
   const std::optional<Comparison> comparison = comparison_of(one);
   const bool placed = location.is_prefix() || location.how == How::exact;
   if (!returned || !placed || !comparison || !add_to_match(*comparison, route.match)) {
-    remarks_.left_out(
-        one.at, one.name,
-        "only a comparison of the method, a header or a parameter with one value, and a return, is known here",
-        "write a route: match.methods, headers, query");
+    tell_condition(
+        one, "only a comparison of the method, a header or a parameter with one value, and a return, is known here",
+        "write a route: match.methods, headers, query", remarks_);
     return;
   }
   route.match.path = pattern_literal(location.path);
@@ -177,7 +195,9 @@ void NginxContent::condition_within(const NginxDirective& one, const NginxLocati
     while (route.match.path.ends_with('/')) route.match.path.pop_back();
     route.match.path += "/**";
   }
-  answer(*returned, location.settings, route);
+  NginxSettings own = location.settings;
+  apply_nginx_settings(one, own, remarks_);
+  answer(*returned, own, route);
   conditions_.push_back(std::move(route));
 }
 
@@ -212,7 +232,7 @@ void NginxContent::answer(const NginxDirective& one, const NginxSettings& settin
   for (const NginxSettings::Line& line : settings.add_header) {
     if (http::iequal(line.name, "Content-Type")) type = line.value;
   }
-  add_answer_fields(AnswerOf::anything, server_, settings, route, remarks_);
+  add_answer_fields(AnswerOf::fixed, server_, settings, route, remarks_);
   std::string parts = "status: " + std::to_string(*status);
   if (!text.empty() && *status != 204 && *status != 304)
     parts += ", body: " + yaml_text(text) + ", content_type: " + yaml_text(type);
@@ -376,8 +396,12 @@ void NginxContent::files(const NginxLocation& location, RouteDraft& route) {
     parts += ", precompressed: " + encodings_of(settings.gzip_static, settings.brotli_static);
   std::string cache_control = settings.cache_control;
   for (const NginxSettings::Line& line : settings.add_header) {
-    if (http::iequal(line.name, "Cache-Control") && line.value.find('$') == std::string::npos)
+    if (!http::iequal(line.name, "Cache-Control")) continue;
+    if (line.value.find('$') == std::string::npos) {
       cache_control += (cache_control.empty() ? "" : ", ") + line.value;
+    } else {
+      remarks_.left_out(line.at, "add_header " + line.name, "of files it is without variables: " + line.value);
+    }
   }
   if (!cache_control.empty()) parts += ", cache_control: " + yaml_text(cache_control);
   if (!fallback.empty()) parts += ", fallback: " + yaml_text(fallback);
@@ -423,6 +447,13 @@ bool NginxContent::tried(const NginxLocation& location, std::string& fallback, R
   std::string file = last.substr(0, last.find('?'));
   if (file.starts_with('/') && file.find('$') == std::string::npos && file.ends_with(".html")) {
     fallback = file.substr(1);
+    const bool own = std::ranges::any_of(
+        locations_, [&](const NginxLocation& other) { return other.how == How::exact && other.path == file; });
+    if (own)
+      remarks_.differs(settings.try_files_at, "try_files",
+                       file + " is sent as this location says, not as location = " + file +
+                           " does: without its fields and its Cache-Control",
+                       "cache_control and headers of this route");
     return true;
   }
   told("only an HTML file stands in for what is not there: " + last, "let the application answer these paths");

@@ -49,7 +49,9 @@ std::optional<std::string> variable(std::string_view name, const NginxServer& se
 // What hosts hear without being told.
 bool heard_anyway(const NginxSettings::Line& line) {
   const auto is = [&](std::string_view name) { return http::iequal(line.name, name); };
-  if (is("Upgrade") || is("Connection") || is("X-Forwarded-Host") || is("Forwarded")) return true;
+  if (is("Upgrade") || is("Connection")) return true;
+  if (is("Forwarded")) return !line.value.empty();
+  if (is("X-Forwarded-Host")) return line.value.starts_with("$host") || line.value.starts_with("$http_host");
   if (is("X-Forwarded-For")) return line.value == "$proxy_add_x_forwarded_for" || line.value == "$remote_addr";
   if (is("X-Forwarded-Proto")) return line.value == "$scheme";
   return is("X-Request-Id") && line.value == "$request_id";
@@ -140,8 +142,13 @@ void add_answer_fields(AnswerOf what, const NginxServer& server, const NginxSett
                        Remarks& remarks) {
   const bool of_files = what == AnswerOf::files;
   for (const NginxSettings::Line& line : settings.add_header) {
-    if (http::iequal(line.name, "Content-Type") || (of_files && http::iequal(line.name, "Cache-Control"))) continue;
+    const bool type = http::iequal(line.name, "Content-Type");
+    if ((type && what == AnswerOf::fixed) || (of_files && http::iequal(line.name, "Cache-Control"))) continue;
     const auto told = [&](std::string why) { remarks.left_out(line.at, "add_header " + line.name, std::move(why)); };
+    if (type) {
+      told("an answer has one type");
+      continue;
+    }
     std::string unknown;
     const std::optional<std::string> value = template_of(line.value, server, settings, unknown);
     if (!value) {

@@ -23,8 +23,8 @@ bool add_request_fields(const NginxServer& server, const NginxSettings& settings
 // Encodings as a list of Trellis, best first.
 std::string encodings_of(bool gzip, bool brotli);
 
-// add_header, expires and compression. Files have Cache-Control of their own.
-enum class AnswerOf : uint8_t { anything, files };
+// add_header, expires and compression. Files have Cache-Control of their own, and fixed answers their type.
+enum class AnswerOf : uint8_t { anything, files, fixed };
 void add_answer_fields(AnswerOf what, const NginxServer& server, const NginxSettings& settings, RouteDraft& route,
                        Remarks& remarks);
 

@@ -430,7 +430,8 @@ class HttpBlock {
   bool log_off_ = false;
 };
 
-void main_level(const NginxDirective& top, ConfigDraft& draft, Remarks& remarks) {
+// `fragment`: the file is what an http block includes; its directives are told where they are taken over.
+void main_level(const NginxDirective& top, bool fragment, ConfigDraft& draft, Remarks& remarks) {
   for (const NginxDirective& one : top.block) {
     if (one.name == "worker_processes") {
       const std::optional<uint64_t> count = whole_number(one.word(0));  // or "auto", as without it
@@ -440,7 +441,7 @@ void main_level(const NginxDirective& top, ConfigDraft& draft, Remarks& remarks)
       if (level == "debug" || level == "info" || level == "warn") draft.log_level = level;
       if (level == "error" || level == "crit" || level == "alert" || level == "emerg") draft.log_level = "error";
       remarks.differs(one.at, "error_log", "the node's own log goes to standard error", "let systemd keep it");
-    } else if (!is_structure(one.name) && !needs_nothing(one.name)) {
+    } else if (!fragment && !is_structure(one.name) && !needs_nothing(one.name)) {
       auto [why, instead] = why_left_out(one.name);
       remarks.left_out(one.at, one.name, std::move(why), std::move(instead));
     }
@@ -458,7 +459,8 @@ ConfigDraft translate_nginx(const NginxTree& tree, const std::string& folder, Re
   const auto is_http = [](const NginxDirective& one) {
     return one.name == "server" || one.name == "upstream" || one.name == "map";
   };
-  main_level(tree.top, draft, remarks);
+  const bool fragment = !tree.top.find("http") && std::ranges::any_of(tree.top.block, is_http);
+  main_level(tree.top, fragment, draft, remarks);
   HttpBlock http(draft, folder, remarks);
   bool any = false;
   for (const NginxDirective& one : tree.top.block) {
@@ -470,7 +472,7 @@ ConfigDraft translate_nginx(const NginxTree& tree, const std::string& folder, Re
     }
   }
   // A file of conf.d or sites-available by itself: what stands in it belongs into an http block.
-  if (!any && std::ranges::any_of(tree.top.block, is_http)) {
+  if (fragment) {
     NginxDirective top = tree.top;
     top.name = "http";
     http.translate(top);

@@ -50,18 +50,17 @@ class ServerRoutes {
 
   std::vector<RouteDraft> make() {
     if (answers_at_once_) {
-      std::vector<RouteDraft> out = content_->conditions_of_server();
       RouteDraft all = route_from(*answers_at_once_);
-      all.match.path = "/**";
       content_->answer(*answers_at_once_, server_.settings, all);
-      out.push_back(std::move(all));
-      return out;
+      put(How::prefix, "/**", std::move(all));
+      place_moved();
+    } else {
+      for (const NginxLocation& location : locations_) place(location);
+      place_moved();
+      close_gaps();
+      catch_all();
+      drop_unreached();
     }
-    for (const NginxLocation& location : locations_) place(location);
-    place_moved();
-    close_gaps();
-    catch_all();
-    drop_unreached();
     std::vector<RouteDraft> out = content_->conditions_of_server();
     for (Placed& placed : placed_) out.push_back(std::move(placed.route));
     return out;
@@ -160,6 +159,7 @@ class ServerRoutes {
   // `rewrite ... permanent` beside the locations comes before all of them.
   void place_moved() {
     for (const NginxDirective& one : server_.block.block) {
+      if (&one == answers_at_once_) return;  // those behind it are never asked
       if (one.name != "rewrite") continue;
       const std::string_view flag = one.word(2);
       const std::string to(one.word(1));

@@ -114,7 +114,6 @@ constexpr std::string_view kNothing[] = {"sendfile",
                                          "source_charset",
                                          "index_hash",
                                          "recursive_error_pages",
-                                         "disable_symlinks",
                                          "variables_hash",
                                          "limit_req_zone",
                                          "limit_conn_zone",
@@ -159,6 +158,7 @@ constexpr Switch kSwitches[] = {
     {"chunked_transfer_encoding", "on", "an answer of unknown length comes in chunks"},
     {"ignore_invalid_headers", "on", "a request with an invalid field is refused"},
     {"proxy_http_version", "1.1", "hosts are asked by HTTP/1.1"},
+    {"disable_symlinks", "off", "links that stay below the root are followed"},
     {"charset", "utf-8 off", "text files have charset=utf-8, and answers of hosts what hosts say"},
 };
 
@@ -306,6 +306,11 @@ bool needs_nothing(std::string_view directive) noexcept {
   return std::ranges::find(kNothing, directive) != std::end(kNothing);
 }
 
+bool refuses(const NginxDirective& block) {
+  const NginxDirective* answer = block.find("return");
+  return answer && answer->word(0).starts_with('4');
+}
+
 std::pair<std::string, std::string> why_left_out(std::string_view directive) {
   for (const Absent& absent : kAbsent) {
     if (directive.starts_with(absent.prefix)) return {std::string(absent.why), std::string(absent.instead)};
@@ -349,6 +354,13 @@ bool set_guard(NginxSettings& settings, std::string_view name, bool asked) {
   return asked;
 }
 
+// `if ($ssl_client_verify != SUCCESS) { return 403; }`
+bool asks_certificate(const NginxDirective& condition) {
+  return refuses(condition) && std::ranges::any_of(condition.words, [](const std::string& word) {
+           return word.find("$ssl_client_") != std::string::npos;
+         });
+}
+
 std::string cache_control_of(std::string_view time, bool& good) {
   good = true;
   if (time == "off") return {};
@@ -388,6 +400,8 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
     };
     const bool own_types = name == "types" && (!one.at.file || !one.at.file->ends_with("mime.types"));
     if (own_types) left_out("the types of files are built in");
+    if (name == "if" && asks_certificate(one) && set_guard(settings, "ssl_verify_client", true))
+      left_out("there is no TLS yet", "its routes answer 501 until you decide");
     if (is_structure(name) || needs_nothing(name)) continue;
     if (const Switch* known = switch_of(name)) {
       if (!is_good(*known, one.word(0))) left_out(std::string(known->why));

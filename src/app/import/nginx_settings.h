@@ -77,6 +77,8 @@ bool is_structure(std::string_view directive) noexcept;
 
 // Has everything been done that the directive asks for when nothing is written? (sendfile, server_tokens, types ...)
 bool needs_nothing(std::string_view directive) noexcept;
+// Does the block answer that clients may not?
+bool refuses(const NginxDirective& block);
 // Why Trellis has nothing for it, and what to do instead.
 std::pair<std::string, std::string> why_left_out(std::string_view directive);
 

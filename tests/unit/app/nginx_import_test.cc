@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "app/import/import.h"
@@ -375,6 +376,77 @@ TEST(NginxImport, KeepsOtherMethodsBehindWhatLimitsThem) {
   EXPECT_HAS(yaml, "path: \"/d/**\" }\n    to: { fixed: { status: 403");
   EXPECT_HAS(yaml, "path: \"/e/**\" }\n    to: { fixed: { status: 403");
   EXPECT_HAS(yaml, "path: \"/f/**\" }\n    filters:\n      - allow: [\"10.1.0.0/16\"]");
+}
+
+TEST(NginxImport, AnswersAConditionWithItsOwnFields) {
+  const Imported imported = import_text(R"(server { listen 80; location / {
+    add_header X-A all;
+    if ($request_method = 'OPTIONS') {
+      add_header Access-Control-Allow-Origin '*';
+      add_header Content-Type 'text/plain; charset=utf-8';
+      limit_rate 5;
+      return 204;
+    }
+    if ($request_method = PUT) { rewrite ^ /other permanent; return 403; }
+    proxy_pass http://10.0.0.1:80; } })");
+  EXPECT_HAS(imported.yaml,
+             "methods: [OPTIONS] }\n    filters:\n      - headers: { response: { add: { Access-Control-Allow-Origin");
+  EXPECT_HAS(imported.yaml, "add: { X-A: all }");
+  EXPECT_HAS_NOT(imported.yaml, "methods: [PUT]");
+  EXPECT_TRUE(told(imported, "limit_rate"));
+  EXPECT_TRUE(told(imported, "if"));
+}
+
+TEST(NginxImport, HeedsARewriteBeforeAReturn) {
+  const Imported imported = import_text(R"(server { listen 80; rewrite ^/old$ /new permanent;
+    rewrite ^/media/(.*)$ /mp3/$1 last; return 403; rewrite ^/never$ /x permanent; }
+    server { listen 81; location /d/ { rewrite ^/d/(.*)$ /e/$1 last; return 403; } })");
+  EXPECT_HAS(imported.yaml, "path: /old }\n    to: { redirect: { to: \"/new");
+  EXPECT_HAS(imported.yaml, "path: \"/**\" }\n    to: { fixed: { status: 403");
+  EXPECT_HAS_NOT(imported.yaml, "never");
+  EXPECT_EQ(std::ranges::count(imported.remarks.kept(), "rewrite", &Remark::directive), 2);
+}
+
+TEST(NginxImport, TellsRefusalsThatItCannotSay) {
+  const Imported imported = import_text(R"(server { listen 80;
+    if ($http_user_agent ~* bot) { return 403; }
+    location / { if ($invalid_referer) { return 403; } proxy_pass http://10.0.0.1:80; }
+    location /c { if ($ssl_client_verify != SUCCESS) { return 403; } proxy_pass http://10.0.0.1:80; }
+    location /d { if ($cookie_x ~ y) { return 302 /z; } proxy_pass http://10.0.0.1:80; } })");
+  const auto let_through = [&](uint32_t line) {
+    return std::ranges::any_of(imported.remarks.kept(), [&](const Remark& one) {
+      return one.at.line == line && one.directive == "if" &&
+             one.instead.find("what it refused is let through") != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(let_through(2));
+  EXPECT_TRUE(let_through(3));
+  EXPECT_FALSE(let_through(5));
+  EXPECT_HAS(route(imported.yaml, "/c/**"), "status: 501");
+}
+
+TEST(NginxImport, LosesNoFieldInSilence) {
+  const Imported imported = import_text(R"(server { listen 80; root /srv;
+    location /a { add_header Cache-Control $cached; add_header Content-Type text/x; disable_symlinks on; }
+    location /b { proxy_set_header X-Forwarded-Host fixed.example; proxy_set_header Forwarded "";
+                  proxy_pass http://10.0.0.1:80; } 
+    location /c { try_files $uri /index.html; }
+    location = /index.html { add_header Cache-Control no-store; } })");
+  EXPECT_TRUE(told(imported, "add_header Cache-Control"));
+  EXPECT_TRUE(told(imported, "add_header Content-Type"));
+  EXPECT_TRUE(told(imported, "disable_symlinks"));
+  EXPECT_TRUE(told(imported, "try_files"));
+  EXPECT_HAS(route(imported.yaml, "/b/**"), "set: { X-Forwarded-Host: fixed.example }, remove: [Forwarded]");
+}
+
+TEST(NginxImport, TellsNothingOfAFragmentThatItTookOver) {
+  const Imported imported = import_text(R"(gzip_types text/css; proxy_http_version 1.1; strange_thing on;
+    proxy_set_header X-Port 80; upstream u { server 10.0.0.1:80; }
+    server { listen 80; location / { proxy_pass http://u; } })");
+  EXPECT_HAS(imported.yaml, "set: { X-Port: \"80\" }");
+  EXPECT_FALSE(told(imported, "gzip_types"));
+  EXPECT_FALSE(told(imported, "proxy_set_header"));
+  EXPECT_TRUE(told(imported, "strange_thing"));
 }
 
 TEST(NginxImport, ServesNoFilesThatAProgramWouldRun) {
