@@ -51,6 +51,7 @@ struct BalanceHost {
   HostLoad* load = nullptr;
 };
 inline constexpr uint32_t kMaxWeight = 1000;
+inline constexpr uint32_t kMaxPriority = 100;
 
 struct BalanceOptions {
   Duration slow_start{0};  // how long a host that came takes to its whole share; not for hash policies

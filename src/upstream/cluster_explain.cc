@@ -98,6 +98,7 @@ void Cluster::tell_pick(http::Explain& explain, const Pool* picked, const Wish& 
     } else if (pool.full()) {
       text += "full";
     } else {
+      if (host.facts.priority > 0) text += "priority " + std::to_string(host.facts.priority) + ", ";
       text += (host.facts.backup ? "backup, " : "") + score_of(id, now);
     }
   }

@@ -16,18 +16,22 @@ constexpr const char* kNobody = "nobody listens on port 0";
 }  // namespace
 
 config::Fields<HostConfig> HostConfig::fields() {
-  return {{"address", "HOST:PORT of one server", &HostConfig::address},
-          {"dns", "NAME:PORT: every address that the name has, looked up again when the answer's time is over",
-           &HostConfig::dns},
-          {"srv", "name of SRV records such as _http._tcp.api.internal", &HostConfig::srv},
-          {"file", "a file with a line each, HOST:PORT [weight=N] [zone=NAME] [backup]; read again when it changes",
-           &HostConfig::file},
-          {"refresh", "how often dns and srv are looked up; 0s: as long as the answer says", &HostConfig::refresh,
-           config::range(0s, 24h)},
-          {"weight", "its share beside others'; 0: nothing new goes there", &HostConfig::weight,
-           config::range(0, kMaxWeight)},
-          {"zone", "where it stands, such as eu-west", &HostConfig::zone},
-          {"backup", "asked only while no other host can be", &HostConfig::backup}};
+  return {
+      {"address", "HOST:PORT of one server", &HostConfig::address},
+      {"dns", "NAME:PORT: every address that the name has, looked up again when the answer's time is over",
+       &HostConfig::dns},
+      {"srv", "name of SRV records such as _http._tcp.api.internal", &HostConfig::srv},
+      {"file",
+       "a file with a line each, HOST:PORT [weight=N] [zone=NAME] [priority=N] [backup]; read again when it changes",
+       &HostConfig::file},
+      {"refresh", "how often dns and srv are looked up; 0s: as long as the answer says", &HostConfig::refresh,
+       config::range(0s, 24h)},
+      {"weight", "its share beside others'; 0: nothing new goes there", &HostConfig::weight,
+       config::range(0, kMaxWeight)},
+      {"zone", "where it stands, such as eu-west", &HostConfig::zone},
+      {"priority", "hosts of a higher number are asked only while none of a lower one can be", &HostConfig::priority,
+       config::range(0, kMaxPriority)},
+      {"backup", "asked only while no other host can be, of whatever priority", &HostConfig::backup}};
 }
 
 void HostConfig::check(config::Checker& at) const {

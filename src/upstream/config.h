@@ -25,10 +25,11 @@ struct HostConfig {
   std::optional<config::HostPort> address;
   std::optional<config::HostPort> dns;  // every address that the name has, looked up again and again
   std::string srv;                      // _http._tcp.api.internal
-  std::string file;                     // a line each: HOST:PORT [weight=N] [zone=NAME] [backup]
+  std::string file;                     // a line each: HOST:PORT [weight=N] [zone=NAME] [priority=N] [backup]
   Duration refresh{0};                  // of dns and srv; 0: as long as the answer says
   uint32_t weight = 1;
   std::string zone;
+  uint32_t priority = 0;
   bool backup = false;
 
   static config::Fields<HostConfig> fields();

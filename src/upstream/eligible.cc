@@ -16,7 +16,9 @@ struct Count {
 using Rank = uint32_t;  // hosts of a higher one stand behind those of a lower one
 using Counts = std::map<Rank, Count>;
 
-Rank rank_of(const Host& host) noexcept { return host.facts.backup ? 1 : 0; }
+constexpr Rank kBackup = 1U << 20U;  // above every priority
+
+Rank rank_of(const Host& host) noexcept { return host.facts.priority + (host.facts.backup ? kBackup : 0); }
 
 // Not taken out by hand.
 bool in_service(const Host& host) noexcept { return host.weight() > 0 && !host.draining(); }

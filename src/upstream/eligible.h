@@ -1,7 +1,8 @@
 // Which hosts may have new requests now, of all those of an upstream, and in which order: those that are up, of the own
-// zone as long as enough of them are there; backups while no other is up, or for a request that all others were asked
-// for; and, when too few are left, all that were not taken out by hand (panic mode: many good answers are better than
-// none, and a check that fails everywhere is probably wrong itself). Pure.
+// zone as long as enough of them are there; those of a higher priority number, and then backups, while no other is up,
+// or for a request that all others were asked for; and, when too few are left, all that were not taken out by hand
+// (panic mode: many good answers are better than none, and a check that fails everywhere is probably wrong itself).
+// Pure.
 #pragma once
 
 #include <string_view>

@@ -57,6 +57,8 @@ bool HostChanges::empty() const noexcept {
 Result<> HostChanges::add(const std::string& host, AddedHost how, const std::vector<HostFacts>& members) {
   if (how.weight > kMaxWeight)
     return fail(refusal(Code::invalid_argument, "a weight is 0 to " + std::to_string(kMaxWeight)));
+  if (how.priority > kMaxPriority)
+    return fail(refusal(Code::invalid_argument, "a priority is 0 to " + std::to_string(kMaxPriority)));
   if (!how.zone.empty() && !is_zone(how.zone))
     return fail(refusal(Code::invalid_argument, "a zone is 1 to 64 of A-Z a-z 0-9 - _ ."));
   const std::string one_of_it = host + "@";
@@ -149,6 +151,7 @@ std::string to_json(const HostChangesByUpstream& changes) {
     for (const AddedHost& host : change.added) {
       json each = {{"host", host.at.to_text()}, {"weight", host.weight}, {"backup", host.backup}};
       if (!host.zone.empty()) each["zone"] = host.zone;
+      if (host.priority > 0) each["priority"] = host.priority;
       added.push_back(std::move(each));
     }
     one["added"] = std::move(added);
@@ -184,6 +187,10 @@ Result<AddedHost> read_added(const json& value) {
     } else if (key == "zone") {
       if (!member.is_string() || !is_zone(member.get<std::string>())) return wrong("an added host's zone is no name");
       host.zone = member.get<std::string>();
+    } else if (key == "priority") {
+      if (!member.is_number_unsigned() || member.get<uint64_t>() > kMaxPriority)
+        return wrong("an added host's priority is no number from 0 to " + std::to_string(kMaxPriority));
+      host.priority = member.get<uint32_t>();
     } else if (key == "backup") {
       if (!member.is_boolean()) return wrong("an added host's backup is neither true nor false");
       host.backup = member.get<bool>();

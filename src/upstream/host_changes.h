@@ -27,6 +27,7 @@ struct AddedHost {
   config::HostPort at;  // a name's addresses are looked up
   uint32_t weight = 1;
   std::string zone;
+  uint32_t priority = 0;
   bool backup = false;
   bool operator==(const AddedHost&) const = default;
 };

@@ -16,7 +16,7 @@ constexpr uint32_t kMostDoublings = 16;
 
 bool same(const HostFacts& a, const HostFacts& b) {
   return a.name == b.name && a.address.to_string() == b.address.to_string() && a.zone == b.zone &&
-         a.backup == b.backup && a.origin == b.origin;
+         a.priority == b.priority && a.backup == b.backup && a.origin == b.origin;
 }
 }  // namespace
 

@@ -37,7 +37,8 @@ struct HostFacts {
   net::Address address;
   uint32_t weight = 1;  // 0: nothing new goes there
   std::string zone;
-  bool backup = false;  // only while no other can be chosen
+  uint32_t priority = 0;  // hosts of a higher number stand behind those of a lower one
+  bool backup = false;    // behind all that are none
   HostOrigin origin = HostOrigin::config;
 };
 

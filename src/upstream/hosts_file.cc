@@ -9,7 +9,7 @@ namespace trellis::upstream {
 
 namespace {
 
-constexpr std::string_view kForm = "a line is HOST:PORT [weight=N] [zone=NAME] [backup]";
+constexpr std::string_view kForm = "a line is HOST:PORT [weight=N] [zone=NAME] [priority=N] [backup]";
 constexpr size_t kMaxShown = 80;  // of a wrong word
 
 std::string quoted(std::string_view word) {
@@ -28,23 +28,28 @@ std::string_view next_word(std::string_view& line) noexcept {
   return word;
 }
 
+// 0 to `most`, or the reason why it is none.
+std::string read_number(std::string_view what, std::string_view text, uint32_t most, std::optional<uint32_t>& out) {
+  uint32_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || stop != text.data() + text.size() || number > most)
+    return std::string(what) + " must be a number from 0 to " + std::to_string(most) + ", got " + quoted(text);
+  out = number;
+  return {};
+}
+
 // The reason why the word is wrong, or "".
 std::string read_word(std::string_view word, FileHost& host) {
   constexpr std::string_view kWeight = "weight=";
   constexpr std::string_view kZone = "zone=";
+  constexpr std::string_view kPriority = "priority=";
   if (word == "backup") {
     host.backup = true;
     return {};
   }
-  if (word.starts_with(kWeight)) {
-    const std::string_view number = word.substr(kWeight.size());
-    uint32_t weight = 0;
-    const auto [stop, error] = std::from_chars(number.data(), number.data() + number.size(), weight);
-    if (error != std::errc() || stop != number.data() + number.size() || weight > kMaxWeight)
-      return "weight must be a number from 0 to " + std::to_string(kMaxWeight) + ", got " + quoted(number);
-    host.weight = weight;
-    return {};
-  }
+  if (word.starts_with(kWeight)) return read_number("weight", word.substr(kWeight.size()), kMaxWeight, host.weight);
+  if (word.starts_with(kPriority))
+    return read_number("priority", word.substr(kPriority.size()), kMaxPriority, host.priority);
   if (word.starts_with(kZone)) {
     const std::string_view zone = word.substr(kZone.size());
     if (!is_zone(zone)) return "zone must be 1 to 64 of A-Z a-z 0-9 - _ ., got " + quoted(zone);

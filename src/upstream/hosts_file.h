@@ -1,6 +1,6 @@
 // Hosts of an upstream in a file, for whatever writes files: a deployment script, a service registry's agent. A line
-// each, `HOST:PORT [weight=N] [zone=NAME] [backup]`, with numeric hosts; `#` begins a comment. Strict: a file with one
-// wrong line is refused as a whole, for half a list is worse than an old one. Pure; any thread. Fuzzed:
+// each, `HOST:PORT [weight=N] [zone=NAME] [priority=N] [backup]`, with numeric hosts; `#` begins a comment. Strict: a
+// file with one wrong line is refused as a whole, for half a list is worse than an old one. Pure; any thread. Fuzzed:
 // fuzz/upstream_hosts_file_fuzz.cc.
 #pragma once
 
@@ -24,6 +24,7 @@ struct FileHost {
   net::Address address;
   std::optional<uint32_t> weight;
   std::string zone;
+  std::optional<uint32_t> priority;
   bool backup = false;
 };
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <numeric>
 #include <unordered_set>
 
@@ -83,7 +84,8 @@ Duration with_jitter(Duration span) {
 
 bool same_facts(const HostFacts& a, const HostFacts& b) {
   return a.name == b.name && a.authority == b.authority && a.address.to_string() == b.address.to_string() &&
-         a.weight == b.weight && a.zone == b.zone && a.backup == b.backup && a.origin == b.origin;
+         a.weight == b.weight && a.zone == b.zone && a.priority == b.priority && a.backup == b.backup &&
+         a.origin == b.origin;
 }
 
 }  // namespace
@@ -93,22 +95,32 @@ std::vector<ServiceShare> shares_of_services(const std::vector<std::pair<uint16_
   constexpr uint64_t kDivisible = 720'720;  // by 1 to 16: a target's weight is shared by its addresses without a rest
   std::vector<ServiceShare> shares(priority_and_weight.size());
   if (shares.empty()) return shares;
-  const uint16_t first = std::ranges::min(priority_and_weight).first;
-  std::vector<uint64_t> weights;
-  bool any = false;
-  for (const auto& [priority, weight] : priority_and_weight) any = any || weight > 0;
-  for (size_t i = 0; i < shares.size(); ++i) {
-    const uint64_t weight = any ? priority_and_weight[i].second : 1;
-    weights.push_back(weight * kDivisible / std::max<size_t>(addresses_of_target[i], 1));
-  }
-  uint64_t divisor = 0;
-  for (const uint64_t weight : weights) divisor = std::gcd(divisor, weight);
-  const uint64_t most = std::ranges::max(weights) / divisor;
-  for (size_t i = 0; i < shares.size(); ++i) {
-    uint64_t weight = weights[i] / divisor;
-    if (most > kMaxWeight) weight = weight * kMaxWeight / most;
-    // RFC 2782: beside others, a weight of 0 is a small chance.
-    shares[i] = {static_cast<uint32_t>(std::max<uint64_t>(weight, 1)), priority_and_weight[i].first != first};
+  // Weights count among the records of one priority only (RFC 2782).
+  std::map<uint16_t, std::vector<size_t>> records;
+  for (size_t i = 0; i < shares.size(); ++i) records[priority_and_weight[i].first].push_back(i);
+  uint32_t place = 0;
+  for (const auto& [priority, alike] : records) {
+    const bool any = std::ranges::any_of(alike, [&](size_t i) { return priority_and_weight[i].second > 0; });
+    const auto weight_of = [&](size_t i) {
+      const uint64_t weight = any ? priority_and_weight[i].second : 1;
+      return weight * kDivisible / std::max<size_t>(addresses_of_target[i], 1);
+    };
+    uint64_t divisor = 0;
+    uint64_t most = 0;
+    for (const size_t i : alike) {
+      divisor = std::gcd(divisor, weight_of(i));
+      most = std::max(most, weight_of(i));
+    }
+    most /= divisor;
+    for (const size_t i : alike) {
+      uint64_t weight = weight_of(i) / divisor;
+      if (most > kMaxWeight) weight = weight * kMaxWeight / most;
+      // Beside others, a weight of 0 is a small chance.
+      shares[i] = {.weight = static_cast<uint32_t>(std::max<uint64_t>(weight, 1)),
+                   .backup = place > 0,
+                   .behind = place > 0 ? place - 1 : 0};
+    }
+    ++place;
   }
   return shares;
 }
@@ -141,7 +153,8 @@ struct Membership::Source {
   bool is_like(const Source& other) const noexcept { return kind == other.kind && text == other.text; }
   bool is_as(const Source& other) const noexcept {
     return is_like(other) && origin == other.origin && config.weight == other.config.weight &&
-           config.zone == other.config.zone && config.backup == other.config.backup;
+           config.zone == other.config.zone && config.priority == other.config.priority &&
+           config.backup == other.config.backup;
   }
   size_t hosts() const noexcept { return found.size() + lines.size() + (kind == Kind::address ? 1 : 0); }
 
@@ -149,6 +162,7 @@ struct Membership::Source {
     HostFacts facts;
     facts.weight = config.weight;
     facts.zone = config.zone;
+    facts.priority = config.priority;
     facts.backup = config.backup;
     facts.origin = origin;
     if (kind == Kind::address) {
@@ -164,6 +178,7 @@ struct Membership::Source {
         one.address = line.address;
         one.weight = line.weight.value_or(facts.weight);
         if (!line.zone.empty()) one.zone = line.zone;
+        one.priority = line.priority.value_or(facts.priority);
         one.backup = facts.backup || line.backup;
         out.push_back(std::move(one));
       }
@@ -177,6 +192,7 @@ struct Membership::Source {
         one.name = one.authority + "@" + one.address.host();
         if (kind == Kind::srv) {
           one.weight = shares[i].weight;
+          one.priority = facts.priority + shares[i].behind;
           one.backup = facts.backup || shares[i].backup;
         }
         out.push_back(std::move(one));
@@ -247,6 +263,7 @@ std::unique_ptr<Membership::Source> Membership::make_source(const AddedHost& add
   config.address = added.at;
   config.weight = added.weight;
   config.zone = added.zone;
+  config.priority = added.priority;
   config.backup = added.backup;
   return make_source(config, HostOrigin::control);
 }

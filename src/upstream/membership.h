@@ -115,11 +115,12 @@ class Membership {
   std::vector<std::unique_ptr<Source>> sources_;
 };
 
-// The hosts of one answer about services: weights in proportion, those of a priority that is not the first as backups.
-// Exposed for its tests.
+// The hosts of one answer about services: weights in proportion among those of one priority, those of a priority that
+// is not the first as backups, each priority behind the one before. Exposed for its tests.
 struct ServiceShare {
   uint32_t weight = 1;
   bool backup = false;
+  uint32_t behind = 0;  // so many priorities stand between the first one and this
 };
 std::vector<ServiceShare> shares_of_services(const std::vector<std::pair<uint16_t, uint16_t>>& priority_and_weight,
                                              const std::vector<size_t>& addresses_of_target);

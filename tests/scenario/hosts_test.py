@@ -139,6 +139,22 @@ def test_services_give_ports_weights_and_backups():
             assert host(box, f"c.test:{spare.port}@127.0.0.1")["backup"] is True
 
 
+def test_services_of_three_priorities_take_over_in_their_order():
+    with DnsServer() as dns, Named("first") as first, Named("second") as second, Named("third") as third:
+        dns.records["_http._tcp.api.test"] = [(20, 0, third.port, "c.test"), (10, 0, second.port, "b.test"),
+                                              (1, 0, first.port, "a.test")]
+        for target in ("a.test", "b.test", "c.test"):
+            dns.records[target] = ["127.0.0.1"]
+        with node.Node(config('{ srv: _http._tcp.api.test }', dns)) as box:
+            assert who(box, 6) == {"first"}
+            good(box.ctl("hosts", "drain", "app", f"127.0.0.1:{first.port}"))
+            assert who(box, 6) == {"second"}
+            good(box.ctl("hosts", "drain", "app", f"127.0.0.1:{second.port}"))
+            assert who(box, 6) == {"third"}
+            good(box.ctl("hosts", "undrain", "app", f"127.0.0.1:{first.port}"))
+            assert who(box, 6) == {"first"}
+
+
 # --- Files ---
 
 def test_a_file_is_followed_and_a_broken_one_keeps_the_last_list():
@@ -208,6 +224,20 @@ def test_hosts_are_added_removed_and_kept_over_a_restart():
             assert who(box) == {"one", "two"}
             restart(box)
             assert who(box) == {"one", "two"}
+
+
+def test_an_added_host_stands_behind_by_its_priority_over_a_restart():
+    with Named("one") as one, Named("two") as two, Named("three") as three:
+        with node.Node(config(f'"{one.host}", {{ address: "{two.host}", priority: 2 }}')) as box:
+            good(box.ctl("hosts", "add", "app", three.host, "--priority", "1"))
+            restart(box)
+            assert host(box, three.host)["priority"] == 1
+            assert who(box, 6) == {"one"}
+            good(box.ctl("hosts", "drain", "app", one.host))
+            assert who(box, 6) == {"three"}
+            good(box.ctl("hosts", "remove", "app", three.host))
+            assert who(box, 6) == {"two"}
+            assert box.ctl("hosts", "add", "app", three.host, "--priority", "101").returncode == 2
 
 
 def test_a_drained_host_finishes_its_requests_and_gets_no_new_ones(io):

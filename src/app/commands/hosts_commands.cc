@@ -18,6 +18,7 @@ struct Options : ControlOptions {
   std::string host;
   std::string zone;
   int weight = 1;
+  int priority = 0;
   bool backup = false;
   bool undo = false;
 };
@@ -39,7 +40,7 @@ void add_rows(std::vector<std::vector<std::string>>& rows, const json& upstream)
     std::snprintf(mean, sizeof mean, "%.1f", number_of(host, "mean_ms"));
     const std::string zone = text_of(host, "zone");
     rows.push_back({text_of(upstream, "upstream"), text_of(host, "host"), count_of(host, "weight"),
-                    zone.empty() ? "-" : zone,
+                    zone.empty() ? "-" : zone, count_of(host, "priority"),
                     host.is_object() && host.value("backup", json(false)) == true ? "yes" : "-",
                     text_of(host, "origin"), state_text(host), count_of(host, "active"), count_of(host, "answers"),
                     count_of(host, "errors"), answers > 0 ? mean : "-"});
@@ -68,9 +69,9 @@ int print_upstreams(const json& upstreams) {
   if (rows.empty()) {
     std::printf("no hosts\n");
   } else {
-    print_table(
-        {"UPSTREAM", "HOST", "WEIGHT", "ZONE", "BACKUP", "FROM", "STATE", "ACTIVE", "ANSWERS", "ERRORS", "MEAN MS"},
-        std::move(rows));
+    print_table({"UPSTREAM", "HOST", "WEIGHT", "ZONE", "PRIORITY", "BACKUP", "FROM", "STATE", "ACTIVE", "ANSWERS",
+                 "ERRORS", "MEAN MS"},
+                std::move(rows));
   }
   for (const json& upstream : upstreams) print_rest(upstream);
   return 0;
@@ -97,9 +98,11 @@ int change(const Options& options, const std::string& method, Parameters paramet
 }
 
 int add(const Options& options) {
-  return change(
-      options, "POST",
-      {{"weight", std::to_string(options.weight)}, {"zone", options.zone}, {"backup", options.backup ? "true" : ""}});
+  return change(options, "POST",
+                {{"weight", std::to_string(options.weight)},
+                 {"zone", options.zone},
+                 {"priority", options.priority > 0 ? std::to_string(options.priority) : ""},
+                 {"backup", options.backup ? "true" : ""}});
 }
 int remove(const Options& options) { return change(options, "DELETE", {}); }
 int drain(const Options& options) { return change(options, "PATCH", {{"drain", options.undo ? "false" : "true"}}); }
@@ -138,6 +141,11 @@ void add_hosts_commands(CLI::App& ctl, ChosenCommand& run) {
       ->check(CLI::Range(0, static_cast<int>(upstream::kMaxWeight)))
       ->capture_default_str();
   adding->add_option("--zone", options->zone, "where it stands");
+  adding
+      ->add_option("--priority", options->priority,
+                   "hosts of a higher number wait until none of a lower one can be asked")
+      ->check(CLI::Range(0, static_cast<int>(upstream::kMaxPriority)))
+      ->capture_default_str();
   adding->add_flag("--backup", options->backup, "asked only while no other host can be");
   declare(*hosts, "remove", "take a host away, one of the configuration, too",
           "trellis ctl hosts remove app 10.0.0.12:8080", &remove);

@@ -51,6 +51,7 @@ void write_host(JsonWriter& json, upstream::Host& host, size_t cores, Time now) 
       .member("address", facts.address.to_string())
       .member("weight", host.weight())
       .member("zone", facts.zone)
+      .member("priority", facts.priority)
       .member("backup", facts.backup)
       .member("origin", to_string(facts.origin))
       .member("state", upstream::state_of(host, now));
@@ -172,14 +173,17 @@ Result<std::string> host_parameter(Request& request, RequestContext& context) {
 
 Task<Result<Response>> add(Node& node, Request& request, RequestContext& context) {
   CO_TRY(Named named, named_in(node, request));
-  CO_TRY_VOID(no_other_parameters(request, {"host", "weight", "zone", "backup"}));
+  CO_TRY_VOID(no_other_parameters(request, {"host", "weight", "zone", "priority", "backup"}));
   CO_TRY(const std::string host, host_parameter(request, context));
   CO_TRY(const std::optional<int64_t> weight, number_parameter(request, context, "weight", 0, upstream::kMaxWeight));
   CO_TRY(const std::optional<std::string> zone, text_parameter(request, context, "zone"));
+  CO_TRY(const std::optional<int64_t> priority,
+         number_parameter(request, context, "priority", 0, upstream::kMaxPriority));
   CO_TRY(const std::optional<bool> backup, flag_parameter(request, context, "backup"));
   upstream::AddedHost added;
   added.weight = static_cast<uint32_t>(weight.value_or(1));
   added.zone = zone.value_or("");
+  added.priority = static_cast<uint32_t>(priority.value_or(0));
   added.backup = backup.value_or(false);
   const How how = [host, added](HostChanges& changes, const std::vector<HostFacts>& members) {
     return changes.add(host, added, members);

@@ -128,7 +128,7 @@ TEST(HostChanges, HaveALimit) {
 TEST(HostChanges, ComeBackFromTheirFileAsTheyWere) {
   HostChangesByUpstream all;
   HostChanges& changes = all["app"];
-  ASSERT_TRUE(changes.add("[::1]:80", {.weight = 0, .zone = "eu", .backup = true}, kMembers));
+  ASSERT_TRUE(changes.add("[::1]:80", {.weight = 0, .zone = "eu", .priority = 3, .backup = true}, kMembers));
   ASSERT_TRUE(changes.add("new.test:81", {}, kMembers));
   ASSERT_TRUE(changes.remove("10.0.0.1:80", kMembers));
   ASSERT_TRUE(changes.drain("api:80", true, kMembers));

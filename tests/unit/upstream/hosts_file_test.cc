@@ -14,7 +14,8 @@ std::string error_of(std::string_view text) {
 
 TEST(HostsFile, ReadsAHostALine) {
   const auto hosts = read_hosts_file(
-      "# all of them\n\n10.0.0.1:8080 weight=5 zone=eu-west\r\n\t[2001:db8::1]:80 backup # the spare\nlocalhost:9000",
+      "# all of them\n\n10.0.0.1:8080 weight=5 zone=eu-west\r\n\t[2001:db8::1]:80 backup priority=2 # the "
+      "spare\nlocalhost:9000",
       "h.txt");
   ASSERT_TRUE(hosts) << hosts.error().to_string();
   ASSERT_EQ(hosts->size(), 3u);
@@ -25,6 +26,7 @@ TEST(HostsFile, ReadsAHostALine) {
   EXPECT_EQ((*hosts)[1].address.to_string(), "[2001:db8::1]:80");
   EXPECT_FALSE((*hosts)[1].weight);
   EXPECT_TRUE((*hosts)[1].backup);
+  EXPECT_EQ((*hosts)[1].priority, 2u);
   EXPECT_EQ((*hosts)[2].address.to_string(), "127.0.0.1:9000");
 }
 
@@ -36,7 +38,8 @@ TEST(HostsFile, MayBeEmpty) {
 
 TEST(HostsFile, SaysWhichLineIsWrongAndWhy) {
   EXPECT_EQ(error_of("10.0.0.1:80\n\n10.0.0.2:80 wieght=3\n"),
-            "h.txt:3: unknown word \"wieght=3\"; a line is HOST:PORT [weight=N] [zone=NAME] [backup]");
+            "h.txt:3: unknown word \"wieght=3\"; a line is HOST:PORT [weight=N] [zone=NAME] [priority=N] "
+            "[backup]");
   EXPECT_TRUE(error_of("10.0.0.1").starts_with("h.txt:1: \"10.0.0.1\" is no HOST:PORT"));
   EXPECT_TRUE(error_of("10.0.0.1:0").starts_with("h.txt:1: "));
   EXPECT_TRUE(error_of("10.0.0.1:70000").starts_with("h.txt:1: "));
@@ -46,6 +49,7 @@ TEST(HostsFile, SaysWhichLineIsWrongAndWhy) {
   EXPECT_NE(error_of("10.0.0.1:80 weight="), "");
   EXPECT_NE(error_of("10.0.0.1:80 weight=-1"), "");
   EXPECT_NE(error_of("10.0.0.1:80 zone="), "");
+  EXPECT_NE(error_of("10.0.0.1:80 priority=101").find("0 to 100"), std::string::npos);
   EXPECT_NE(error_of("10.0.0.1:80 zone=a/b"), "");
 }
 

@@ -114,6 +114,21 @@ TEST_F(HostsTest, BackupsStandBehindTheOthersForWhoAskedThemAll) {
   EXPECT_EQ(tiers(), (Tiers{{3}}));
 }
 
+TEST_F(HostsTest, PrioritiesStandOneBehindTheOtherAndBackupsBehindAll) {
+  const auto of = [](int number, uint32_t priority, bool backup = false) {
+    HostFacts facts = host(number, "", backup);
+    facts.priority = priority;
+    return facts;
+  };
+  members({of(1, 0, true), of(2, 7), of(3, 2), of(4, 2), of(5, 100)});
+  EXPECT_EQ(tiers(), (Tiers{{2, 3}, {1}, {4}, {0}}));
+  hosts.set_failing(at(2), true, "test", now);
+  hosts.set_failing(at(3), true, "test", now);
+  EXPECT_EQ(tiers(), (Tiers{{1}, {4}, {0}}));
+  hosts.set_failing(at(3), false, "test", now);
+  EXPECT_EQ(tiers({.panic = 0.8}), (Tiers{{1, 3}, {4}, {0}})) << "half of the first ones are too few: the next help";
+}
+
 TEST_F(HostsTest, WhenNobodyIsLeftAllAreAskedButThoseTakenOutByHand) {
   members({host(1), host(2), host(3), host(4, "", true)});
   for (size_t i = 0; i < 4; ++i) hosts.set_failing(at(i), true, "test", now);

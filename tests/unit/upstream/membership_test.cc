@@ -368,6 +368,17 @@ TEST(SharesOfServices, KeepTheProportionsWithinTheLimit) {
   EXPECT_TRUE(shares[3].backup);
 }
 
+TEST(SharesOfServices, CountWeightsWithinTheirPriorityAndStandInTheOrderOfIt) {
+  const auto shares = shares_of_services({{10, 1}, {10, 2}, {30, 7}, {20, 60000}, {30, 0}}, {1, 1, 1, 1, 1});
+  EXPECT_EQ(shares[1].weight, 2 * shares[0].weight) << "a heavy record behind them takes nothing of their proportion";
+  EXPECT_EQ(shares[3].weight, 1u);
+  EXPECT_FALSE(shares[0].backup || shares[1].backup);
+  for (const size_t i : {2, 3, 4}) EXPECT_TRUE(shares[i].backup);
+  EXPECT_EQ(shares[3].behind, 0u);
+  EXPECT_EQ(shares[2].behind, 1u);
+  EXPECT_EQ(shares[4].behind, 1u);
+}
+
 TEST(SharesOfServices, AreEvenWhereNoWeightIsGiven) {
   for (const ServiceShare& share : shares_of_services({{0, 0}, {0, 0}}, {1, 1})) EXPECT_EQ(share.weight, 1u);
 }
