@@ -25,6 +25,14 @@ class Film(http_server.Handler):
     lock = threading.Lock()
     go_on = threading.Event()
 
+    def do_HEAD(self):
+        with Film.lock:
+            Film.asked.append("HEAD")
+        self.send_response(200)
+        self.send_header("etag", Film.etag)
+        self.send_header("content-length", str(Film.length))
+        self.end_headers()
+
     def do_GET(self):
         with Film.lock:
             Film.asked.append(self.headers.get("range"))
@@ -88,11 +96,11 @@ def edge(request):
             yield n
 
 
-def get(n, path="/film", **headers):
+def get(n, path="/film", method="GET", **headers):
     host, port = n.address()
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
     try:
-        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         return answer, answer.read()
     finally:
@@ -111,6 +119,50 @@ def test_a_range_fetches_the_slices_that_it_touches(edge):
     answer, body = get(edge, range=f"bytes={SLICE + 100}-{SLICE + 199}")
     assert (answer.status, body, answer.getheader("x-cache-status")) == (206, BODY[SLICE + 100:SLICE + 200], "HIT")
     assert Film.asked == [slice_range(1)]
+
+
+def kept(n, slices):
+    """A slice is stored a moment after its last byte was given away."""
+    n.comes_to(slices, "trellis_cache_objects", tier="memory")
+
+
+# RFC 9110 §9.3.2: the first slice tells all that HEAD asks for.
+def test_head_is_answered_from_slices(edge):
+    answer, _ = get(edge, method="HEAD")
+    assert (answer.status, answer.getheader("x-cache-status"), Film.asked) == (200, "MISS", ["HEAD"])
+    get(edge, range="bytes=0-9")
+    kept(edge, 1)
+    asked = len(Film.asked)
+    for _ in range(2):
+        answer, _ = get(edge, method="HEAD")
+        assert (answer.status, answer.getheader("content-length")) == (200, str(len(BODY)))
+        assert answer.getheader("x-cache-status") == "HIT"
+    answer, _ = get(edge, method="HEAD", if_none_match='"one"')
+    assert (answer.status, answer.getheader("x-cache-status")) == (304, "HIT")
+    assert len(Film.asked) == asked
+    Film.etag = '"two"'
+    get(edge, method="HEAD", cache_control="no-cache")  # what it says takes the first slice away
+    answer, _ = get(edge, range="bytes=0-9")
+    assert (answer.getheader("etag"), answer.getheader("x-cache-status")) == ('"two"', "MISS")
+
+
+# RFC 9111 §5.2.1.7: what can be given without the origin is given.
+def test_only_if_cached_finds_what_is_in_slices(edge):
+    wanted = {"cache_control": "only-if-cached"}
+    get(edge, range=f"bytes={SLICE}-{2 * SLICE + 9}")  # the second and the third
+    kept(edge, 2)
+    asked = len(Film.asked)
+    answer, body = get(edge, range=f"bytes={SLICE + 5}-{2 * SLICE + 9}", **wanted)
+    assert (answer.status, body, answer.getheader("x-cache-status")) == (206, BODY[SLICE + 5:2 * SLICE + 10], "HIT")
+    for lacking in ({}, {"range": f"bytes=5-{SLICE}"}, {"range": f"bytes={SLICE}-{SLICE + 1},{2 * SLICE}-{2 * SLICE + 1}"},
+                    {"range": f"bytes={SLICE}-{SLICE + 1}", "if_range": '"other"'}):
+        assert get(edge, **lacking, **wanted)[0].status == 504
+    assert len(Film.asked) == asked
+    get(edge)
+    kept(edge, len(BODY) // SLICE + 1)
+    asked = len(Film.asked)
+    answer, body = get(edge, **wanted)
+    assert (answer.status, body == BODY, len(Film.asked)) == (200, True, asked)
 
 
 def test_a_range_over_several_slices_comes_in_one_piece(edge):

@@ -40,6 +40,18 @@ std::string range_text(const std::vector<http::ByteRange>& ranges) {
   return "bytes=" + std::to_string(ranges[0].first) + "-" + std::to_string(ranges[0].last);
 }
 
+// Has the cache all slices that a GET needs, so that its answer asks nobody for one?
+Task<bool> has_slices_for(const CacheRoute& route, const http::Request& request, http::RequestContext& context,
+                          std::string uri_key, RequestDirectives wanted) {
+  // With several ranges, or when If-Range does not hold, more may be sent than the ranges name.
+  const std::string_view range = request.fields.value(FieldId::range);
+  if (request.fields.has(FieldId::if_range) || range.find(',') != std::string_view::npos) co_return false;
+  Task<SlicesView> viewing =
+      view_slices(route.cache, std::move(uri_key), route.slice, request, wanted, context.deadline);
+  const SlicesView seen = co_await viewing;
+  co_return seen.needed > 0 && seen.usable == seen.needed;
+}
+
 }  // namespace
 
 // --- configuration ---
@@ -161,7 +173,14 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
       route_.policy.ignore_request_directives ? RequestDirectives{} : cache::request_directives(request.fields);
   key_.clear();
   route_.key.append(key_, request);
-  if (route_.slice > 0 && request.method == Method::get && !wanted.only_if_cached) {
+  bool in_slices = route_.slice > 0 && request.method == Method::get;
+  if (in_slices && wanted.only_if_cached) {
+    Task<bool> looking = has_slices_for(route_, request, context, key_, wanted);
+    in_slices = co_await looking;
+    key_.clear();
+    route_.key.append(key_, request);
+  }
+  if (in_slices) {
     Task<Result<std::optional<http::Response>>> slicing = sliced_answer(route_, request, context, next, key_, wanted);
     Result<std::optional<http::Response>> sliced = co_await slicing;
     if (!sliced) co_return std::unexpected<Error>(std::move(sliced).error());
@@ -169,7 +188,12 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
     key_.clear();
     route_.key.append(key_, request);
   }
-  const Found found = find_stored(*route_.cache, key_, request.fields, now);
+  Found found = find_stored(*route_.cache, key_, request.fields, now);
+  if (!found.object && route_.slice > 0 && request.method == Method::head && !route_.cache->may_be_on_disk(key_)) {
+    // The first slice tells what there is to tell of all.
+    key_ = cache::slice_key(key_.substr(0, found.uri_key), 0);
+    found = find_stored(*route_.cache, key_, request.fields, now);
+  }
   route_.cache->looked(key_, found.object);
   if (context.explain) [[unlikely]]
     context.explain->add("cache_key", key_);
