@@ -106,7 +106,9 @@ class Cluster final : private LoadWatcher {
   struct Race;
   void refresh();
   void rebuild_pools();
-  EligibleRules rules() const noexcept { return {.panic = config_.panic}; }
+  EligibleRules rules() const noexcept {
+    return {.zone = config_.zone, .zone_share = config_.zone_share, .panic = config_.panic};
+  }
   // What of a client says which host it gets.
   struct Wish {
     uint64_t key = 0;                        // of hash policies

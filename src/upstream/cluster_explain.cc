@@ -42,6 +42,7 @@ void Cluster::tell_limits(http::RequestContext& context) {
                      " to choose from";
   for (size_t i = 1; i < eligible.tiers.size(); ++i)
     text += (i == 1 ? ", behind them " : ", then ") + std::to_string(eligible.tiers[i].hosts.size());
+  if (!config_.zone.empty()) text += "; in zone " + config_.zone;
   if (eligible.panic) text += " (panic: too few are up)";
   if (breaker_) text += "; breaker " + std::string(word_of(breaker_->state()));
   if (adaptive_) {

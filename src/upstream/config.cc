@@ -4,6 +4,7 @@
 
 #include "net/dns_message.h"
 #include "upstream/balancer.h"
+#include "upstream/hosts_file.h"
 
 namespace trellis::upstream {
 
@@ -145,6 +146,10 @@ config::Fields<UpstreamConfig> UpstreamConfig::fields() {
            &UpstreamConfig::hash_on},
           {"geo", "sends clients to the hosts of the nearest region that has one; absent: regions say nothing",
            &UpstreamConfig::geo},
+          {"zone", "where this node stands: hosts with this zone serve it as long as enough of them are up",
+           &UpstreamConfig::zone},
+          {"zone_share", "of the hosts in its zone that must be up, so that they serve without the others",
+           &UpstreamConfig::zone_share, config::percent(0.0, 1.0)},
           {"bound",
            "of hash, maglev and ip_hash: how much of its share may be under way at a host before keys go on to the "
            "next, such as 1.25; 0: no bound",
@@ -175,6 +180,12 @@ void UpstreamConfig::check(config::Checker& at) const {
   if (keyed && at.given("slow_start"))
     at.problem("slow_start", "keys stay with their host: there is no slow start", "leave it out");
   if (geo && !geo->regions.empty()) check_zones(hosts, *geo, at);
+  if (!zone.empty() && !is_zone(zone))
+    at.problem("zone", "no host can have such a zone", "1 to 64 of A-Z a-z 0-9 - _ . such as eu-west");
+  if (geo && at.given("zone"))
+    at.problem("zone", "geo goes by the client's region, not by this node's zone", "leave one of them out");
+  if (zone.empty() && at.given("zone_share"))
+    at.problem("zone_share", "there is no zone that it is of", "zone: eu-west");
 }
 
 }  // namespace trellis::upstream

@@ -76,6 +76,8 @@ struct UpstreamConfig {
   std::string hash_on = "client_address";  // or header.NAME, cookie.NAME, query.NAME, path
   std::optional<GeoConfig> geo;            // whose hosts come first for a client; none: all are alike
   double bound = 0;                        // of hash policies: most of a host's share; 0: none
+  std::string zone;                        // of this node; "": zones say nothing
+  double zone_share = 0.7;                 // of the hosts there that must be up, so that they serve without the others
   Duration slow_start{0};
   double panic = 0;  // share of the hosts below which those that are not up are asked, too
   std::vector<HostConfig> hosts;

@@ -16,7 +16,7 @@ namespace trellis::upstream {
 
 struct EligibleRules {
   std::string_view zone;    // of this node; "": zones say nothing
-  double zone_share = 0.7;  // of the zone's hosts that must be up for the zone to serve itself
+  double zone_share = 0.7;  // of the hosts there that must be up, so that they serve without the others
   double panic = 0;         // share of the hosts below which panic begins; 0: when none is left
 };
 

@@ -205,6 +205,25 @@ def test_the_figures_of_hosts_that_left_are_not_kept(io):
             assert told(servers[-1])
 
 
+# --- Zones ---
+
+def test_the_nodes_own_zone_serves_while_enough_of_it_is_up():
+    with Named("one") as one, Named("two") as two, Named("far") as far:
+        hosts = f'{{ address: "{one.host}", zone: eu }}, {{ address: "{two.host}", zone: eu }}, {{ address: "{far.host}", zone: us }}'
+        with node.Node(config(hosts, more=", zone: eu")) as box:
+            assert who(box, 12) == {"one", "two"}
+            told = good(box.ctl("explain", "http://%s:%d/" % box.address("web")))
+            assert "2 to choose from, behind them 1; in zone eu" in told, told
+            good(box.ctl("hosts", "weight", "app", two.host, "0"))
+            assert who(box, 6) == {"one"}  # taken out by hand: the others are all that the zone has
+            box.write_config(config(hosts, more=", zone: us"))
+            box.reload()
+            assert who(box, 6) == {"far"}
+            box.write_config(config(hosts))
+            box.reload()
+            assert who(box, 12) == {"one", "far"}
+
+
 # --- Changes at run time ---
 
 def test_hosts_are_added_removed_and_kept_over_a_restart():

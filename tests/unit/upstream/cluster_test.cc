@@ -196,6 +196,31 @@ TEST_P(UpstreamCluster, ABackupIsNoPlaceToOverflowToNorToHurryTo) {
   EXPECT_EQ(asked_backup, 0) << "one that is only slow is not helped by a backup";
 }
 
+TEST_P(UpstreamCluster, ItsOwnZoneServesAndTheOthersHelpWhenThatHasNobodyOrNoRoom) {
+  config_.zone = "eu";
+  config_.limits.connections = 1;
+  FarServer near(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\neu"));
+  FarServer far(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nus"));
+  const auto in = [](const char* zone, const net::Address& address) {
+    HostFacts host = facts(address);
+    host.zone = zone;
+    return host;
+  };
+  Cluster& c = cluster_of({in("us", far.address()), in("eu", near.address())});
+  {
+    auto held = fakes::run_task(*loop_, c.connect("192.0.2.1", soon()));
+    ASSERT_TRUE(held);
+    EXPECT_EQ(held->host().zone, "eu");
+    EXPECT_EQ(ask(c), "us") << "no room at home";
+  }
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(ask(c), "eu");
+  hosts_->set_failing(*(*hosts_->list())[1], true, "test", loop_->now());
+  EXPECT_EQ(ask(c), "us");
+
+  Cluster& with_one_gone = cluster_of({in("us", far.address()), in("eu", nowhere())});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ask(with_one_gone, Method::post), "us") << "within the request";
+}
+
 TEST_P(UpstreamCluster, NobodyThereIsUnavailable) {
   Cluster& c = cluster({nowhere(), nowhere()});
   Asked asked(*loop_);
