@@ -109,7 +109,7 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
         remarks_.left_out(one.at, one.name, "what it moves gets the answer of the return behind it",
                           "write a route with a redirect or with rewrite: { strip_prefix, add_prefix }");
     }
-    answer(*returned, settings, route);
+    answer(*returned, settings, route, location.how == How::regex ? std::string_view() : location.path);
     return;
   }
   if (!rewritten(location, route)) return;
@@ -197,12 +197,13 @@ void NginxContent::condition_within(const NginxDirective& one, const NginxLocati
   }
   NginxSettings own = location.settings;
   apply_nginx_settings(one, own, remarks_);
-  answer(*returned, own, route);
+  answer(*returned, own, route, location.path);
   conditions_.push_back(std::move(route));
 }
 
 // return
-void NginxContent::answer(const NginxDirective& one, const NginxSettings& settings, RouteDraft& route) {
+void NginxContent::answer(const NginxDirective& one, const NginxSettings& settings, RouteDraft& route,
+                          std::string_view path) {
   std::optional<uint64_t> status = whole_number(one.word(0));
   std::string text(one.word(1));
   if (!status && one.words.size() == 1) {
@@ -228,7 +229,9 @@ void NginxContent::answer(const NginxDirective& one, const NginxSettings& settin
     remarks_.left_out(one.at, one.name, "the body of a fixed answer holds no variables");
     text.clear();
   }
-  std::string type = settings.default_type;
+  constexpr std::string_view kUnknown = "application/octet-stream";
+  const std::string_view by_name = proxy::mime_type(path.substr(path.rfind('/') + 1));
+  std::string type(by_name == kUnknown ? settings.default_type : by_name.substr(0, by_name.find(';')));
   for (const NginxSettings::Line& line : settings.add_header) {
     if (http::iequal(line.name, "Content-Type")) type = line.value;
   }
@@ -281,6 +284,10 @@ bool NginxContent::rewritten(const NginxLocation& location, RouteDraft& route) {
     }
     const std::optional<PrefixChange> change = prefix_change(one.word(0), to);
     if (!away && change) {
+      const bool bare_too =
+          location.is_prefix() && location.path == change->strip && one.word(0).find("/?(") == std::string_view::npos;
+      if (bare_too)
+        remarks_.differs(one.at, one.name, location.path + " itself is rewritten, too, not only what is below it");
       if (flag == "last") remarks_.differs(one.at, one.name, "the new path does not choose another location");
       route.strip_prefix = change->strip;
       route.add_prefix = change->add;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,7 +30,8 @@ class NginxContent {
         remarks_(remarks) {}
 
   void fill(const NginxLocation& location, RouteDraft& route);
-  void answer(const NginxDirective& one, const NginxSettings& settings, RouteDraft& route);
+  // `path`: whose ending tells the type of a text, where there is one path.
+  void answer(const NginxDirective& one, const NginxSettings& settings, RouteDraft& route, std::string_view path = {});
   // False: it was refused instead.
   bool redirect(const NginxDirective& one, std::string to, uint64_t status, WholePath whole,
                 const NginxSettings& settings, RouteDraft& route);

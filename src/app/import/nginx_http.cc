@@ -397,6 +397,7 @@ class HttpBlock {
       for (const RouteDraft& route : routes) {
         if (!route.match.host.empty()) conditional.insert(route.match.host);
       }
+      std::set<std::string> placed;  // listener and host of such an `if`
       for (const auto& [host, listeners] : hosts) {
         for (RouteDraft route : routes) {
           if (draft_.routes.size() >= kMaxRoutes) {
@@ -404,14 +405,32 @@ class HttpBlock {
             return;
           }
           std::string& only = route.match.host;
-          const bool beside = host.empty() && !hosts.contains(only);  // of the default server
-          if (only.empty() ? conditional.contains(host) : only != host && !beside) continue;
-          if (only.empty()) only = host;
-          if (listeners.size() < http_listeners()) route.match.listeners = listeners;
+          std::vector<std::string> on = listeners;
+          if (only.empty()) {
+            if (conditional.contains(host)) continue;
+            only = host;
+          } else if (only != host) {
+            if (hosts.contains(only) || !takes(host, only)) continue;
+            std::erase_if(on, [&](const std::string& listener) {
+              return named_elsewhere(server, listener, only) || !placed.insert(listener + " " + only).second;
+            });
+            if (on.empty()) continue;
+          }
+          if (on.size() < http_listeners()) route.match.listeners = std::move(on);
           draft_.routes.push_back(std::move(route));
         }
       }
     }
+  }
+  // Do requests for the name come to routes of the host: any, itself or a wildcard?
+  static bool takes(const std::string& host, const std::string& name) {
+    return host.empty() || host == name || (host.starts_with('*') && name.ends_with(std::string_view(host).substr(1)));
+  }
+  bool named_elsewhere(const Server& but, const std::string& listener, const std::string& host) const {
+    return std::ranges::any_of(servers_, [&](const Server& server) {
+      return &server != &but && std::ranges::find(server.listens, listener, &Listen::name) != server.listens.end() &&
+             std::ranges::find(server.hosts, host) != server.hosts.end();
+    });
   }
   size_t http_listeners() const {
     return static_cast<size_t>(std::ranges::count_if(

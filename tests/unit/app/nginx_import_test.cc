@@ -449,6 +449,29 @@ TEST(NginxImport, TellsNothingOfAFragmentThatItTookOver) {
   EXPECT_TRUE(told(imported, "strange_thing"));
 }
 
+TEST(NginxImport, AsksForAHostWithinAWildcard) {
+  const std::string yaml = import_text(R"(
+    server { listen 80; server_name a.example; return 200 first; }
+    server { listen 80; server_name .c.example; if ($host = www.c.example) { return 301 http://c.example/; }
+             if ($host = d.c.example) { return 301 http://c.example/d; } return 200 all; }
+    server { listen 80; server_name d.c.example; return 200 own; })")
+                               .yaml;
+  EXPECT_HAS(yaml, "host: www.c.example, path: \"/**\" }\n    to: { redirect: { to: \"http://c.example/\"");
+  EXPECT_HAS(yaml, "host: d.c.example, path: \"/**\" }\n    to: { fixed: { status: 200, body: own");
+  EXPECT_HAS_NOT(yaml, "http://c.example/d");
+}
+
+TEST(NginxImport, TypesATextByTheNameOfItsPath) {
+  const std::string yaml = import_text(R"(server { listen 80; default_type application/octet-stream;
+    location = /robots.txt { return 200 all; } location = /a { return 200 all; } location = /b.json { return 200 x; }
+    location /api { rewrite ^/api/(.*)$ /$1 break; proxy_pass http://10.0.0.1:80; } })")
+                               .yaml;
+  expect_routes(yaml, {{"/robots.txt", "content_type: text/plain }"},
+                       {"/a", "content_type: application/octet-stream }"},
+                       {"/b.json", "content_type: application/json }"}});
+  EXPECT_HAS(yaml, "/api itself is rewritten, too");
+}
+
 TEST(NginxImport, ServesNoFilesThatAProgramWouldRun) {
   const std::string yaml = locations("root /srv; location ~ \\.php$ { fastcgi_pass x:9000; }");
   EXPECT_HAS(route(yaml, "/**"), "status: 501");
