@@ -166,9 +166,9 @@ class Translation {
       }
     }
     if (!route.refused) add_ways(rule, route);
-    if (rule.guarded && !route.refused) {
-      route.allow = edits.allow;
-      route.deny = edits.deny;
+    if (!route.refused) {
+      route.allow = std::move(rule.allow);
+      route.deny = std::move(rule.deny);
     }
     route.response_set = edits.answer_set;
     route.response_remove = edits.answer_removed;

@@ -334,6 +334,43 @@ std::optional<HaproxyConditions::Sources> HaproxyConditions::sources(const Hapro
   return out;
 }
 
+std::optional<HaproxyConditions::Sources> HaproxyConditions::take_sources(HaproxyLine& line, size_t from) const {
+  std::vector<std::string>& words = line.words;
+  if (auto all = sources(line, from)) {
+    words.resize(from);
+    return all;
+  }
+  if (words.size() <= from || words[from] != "if") return std::nullopt;
+  for (const std::string& word : words) {
+    if (word == "||" || word == "or") return std::nullopt;
+  }
+  for (size_t i = from + 1; i < words.size();) {
+    size_t end = i + 1;
+    if (words[i] == "{" || words[i] == "!{")
+      end = std::min<size_t>(
+          std::ranges::find(words.begin() + static_cast<ptrdiff_t>(i), words.end(), "}") - words.begin() + 1,
+          words.size());
+    HaproxyLine one{{"if"}, line.at};
+    one.words.insert(one.words.end(), words.begin() + static_cast<ptrdiff_t>(i),
+                     words.begin() + static_cast<ptrdiff_t>(end));
+    if (auto found = sources(one, 0)) {
+      words.erase(words.begin() + static_cast<ptrdiff_t>(i), words.begin() + static_cast<ptrdiff_t>(end));
+      return found;
+    }
+    i = end;
+  }
+  return std::nullopt;
+}
+
+bool HaproxyConditions::asks_password(const HaproxyLine& line) const {
+  const auto asks = [](const HaproxyLine& acl) { return acl.word(2).starts_with("http_auth"); };
+  return std::ranges::any_of(line.words, [&](std::string_view word) {
+    if (word.starts_with('!')) word.remove_prefix(1);
+    const auto acl = acls_.find(std::string(word));
+    return word.starts_with("http_auth") || (acl != acls_.end() && std::ranges::any_of(acl->second, asks));
+  });
+}
+
 std::vector<std::string> HaproxyConditions::hello_names(const HaproxyLine& line, size_t from) const {
   std::vector<std::string> words = words_from(line, from);
   if (words.size() == 2 && words[0] == "if") {

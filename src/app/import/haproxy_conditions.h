@@ -28,6 +28,10 @@ class HaproxyConditions {
     bool others = false;  // it holds for those whom the blocks do not name
   };
   std::optional<Sources> sources(const HaproxyLine& line, size_t from) const;
+  // The same when other conditions stand beside it (`if admin !{ src ... }`): it is taken out of the line; they stay.
+  std::optional<Sources> take_sources(HaproxyLine& line, size_t from) const;
+  // Does an acl of the condition ask for a name and a password?
+  bool asks_password(const HaproxyLine& line) const;
 
   // `if { req.ssl_sni -i a b }` or an acl that says so, in small letters; else none.
   std::vector<std::string> hello_names(const HaproxyLine& line, size_t from) const;

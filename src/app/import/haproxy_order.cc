@@ -79,6 +79,31 @@ bool covers(const MatchDraft& wide, const MatchDraft& narrow) {
          std::ranges::all_of(wide.headers, has(narrow.headers)) && std::ranges::all_of(wide.query, has(narrow.query));
 }
 
+std::optional<MatchDraft> common(const MatchDraft& a, const MatchDraft& b) {
+  MatchDraft out = a;
+  if (!meets(b.host, a.host)) {
+    if (!meets(a.host, b.host)) return std::nullopt;
+    out.host = b.host;
+  }
+  if (!path_covers(b.path, a.path)) {
+    if (!path_covers(a.path, b.path)) return std::nullopt;
+    out.path = b.path;
+  }
+  if (a.methods.empty()) out.methods = b.methods;
+  if (!a.methods.empty() && !b.methods.empty() && a.methods != b.methods) return std::nullopt;
+  for (const auto& [from, into] : {std::pair{&b.headers, &out.headers}, std::pair{&b.query, &out.query}}) {
+    for (const auto& line : *from) {
+      const auto same = std::ranges::find(*into, line.first, &FieldLines::value_type::first);
+      if (same == into->end()) {
+        into->push_back(line);
+      } else if (same->second != line.second) {
+        return std::nullopt;
+      }
+    }
+  }
+  return out;
+}
+
 bool may_meet(const MatchDraft& a, const MatchDraft& b) {
   if (!meets(a.host, b.host) && !meets(b.host, a.host)) return false;
   if (path_covers(a.path, b.path) || path_covers(b.path, a.path)) return true;

@@ -2,6 +2,7 @@
 // and ordered so that each request meets the same one in both. Pure.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "app/import/haproxy_rules.h"
@@ -16,5 +17,7 @@ std::vector<HaproxyRule> rules_by_host(const std::vector<HaproxyRule>& rules, Re
 // Does every request that the narrow match takes meet the wide one, too? May one request meet both?
 bool covers(const MatchDraft& wide, const MatchDraft& narrow);
 bool may_meet(const MatchDraft& a, const MatchDraft& b);
+// The requests that meet both; nothing when no match says them.
+std::optional<MatchDraft> common(const MatchDraft& a, const MatchDraft& b);
 
 }  // namespace trellis::app

@@ -7,6 +7,7 @@
 
 #include "app/import/haproxy_backends.h"
 #include "app/import/haproxy_conditions.h"
+#include "app/import/haproxy_order.h"
 #include "app/import/haproxy_ways.h"
 #include "app/import/haproxy_words.h"
 #include "app/import/numbers.h"
@@ -37,6 +38,13 @@ std::optional<std::string> variable_of(std::string_view value) {
   return std::nullopt;
 }
 
+// `http-request deny` by addresses, of the requests that meet one of the matches.
+struct Guard {
+  HaproxyLine line;
+  std::vector<MatchDraft> matches;
+  HaproxyConditions::Sources sources;
+};
+
 class RuleReader {
  public:
   RuleReader(const HaproxyProxy& proxy, const std::set<uint32_t>& done, Remarks& remarks)
@@ -46,20 +54,15 @@ class RuleReader {
     for (const HaproxyLine& line : proxy_.lines) {
       if (!is_of_hosts(line) && !done_.contains(line.at.line)) read_line(line);
     }
-    HaproxyRule rest = everything_else();
-    const auto auth = std::ranges::find_if(
-        proxy_.lines, [](const HaproxyLine& line) { return refuses(line) && line.word(1) == "auth"; });
-    out_.rules.push_back(std::move(rest));
-    if (auth != proxy_.lines.end()) {
+    out_.rules.push_back(everything_else());
+    for (const Guard& guard : guards_) keep_out(guard);
+    const auto asks = [&](const HaproxyLine& line) { return asks_password(line); };
+    if (std::ranges::any_of(proxy_.lines, asks)) {
       for (HaproxyRule& rule : out_.rules) {
         rule.route = refused_route(rule.route, "http-request auth");
         rule.backend.clear();
         rule.some.reset();
       }
-    }
-    for (HaproxyRule& rule : out_.rules) {
-      const bool before = rank(rule) == 0 && rule.route.at.line < guards_from_;
-      rule.guarded = !before;
     }
     std::ranges::stable_sort(out_.rules, {}, &rank);
     share_out(out_.rules, remarks_);
@@ -79,13 +82,13 @@ class RuleReader {
       redirect(line, 1);
     } else if (word == "http-request" && next == "redirect") {
       redirect(line, 2);
-    } else if (word == "http-request" && next == "deny") {
+    } else if (asks_password(line)) {
+      remarks_.left_out(line.at, line.words[0] + " " + std::string(next), "there is no authentication yet",
+                        "the routes of its proxy answer 501 until you decide");
+    } else if (word == "block" || (word == "http-request" && refuses(line))) {
       if (!guard(line)) deny(line);
     } else if (word == "http-request" && next == "return") {
       answer(line);
-    } else if (word == "block" || (word == "tcp-request" && line.text().find(" reject") != std::string::npos)) {
-      remarks_.left_out(line.at, line.words[0] + " " + std::string(next), "not known to the import",
-                        "what it refused is let through; allow and deny are filters of a route");
     } else if (word == "maxconn") {
       remarks_.left_out(line.at, "maxconn", "a listener closes what is beyond its limit and lets nobody wait",
                         "listeners.NAME.max_connections");
@@ -97,7 +100,7 @@ class RuleReader {
   // http-request rules come before `redirect`, and both before use_backend.
   static int rank(const HaproxyRule& rule) {
     const std::string& directive = rule.route.directive;
-    if (directive.starts_with("http-request")) return 0;
+    if (directive.starts_with("http-request") || directive.starts_with("block")) return 0;
     return directive.starts_with("redirect") ? 1 : directive.starts_with("use_backend") ? 2 : 3;
   }
 
@@ -182,23 +185,90 @@ class RuleReader {
     add(line, condition, std::move(rule));
   }
 
-  static size_t condition_of_deny(const HaproxyLine& line) {
-    return line.word(2) == "deny_status" || line.word(2) == "status" ? 4 : 2;
+  // Where the condition begins; behind the last word: there is none.
+  static size_t condition_of(const HaproxyLine& line) {
+    const auto found =
+        std::ranges::find_if(line.words, [](const std::string& word) { return word == "if" || word == "unless"; });
+    return static_cast<size_t>(found - line.words.begin());
+  }
+  bool asks_password(const HaproxyLine& line) const {
+    return refuses(line) && (line.word(1) == "auth" || conditions_.asks_password(line));
   }
 
-  // A list of addresses who may, or may not. False: it is another condition, or a second list of those who may.
+  // Addresses that may, or may not, of all requests or of those that another condition names. False: it is none of
+  // both.
   bool guard(const HaproxyLine& line) {
-    const auto sources = conditions_.sources(line, condition_of_deny(line));
-    if (!sources || (sources->others && !out_.edits.allow.empty())) return false;
-    std::vector<std::string>& into = sources->others ? out_.edits.allow : out_.edits.deny;
-    into.insert(into.end(), sources->blocks.begin(), sources->blocks.end());
-    guards_from_ = line.at.line;
+    HaproxyLine rest = line;
+    const size_t from = condition_of(line);
+    const auto sources = conditions_.take_sources(rest, from);
+    if (!sources) return false;
+    std::string why;
+    auto matches = conditions_.matches(rest, from, why);
+    if (!matches) return false;
+    for (MatchDraft& match : *matches) {
+      if (match.path.empty()) match.path = "/**";
+    }
+    guards_.push_back({line, *std::move(matches), *sources});
+    return true;
+  }
+
+  // Gives the lists to the rules that come later, or to what a rule and the guard have in common.
+  void keep_out(const Guard& guard) {
+    bool said = true;
+    for (const MatchDraft& match : guard.matches) {
+      for (size_t i = 0; i < out_.rules.size(); ++i) {
+        const HaproxyRule& rule = out_.rules[i];
+        const bool before = rank(rule) == 0 && rule.route.at.line < guard.line.at.line;
+        if (before || rule.some || !may_meet(match, rule.route.match)) continue;
+        const auto both = common(match, rule.route.match);
+        if (!both) {
+          said = false;
+          continue;
+        }
+        HaproxyRule kept = rule;
+        kept.route.match = *both;
+        said &= add_addresses(guard.sources, kept);
+        if (covers(match, rule.route.match)) {
+          out_.rules[i] = std::move(kept);
+        } else {
+          out_.rules.insert(out_.rules.begin() + static_cast<ptrdiff_t>(i), std::move(kept));
+          ++i;  // the rule itself, for all others
+        }
+      }
+    }
+    if (!said)
+      remarks_.left_out(guard.line.at, "http-request deny",
+                        "beside the other rules no filter says for all requests who may come",
+                        "some of what it refused is let through; write the routes by hand");
+  }
+  // False: the rule has a list of those who may already, another one.
+  static bool add_addresses(const HaproxyConditions::Sources& sources, HaproxyRule& rule) {
+    if (!sources.others) {
+      rule.deny.insert(rule.deny.end(), sources.blocks.begin(), sources.blocks.end());
+      return true;
+    }
+    if (!rule.allow.empty() && rule.allow != sources.blocks) return false;
+    rule.allow = sources.blocks;
     return true;
   }
 
   void deny(const HaproxyLine& line) {
-    const size_t from = condition_of_deny(line);
-    const uint64_t status = from == 4 ? whole_number(line.word(3)).value_or(403) : 403;
+    const size_t from = condition_of(line);
+    uint64_t status = line.word(1) == "tarpit" ? 500 : 403;
+    const bool http = line.word(0) == "http-request";
+    for (size_t i = http ? 2 : 1; i < from; ++i) {
+      const std::string& word = line.words[i];
+      if ((word == "deny_status" || word == "status") && i + 1 < from) {
+        status = whole_number(line.words[++i]).value_or(status);
+      } else {
+        remarks_.left_out(line.at, "http-request " + std::string(line.word(1)),
+                          "of the answer of a refusal only the status is known here", "write it into the route");
+        break;
+      }
+    }
+    if (http && line.word(1) != "deny")
+      remarks_.differs(line.at, "http-request " + std::string(line.word(1)),
+                       "it is answered at once, with " + std::to_string(status));
     add(line, from, to("{ fixed: { status: " + std::to_string(status) + " } }"));
   }
 
@@ -253,7 +323,7 @@ class RuleReader {
   Remarks& remarks_;
   HaproxyConditions conditions_;
   HaproxyRules out_;
-  uint32_t guards_from_ = 0;  // line of the last list of addresses; http-request rules before it are not guarded
+  std::vector<Guard> guards_;
   std::optional<HaproxyLine> default_backend_;
 };
 

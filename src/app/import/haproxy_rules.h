@@ -26,14 +26,13 @@ struct HaproxyRule {
   std::string backend;                         // its name; empty: none
   std::optional<HaproxyConditions::Way> some;  // it takes only some of them, the others go on to later rules
   std::vector<HaproxyWay> ways;                // to these it leaves some of its own
-  bool guarded = true;                         // by the addresses that the frontend keeps out
-  bool plain_only = false;                     // of listeners whose clients come without TLS
+  std::vector<std::string> allow;              // addresses; none: all
+  std::vector<std::string> deny;
+  bool plain_only = false;  // of listeners whose clients come without TLS
 };
 
-// What all routes of a frontend have: header changes, and whom `http-request deny` keeps out by address.
+// What all routes of a frontend have.
 struct HaproxyEdits {
-  std::vector<std::string> allow;
-  std::vector<std::string> deny;
   FieldLines set;
   FieldLines answer_set;
   std::vector<std::string> removed;

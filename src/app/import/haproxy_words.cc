@@ -1,5 +1,6 @@
 #include "app/import/haproxy_words.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -119,6 +120,11 @@ void tell_unread(const HaproxyLine& line, Remarks& remarks) {
     if (text == nothing || text.starts_with(std::string(nothing) + " ")) return;
   }
   const std::string what = line.words.size() > 1 ? line.words[0] + " " + line.words[1] : line.words[0];
+  if (refuses(line)) {
+    remarks.left_out(line.at, what, "not known to the import",
+                     "what it refused is let through; allow and deny are filters of a route");
+    return;
+  }
   for (const Absent& absent : kAbsent) {
     if (!text.starts_with(absent.prefix)) continue;
     remarks.left_out(line.at, what, std::string(absent.why), std::string(absent.instead));
@@ -128,9 +134,17 @@ void tell_unread(const HaproxyLine& line, Remarks& remarks) {
 }
 
 bool refuses(const HaproxyLine& line) {
-  if (line.word(0) != "http-request") return false;
-  const std::string_view what = line.word(1);
-  return what == "auth" || what == "deny" || what == "refuse" || what == "tarpit" || what == "silent-drop";
+  const std::string_view word = line.word(0);
+  if (word == "block") return true;
+  for (const std::string_view old : {"reqdeny", "reqideny", "reqtarpit", "reqitarpit", "rspdeny", "rspideny"}) {
+    if (word == old) return true;
+  }
+  if (word == "tcp-request") return std::ranges::find(line.words, "reject") != line.words.end();
+  if (word != "http-request" && word != "http-response" && word != "tcp-response") return false;
+  for (const std::string_view what : {"auth", "deny", "reject", "tarpit", "silent-drop"}) {
+    if (line.word(1) == what || (word == "tcp-response" && line.word(2) == what)) return true;
+  }
+  return false;
 }
 
 }  // namespace trellis::app

@@ -127,12 +127,73 @@ TEST(HaproxyImport, KeepsAddressesOut) {
   EXPECT_HAS(twice, "allow: [\"10.0.0.1\"]");
   EXPECT_HAS(twice, "let through");
   for (const char* other :
-       {"if { src 10.0.0.1 } { path /x }", "if !{ src nonsense }", "if { src -f file }", "if nobody"})
+       {"if { src 10.0.0.1 } { path_end x }", "if !{ src nonsense }", "if { src -f file }", "if nobody"})
     EXPECT_HAS(web(std::string(" http-request deny ") + other + "\n default_backend a"), "let through") << other;
 }
 
+TEST(HaproxyImport, KeepsAddressesOutOfAPath) {
+  const std::string yaml = web(R"(
+ acl inside src 10.0.0.0/8 192.168.1.1
+ acl admin path_beg /admin/
+ http-request deny if admin !inside
+ http-request deny if { src 10.9.9.9 } { hdr(host) -i one.example } { path_beg /admin/ }
+ use_backend b if { path_beg /admin/x/ }
+ use_backend b if { path /y } METH_POST
+ default_backend a)");
+  const std::string allow = "      - allow: [\"10.0.0.0/8\", \"192.168.1.1\"]\n";
+  EXPECT_HAS(yaml, "match: { path: \"/admin/x/**\" }\n    filters:\n" + allow + "    to: upstream.b");
+  EXPECT_HAS(yaml, "match: { path: \"/admin/**\" }\n    filters:\n" + allow + "    to: upstream.a");
+  EXPECT_HAS(yaml, "match: { path: /y, methods: [POST] }\n    to: upstream.b");
+  EXPECT_HAS(yaml, "match: { path: \"/**\" }\n    to: upstream.a");
+  EXPECT_HAS(yaml, "host: one.example, path: \"/admin/**\" }\n    filters:\n      - deny: [\"10.9.9.9\"]\n" + allow);
+  EXPECT_HAS(yaml, "host: one.example, path: \"/**\" }\n    to: upstream.a");
+  EXPECT_HAS_NOT(yaml, "let through");
+}
+
+TEST(HaproxyImport, GuardsWhatStandsBetweenTwoLists) {
+  const std::string yaml = web(R"(
+ http-request return status 200 string early if { path /early }
+ http-request deny if !{ src 10.0.0.0/8 }
+ http-request return status 200 string between if { path /between }
+ http-request deny if { src 10.6.6.6 }
+ default_backend a)");
+  EXPECT_HAS(yaml, "path: /early }\n    to: ");
+  EXPECT_HAS(yaml, "path: /between }\n    filters:\n      - allow: [\"10.0.0.0/8\"]\n    to: ");
+  EXPECT_HAS(yaml, "path: \"/**\" }\n    filters:\n      - deny: [\"10.6.6.6\"]\n      - allow: [\"10.0.0.0/8\"]\n");
+}
+
+TEST(HaproxyImport, ClosesByEveryRuleThatRefuses) {
+  const std::string yaml = web(R"(
+ block if { path /block }
+ http-request tarpit if { path /tarpit }
+ http-request tarpit deny_status 429 if { path /tarpit2 }
+ http-request reject if { path /reject }
+ http-request silent-drop if { path /drop }
+ http-request deny status 418 content-type text/plain string no if { path /tea }
+ default_backend a)");
+  for (const auto& [path, status] :
+       {std::pair{"block", 403}, {"tarpit", 500}, {"tarpit2", 429}, {"reject", 403}, {"drop", 403}, {"tea", 418}})
+    EXPECT_HAS(yaml, "path: /" + std::string(path) + " }\n    to: { fixed: { status: " + std::to_string(status));
+  EXPECT_HAS(yaml, "of the answer of a refusal only the status");
+  for (const char* rule :
+       {"http-request reject if { src 10.0.0.1 }", "block if { src 10.0.0.1 }", "reqdeny ^GET", "reqitarpit ^GET",
+        "http-response deny if { status 500 }", "tcp-request content reject if { src 10.0.0.1 }"}) {
+    const std::string backend = import_text(
+                                    "defaults\n mode http\nfrontend web\n bind :80\n default_backend a\n"
+                                    "backend a\n server s 10.0.0.1:80\n " +
+                                    std::string(rule) + "\n")
+                                    .yaml;
+    EXPECT_HAS(backend, "status: 501") << rule;
+    const std::string frontend = web(" " + std::string(rule) + "\n default_backend a");
+    EXPECT_TRUE(frontend.find("let through") != std::string::npos || frontend.find("deny:") != std::string::npos)
+        << rule;
+  }
+}
+
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
-  EXPECT_HAS_NOT(web(" http-request auth unless { path /x }\n default_backend a"), "to: upstream");
+  for (const char* rule : {"http-request auth unless { path /x }", "http-request deny unless known",
+                           "http-request deny if !known { path /x }", "block if !{ http_auth(users) }"})
+    EXPECT_HAS_NOT(web(" acl known http_auth(users)\n " + std::string(rule) + "\n default_backend a"), "to: upstream");
   const Imported backend = import_text(
       "defaults\n mode http\nfrontend web\n bind :80\n default_backend a\n"
       "backend a\n http-request auth\n server s 10.0.0.1:80\n");
