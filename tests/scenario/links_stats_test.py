@@ -8,6 +8,7 @@ The log is access-log-2015.tsv.xz, and the database of countries MaxMind's test 
 127/8.
 """
 import collections
+import contextlib
 import json
 import lzma
 import os
@@ -205,6 +206,17 @@ class Statistics(unittest.TestCase):
                 while all_clicks.more():
                     pass
             self.assertIn(b"0\r\n\r\n", all_clicks.rest[-7:])
+
+    def test_one_watcher_too_many_is_told_to_come_again(self):
+        with LinksNode(LOGGED) as node, contextlib.ExitStack() as watching:
+            for _ in range(100):
+                watcher = watching.enter_context(node.client())
+                watcher.send(request("GET", "/v1/stream"))
+                while b"retry:" not in watcher.rest:
+                    self.assertTrue(watcher.more())
+            status, fields, problem = node.api("GET", "/v1/stream")
+            self.assertEqual((status, problem["code"], problem["temporary"]), (503, "too_many_watchers", True))
+            self.assertGreaterEqual(int(fields["retry-after"]), 1)
 
 
 if __name__ == "__main__":

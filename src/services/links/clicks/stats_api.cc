@@ -1,6 +1,7 @@
 // What people ask of clicks: the statistics of a link and of all of them, and clicks as they come.
 #include <utility>
 
+#include "http/busy.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "services/links/answers.h"
@@ -85,7 +86,10 @@ Task<Result<Response>> LinksService::stream(Request& request, RequestContext& co
   }
   if (!wish.code.empty() && !wish.domain) wish.domain = "";
   auto body = stream_.watch(std::move(wish), domains->default_domain().host);
-  if (!body) co_return refuse(context, 503, "too_many_watchers", "As many are watching as this node allows.");
+  if (!body) {
+    co_return http::busy(context, "too_many_watchers", "As many are watching as this node allows.",
+                         std::chrono::seconds(5));
+  }
   Response response(context.arena, 200);
   response.fields.add(FieldId::content_type, "text/event-stream");
   response.fields.add(FieldId::cache_control, "no-store");
