@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "http/preconditions.h"
 #include "http/problem.h"
 #include "http/routes.h"
 #include "http/target.h"
@@ -96,6 +97,32 @@ Response json_answer(RequestContext& context, int status, std::string body) {
   response.fields.add(FieldId::cache_control, "no-store");
   response.body = http::Body(std::move(body));
   return response;
+}
+
+Response json_answer(RequestContext& context, int status, std::string body, std::string_view etag) {
+  Response response = json_answer(context, status, std::move(body));
+  response.fields.add_copy(FieldId::etag, etag);
+  return response;
+}
+
+Response changed_meanwhile(RequestContext& context, std::string_view what) {
+  return refuse(context, 412, "precondition_failed",
+                context.arena.concat({"The ", what, " was changed meanwhile; read it again."}));
+}
+
+Response read_answer(const Request& request, RequestContext& context, std::string_view what, std::string body,
+                     std::string_view etag) {
+  switch (http::evaluate(request, {.etag = etag, .last_modified = std::nullopt}, 0)) {
+    case http::Verdict::failed: return changed_meanwhile(context, what);
+    case http::Verdict::not_modified: {
+      Response response(context.arena, 304);
+      response.fields.add(FieldId::cache_control, "no-store");
+      response.fields.add_copy(FieldId::etag, etag);
+      return response;
+    }
+    case http::Verdict::proceed: break;
+  }
+  return json_answer(context, 200, std::move(body), etag);
 }
 
 }  // namespace trellis::services::links

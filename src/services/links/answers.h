@@ -22,6 +22,13 @@ http::Response gone(http::RequestContext& context);
 // `limit`: of the body, in words.
 http::Response body_failed(const Error& error, http::RequestContext& context, std::string_view limit = "64 KiB");
 http::Response json_answer(http::RequestContext& context, int status, std::string body);
+// The same with the ETag of the resource that `body` is.
+http::Response json_answer(http::RequestContext& context, int status, std::string body, std::string_view etag);
+// Of a GET: 200 with `body`, 304 for who has this version, 412 for who wants another. `what`: such as "link".
+http::Response read_answer(const http::Request& request, http::RequestContext& context, std::string_view what,
+                           std::string body, std::string_view etag);
+// 412: the If-Match of a change named another version.
+http::Response changed_meanwhile(http::RequestContext& context, std::string_view what);
 
 // A media type without its parameters.
 std::string_view media_type(std::string_view value) noexcept;

@@ -39,9 +39,8 @@ std::expected<NewLink, Fault> read_wanted(std::string_view body, std::string_vie
 }
 
 Response made_answer(RequestContext& context, Replay answer) {
-  Response response = json_answer(context, answer.status, std::move(answer.body));
+  Response response = json_answer(context, answer.status, std::move(answer.body), answer.etag);
   response.fields.add(FieldId::location, context.arena.copy(path_of_link(answer.code)));
-  response.fields.add_copy(FieldId::etag, answer.etag);
   return response;
 }
 
@@ -49,8 +48,7 @@ Response changed_answer(RequestContext& context, Changed::Kind kind) {
   switch (kind) {
     case Changed::Kind::not_found: return not_found(context);
     case Changed::Kind::gone: return gone(context);
-    case Changed::Kind::precondition:
-      return refuse(context, 412, "precondition_failed", "The link was changed meanwhile; read it again.");
+    case Changed::Kind::precondition: return changed_meanwhile(context, "link");
     case Changed::Kind::upside_down:
       return http::field_problem(context, 400, "invalid_argument", "not_before",
                                  "The link would end before it begins.");
@@ -64,9 +62,7 @@ Response changed_answer(RequestContext& context, Changed::Kind kind) {
 Response LinksService::link_answer(RequestContext& context, int status, const Link& link) const {
   std::string body;
   append_link(body, link, *book_->domain_table());
-  Response response = json_answer(context, status, std::move(body));
-  response.fields.add_copy(FieldId::etag, etag_of(link));
-  return response;
+  return json_answer(context, status, std::move(body), etag_of(link));
 }
 
 Task<Result<Response>> LinksService::create(Request& request, RequestContext& context) {
@@ -169,18 +165,9 @@ Task<Result<Response>> LinksService::show(Request& request, RequestContext& cont
   if (!link) co_return http::response_for(link.error(), context);
   if (!*link) co_return not_found(context);
   if ((*link)->deleted) co_return gone(context);
-  const std::string etag = etag_of(**link);
-  switch (http::evaluate(request, {.etag = etag, .last_modified = std::nullopt}, 0)) {
-    case http::Verdict::failed: co_return changed_answer(context, Changed::Kind::precondition);
-    case http::Verdict::not_modified: {
-      Response response(context.arena, 304);
-      response.fields.add(FieldId::cache_control, "no-store");
-      response.fields.add_copy(FieldId::etag, etag);
-      co_return response;
-    }
-    case http::Verdict::proceed: break;
-  }
-  co_return link_answer(context, 200, **link);
+  std::string body;
+  append_link(body, **link, *book_->domain_table());
+  co_return read_answer(request, context, "link", std::move(body), etag_of(**link));
 }
 
 Task<Result<Response>> LinksService::change(Request& request, RequestContext& context, std::string_view code) {

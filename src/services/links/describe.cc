@@ -11,6 +11,7 @@
 #include "services/links/preview.h"
 #include "services/links/qr.h"
 #include "services/links/reports/report_api.h"
+#include "services/links/resource.h"
 #include "services/links/webhooks/webhook_api.h"
 
 namespace trellis::services::links {
@@ -112,7 +113,6 @@ ParameterDoc code_parameter() {
 ParameterDoc domain_parameter() {
   return {"domain", "query", "The host of the domain that the link is on; without it the default one."};
 }
-ParameterDoc if_match() { return {"If-Match", "header", "The ETag that was read; another version answers 412."}; }
 
 AnswerDoc answer(int status, std::string description, std::string schema = {}) {
   return {status, std::move(description), std::move(schema)};
@@ -181,7 +181,7 @@ RouteDoc change_doc() {
   doc.scope = Scope::write;
   doc.summary = "Change a link";
   doc.description = "Takes effect at once on this node. Members that are absent stay as they are.";
-  doc.parameters = {code_parameter(), domain_parameter(), if_match()};
+  doc.parameters = {code_parameter(), domain_parameter(), if_match_parameter()};
   doc.body = "LinkPatch";
   doc.answers = {answer(200, "The link as it is now.", "Link"),
                  trouble(400, "The body or a member of it is not valid; field names the member."),
@@ -200,7 +200,7 @@ RouteDoc remove_doc() {
   doc.scope = Scope::write;
   doc.summary = "Delete a link";
   doc.description = "Its code answers 410 from then on and is never given again.";
-  doc.parameters = {code_parameter(), domain_parameter(), if_match()};
+  doc.parameters = {code_parameter(), domain_parameter(), if_match_parameter()};
   doc.answers = {answer(204, "Deleted."), trouble(400, "There is no such domain."), trouble(404, "No such link."),
                  trouble(410, "It was deleted before."), trouble(412, "The link was changed meanwhile.")};
   return doc;

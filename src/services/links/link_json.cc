@@ -13,6 +13,7 @@
 #include "services/links/access/passwords.h"
 #include "services/links/domains/domains.h"
 #include "services/links/json_object.h"
+#include "services/links/resource.h"
 #include "services/links/rules/rules.h"
 
 namespace trellis::services::links {
@@ -216,9 +217,7 @@ std::expected<LinkPatch, Fault> read_link_patch(std::string_view body, const Own
   return read_settings(*json, own, now);
 }
 
-std::string etag_of(const Link& link) {
-  return "\"" + std::to_string(link.id) + "-" + std::to_string(link.version) + "\"";
-}
+std::string etag_of(const Link& link) { return etag_of(link.id, link.version); }
 
 void append_link(std::string& out, const Link& link, const DomainTable& domains) {
   JsonWriter json(out);

@@ -20,6 +20,10 @@ std::optional<int64_t> number_of(std::string_view text) noexcept {
   return number;
 }
 
+std::string etag_of(int64_t id, int64_t version) {
+  return "\"" + std::to_string(id) + "-" + std::to_string(version) + "\"";
+}
+
 std::expected<PageAsked, Fault> page_asked(std::string_view query, int64_t first) {
   PageAsked page;
   page.after = first;
@@ -51,6 +55,10 @@ http::RouteDoc doc_of(const char* id, http::Scope scope, const char* summary, co
 
 http::ParameterDoc id_parameter(const char* description, const char* schema) {
   return {"id", "path", description, schema};
+}
+
+http::ParameterDoc if_match_parameter() {
+  return {"If-Match", "header", "The ETag that was read; another version answers 412."};
 }
 
 std::vector<http::ParameterDoc> page_parameters(const char* items) {

@@ -144,6 +144,27 @@ TEST_F(AccessTest, AChangedKeyDoesWhatItMayNow) {
   EXPECT_EQ(as(key, "POST", "/v1/links", R"({"url":"https://example.com/"})").status, 201);
 }
 
+TEST_F(AccessTest, AKeyIsChangedInTheVersionThatWasRead) {
+  const std::string key = make_key("changing", Scope::read);
+  const std::string place = "/v1/keys/" + std::to_string(id_of(key));
+  const auto admin = [&](std::string_view method, std::string body, Headers headers) {
+    headers.push_back({"X-Api-Key", admin_});
+    return request(method, place, std::move(body), std::move(headers));
+  };
+  const std::string first(admin("GET", {}, {}).field("ETag"));
+  EXPECT_EQ(as(key, "GET", "/v1/links").status, 200);  // its use changes nothing
+  EXPECT_EQ(admin("GET", {}, {{"If-None-Match", first}}).status, 304);
+  EXPECT_EQ(admin("PATCH", R"({"scope":"write"})", {{"If-Match", first}}).status, 200);
+  EXPECT_EQ(admin("PATCH", R"({"scope":"admin"})", {{"If-Match", first}}).status, 412);
+  EXPECT_EQ(admin("DELETE", {}, {{"If-Match", first}}).status, 412);
+  EXPECT_EQ(admin("GET", {}, {}).json()["scope"], "write");
+  EXPECT_EQ(as(key, "GET", "/v1/links").status, 200);
+  EXPECT_EQ(
+      admin("DELETE", {}, {{"If-Match", "\"nonsense\", " + std::string(admin("GET", {}, {}).field("ETag"))}}).status,
+      204);
+  EXPECT_EQ(as(key, "GET", "/v1/links").status, 401);
+}
+
 TEST_F(AccessTest, AKeyEndsAtItsTime) {
   const std::string old = make_key("old", Scope::read, 2'000);
   EXPECT_EQ(as(old, "GET", "/v1/links").status, 401);

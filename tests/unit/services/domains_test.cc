@@ -237,6 +237,26 @@ TEST_F(DomainsTest, ADomainIsListedAndKeptAndGoesWhenNoLinkIsOnIt) {
   EXPECT_EQ(at("other.test", "/page").status, 410);
 }
 
+TEST_F(DomainsTest, ADomainIsChangedInTheVersionThatWasRead) {
+  const std::string place = "/v1/domains/" + std::to_string(add("https://other.test"));
+  for (const std::string& each : {place, std::string("/v1/domains/0")}) {
+    const std::string first(request("GET", each).field("ETag"));
+    EXPECT_EQ(request("GET", each, {}, {{"If-None-Match", first}}).status, 304);
+    const Answer changed = request("PATCH", each, R"({"root_url":"https://a.test/"})", {{"If-Match", first}});
+    ASSERT_EQ(changed.status, 200) << changed.body;
+    EXPECT_NE(changed.field("ETag"), first);
+    EXPECT_EQ(request("GET", each).field("ETag"), changed.field("ETag"));
+    EXPECT_EQ(request("PATCH", each, R"({"root_url":"https://b.test/"})", {{"If-Match", first}}).status, 412);
+    EXPECT_EQ(request("GET", each).json()["root_url"], "https://a.test/");
+  }
+  EXPECT_EQ(request("DELETE", place, {}, {{"If-Match", "\"1-1\""}}).status, 412);
+  stop();
+  start();
+  const std::string last(request("GET", place).field("ETag"));
+  EXPECT_EQ(last, "\"1-2\"");
+  EXPECT_EQ(request("DELETE", place, {}, {{"If-Match", last}}).status, 204);
+}
+
 TEST_F(DomainsTest, NoLinkLeadsToADomainOfTheService) {
   add("https://other.test");
   EXPECT_EQ(create("https://other.test/x").json()["field"], "url");

@@ -104,6 +104,26 @@ TEST_F(WebhookTest, AreMadeReadChangedAndDeleted) {
   EXPECT_EQ(request("PATCH", "/v1/webhooks/1", "{}").status, 404);
 }
 
+TEST_F(WebhookTest, AreChangedInTheVersionThatWasRead) {
+  start();
+  const std::string place = "/v1/webhooks/1";
+  const Answer made = request("POST", "/v1/webhooks", R"({"url":"https://example.com/hook"})");
+  const std::string first(made.field("ETag"));
+  EXPECT_EQ(first, "\"1-1\"");
+  EXPECT_EQ(request("GET", place).field("ETag"), first);
+  EXPECT_EQ(request("GET", place, {}, {{"If-None-Match", first}}).status, 304);
+  const Answer changed = request("PATCH", place, R"({"events":["link.deleted"]})", {{"If-Match", first}});
+  ASSERT_EQ(changed.status, 200) << changed.body;
+  const std::string second(changed.field("ETag"));
+  EXPECT_NE(second, first);
+  const Answer late = request("PATCH", place, R"({"events":["link.created"]})", {{"If-Match", first}});
+  EXPECT_EQ(late.status, 412);
+  EXPECT_EQ(late.json()["code"], "precondition_failed");
+  EXPECT_EQ(request("DELETE", place, {}, {{"If-Match", first}}).status, 412);
+  EXPECT_EQ(request("GET", place).json()["events"], nlohmann::json({"link.deleted"}));
+  EXPECT_EQ(request("DELETE", place, {}, {{"If-Match", second}}).status, 204);
+}
+
 TEST_F(WebhookTest, AreReadStrictly) {
   start();
   const std::pair<const char*, const char*> wrong[] = {

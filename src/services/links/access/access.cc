@@ -12,6 +12,7 @@
 #include "runtime/loop.h"
 #include "services/links/answers.h"
 #include "services/links/domains/domains.h"
+#include "services/links/resource.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -267,29 +268,55 @@ Task<Result<std::optional<Access::Added>>> Access::add(std::string name, Scope s
   co_return std::optional<Added>(Added{**std::move(made), std::move(text)});
 }
 
-Task<Result<std::optional<ApiKey>>> Access::change(int64_t id, std::optional<std::string> name,
-                                                   std::optional<Scope> scope,
-                                                   std::optional<std::optional<int64_t>> expires_at,
-                                                   Deadline deadline) {
-  auto update = [id, name = std::move(name), scope, expires_at](store::SqliteConnection& db) {
-    return update_key(db, id, name, scope, expires_at);
+namespace {
+
+// The key, if it is there and in the version that the request is about.
+Result<Access::Changed> find_for_change(store::SqliteConnection& db, int64_t id,
+                                        const http::EtagConditions& conditions) {
+  TRY(std::optional<ApiKey> key, find_key(db, id));
+  if (!key) return Access::Changed{Access::Changed::Kind::not_found, {}};
+  if (!conditions.hold(etag_of(id, key->version))) return Access::Changed{Access::Changed::Kind::precondition, {}};
+  return Access::Changed{Access::Changed::Kind::done, *std::move(key)};
+}
+
+}  // namespace
+
+Task<Result<Access::Changed>> Access::change(int64_t id, std::optional<std::string> name, std::optional<Scope> scope,
+                                             std::optional<std::optional<int64_t>> expires_at,
+                                             http::EtagConditions conditions, Deadline deadline) {
+  auto update = [id, name = std::move(name), scope, expires_at,
+                 conditions = std::move(conditions)](store::SqliteConnection& db) -> Result<Changed> {
+    TRY(Changed changed, find_for_change(db, id, conditions));
+    if (changed.kind != Changed::Kind::done) return changed;
+    if (name) changed.key.name = *name;
+    if (scope) changed.key.scope = *scope;
+    if (expires_at) changed.key.expires_at = *expires_at;
+    ++changed.key.version;
+    TRY_VOID(update_key(db, changed.key));
+    return changed;
   };
-  auto remember = [keys = keys_](const Result<std::optional<ApiKey>>& now) {
-    if (now && *now) keys->update(**now);
+  auto remember = [keys = keys_](const Result<Changed>& changed) {
+    if (changed && changed->kind == Changed::Kind::done) keys->update(changed->key);
   };
   auto writing = store_.write(std::move(update), deadline, 512, std::move(remember));
-  Result<std::optional<ApiKey>> changed = co_await writing;
+  Result<Changed> changed = co_await writing;
   co_return changed;
 }
 
-Task<Result<bool>> Access::remove(int64_t id, Deadline deadline) {
-  auto forget = [keys = keys_, id](const Result<bool>& gone) {
-    if (gone) keys->drop(id);
+Task<Result<Access::Changed>> Access::remove(int64_t id, http::EtagConditions conditions, Deadline deadline) {
+  auto erase = [id, conditions = std::move(conditions)](store::SqliteConnection& db) -> Result<Changed> {
+    TRY(Changed removed, find_for_change(db, id, conditions));
+    if (removed.kind == Changed::Kind::done) {
+      TRY_VOID(delete_key(db, id));
+    }
+    return removed;
   };
-  auto writing =
-      store_.write([id](store::SqliteConnection& db) { return delete_key(db, id); }, deadline, 128, std::move(forget));
-  Result<bool> gone = co_await writing;
-  co_return gone;
+  auto forget = [keys = keys_, id](const Result<Changed>& removed) {
+    if (removed && removed->kind != Changed::Kind::precondition) keys->drop(id);
+  };
+  auto writing = store_.write(std::move(erase), deadline, 512, std::move(forget));
+  Result<Changed> removed = co_await writing;
+  co_return removed;
 }
 
 }  // namespace trellis::services::links

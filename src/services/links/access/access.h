@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/time.h"
 #include "cache/shard_lock.h"
+#include "http/preconditions.h"
 #include "http/routes.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
@@ -70,11 +71,15 @@ class Access {
   // `domain`: as ApiKey has it.
   Task<Result<std::optional<Added>>> add(std::string name, http::Scope scope, std::optional<KeyDomain> domain,
                                          std::optional<int64_t> expires_at, int64_t now, Deadline deadline);
-  // Nothing: there is no such key.
-  Task<Result<std::optional<ApiKey>>> change(int64_t id, std::optional<std::string> name,
-                                             std::optional<http::Scope> scope,
-                                             std::optional<std::optional<int64_t>> expires_at, Deadline deadline);
-  Task<Result<bool>> remove(int64_t id, Deadline deadline);
+  struct Changed {
+    enum class Kind : uint8_t { done, not_found, precondition } kind = Kind::done;
+    ApiKey key;  // as it is now; of a removal, as it was
+  };
+  // `conditions` are about the ETag of the key as it is then.
+  Task<Result<Changed>> change(int64_t id, std::optional<std::string> name, std::optional<http::Scope> scope,
+                               std::optional<std::optional<int64_t>> expires_at, http::EtagConditions conditions,
+                               Deadline deadline);
+  Task<Result<Changed>> remove(int64_t id, http::EtagConditions conditions, Deadline deadline);
 
  private:
   struct Held {

@@ -38,6 +38,10 @@ std::optional<Response> refuse_off(const Access& access, RequestContext& context
 
 Response no_key(RequestContext& context) { return refuse(context, 404, "not_found", "There is no such key."); }
 
+Response not_changed(RequestContext& context, Access::Changed::Kind kind) {
+  return kind == Access::Changed::Kind::not_found ? no_key(context) : changed_meanwhile(context, "key");
+}
+
 struct KeyPatch {
   std::optional<std::string> name;
   std::optional<Scope> scope;
@@ -132,10 +136,14 @@ void append_key(std::string& out, const ApiKey& key, std::string_view text, std:
   json.end_object();
 }
 
-Response KeyApi::key_answer(RequestContext& context, int status, const ApiKey& key, std::string_view text) {
+std::string KeyApi::json_of(const ApiKey& key, std::string_view text) const {
   std::string body;
   append_key(body, key, text, domains_.table()->default_domain().host);
-  return json_answer(context, status, std::move(body));
+  return body;
+}
+
+Response KeyApi::key_answer(RequestContext& context, int status, const ApiKey& key, std::string_view text) {
+  return json_answer(context, status, json_of(key, text), etag_of(key.id, key.version));
 }
 
 void KeyApi::mount(http::Routes& routes) {
@@ -171,21 +179,25 @@ void KeyApi::mount(http::Routes& routes) {
 
   RouteDoc changing =
       doc_of("change_key", Scope::admin, "Change an API key", "Name, scope and end; at once on this node.");
-  changing.parameters = {id_parameter(kNumber)};
+  changing.parameters = {id_parameter(kNumber), if_match_parameter()};
   changing.body = "KeyPatch";
   changing.answers = {{200, "The key as it is now.", "Key"},
                       {400, "The body or a member of it is not valid; field names the member.", "Problem"},
-                      {404, "No such key.", "Problem"}};
+                      {404, "No such key.", "Problem"},
+                      {412, "It was changed meanwhile.", "Problem"}};
   routes.add(Method::patch, "/v1/keys/{id}", std::move(changing),
              [this](Request& request, RequestContext& context, PathParameters path) {
                return change(request, context, path[0]);
              });
 
   RouteDoc removing = doc_of("delete_key", Scope::admin, "Revoke an API key", "It opens nothing from the answer on.");
-  removing.parameters = {id_parameter(kNumber)};
-  removing.answers = {{204, "Revoked."}, {404, "No such key.", "Problem"}};
+  removing.parameters = {id_parameter(kNumber), if_match_parameter()};
+  removing.answers = {
+      {204, "Revoked."}, {404, "No such key.", "Problem"}, {412, "It was changed meanwhile.", "Problem"}};
   routes.add(Method::delete_, "/v1/keys/{id}", std::move(removing),
-             [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return remove(request, context, path[0]);
+             });
 }
 
 Task<Result<Response>> KeyApi::create(Request& request, RequestContext& context) {
@@ -240,7 +252,7 @@ Task<Result<Response>> KeyApi::show(Request& request, RequestContext& context, s
   if (std::optional<Response> refused = refuse_media(request, context, false, false)) co_return *std::move(refused);
   const std::optional<ApiKey> key = access_.find(number_of(id).value_or(0));
   if (!key) co_return no_key(context);
-  co_return key_answer(context, 200, *key);
+  co_return read_answer(request, context, "key", json_of(*key), etag_of(key->id, key->version));
 }
 
 Task<Result<Response>> KeyApi::change(Request& request, RequestContext& context, std::string_view id) {
@@ -253,19 +265,19 @@ Task<Result<Response>> KeyApi::change(Request& request, RequestContext& context,
   if (!wanted) co_return refuse(context, wanted.error());
   if (!wanted->domain.empty()) co_return refuse(context, Fault{"domain", "The domain of a key stays."});
   auto changing = access_.change(number_of(id).value_or(0), std::move(wanted->name), wanted->scope, wanted->expires_at,
-                                 context.deadline);
-  const Result<std::optional<ApiKey>> changed = co_await changing;
+                                 http::EtagConditions::of(request), context.deadline);
+  const Result<Access::Changed> changed = co_await changing;
   if (!changed) co_return http::response_for(changed.error(), context);
-  if (!*changed) co_return no_key(context);
-  co_return key_answer(context, 200, **changed);
+  if (changed->kind != Access::Changed::Kind::done) co_return not_changed(context, changed->kind);
+  co_return key_answer(context, 200, changed->key);
 }
 
-Task<Result<Response>> KeyApi::remove(RequestContext& context, std::string_view id) {
+Task<Result<Response>> KeyApi::remove(Request& request, RequestContext& context, std::string_view id) {
   if (std::optional<Response> refused = refuse_off(access_, context)) co_return *std::move(refused);
-  auto removing = access_.remove(number_of(id).value_or(0), context.deadline);
-  const Result<bool> removed = co_await removing;
+  auto removing = access_.remove(number_of(id).value_or(0), http::EtagConditions::of(request), context.deadline);
+  const Result<Access::Changed> removed = co_await removing;
   if (!removed) co_return http::response_for(removed.error(), context);
-  if (!*removed) co_return no_key(context);
+  if (removed->kind != Access::Changed::Kind::done) co_return not_changed(context, removed->kind);
   co_return Response(context.arena, 204);
 }
 

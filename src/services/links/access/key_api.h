@@ -27,8 +27,9 @@ class KeyApi {
   Task<Result<http::Response>> list(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> show(http::Request& request, http::RequestContext& context, std::string_view id);
   Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string_view id);
-  Task<Result<http::Response>> remove(http::RequestContext& context, std::string_view id);
+  Task<Result<http::Response>> remove(http::Request& request, http::RequestContext& context, std::string_view id);
 
+  std::string json_of(const ApiKey& key, std::string_view text = {}) const;
   http::Response key_answer(http::RequestContext& context, int status, const ApiKey& key, std::string_view text = {});
 
   Access& access_;

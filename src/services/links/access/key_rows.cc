@@ -129,23 +129,18 @@ Result<std::optional<int64_t>> insert_key(SqliteConnection& db, const ApiKey& ke
   return std::optional<int64_t>(id);
 }
 
-Result<std::optional<ApiKey>> update_key(SqliteConnection& db, int64_t id, std::optional<std::string> name,
-                                         std::optional<Scope> scope, std::optional<std::optional<int64_t>> expires_at) {
+Result<std::optional<ApiKey>> find_key(SqliteConnection& db, int64_t id) {
   static const std::string kSql = std::string(kSelect) + " WHERE id = ?1";
-  ApiKey key;
-  {
-    TRY(Query row, db.query(kSql, id));
-    TRY(const bool found, row.next());
-    if (!found) return std::optional<ApiKey>();
-    TRY(key, key_from(row));
-  }
-  if (name) key.name = *std::move(name);
-  if (scope) key.scope = *scope;
-  if (expires_at) key.expires_at = *expires_at;
-  ++key.version;
-  TRY_VOID(db.execute("UPDATE link_keys SET name = ?2, scope = ?3, expires_at = ?4, version = ?5 WHERE id = ?1", id,
-                      key.name, http::to_string(key.scope), key.expires_at, key.version));
+  TRY(Query row, db.query(kSql, id));
+  TRY(const bool found, row.next());
+  if (!found) return std::optional<ApiKey>();
+  TRY(ApiKey key, key_from(row));
   return std::optional<ApiKey>(std::move(key));
+}
+
+Result<void> update_key(SqliteConnection& db, const ApiKey& key) {
+  return db.execute("UPDATE link_keys SET name = ?2, scope = ?3, expires_at = ?4, version = ?5 WHERE id = ?1", key.id,
+                    key.name, http::to_string(key.scope), key.expires_at, key.version);
 }
 
 Result<bool> delete_key(SqliteConnection& db, int64_t id) {

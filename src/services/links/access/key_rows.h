@@ -58,10 +58,9 @@ std::optional<http::Scope> key_scope(std::string_view word) noexcept;  // read, 
 Result<std::vector<ApiKey>> all_keys(store::SqliteConnection& db);  // by id
 // Gives the id; nothing when there are kMaxKeys already.
 Result<std::optional<int64_t>> insert_key(store::SqliteConnection& db, const ApiKey& key);
-// Name, scope and end of the key with this id; its version rises. Gives it as it is now, nothing when it is not there.
-Result<std::optional<ApiKey>> update_key(store::SqliteConnection& db, int64_t id, std::optional<std::string> name,
-                                         std::optional<http::Scope> scope,
-                                         std::optional<std::optional<int64_t>> expires_at);
+Result<std::optional<ApiKey>> find_key(store::SqliteConnection& db, int64_t id);
+// Name, scope, end and version.
+Result<void> update_key(store::SqliteConnection& db, const ApiKey& key);
 Result<bool> delete_key(store::SqliteConnection& db, int64_t id);
 
 struct KeyUse {

@@ -28,7 +28,7 @@ Response no_domain(RequestContext& context) { return refuse(context, 404, "not_f
 Response domain_answer(RequestContext& context, int status, const Domain& domain) {
   std::string body;
   append_domain(body, domain);
-  return json_answer(context, status, std::move(body));
+  return json_answer(context, status, std::move(body), etag_of(domain.id, domain.version));
 }
 
 Response not_changed(RequestContext& context, Domains::Change::Kind kind) {
@@ -41,6 +41,7 @@ Response not_changed(RequestContext& context, Domains::Change::Kind kind) {
     case Kind::has_links:
       return refuse(context, 409, "domain_in_use", "There are links on this domain; delete them first.");
     case Kind::not_found: return no_domain(context);
+    case Kind::precondition: return changed_meanwhile(context, "domain");
     case Kind::done: break;
   }
   return Response(context.arena, 204);
@@ -113,11 +114,12 @@ void DomainApi::mount(http::Routes& routes) {
 
   RouteDoc changing = doc_of("change_domain", Scope::admin, "Change a domain",
                              "At once on this node. Of the default domain the fallbacks can be changed.");
-  changing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})")};
+  changing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})"), if_match_parameter()};
   changing.body = "DomainPatch";
   changing.answers = {{200, "The domain as it is now.", "Domain"},
                       {400, "The body or a member of it is not valid; field names the member.", "Problem"},
-                      {404, "No such domain.", "Problem"}};
+                      {404, "No such domain.", "Problem"},
+                      {412, "It was changed meanwhile.", "Problem"}};
   routes.add(Method::patch, "/v1/domains/{id}", std::move(changing),
              [this](Request& request, RequestContext& context, PathParameters path) {
                return change(request, context, path[0]);
@@ -125,12 +127,15 @@ void DomainApi::mount(http::Routes& routes) {
 
   RouteDoc removing = doc_of("delete_domain", Scope::admin, "Remove a domain",
                              "Only when no links are on it. Its host is treated as the default domain from then on.");
-  removing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})")};
+  removing.parameters = {id_parameter(kNumber, R"({"type":"integer","minimum":0})"), if_match_parameter()};
   removing.answers = {{204, "Removed."},
                       {404, "No such domain.", "Problem"},
-                      {409, "There are links on it, or it is the default one.", "Problem"}};
+                      {409, "There are links on it, or it is the default one.", "Problem"},
+                      {412, "It was changed meanwhile.", "Problem"}};
   routes.add(Method::delete_, "/v1/domains/{id}", std::move(removing),
-             [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return remove(request, context, path[0]);
+             });
 }
 
 Task<Result<Response>> DomainApi::create(Request& request, RequestContext& context) {
@@ -179,7 +184,9 @@ Task<Result<Response>> DomainApi::show(Request& request, RequestContext& context
   const DomainTablePointer domains = domains_.table();
   const Domain* domain = domains->find(number_of(id).value_or(-1));
   if (!domain) co_return no_domain(context);
-  co_return domain_answer(context, 200, *domain);
+  std::string body;
+  append_domain(body, *domain);
+  co_return read_answer(request, context, "domain", std::move(body), etag_of(domain->id, domain->version));
 }
 
 Task<Result<Response>> DomainApi::change(Request& request, RequestContext& context, std::string_view id) {
@@ -192,17 +199,17 @@ Task<Result<Response>> DomainApi::change(Request& request, RequestContext& conte
   if (!domain) co_return no_domain(context);
   auto wanted = read_domain_patch(*body, *domain, *domains);
   if (!wanted) co_return refuse(context, wanted.error());
-  auto changing = domains_.change(domain->id, *std::move(wanted), context.deadline);
+  auto changing = domains_.change(domain->id, *std::move(wanted), http::EtagConditions::of(request), context.deadline);
   const Result<Domains::Change> changed = co_await changing;
   if (!changed) co_return http::response_for(changed.error(), context);
   if (!changed->domain) co_return not_changed(context, changed->kind);
   co_return domain_answer(context, 200, *changed->domain);
 }
 
-Task<Result<Response>> DomainApi::remove(RequestContext& context, std::string_view id) {
+Task<Result<Response>> DomainApi::remove(Request& request, RequestContext& context, std::string_view id) {
   const int64_t number = number_of(id).value_or(-1);
   if (number == 0) co_return refuse(context, 409, "domain_in_use", "The default domain is set in the configuration.");
-  auto removing = domains_.remove(number, context.deadline);
+  auto removing = domains_.remove(number, http::EtagConditions::of(request), context.deadline);
   const Result<Domains::Change> removed = co_await removing;
   if (!removed) co_return http::response_for(removed.error(), context);
   co_return not_changed(context, removed->kind);

@@ -22,7 +22,7 @@ class DomainApi {
   Task<Result<http::Response>> list(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> show(http::Request& request, http::RequestContext& context, std::string_view id);
   Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string_view id);
-  Task<Result<http::Response>> remove(http::RequestContext& context, std::string_view id);
+  Task<Result<http::Response>> remove(http::Request& request, http::RequestContext& context, std::string_view id);
 
   Domains& domains_;
 };

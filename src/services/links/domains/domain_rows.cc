@@ -12,7 +12,7 @@ using store::Query;
 using store::SqliteConnection;
 
 // AUTOINCREMENT: the id of a domain that was removed is never another's.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "domains", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {{{1, "domains", R"sql(
 CREATE TABLE link_domains(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   host TEXT NOT NULL UNIQUE,
@@ -25,10 +25,13 @@ CREATE TABLE link_domains(
 -- The default one: host and base_url are the configuration's.
 INSERT INTO link_domains(id, host, base_url, unknown_url, gone_url, root_url) VALUES(0, '', '', '', '', '');
 INSERT INTO link_settings(name, value) VALUES('domains_revision', 0);
+)sql"},
+                                                          {2, "versions of domains", R"sql(
+ALTER TABLE link_domains ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 )sql"}}};
 
 constexpr std::string_view kSelect =
-    "SELECT id, host, base_url, status, unknown_url, gone_url, root_url FROM link_domains";
+    "SELECT id, host, base_url, status, unknown_url, gone_url, root_url, version FROM link_domains";
 
 Domain domain_from(const Query& row) {
   Domain domain;
@@ -39,15 +42,8 @@ Domain domain_from(const Query& row) {
   domain.unknown_url = row.text(4);
   domain.gone_url = row.text(5);
   domain.root_url = row.text(6);
+  domain.version = row.integer(7);
   return domain;
-}
-
-Result<std::optional<Domain>> find_domain(SqliteConnection& db, int64_t id) {
-  static const std::string kSql = std::string(kSelect) + " WHERE id = ?1";
-  TRY(Query row, db.query(kSql, id));
-  TRY(const bool found, row.next());
-  if (!found) return std::optional<Domain>();
-  return std::optional<Domain>(domain_from(row));
 }
 
 Result<void> raise_revision(SqliteConnection& db) {
@@ -81,6 +77,14 @@ Result<DomainRows> all_domains(SqliteConnection& db) {
   }
 }
 
+Result<std::optional<Domain>> find_domain(SqliteConnection& db, int64_t id) {
+  static const std::string kSql = std::string(kSelect) + " WHERE id = ?1";
+  TRY(Query row, db.query(kSql, id));
+  TRY(const bool found, row.next());
+  if (!found) return std::optional<Domain>();
+  return std::optional<Domain>(domain_from(row));
+}
+
 Result<std::optional<int64_t>> insert_domain(SqliteConnection& db, const Domain& domain) {
   TRY(const bool there, has_domain(db, domain.host));
   if (there) return std::optional<int64_t>();
@@ -99,26 +103,20 @@ Result<std::optional<int64_t>> insert_domain(SqliteConnection& db, const Domain&
   return std::optional<int64_t>(row.integer(0));
 }
 
-Result<bool> update_domain(SqliteConnection& db, int64_t id, const DomainPatch& patch) {
-  TRY(std::optional<Domain> domain, find_domain(db, id));
-  if (!domain) return false;
-  patch.apply_to(*domain);
-  TRY_VOID(
-      db.execute("UPDATE link_domains SET base_url = ?2, status = ?3, unknown_url = ?4, gone_url = ?5, "
-                 "root_url = ?6 WHERE id = ?1",
-                 id, domain->base_url, domain->status, domain->unknown_url, domain->gone_url, domain->root_url));
-  TRY_VOID(raise_revision(db));
-  return true;
+Result<void> update_domain(SqliteConnection& db, const Domain& domain) {
+  TRY_VOID(db.execute(
+      "UPDATE link_domains SET base_url = ?2, status = ?3, unknown_url = ?4, gone_url = ?5, root_url = ?6, "
+      "version = ?7 WHERE id = ?1",
+      domain.id, domain.base_url, domain.status, domain.unknown_url, domain.gone_url, domain.root_url, domain.version));
+  return raise_revision(db);
 }
 
-Result<DomainGone> delete_domain(SqliteConnection& db, int64_t id) {
-  TRY(const std::optional<Domain> domain, find_domain(db, id));
-  if (!domain || domain->is_default()) return DomainGone::not_found;
-  TRY(const bool used, has_links(db, domain->host));
-  if (used) return DomainGone::has_links;
-  TRY_VOID(db.execute("DELETE FROM link_domains WHERE id = ?1", id));
+Result<bool> delete_domain(SqliteConnection& db, const Domain& domain) {
+  TRY(const bool used, has_links(db, domain.host));
+  if (used) return false;
+  TRY_VOID(db.execute("DELETE FROM link_domains WHERE id = ?1", domain.id));
   TRY_VOID(raise_revision(db));
-  return DomainGone::gone;
+  return true;
 }
 
 Result<bool> has_domain(SqliteConnection& db, std::string_view host) {

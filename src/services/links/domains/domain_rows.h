@@ -24,10 +24,11 @@ Result<DomainRows> all_domains(store::SqliteConnection& db);
 
 // The id; 0: there are kMaxDomains already. Nothing: the host is there.
 Result<std::optional<int64_t>> insert_domain(store::SqliteConnection& db, const Domain& domain);
-// False: there is none with this id.
-Result<bool> update_domain(store::SqliteConnection& db, int64_t id, const DomainPatch& patch);
-enum class DomainGone : uint8_t { gone, not_found, has_links };
-Result<DomainGone> delete_domain(store::SqliteConnection& db, int64_t id);
+Result<std::optional<Domain>> find_domain(store::SqliteConnection& db, int64_t id);
+// All but its host, which stays.
+Result<void> update_domain(store::SqliteConnection& db, const Domain& domain);
+// False: there are links on it.
+Result<bool> delete_domain(store::SqliteConnection& db, const Domain& domain);
 
 Result<bool> has_domain(store::SqliteConnection& db, std::string_view host);
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "services/links/domains/domain_rows.h"
+#include "services/links/resource.h"
 #include "store/sqlite.h"
 
 namespace trellis::services::links {
@@ -180,23 +181,28 @@ Task<Result<Domains::Change>> Domains::add(Domain domain, Deadline deadline) {
   return write(std::move(insert), deadline);
 }
 
-Task<Result<Domains::Change>> Domains::change(int64_t id, DomainPatch patch, Deadline deadline) {
-  auto update = [id, patch = std::move(patch)](store::SqliteConnection& db) -> Result<Written> {
-    TRY(const bool found, update_domain(db, id, patch));
-    return Written{found ? Change::Kind::done : Change::Kind::not_found, id, nullptr};
+Task<Result<Domains::Change>> Domains::change(int64_t id, DomainPatch patch, http::EtagConditions conditions,
+                                              Deadline deadline) {
+  auto update = [id, patch = std::move(patch),
+                 conditions = std::move(conditions)](store::SqliteConnection& db) -> Result<Written> {
+    TRY(std::optional<Domain> domain, find_domain(db, id));
+    if (!domain) return Written{Change::Kind::not_found, id, nullptr};
+    if (!conditions.hold(etag_of(id, domain->version))) return Written{Change::Kind::precondition, id, nullptr};
+    patch.apply_to(*domain);
+    ++domain->version;
+    TRY_VOID(update_domain(db, *domain));
+    return Written{Change::Kind::done, id, nullptr};
   };
   return write(std::move(update), deadline);
 }
 
-Task<Result<Domains::Change>> Domains::remove(int64_t id, Deadline deadline) {
-  auto forget = [id](store::SqliteConnection& db) -> Result<Written> {
-    TRY(const DomainGone gone, delete_domain(db, id));
-    switch (gone) {
-      case DomainGone::not_found: return Written{Change::Kind::not_found, id, nullptr};
-      case DomainGone::has_links: return Written{Change::Kind::has_links, id, nullptr};
-      case DomainGone::gone: break;
-    }
-    return Written{Change::Kind::done, id, nullptr};
+Task<Result<Domains::Change>> Domains::remove(int64_t id, http::EtagConditions conditions, Deadline deadline) {
+  auto forget = [id, conditions = std::move(conditions)](store::SqliteConnection& db) -> Result<Written> {
+    TRY(const std::optional<Domain> domain, find_domain(db, id));
+    if (!domain || domain->is_default()) return Written{Change::Kind::not_found, id, nullptr};
+    if (!conditions.hold(etag_of(id, domain->version))) return Written{Change::Kind::precondition, id, nullptr};
+    TRY(const bool gone, delete_domain(db, *domain));
+    return Written{gone ? Change::Kind::done : Change::Kind::has_links, id, nullptr};
   };
   return write(std::move(forget), deadline);
 }

@@ -19,6 +19,7 @@
 #include "base/hash.h"
 #include "base/time.h"
 #include "cache/shard_lock.h"
+#include "http/preconditions.h"
 #include "runtime/task.h"
 #include "services/links/link_name.h"
 #include "services/links/url.h"
@@ -39,6 +40,7 @@ struct Domain {
   std::string unknown_url;    // fallbacks: where unknown codes lead; "": they answer 404
   std::string gone_url;       // deleted, expired and used up links; "": they answer 410
   std::string root_url;       // "/"; "": it answers 404
+  int64_t version = 1;        // rises with every change
 
   bool is_default() const noexcept { return id == 0; }
   bool has_fallbacks() const noexcept { return !unknown_url.empty() || !gone_url.empty() || !root_url.empty(); }
@@ -107,12 +109,13 @@ class Domains {
   }
 
   struct Change {
-    enum class Kind : uint8_t { done, exists, too_many, not_found, has_links } kind = Kind::done;
+    enum class Kind : uint8_t { done, exists, too_many, not_found, has_links, precondition } kind = Kind::done;
     std::optional<Domain> domain;  // as it is now; none when it was removed
   };
   Task<Result<Change>> add(Domain domain, Deadline deadline);
-  Task<Result<Change>> change(int64_t id, DomainPatch patch, Deadline deadline);
-  Task<Result<Change>> remove(int64_t id, Deadline deadline);
+  // `conditions` are about the ETag of the domain as it is then.
+  Task<Result<Change>> change(int64_t id, DomainPatch patch, http::EtagConditions conditions, Deadline deadline);
+  Task<Result<Change>> remove(int64_t id, http::EtagConditions conditions, Deadline deadline);
 
  private:
   struct Held {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "http/preconditions.h"
 #include "http/problem.h"
 #include "runtime/loop.h"
 #include "services/links/answers.h"
@@ -90,7 +91,27 @@ void append_webhook(std::string& out, const Webhook& webhook, bool with_secret) 
 Response webhook_answer(RequestContext& context, int status, const Webhook& webhook, bool with_secret = false) {
   std::string body;
   append_webhook(body, webhook, with_secret);
-  return json_answer(context, status, std::move(body));
+  return json_answer(context, status, std::move(body), etag_of(webhook.id, webhook.version));
+}
+
+// What became of a change or a removal; none was done unless `kind` says so.
+struct ChangedWebhook {
+  enum class Kind : uint8_t { done, not_found, precondition } kind = Kind::done;
+  Webhook webhook;
+};
+
+Response not_changed(RequestContext& context, ChangedWebhook::Kind kind) {
+  return kind == ChangedWebhook::Kind::not_found ? no_webhook(context) : changed_meanwhile(context, "webhook");
+}
+
+// The webhook, if it is there and in the version that the request is about.
+Result<ChangedWebhook> find_for_change(store::SqliteConnection& db, int64_t id,
+                                       const http::EtagConditions& conditions) {
+  TRY(std::optional<Webhook> webhook, find_webhook(db, id));
+  if (!webhook) return ChangedWebhook{ChangedWebhook::Kind::not_found, {}};
+  if (!conditions.hold(etag_of(webhook->id, webhook->version)))
+    return ChangedWebhook{ChangedWebhook::Kind::precondition, {}};
+  return ChangedWebhook{ChangedWebhook::Kind::done, *std::move(webhook)};
 }
 
 constexpr const char* kWebhook = R"json({"type":"object","required":["id","url","events","created_at"],"properties":{
@@ -144,15 +165,18 @@ void WebhookApi::mount(http::Routes& routes) {
   showing.parameters = {id_parameter(kNumber)};
   showing.answers = {{200, "The webhook.", "Webhook"}, {404, "No such webhook.", "Problem"}};
   routes.add(Method::get, "/v1/webhooks/{id}", std::move(showing),
-             [this](Request&, RequestContext& context, PathParameters path) { return show(context, path[0]); });
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return show(request, context, path[0]);
+             });
 
   RouteDoc changing =
       doc_of("change_webhook", Scope::admin, "Change a webhook", "What waits is delivered as it is then.");
-  changing.parameters = {id_parameter(kNumber)};
+  changing.parameters = {id_parameter(kNumber), if_match_parameter()};
   changing.body = "WebhookPatch";
   changing.answers = {{200, "The webhook as it is now.", "Webhook"},
                       {400, "The body or a member of it is not valid; field names the member.", "Problem"},
-                      {404, "No such webhook.", "Problem"}};
+                      {404, "No such webhook.", "Problem"},
+                      {412, "It was changed meanwhile.", "Problem"}};
   routes.add(Method::patch, "/v1/webhooks/{id}", std::move(changing),
              [this](Request& request, RequestContext& context, PathParameters path) {
                return change(request, context, path[0]);
@@ -160,10 +184,13 @@ void WebhookApi::mount(http::Routes& routes) {
 
   RouteDoc removing =
       doc_of("delete_webhook", Scope::admin, "Delete a webhook", "What waits for it is not delivered any more.");
-  removing.parameters = {id_parameter(kNumber)};
-  removing.answers = {{204, "Deleted."}, {404, "No such webhook.", "Problem"}};
+  removing.parameters = {id_parameter(kNumber), if_match_parameter()};
+  removing.answers = {
+      {204, "Deleted."}, {404, "No such webhook.", "Problem"}, {412, "It was changed meanwhile.", "Problem"}};
   routes.add(Method::delete_, "/v1/webhooks/{id}", std::move(removing),
-             [this](Request&, RequestContext& context, PathParameters path) { return remove(context, path[0]); });
+             [this](Request& request, RequestContext& context, PathParameters path) {
+               return remove(request, context, path[0]);
+             });
 }
 
 Task<Result<Response>> WebhookApi::create(Request& request, RequestContext& context) {
@@ -204,14 +231,16 @@ Task<Result<Response>> WebhookApi::list(Request& request, RequestContext& contex
   co_return json_answer(context, 200, std::move(body));
 }
 
-Task<Result<Response>> WebhookApi::show(RequestContext& context, std::string_view id) {
+Task<Result<Response>> WebhookApi::show(Request& request, RequestContext& context, std::string_view id) {
   auto reading = store_.read(
       [number = number_of(id).value_or(0)](store::SqliteConnection& db) { return find_webhook(db, number); },
       context.deadline);
   const Result<std::optional<Webhook>> webhook = co_await reading;
   if (!webhook) co_return http::response_for(webhook.error(), context);
   if (!*webhook) co_return no_webhook(context);
-  co_return webhook_answer(context, 200, **webhook);
+  std::string body;
+  append_webhook(body, **webhook, false);
+  co_return read_answer(request, context, "webhook", std::move(body), etag_of((*webhook)->id, (*webhook)->version));
 }
 
 Task<Result<Response>> WebhookApi::change(Request& request, RequestContext& context, std::string_view id) {
@@ -222,31 +251,39 @@ Task<Result<Response>> WebhookApi::change(Request& request, RequestContext& cont
   auto wanted = read_webhook(*body);
   if (!wanted) co_return refuse(context, wanted.error());
   auto writing = store_.write(
-      [number = number_of(id).value_or(0),
-       patch = *std::move(wanted)](store::SqliteConnection& db) -> Result<std::optional<Webhook>> {
-        TRY(std::optional<Webhook> webhook, find_webhook(db, number));
-        if (!webhook) return webhook;
-        if (patch.url) webhook->url = *patch.url;
-        if (patch.events) webhook->events = *patch.events;
-        if (patch.secret) webhook->secret = *patch.secret;
-        TRY(const bool there, update_webhook(db, *webhook));
-        if (!there) webhook.reset();
-        return webhook;
+      [number = number_of(id).value_or(0), conditions = http::EtagConditions::of(request),
+       patch = *std::move(wanted)](store::SqliteConnection& db) -> Result<ChangedWebhook> {
+        TRY(ChangedWebhook changed, find_for_change(db, number, conditions));
+        if (changed.kind != ChangedWebhook::Kind::done) return changed;
+        Webhook& webhook = changed.webhook;
+        if (patch.url) webhook.url = *patch.url;
+        if (patch.events) webhook.events = *patch.events;
+        if (patch.secret) webhook.secret = *patch.secret;
+        ++webhook.version;
+        TRY_VOID(update_webhook(db, webhook));
+        return changed;
       },
       context.deadline);
-  const Result<std::optional<Webhook>> webhook = co_await writing;
-  if (!webhook) co_return http::response_for(webhook.error(), context);
-  if (!*webhook) co_return no_webhook(context);
-  co_return webhook_answer(context, 200, **webhook);
+  const Result<ChangedWebhook> changed = co_await writing;
+  if (!changed) co_return http::response_for(changed.error(), context);
+  if (changed->kind != ChangedWebhook::Kind::done) co_return not_changed(context, changed->kind);
+  co_return webhook_answer(context, 200, changed->webhook);
 }
 
-Task<Result<Response>> WebhookApi::remove(RequestContext& context, std::string_view id) {
+Task<Result<Response>> WebhookApi::remove(Request& request, RequestContext& context, std::string_view id) {
   auto writing = store_.write(
-      [number = number_of(id).value_or(0)](store::SqliteConnection& db) { return remove_webhook(db, number); },
+      [number = number_of(id).value_or(0),
+       conditions = http::EtagConditions::of(request)](store::SqliteConnection& db) -> Result<ChangedWebhook> {
+        TRY(ChangedWebhook removed, find_for_change(db, number, conditions));
+        if (removed.kind == ChangedWebhook::Kind::done) {
+          TRY_VOID(remove_webhook(db, number));
+        }
+        return removed;
+      },
       context.deadline);
-  const Result<bool> removed = co_await writing;
+  const Result<ChangedWebhook> removed = co_await writing;
   if (!removed) co_return http::response_for(removed.error(), context);
-  if (!*removed) co_return no_webhook(context);
+  if (removed->kind != ChangedWebhook::Kind::done) co_return not_changed(context, removed->kind);
   co_return Response(context.arena, 204);
 }
 

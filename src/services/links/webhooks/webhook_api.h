@@ -22,9 +22,9 @@ class WebhookApi {
  private:
   Task<Result<http::Response>> create(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> list(http::Request& request, http::RequestContext& context);
-  Task<Result<http::Response>> show(http::RequestContext& context, std::string_view id);
+  Task<Result<http::Response>> show(http::Request& request, http::RequestContext& context, std::string_view id);
   Task<Result<http::Response>> change(http::Request& request, http::RequestContext& context, std::string_view id);
-  Task<Result<http::Response>> remove(http::RequestContext& context, std::string_view id);
+  Task<Result<http::Response>> remove(http::Request& request, http::RequestContext& context, std::string_view id);
 
   store::SqliteStore& store_;
 };

@@ -18,7 +18,7 @@ using store::Query;
 using store::SqliteConnection;
 
 // AUTOINCREMENT: a delivery that is still waiting never goes to a later webhook.
-constexpr std::array<store::Migration, 1> kMigrations = {{{1, "webhooks", R"sql(
+constexpr std::array<store::Migration, 2> kMigrations = {{{1, "webhooks", R"sql(
 CREATE TABLE link_webhooks(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   url TEXT NOT NULL,
@@ -26,7 +26,12 @@ CREATE TABLE link_webhooks(
   secret TEXT NOT NULL,
   created_at INTEGER NOT NULL
 ) STRICT;
+)sql"},
+                                                          {2, "versions of webhooks", R"sql(
+ALTER TABLE link_webhooks ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 )sql"}}};
+
+constexpr std::string_view kSelect = "SELECT id, url, events, secret, created_at, version FROM link_webhooks";
 
 constexpr std::array<std::pair<LinkEvent, std::string_view>, 4> kEvents = {{{LinkEvent::created, "link.created"},
                                                                             {LinkEvent::changed, "link.changed"},
@@ -40,6 +45,7 @@ Webhook webhook_from(const Query& row) {
   webhook.events = static_cast<uint32_t>(row.integer(2));
   webhook.secret = row.text(3);
   webhook.created_at = row.integer(4);
+  webhook.version = row.integer(5);
   return webhook;
 }
 
@@ -84,7 +90,8 @@ void append_link_event(std::string& out, LinkEvent event, const Link& link, cons
 std::span<const store::Migration> webhook_migrations() noexcept { return kMigrations; }
 
 Result<std::vector<Webhook>> all_webhooks(SqliteConnection& db) {
-  TRY(Query rows, db.query("SELECT id, url, events, secret, created_at FROM link_webhooks ORDER BY id"));
+  static const std::string kSql = std::string(kSelect) + " ORDER BY id";
+  TRY(Query rows, db.query(kSql));
   std::vector<Webhook> webhooks;
   while (true) {
     TRY(const bool row, rows.next());
@@ -94,7 +101,8 @@ Result<std::vector<Webhook>> all_webhooks(SqliteConnection& db) {
 }
 
 Result<std::optional<Webhook>> find_webhook(SqliteConnection& db, int64_t id) {
-  TRY(Query row, db.query("SELECT id, url, events, secret, created_at FROM link_webhooks WHERE id = ?1", id));
+  static const std::string kSql = std::string(kSelect) + " WHERE id = ?1";
+  TRY(Query row, db.query(kSql, id));
   TRY(const bool found, row.next());
   if (!found) return std::optional<Webhook>();
   return std::optional<Webhook>(webhook_from(row));
@@ -111,15 +119,13 @@ Result<int64_t> insert_webhook(SqliteConnection& db, const Webhook& webhook) {
   return there ? row.integer(0) : 0;
 }
 
-Result<bool> update_webhook(SqliteConnection& db, const Webhook& webhook) {
-  TRY_VOID(db.execute("UPDATE link_webhooks SET url = ?2, events = ?3, secret = ?4 WHERE id = ?1", webhook.id,
-                      webhook.url, webhook.events, webhook.secret));
-  return db.changes() == 1;
+Result<void> update_webhook(SqliteConnection& db, const Webhook& webhook) {
+  return db.execute("UPDATE link_webhooks SET url = ?2, events = ?3, secret = ?4, version = ?5 WHERE id = ?1",
+                    webhook.id, webhook.url, webhook.events, webhook.secret, webhook.version);
 }
 
-Result<bool> remove_webhook(SqliteConnection& db, int64_t id) {
-  TRY_VOID(db.execute("DELETE FROM link_webhooks WHERE id = ?1", id));
-  return db.changes() == 1;
+Result<void> remove_webhook(SqliteConnection& db, int64_t id) {
+  return db.execute("DELETE FROM link_webhooks WHERE id = ?1", id);
 }
 
 Result<void> enqueue_webhooks(SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,

@@ -35,6 +35,7 @@ struct Webhook {
   uint32_t events = 0;  // of LinkEvent
   std::string secret;
   int64_t created_at = 0;  // milliseconds since 1970
+  int64_t version = 1;     // rises with every change
 };
 
 std::span<const store::Migration> webhook_migrations() noexcept;
@@ -43,8 +44,8 @@ Result<std::vector<Webhook>> all_webhooks(store::SqliteConnection& db);  // by i
 Result<std::optional<Webhook>> find_webhook(store::SqliteConnection& db, int64_t id);
 // The id; 0: there are kMaxWebhooks.
 Result<int64_t> insert_webhook(store::SqliteConnection& db, const Webhook& webhook);
-Result<bool> update_webhook(store::SqliteConnection& db, const Webhook& webhook);
-Result<bool> remove_webhook(store::SqliteConnection& db, int64_t id);
+Result<void> update_webhook(store::SqliteConnection& db, const Webhook& webhook);
+Result<void> remove_webhook(store::SqliteConnection& db, int64_t id);
 
 // A job for each webhook that wants the event, and each link.
 Result<void> enqueue_webhooks(store::SqliteConnection& db, LinkEvent event, std::span<const Link* const> links,
