@@ -26,7 +26,8 @@ config::Fields<MatchConfig> MatchConfig::fields() {
           {"path", "path: * is one segment, ** is any number of them", &MatchConfig::path, config::default_is("any")},
           {"methods", "methods; GET takes HEAD too", &MatchConfig::methods, config::default_is("any")},
           {"headers", "headers and the values they must have; * is any value", &MatchConfig::headers},
-          {"query", "parameters of the query and the values they must have; * is any value", &MatchConfig::query}};
+          {"query", "parameters of the query and the values they must have; * is any value", &MatchConfig::query},
+          {"cookies", "cookies and the values they must have; * is any value", &MatchConfig::cookies}};
 }
 
 bool MatchConfig::takes(std::string_view listener) const {
@@ -41,6 +42,7 @@ Match MatchConfig::match() const {
   };
   conditions(headers, out.headers);
   conditions(query, out.query);
+  conditions(cookies, out.cookies);
   return out;
 }
 

@@ -34,6 +34,7 @@ struct MatchConfig {
   std::vector<std::string> methods;
   std::vector<std::pair<std::string, std::string>> headers;  // "*": any value
   std::vector<std::pair<std::string, std::string>> query;
+  std::vector<std::pair<std::string, std::string>> cookies;
   static config::Fields<MatchConfig> fields();
 
   Match match() const;

@@ -24,6 +24,7 @@ std::string match_text(const Match& match) {
   }
   for (const Condition& one : match.headers) add("header " + one.name + (one.equals ? " is " + *one.equals : ""));
   for (const Condition& one : match.query) add("query " + one.name + (one.equals ? " is " + *one.equals : ""));
+  for (const Condition& one : match.cookies) add("cookie " + one.name + (one.equals ? " is " + *one.equals : ""));
   return text.empty() ? "anything" : text;
 }
 
@@ -54,12 +55,13 @@ std::string reason_of_none(std::span<const PipelineRoute> routes, const http::Re
   std::string others;
   for (const PipelineRoute& route : routes) {
     if (!route.chain) continue;
-    // All but the method, or all but headers and query: what is most often forgotten.
+    // All but the method, or all but headers, query and cookies: what is most often forgotten.
     if (++here > kMostCompared || others.size() > 200) continue;
     Match bare = route.match;
     bare.methods.clear();
     bare.headers.clear();
     bare.query.clear();
+    bare.cookies.clear();
     if (takes(bare, request))
       others += (others.empty() ? "; near: " : ", ") + route.name + " (" + match_text(route.match) + ")";
   }

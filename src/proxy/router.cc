@@ -1,6 +1,7 @@
 #include "proxy/router.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <iterator>
 #include <map>
@@ -93,6 +94,24 @@ bool query_has(std::string_view query, std::string_view name, const std::string_
   return false;
 }
 
+bool cookie_has(const http::Fields& fields, std::string_view name, const std::string_view* value) noexcept {
+  constexpr std::string_view kSpace = " \t";
+  for (const http::Field& field : fields) {
+    if (field.id != http::FieldId::cookie) continue;
+    for (std::string_view rest = field.value; !rest.empty();) {
+      const size_t end = rest.find(';');
+      std::string_view pair = rest.substr(0, end);
+      rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+      pair.remove_prefix(std::min(pair.find_first_not_of(kSpace), pair.size()));
+      pair.remove_suffix(pair.size() - (pair.find_last_not_of(kSpace) + 1));
+      const size_t equals = pair.find('=');
+      if (equals == std::string_view::npos || pair.substr(0, equals) != name) continue;
+      if (!value || pair.substr(equals + 1) == *value) return true;
+    }
+  }
+  return false;
+}
+
 // Collects the routes in a tree that is easy to extend, then writes the flat tables of the Router.
 class RouterBuilder {
  public:
@@ -102,6 +121,9 @@ class RouterBuilder {
     uint16_t values = 0;
     std::vector<Router::Test> headers;
     std::vector<Router::Test> query;
+    std::vector<Router::Test> cookies;
+    std::array<std::vector<Router::Test>*, 3> tests() { return {&headers, &query, &cookies}; }
+    std::array<const std::vector<Router::Test>*, 3> tests() const { return {&headers, &query, &cookies}; }
   };
 
   explicit RouterBuilder(std::vector<RouteProblem>& problems) : problems_(problems) {
@@ -146,14 +168,20 @@ class RouterBuilder {
       if (condition.name.empty()) bad("query", "a parameter needs a name");
       draft.query.push_back(test_of(condition, false));
     }
+    for (const Condition& condition : match.cookies) {
+      if (!is_token(condition.name)) bad("cookies", "'" + condition.name + "' is no name of a cookie");
+      draft.cookies.push_back(test_of(condition, false));
+    }
     if (!good) return;
-    for (auto* tests : {&draft.headers, &draft.query}) {
+    size_t conditions = draft.rule.methods != 0 ? 1 : 0;
+    for (auto* tests : draft.tests()) {
       const auto key = [](const Router::Test& t) { return std::tie(t.name, t.has_value, t.value); };
       std::sort(tests->begin(), tests->end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
       tests->erase(std::unique(tests->begin(), tests->end()), tests->end());
       for (const Router::Test& test : *tests) draft.values += test.has_value;
+      conditions += tests->size();
     }
-    draft.conditions = static_cast<uint16_t>(draft.headers.size() + draft.query.size() + (draft.rule.methods != 0));
+    draft.conditions = static_cast<uint16_t>(conditions);
     place(host, *pattern, std::move(draft));
   }
 
@@ -282,14 +310,14 @@ class RouterBuilder {
       draft.rule.first_test = static_cast<uint32_t>(router_.tests_.size());
       draft.rule.headers = static_cast<uint16_t>(draft.headers.size());
       draft.rule.query = static_cast<uint16_t>(draft.query.size());
-      for (auto* tests : {&draft.headers, &draft.query})
-        std::move(tests->begin(), tests->end(), std::back_inserter(router_.tests_));
+      draft.rule.cookies = static_cast<uint16_t>(draft.cookies.size());
+      for (auto* tests : draft.tests()) std::move(tests->begin(), tests->end(), std::back_inserter(router_.tests_));
       router_.rules_.push_back(draft.rule);
     }
   }
 
-  // Rules of one host and path in the order they are tried: those with the same headers and query can only differ by
-  // method.
+  // Rules of one host and path in the order they are tried: those with the same headers, query and cookies can only
+  // differ by method.
   void report_shadowed(const std::vector<Draft>& drafts) {
     struct Taken {
       uint32_t methods = 0;
@@ -298,7 +326,7 @@ class RouterBuilder {
     std::map<std::string, Taken> taken;
     for (const Draft& draft : drafts) {
       std::string key;
-      for (const auto* tests : {&draft.headers, &draft.query}) {
+      for (const auto* tests : draft.tests()) {
         for (const Router::Test& test : *tests) {
           key += std::to_string(test.name.size()) + ':' + test.name + (test.has_value ? '=' : '?') +
                  std::to_string(test.value.size()) + ':' + test.value;
@@ -398,12 +426,19 @@ uint32_t Router::pick(Search& search, const Node& node) const noexcept {
     const std::string_view value = test.value;
     return query_has(request.query, test.name, test.has_value ? &value : nullptr);
   };
+  const auto cookie_fits = [&](const Test& test) {
+    const std::string_view value = test.value;
+    return cookie_has(request.fields, test.name, test.has_value ? &value : nullptr);
+  };
   for (uint32_t i = node.first_rule; i < node.first_rule + node.rule_count; ++i) {
     const Rule& rule = rules_[i];
-    if (rule.headers + rule.query > 0) {
-      const Test* const tests = tests_.data() + rule.first_test;
-      if (!std::all_of(tests, tests + rule.headers, header_fits)) continue;
-      if (!std::all_of(tests + rule.headers, tests + rule.headers + rule.query, query_fits)) continue;
+    if (rule.headers + rule.query + rule.cookies > 0) {
+      const Test* const headers = tests_.data() + rule.first_test;
+      const Test* const query = headers + rule.headers;
+      const Test* const cookies = query + rule.query;
+      if (!std::all_of(headers, query, header_fits)) continue;
+      if (!std::all_of(query, cookies, query_fits)) continue;
+      if (!std::all_of(cookies, cookies + rule.cookies, cookie_fits)) continue;
     }
     if (rule.methods == 0 || (rule.methods & search.method) != 0) return rule.route;
     search.allowed |= rule.methods;

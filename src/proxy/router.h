@@ -4,8 +4,8 @@
 // examples.
 //
 // Of all routes that match, the most specific wins: host (exact, then the longest wildcard, then any); path, segment by
-// segment (literal, then `*`, then `**`); more conditions (headers, query, a method list), more of them with a value;
-// the order of the file.
+// segment (literal, then `*`, then `**`); more conditions (headers, query, cookies, a method list), more of them with a
+// value; the order of the file.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@
 
 namespace trellis::proxy {
 
-// A header or query parameter that must be there, and equal the text if one is given.
+// A header, query parameter or cookie that must be there, and equal the text if one is given.
 struct Condition {
   std::string name;
   std::optional<std::string> equals;
@@ -34,6 +34,7 @@ struct Match {
   std::vector<std::string> methods;  // none: any; GET takes HEAD too
   std::vector<Condition> headers;
   std::vector<Condition> query;
+  std::vector<Condition> cookies = {};
 };
 
 // What is wrong with a route's match: the route's place in the list, the key of the match ("host", "path", ...; "" the
@@ -81,8 +82,9 @@ class Router {
     uint32_t route = 0;
     uint32_t methods = 0;  // bits; 0: any
     uint32_t first_test = 0;
-    uint16_t headers = 0;  // tests of headers, then tests of the query
+    uint16_t headers = 0;  // tests of headers, then tests of the query, then tests of cookies
     uint16_t query = 0;
+    uint16_t cookies = 0;
   };
   struct Node {
     uint32_t one = kNone;     // child for `*`
@@ -128,5 +130,7 @@ class Router {
 // Is the value of the query parameter `name` (percent escapes and '+' undone) there, and equal to `value` if that is
 // given?
 bool query_has(std::string_view query, std::string_view name, const std::string_view* value) noexcept;
+// Is a cookie of this name there, and one of them equal to `value` if that is given?
+bool cookie_has(const http::Fields& fields, std::string_view name, const std::string_view* value) noexcept;
 
 }  // namespace trellis::proxy

@@ -123,6 +123,27 @@ TEST(Router, MoreConditionsWinAndValuesBreakTies) {
   EXPECT_EQ(ask(router, {.path = "/a", .query = "v=3"}).route, 0u);
 }
 
+TEST(Router, GoesByCookies) {
+  const Router router = compile({{"", "/a", {}, {}, {}},
+                                 {"", "/a", {}, {}, {}, {{"beta", std::nullopt}}},
+                                 {"", "/a", {}, {}, {}, {{"beta", "1"}}},
+                                 {"", "/a", {}, {{"x-beta", std::nullopt}}, {}, {{"beta", "1"}}}});
+  const auto with = [&](std::vector<std::pair<std::string, std::string>> headers) {
+    return ask(router, {.path = "/a", .headers = std::move(headers)}).route;
+  };
+  EXPECT_EQ(with({}), 0u);
+  EXPECT_EQ(with({{"Cookie", "alpha=1; betamax=1; Beta=1; beta"}}), 0u) << "names have their case";
+  EXPECT_EQ(with({{"Cookie", "beta=0"}}), 1u);
+  EXPECT_EQ(with({{"Cookie", "alpha=1;beta=1"}}), 2u);
+  EXPECT_EQ(with({{"Cookie", "beta=0; beta=1"}}), 2u) << "one of them is enough";
+  EXPECT_EQ(with({{"Cookie", "alpha=1"}, {"cookie", "beta=1 "}}), 2u);
+  EXPECT_EQ(with({{"Cookie", "beta=1"}, {"X-Beta", ""}}), 3u);
+  std::vector<RouteProblem> problems;
+  Router::compile(std::vector<Match>{{"", "", {}, {}, {}, {{"a b", "1"}}}}, problems);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].key, "cookies");
+}
+
 TEST(Router, TellsTheMethodsOfAPathThatNoRouteTakes) {
   const Router router = compile({{"", "/a", {"POST", "PURGE"}, {}, {}},
                                  {"", "/*", {"GET"}, {}, {}},
