@@ -129,7 +129,7 @@ void write_route(std::string& out, const RouteDraft& route) {
   if (!route.allow.empty()) filters.push_back("allow: " + yaml_list(route.allow));
   if (route.body_limit) filters.push_back("body_limit: { max: " + yaml_size(*route.body_limit) + " }");
   Parts headers;
-  add(headers, "request", edits(route.request_set, {}, route.request_remove));
+  add(headers, "request", edits(route.request_set, route.request_add, route.request_remove));
   add(headers, "response", edits(route.response_set, route.response_add, route.response_remove));
   if (!headers.empty()) filters.push_back("headers: " + braces(headers));
   Parts rewrite;

@@ -79,6 +79,7 @@ struct RouteDraft {
   std::vector<std::string> allow;
   std::optional<uint64_t> body_limit;
   FieldLines request_set;
+  FieldLines request_add;
   std::vector<std::string> request_remove;
   FieldLines response_add;
   std::vector<std::string> response_remove;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <ranges>
 #include <set>
 #include <string>
 #include <string_view>
@@ -29,6 +30,21 @@ constexpr size_t kMaxRoutes = 2'000;
 bool has_word(const HaproxyLine& line, std::string_view word) {
   return std::ranges::find(line.words, word) != line.words.end();
 }
+
+// Words of `bind` that change who gets in, or as whom.
+struct LostOfBind {
+  std::string_view word;
+  std::string_view why;
+  std::string_view instead;
+};
+constexpr LostOfBind kLostOfBind[] = {
+    {"verify", "there is no TLS yet: no certificate is asked for", "let who ends TLS ask for it"},
+    {"interface", "every interface leads to the address", "bind to an address of that interface"},
+    {"maxconn", "a listener closes what is beyond its limit and lets nobody wait", "listeners.NAME.max_connections"},
+    {"transparent", "a listener has addresses of its own only", ""},
+    {"namespace", "sockets are of the process's own network namespace", ""},
+    {"accept-netscaler-cip", "there is no such header", "proxy_protocol: in"},
+};
 
 class Translation {
  public:
@@ -62,6 +78,11 @@ class Translation {
 
   void bind(const HaproxyLine& line, const HaproxyProxy& proxy, const FieldLines& trust,
             std::vector<std::string>& listeners) {
+    for (size_t i = 2; i < line.words.size(); ++i) {
+      const auto lost = std::ranges::find(kLostOfBind, line.words[i], &LostOfBind::word);
+      if (lost == std::end(kLostOfBind) || (lost->word == "verify" && line.word(i + 1) == "none")) continue;
+      remarks_.left_out(line.at, "bind ... " + line.words[i], std::string(lost->why), std::string(lost->instead));
+    }
     std::string_view rest = line.word(1);
     while (!rest.empty()) {
       const size_t comma = rest.find(',');
@@ -135,9 +156,7 @@ class Translation {
     if (!tls.empty()) {
       HaproxyRules behind_tls = rules;
       std::erase_if(behind_tls.rules, &HaproxyRule::plain_only);
-      FieldLines& set = behind_tls.edits.set;
-      std::erase_if(set, [](const auto& one) { return one.first == "X-Forwarded-Proto"; });
-      set.emplace_back("X-Forwarded-Proto", "https");
+      behind_tls.edits.request.change("X-Forwarded-Proto", "https");
       write(proxy, behind_tls, alone ? std::vector<std::string>() : tls);
     }
     if (!plain.empty()) write(proxy, rules, alone ? std::vector<std::string>() : plain);
@@ -159,8 +178,7 @@ class Translation {
     if (!rule.backend.empty()) {
       if (const auto upstream = backends_.use(rule.backend, route.at)) {
         route.to = "upstream." + *upstream;
-        route.request_set = edits.set;
-        route.request_remove = edits.removed;
+        add_haproxy_edits(edits, edits_behind(rule, route.at), route);
       } else {
         route = refused_route(route, rule.backend);
       }
@@ -170,9 +188,20 @@ class Translation {
       route.allow = std::move(rule.allow);
       route.deny = std::move(rule.deny);
     }
-    route.response_set = edits.answer_set;
-    route.response_remove = edits.answer_removed;
     return route;
+  }
+  // Of a rule that leads to several backends only what all of them change can be said.
+  HaproxyEdits edits_behind(const HaproxyRule& rule, const ImportPlace& at) {
+    const HaproxyEdits& own = backends_.edits_of(rule.backend);
+    const bool same = std::ranges::all_of(rule.ways | std::views::reverse, [&](const HaproxyWay& way) {
+      backends_.use(way.backend, at);
+      return backends_.edits_of(way.backend) == own;
+    });
+    if (same) return own;
+    remarks_.left_out(at, "backend " + rule.backend,
+                      "a route that is split changes the same fields for all its ways: those of backends are left out",
+                      "headers of routes");
+    return {};
   }
 
   void add_ways(const HaproxyRule& rule, RouteDraft& route) {

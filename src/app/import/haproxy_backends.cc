@@ -7,6 +7,7 @@
 #include "app/import/haproxy_server.h"
 #include "app/import/haproxy_words.h"
 #include "config/values.h"
+#include "http/fields.h"
 
 namespace trellis::app {
 
@@ -14,35 +15,79 @@ namespace {
 
 constexpr uint64_t kDay = 86'400'000;
 
+void set_option(FieldLines& check, const char* key, std::string value) {
+  std::erase_if(check, [&](const auto& one) { return one.first == key; });
+  check.emplace_back(key, std::move(value));
+}
+
+void set_method(const HaproxyLine& line, std::string_view method, FieldLines& check, Remarks& remarks) {
+  if (method == "HEAD") set_option(check, "method", "HEAD");
+  if (method != "HEAD" && method != "GET")
+    remarks.differs(line.at, line.words[0] + " " + line.words[1],
+                    "hosts are checked by GET, not by " + std::string(method), "health.method");
+}
+
+// option httpchk [METHOD] [PATH [HTTP/1.1\r\nHost:\ NAME]]
+void read_httpchk(const HaproxyLine& line, FieldLines& check, Remarks& remarks) {
+  const std::string_view path = line.words.size() == 3 ? line.word(2) : line.word(3);
+  set_option(check, "path", yaml_text(path.empty() ? "/" : path));
+  set_method(line, line.words.size() > 3 ? line.word(2) : "OPTIONS", check, remarks);
+  std::string rest;
+  for (size_t i = 4; i < line.words.size(); ++i) rest += (i > 4 ? " " : "") + line.words[i];
+  for (size_t at = rest.find("\r\n"); at != std::string::npos;) {
+    const size_t end = rest.find("\r\n", at + 2);
+    std::string field = rest.substr(at + 2, end - at - 2);
+    const size_t colon = std::min(field.find(':'), field.size());
+    std::string value = field.substr(std::min(colon + 1, field.size()));
+    value.erase(0, std::min(value.find_first_not_of(' '), value.size()));
+    if (http::iequal(field.substr(0, colon), "Host")) {
+      set_option(check, "host", yaml_text(value));
+    } else if (!field.empty() && !http::iequal(field.substr(0, colon), "Connection")) {
+      remarks.left_out(line.at, "option httpchk", "a check sends no field but Host: " + field.substr(0, colon));
+    }
+    at = end;
+  }
+}
+
+// http-check send [meth M] [uri PATH] [ver V] [hdr NAME VALUE]... [body TEXT]
+void read_check_send(const HaproxyLine& line, FieldLines& check, Remarks& remarks) {
+  for (size_t i = 2; i + 1 < line.words.size(); i += 2) {
+    const std::string& word = line.words[i];
+    const std::string& value = line.words[i + 1];
+    if (word == "uri") {
+      set_option(check, "path", yaml_text(value));
+    } else if (word == "meth") {
+      set_method(line, value, check, remarks);
+    } else if (word == "hdr" && i + 2 < line.words.size()) {
+      ++i;
+      if (http::iequal(value, "Host")) {
+        set_option(check, "host", yaml_text(line.words[i + 1]));
+      } else {
+        remarks.left_out(line.at, "http-check send", "a check sends no field but Host: " + value);
+      }
+    } else if (word != "ver") {
+      remarks.left_out(line.at, "http-check send", "not known to the import: " + word);
+    }
+  }
+}
+
 // option httpchk and http-check as options of `health`; false when the line is something else.
-bool http_check(const HaproxyLine& line, FieldLines& check) {
-  const auto set = [&](const char* key, std::string value) {
-    std::erase_if(check, [&](const auto& one) { return one.first == key; });
-    check.emplace_back(key, std::move(value));
-  };
+bool http_check(const HaproxyLine& line, FieldLines& check, Remarks& remarks) {
   if (line.word(0) == "option" && line.word(1) == "httpchk") {
-    const std::string_view path = line.words.size() == 3 ? line.word(2) : line.word(3);
-    set("path", yaml_text(path.empty() ? "/" : path));
-    if (line.words.size() > 3 && line.word(2) == "HEAD") set("method", "HEAD");
+    read_httpchk(line, check, remarks);
     return true;
   }
   if (line.word(0) != "http-check") return false;
   if (line.word(1) == "send") {
-    for (size_t i = 2; i + 1 < line.words.size(); i += 2) {
-      if (line.words[i] == "uri") set("path", yaml_text(line.words[i + 1]));
-      if (line.words[i] == "meth" && line.words[i + 1] == "HEAD") set("method", "HEAD");
-      if (line.words[i] != "hdr") continue;
-      if (line.words[i + 1] == "Host" && i + 2 < line.words.size()) set("host", yaml_text(line.words[i + 2]));
-      ++i;
-    }
+    read_check_send(line, check, remarks);
     return true;
   }
   if (line.word(1) == "expect" && line.word(2) == "status" && line.words.size() == 4) {
-    set("status", "[" + yaml_text(line.word(3)) + "]");
+    set_option(check, "status", "[" + yaml_text(line.word(3)) + "]");
     return true;
   }
   if (line.word(1) == "expect" && line.word(2) == "string" && line.words.size() == 4) {
-    set("body", yaml_text(line.word(3)));
+    set_option(check, "body", yaml_text(line.word(3)));
     return true;
   }
   return false;
@@ -229,12 +274,14 @@ std::optional<UpstreamDraft> HaproxyBackends::upstream_of(const HaproxyProxy& pr
   for (const HaproxyLine& line : proxy.lines) {
     if (line.word(0) == "server" || line.word(0) == "server-template") {
       good = server(line, reading) && good;
-    } else if (line.word(0) == "default-server" || http_check(line, reading.http_check)) {
+    } else if (line.word(0) == "default-server" || http_check(line, reading.http_check, remarks_)) {
       continue;
     } else if (refuses(line) && (backend || line.word(1) == "auth")) {
       remarks_.left_out(line.at, "http-request " + std::string(line.word(1)),
                         "rules that refuse stand in frontends only");
       good = false;
+    } else if (backend && read_haproxy_edit(line, edits_[proxy.name])) {
+      continue;
     } else if (line.word(1) == "forwardfor" && line.at.line < proxy.head.at.line) {
       continue;  // of the defaults: the frontends tell it
     } else if (line.word(0) != "bind" && line.word(0) != "acl" && backend) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "app/import/draft.h"
+#include "app/import/haproxy_fields.h"
 #include "app/import/haproxy_proxies.h"
 #include "app/import/haproxy_resolvers.h"
 #include "app/import/haproxy_server.h"
@@ -30,6 +31,8 @@ class HaproxyBackends {
   std::optional<std::string> use(const std::string& name, const ImportPlace& at);
   // The version of the PROXY protocol that a backend in use is told by: v1, v2; empty: none.
   std::string proxy_protocol_of(const std::string& name) const;
+  // What a backend in use changes in requests and answers.
+  const HaproxyEdits& edits_of(const std::string& name) { return edits_[name]; }
 
  private:
   struct Reading;
@@ -45,6 +48,7 @@ class HaproxyBackends {
   std::set<std::string> names_;
   std::map<std::string, std::optional<std::string>> made_;
   std::map<std::string, std::string> proxy_protocols_;
+  std::map<std::string, HaproxyEdits> edits_;
 };
 
 }  // namespace trellis::app

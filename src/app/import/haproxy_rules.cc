@@ -1,7 +1,6 @@
 #include "app/import/haproxy_rules.h"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 #include <utility>
 
@@ -10,33 +9,12 @@
 #include "app/import/haproxy_order.h"
 #include "app/import/haproxy_ways.h"
 #include "app/import/haproxy_words.h"
+#include "app/import/nginx_path.h"
 #include "app/import/numbers.h"
-#include "proxy/field_rules.h"
 
 namespace trellis::app {
 
 namespace {
-
-// `%[src]` and its like as a variable of Trellis; nothing when there is none.
-std::optional<std::string> variable_of(std::string_view value) {
-  static constexpr std::pair<std::string_view, std::string_view> kVariables[] = {
-      {"src", "${client.address}"}, {"src_port", "${client.port}"}, {"path", "${path}"},     {"query", "${query}"},
-      {"method", "${method}"},      {"req.hdr(host)", "${host}"},   {"hdr(host)", "${host}"}};
-  if (!value.starts_with("%[") || !value.ends_with(']')) return std::nullopt;
-  value = value.substr(2, value.size() - 3);
-  for (const auto& [fetch, variable] : kVariables) {
-    if (value == fetch) return std::string(variable);
-  }
-  for (const auto& [begin, variable] : {std::pair<std::string_view, std::string_view>{"req.fhdr(", "${header."},
-                                        {"req.cook(", "${cookie."},
-                                        {"cook(", "${cookie."}}) {
-    if (!value.starts_with(begin) || !value.ends_with(')')) continue;
-    const std::string name(value.substr(begin.size(), value.size() - begin.size() - 1));
-    if (name.empty() || name.find_first_of("(), {}$") != std::string::npos) return std::nullopt;
-    return std::string(variable) + name + "}";
-  }
-  return std::nullopt;
-}
 
 // `http-request deny` by addresses, of the requests that meet one of the matches.
 struct Guard {
@@ -59,6 +37,7 @@ class RuleReader {
     const auto asks = [&](const HaproxyLine& line) { return asks_password(line); };
     if (std::ranges::any_of(proxy_.lines, asks)) {
       for (HaproxyRule& rule : out_.rules) {
+        if (rank(rule) < 0) continue;
         rule.route = refused_route(rule.route, "http-request auth");
         rule.backend.clear();
         rule.some.reset();
@@ -89,17 +68,20 @@ class RuleReader {
       if (!guard(line)) deny(line);
     } else if (word == "http-request" && next == "return") {
       answer(line);
+    } else if (word == "monitor-uri" && line.words.size() == 2) {
+      monitor(line);
     } else if (word == "maxconn") {
       remarks_.left_out(line.at, "maxconn", "a listener closes what is beyond its limit and lets nobody wait",
                         "listeners.NAME.max_connections");
-    } else if (!edit(line)) {
+    } else if (!read_haproxy_edit(line, out_.edits)) {
       tell_unread(line, remarks_);
     }
   }
 
-  // http-request rules come before `redirect`, and both before use_backend.
+  // monitor-uri comes before everything, http-request rules before `redirect`, and both before use_backend.
   static int rank(const HaproxyRule& rule) {
     const std::string& directive = rule.route.directive;
+    if (directive.starts_with("monitor-uri")) return -1;
     if (directive.starts_with("http-request") || directive.starts_with("block")) return 0;
     return directive.starts_with("redirect") ? 1 : directive.starts_with("use_backend") ? 2 : 3;
   }
@@ -149,25 +131,43 @@ class RuleReader {
     return out;
   }
 
+  void monitor(const HaproxyLine& line) {
+    HaproxyRule rule =
+        to("{ fixed: { status: 200, body: \"<html><body><h1>200 OK</h1>\\nService ready.\\n</body></html>\\n\""
+           ", content_type: text/html } }");
+    rule.route.at = line.at;
+    rule.route.directive = line.text();
+    rule.route.match.path = pattern_literal(line.word(1));
+    rule.route.response_set = {{"Cache-Control", "no-cache"}};
+    out_.rules.push_back(std::move(rule));
+  }
+
   void redirect(const HaproxyLine& line, size_t at) {
     uint64_t status = 302;
     std::string place;
-    size_t condition = line.words.size();
-    for (size_t i = at; i < line.words.size(); ++i) {
+    const size_t end = condition_of(line);
+    size_t condition = end;
+    const bool without_query = std::find(line.words.begin(), line.words.begin() + static_cast<ptrdiff_t>(end),
+                                         "drop-query") != line.words.begin() + static_cast<ptrdiff_t>(end);
+    const std::string all = without_query ? "${path}" : "${uri}";
+    for (size_t i = at; i < end; ++i) {
       const std::string& word = line.words[i];
-      const bool more = i + 1 < line.words.size();
-      if (word == "if" || word == "unless") {
-        condition = i;
-        break;
-      }
-      if (word == "scheme" && more) {
-        place = line.words[++i] + "://${host}${uri}";
-      } else if (word == "location" && more) {
-        place = line.words[++i];
-      } else if (word == "prefix" && more) {
-        place = line.words[++i] + "${uri}";
-      } else if (word == "code" && more) {
+      const bool more = i + 1 < end;
+      if (word == "code" && more) {
         status = whole_number(line.words[++i]).value_or(302);
+      } else if ((word == "scheme" || word == "location" || word == "prefix") && more) {
+        const auto value = haproxy_template(line.words[++i]);
+        if (!value) {
+          remarks_.left_out(line.at, "redirect", "there is no variable for all of " + line.words[i],
+                            "write the route by hand; docs/routing.md has the variables");
+          return;
+        }
+        place = *value;
+        if (word == "scheme") place += "://${host}" + all;
+        if (word == "prefix") place += all;
+      } else if (word != "drop-query" && word != "ignore-empty") {
+        remarks_.left_out(line.at, "redirect ... " + word, "a redirect has a place and a status only");
+        if (word == "set-cookie" || word == "clear-cookie") ++i;
       }
     }
     // The condition of every redirect to https: it holds on the listeners that never had TLS.
@@ -175,8 +175,8 @@ class RuleReader {
     for (size_t i = condition; i < line.words.size(); ++i) rest += line.words[i] + " ";
     const bool without_tls = rest == "if !{ ssl_fc } " || rest == "unless { ssl_fc } ";
     if (without_tls) condition = line.words.size();
-    if (place.empty() || place.find('%') != std::string::npos) {
-      remarks_.left_out(line.at, "redirect", "only scheme, prefix and location without variables are known here",
+    if (place.empty()) {
+      remarks_.left_out(line.at, "redirect", "only scheme, prefix and location are known here",
                         "write the route by hand");
       return;
     }
@@ -218,7 +218,7 @@ class RuleReader {
     for (const MatchDraft& match : guard.matches) {
       for (size_t i = 0; i < out_.rules.size(); ++i) {
         const HaproxyRule& rule = out_.rules[i];
-        const bool before = rank(rule) == 0 && rule.route.at.line < guard.line.at.line;
+        const bool before = rank(rule) < 0 || (rank(rule) == 0 && rule.route.at.line < guard.line.at.line);
         if (before || rule.some || !may_meet(match, rule.route.match)) continue;
         const auto both = common(match, rule.route.match);
         if (!both) {
@@ -294,28 +294,6 @@ class RuleReader {
     add(line, i,
         to("{ fixed: { status: " + std::to_string(status) + ", body: " + yaml_text(body) +
            ", content_type: " + yaml_text(type) + " } }"));
-  }
-
-  // Header changes without conditions; false when the line is something else.
-  bool edit(const HaproxyLine& line) {
-    const bool request = line.word(0) == "http-request";
-    if (!request && line.word(0) != "http-response") return false;
-    HaproxyEdits& edits = out_.edits;
-    const std::string name(line.word(2));
-    if (name.empty() || proxy::field_refusal(name)) return false;
-    if (line.word(1) == "del-header" && line.words.size() == 3) {
-      (request ? edits.removed : edits.answer_removed).push_back(name);
-      return true;
-    }
-    if (name == "X-Forwarded-Proto" && line.text().ends_with(" if { ssl_fc }")) return true;  // done anyway
-    if (line.word(1) != "set-header" || line.words.size() != 4) return false;
-    std::string value(line.word(3));
-    if (const auto variable = variable_of(value)) value = *variable;
-    if (value.find('%') != std::string::npos) return false;
-    FieldLines& into = request ? edits.set : edits.answer_set;
-    std::erase_if(into, [&](const auto& other) { return other.first == name; });
-    into.emplace_back(name, value);
-    return true;
   }
 
   const HaproxyProxy& proxy_;

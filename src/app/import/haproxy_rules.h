@@ -10,6 +10,7 @@
 
 #include "app/import/draft.h"
 #include "app/import/haproxy_conditions.h"
+#include "app/import/haproxy_fields.h"
 #include "app/import/haproxy_proxies.h"
 #include "app/import/remark.h"
 
@@ -31,17 +32,9 @@ struct HaproxyRule {
   bool plain_only = false;  // of listeners whose clients come without TLS
 };
 
-// What all routes of a frontend have.
-struct HaproxyEdits {
-  FieldLines set;
-  FieldLines answer_set;
-  std::vector<std::string> removed;
-  std::vector<std::string> answer_removed;
-};
-
 struct HaproxyRules {
   std::vector<HaproxyRule> rules;
-  HaproxyEdits edits;
+  HaproxyEdits edits;  // of all that go to a backend
 };
 
 // Without the lines in `done`.

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "app/import/haproxy.h"
 #include "app/import/haproxy_proxies.h"
 #include "app/import/haproxy_syntax.h"
@@ -18,6 +20,9 @@ Imported import_text(const std::string& text) {
   }
   EXPECT_EQ(out->kind, ImportKind::haproxy);
   return *std::move(out);
+}
+bool told(const Imported& imported, std::string_view directive) {
+  return std::ranges::find(imported.remarks.kept(), directive, &Remark::directive) != imported.remarks.kept().end();
 }
 std::string web(const std::string& rules) {
   return import_text("defaults\n mode http\nfrontend web\n bind :80\n" + rules +
@@ -188,6 +193,95 @@ TEST(HaproxyImport, ClosesByEveryRuleThatRefuses) {
     EXPECT_TRUE(frontend.find("let through") != std::string::npos || frontend.find("deny:") != std::string::npos)
         << rule;
   }
+}
+
+TEST(HaproxyImport, MakesRedirectsWithVariables) {
+  const Imported imported = import_text(R"(
+defaults
+ mode http
+frontend web
+ bind :80
+ http-request redirect location https://%[hdr(host)]/v2%[path] code 301 if { path /a }
+ http-request redirect code 308 location https://www.%[req.hdr(Host)]%[capture.req.uri] if { path /b }
+ redirect prefix https://m.example code 302 drop-query append-slash if { path /c }
+ redirect scheme https drop-query if { path /d }
+ redirect location /e2 set-cookie SEEN=1 if { path /e }
+ redirect location /f2%[rand] if { path /f }
+ default_backend a
+backend a
+ server s 10.0.0.1:80
+)");
+  const std::string& yaml = imported.yaml;
+  EXPECT_HAS(yaml, "redirect: { to: \"https://$${host}/v2$${path}\", status: 301 }");
+  EXPECT_HAS(yaml, "redirect: { to: \"https://www.$${host}$${uri}\", status: 308 }");
+  EXPECT_HAS(yaml, "redirect: { to: \"https://m.example$${path}\", status: 302 }");
+  EXPECT_HAS(yaml, "redirect: { to: \"https://$${host}$${path}\", status: 302 }");
+  EXPECT_HAS(yaml, "redirect: { to: /e2, status: 302 }");
+  EXPECT_HAS_NOT(yaml, "path: /f }");
+  for (const char* what : {"redirect ... append-slash", "redirect ... set-cookie", "redirect"})
+    EXPECT_TRUE(told(imported, what)) << what;
+}
+
+TEST(HaproxyImport, ChangesFieldsOneAfterTheOther) {
+  const std::string yaml = web(R"(
+ http-request set-header X-Who %[src]:%[src_port]
+ http-request add-header X-Via edge
+ http-request set-header X-Gone 1
+ http-request del-header x-gone
+ http-response set-header X-Edge 1
+ http-response add-header X-More %[method]
+ compression algo gzip
+ compression type text/html text/plain
+ redirect location /y if { path /x }
+ default_backend c
+backend c
+ server s 10.0.0.3:80
+ http-request set-header X-Backend c
+ http-request del-header X-Who
+ http-response set-header X-Edge 2
+ http-response set-header X-Served c)");
+  EXPECT_HAS(yaml,
+             "request: { set: { X-Backend: c }, add: { X-Via: edge }, remove: [x-gone, X-Who] }, response: { set: { "
+             "X-Served: c, X-Edge: \"1\" }, add: { X-More: \"$${method}\" } }");
+  EXPECT_HAS(yaml, "- compress: { encodings: [gzip], types: [text/html, text/plain] }");
+  EXPECT_HAS(yaml, "path: /x }\n    to: { redirect");  // HAProxy changes only answers that servers gave
+  EXPECT_HAS_NOT(yaml, "Left out");
+}
+
+TEST(HaproxyImport, AnswersMonitorsBeforeAnythingElse) {
+  const std::string yaml =
+      web(" http-request deny if !{ src 10.0.0.0/8 }\n http-request auth\n monitor-uri /up\n default_backend a");
+  EXPECT_HAS(yaml,
+             "match: { path: /up }\n    filters:\n      - headers: { response: { set: { Cache-Control: no-cache } } }\n"
+             "    to: { fixed: { status: 200, body: \"<html>");
+  const Imported split = import_text(
+      "defaults\n mode http\nfrontend web\n bind :80\n use_backend b if { cook(x) 1 }\n default_backend a\n"
+      "backend a\n server s 10.0.0.1:80\n http-request set-header X-A 1\nbackend b\n server s 10.0.0.2:80\n");
+  EXPECT_TRUE(told(split, "backend a"));
+  EXPECT_HAS(split.yaml, "x.cfg:6: backend a: a route that is split");
+}
+
+TEST(HaproxyImport, TellsWhatABindLoses) {
+  const Imported imported = import_text(
+      "listen web\n mode http\n bind :443 ssl crt a.pem ca-file ca.pem verify required\n bind :80 interface eth1 "
+      "maxconn "
+      "10\n bind :81 ssl crt a.pem verify none\n server s 10.0.0.1:80\n");
+  for (const char* what : {"bind ... verify", "bind ... interface", "bind ... maxconn"})
+    EXPECT_TRUE(told(imported, what)) << what;
+  EXPECT_EQ(std::ranges::count(imported.remarks.kept(), "bind ... verify", &Remark::directive), 1);
+}
+
+TEST(HaproxyImport, ReadsHowAServerIsChecked) {
+  const auto health = [](const std::string& lines) {
+    return import_text("listen web\n mode http\n bind :80\n " + lines + "\n server s 10.0.0.1:80 check\n");
+  };
+  const Imported old = health("option httpchk HEAD /up HTTP/1.1\\r\\nHost:\\ www.example.com\\r\\nX-Key:\\ 1");
+  EXPECT_HAS(old.yaml, "kind: http, path: /up, method: HEAD, host: www.example.com");
+  EXPECT_TRUE(told(old, "option httpchk"));
+  const Imported sent =
+      health("option httpchk\n http-check send meth POST uri /x ver HTTP/1.1 hdr Host api hdr X-Key 1 body b");
+  EXPECT_HAS(sent.yaml, "kind: http, path: /x, host: api");
+  EXPECT_EQ(std::ranges::count(sent.remarks.kept(), "http-check send", &Remark::directive), 3);
 }
 
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
