@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "app/import/utf8.h"
+#include "base/utf8.h"
 
 namespace trellis::app {
 

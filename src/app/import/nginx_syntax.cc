@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "app/import/utf8.h"
+#include "base/utf8.h"
 
 namespace trellis::app {
 

@@ -1,9 +1,9 @@
-#include "app/import/utf8.h"
+#include "base/utf8.h"
 
 #include <cstddef>
 #include <cstdint>
 
-namespace trellis::app {
+namespace trellis {
 
 bool is_utf8(std::string_view text) noexcept {
   for (size_t i = 0; i < text.size();) {
@@ -28,4 +28,4 @@ bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
-}  // namespace trellis::app
+}  // namespace trellis
