@@ -13,11 +13,17 @@ namespace {
 
 // `%[src]` and its like, without the brackets, as a variable of Trellis; nothing when there is none.
 std::optional<std::string> variable_of(std::string_view fetch) {
-  static constexpr std::pair<std::string_view, std::string_view> kVariables[] = {
-      {"src", "${client.address}"},   {"src_port", "${client.port}"},    {"path", "${path}"},
-      {"query", "${query}"},          {"method", "${method}"},           {"req.hdr(host)", "${host}"},
-      {"hdr(host)", "${host}"},       {"req.fhdr(host)", "${host}"},     {"pathq", "${uri}"},
-      {"capture.req.uri", "${uri}"},  {"capture.req.method", "${method}"}};
+  static constexpr std::pair<std::string_view, std::string_view> kVariables[] = {{"src", "${client.address}"},
+                                                                                 {"src_port", "${client.port}"},
+                                                                                 {"path", "${path}"},
+                                                                                 {"query", "${query}"},
+                                                                                 {"method", "${method}"},
+                                                                                 {"req.hdr(host)", "${host}"},
+                                                                                 {"hdr(host)", "${host}"},
+                                                                                 {"req.fhdr(host)", "${host}"},
+                                                                                 {"pathq", "${uri}"},
+                                                                                 {"capture.req.uri", "${uri}"},
+                                                                                 {"capture.req.method", "${method}"}};
   std::string lower(fetch);
   std::ranges::transform(lower, lower.begin(), &ascii_lower);
   for (const auto& [known, variable] : kVariables) {

@@ -267,6 +267,25 @@ bool NginxContent::redirect(const NginxDirective& one, std::string to, uint64_t 
   return true;
 }
 
+std::optional<std::string> NginxContent::redirect_below(const NginxDirective& rewrite, const NginxSettings& settings,
+                                                        RouteDraft& route) {
+  std::string_view to = rewrite.word(1);
+  const bool without_query = to.ends_with('?');
+  if (without_query) to.remove_suffix(1);
+  const size_t scheme = to.find("://");
+  const size_t path = to.find('/', scheme == std::string_view::npos ? 0 : scheme + 3);
+  if (path == std::string_view::npos) return std::nullopt;
+  const std::optional<PrefixChange> change = prefix_change(rewrite.word(0), to.substr(path));
+  if (!change || change->strip.empty()) return std::nullopt;
+  const std::string place = std::string(to.substr(0, path)) + (without_query ? "$uri" : "$request_uri");
+  const uint64_t status = rewrite.word(2) == "permanent" ? 301 : 302;
+  if (redirect(rewrite, place, status, WholePath::no, settings, route)) {
+    route.strip_prefix = change->strip;
+    route.add_prefix = change->add;
+  }
+  return change->strip;
+}
+
 // False: the location ends with a redirect.
 bool NginxContent::rewritten(const NginxLocation& location, RouteDraft& route) {
   if (location.block == &server_.block) return true;
@@ -281,6 +300,15 @@ bool NginxContent::rewritten(const NginxLocation& location, RouteDraft& route) {
       redirect(one, std::string(to), flag == "permanent" ? 301 : 302,
                whole == WholePath::no ? WholePath::unused : whole, location.settings, route);
       return false;
+    }
+    if (away && location.is_prefix()) {
+      RouteDraft moved = route;
+      const auto from = redirect_below(one, location.settings, moved);
+      if (from && (location.path == *from || location.path.starts_with(*from + "/"))) {
+        if (location.path == *from) remarks_.differs(one.at, one.name, *from + " itself is redirected, too");
+        route = std::move(moved);
+        return false;
+      }
     }
     const std::optional<PrefixChange> change = prefix_change(one.word(0), to);
     if (!away && change) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -40,6 +41,11 @@ class NginxContent {
   const NginxDirective* method_limit(const NginxLocation& location) const;
   // What it says of a route of the location, for methods that it does not name.
   void limit_methods(const NginxDirective& limit, RouteDraft& route);
+
+  // `rewrite ^/old/(.*)$ /new/$1 permanent`: the path that moves with all below it, whose route now redirects. Nothing
+  // when the rewrite says something else, or no redirect says it.
+  std::optional<std::string> redirect_below(const NginxDirective& rewrite, const NginxSettings& settings,
+                                            RouteDraft& route);
 
   // `if` with one simple condition and a return, beside the locations: routes for the whole host.
   std::vector<RouteDraft> conditions_of_server();

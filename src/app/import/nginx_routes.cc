@@ -156,8 +156,12 @@ class ServerRoutes {
     std::ranges::move(others, std::back_inserter(placed_));
   }
 
-  // `rewrite ... permanent` beside the locations comes before all of them.
+  // `rewrite ... permanent` beside the locations comes before all of them, and the first before the others.
   void place_moved() {
+    std::vector<std::string> moved;  // patterns
+    const auto by_others = [&](const Placed& placed) {
+      return std::ranges::find(moved, placed.pattern) == moved.end();
+    };
     for (const NginxDirective& one : server_.block.block) {
       if (&one == answers_at_once_) return;  // those behind it are never asked
       if (one.name != "rewrite") continue;
@@ -166,13 +170,23 @@ class ServerRoutes {
       const uint64_t status = flag == "permanent" ? 301 : 302;
       const bool away = flag == "permanent" || flag == "redirect" || to.starts_with("http");
       const WholePath whole = whole_path(one.word(0));
+      RouteDraft route = route_from(one);
       if (away && whole != WholePath::no) {
-        RouteDraft route = route_from(one);
         if (!content_->redirect(one, to, status, whole, server_.settings, route)) continue;
-        placed_.clear();
+        std::erase_if(placed_, by_others);
         locations_.clear();
         put(How::exact, "/**", std::move(route));
         return;
+      }
+      if (const auto below = away ? content_->redirect_below(one, server_.settings, route) : std::nullopt) {
+        const std::string path = pattern_literal(*below);
+        if (below_moved(moved, path + "/")) continue;
+        remarks_.differs(one.at, one.name, *below + " is redirected, too, not only what is below it");
+        std::erase_if(
+            placed_, [&](const Placed& placed) { return by_others(placed) && placed.pattern.starts_with(path + "/"); });
+        put(How::exact, path + "/**", std::move(route));
+        moved.push_back(path + "/**");
+        continue;
       }
       const std::optional<PathPatterns> paths = away ? paths_of_regex(one.word(0)) : std::nullopt;
       if (!paths || paths->wider || to.find("$1") != std::string::npos) {
@@ -183,12 +197,21 @@ class ServerRoutes {
       for (const std::string& path : paths->too_much)
         remarks_.differs(one.at, one.name, path + " is redirected, too, not only what is below it");
       for (const std::string& pattern : paths->patterns) {
-        RouteDraft route = route_from(one);
-        if (!content_->redirect(one, to, status, WholePath::unused, server_.settings, route)) break;
+        if (below_moved(moved, pattern)) continue;
+        RouteDraft fixed = route_from(one);
+        if (!content_->redirect(one, to, status, WholePath::unused, server_.settings, fixed)) break;
         std::erase_if(placed_, [&](const Placed& placed) { return placed.pattern == pattern; });
-        put(How::exact, pattern, std::move(route));
+        put(How::exact, pattern, std::move(fixed));
+        moved.push_back(pattern);
       }
     }
+  }
+  // Does an earlier rewrite take the pattern, or everything around it?
+  static bool below_moved(const std::vector<std::string>& moved, const std::string& pattern) {
+    return std::ranges::any_of(moved, [&](const std::string& one) {
+      const std::optional<std::string> below = below_of(one);
+      return one == pattern || (below && pattern.starts_with(*below));
+    });
   }
 
   // `location /api/` does not take /api, and `/api/**` does: what nginx does with /api gets a route of its own.

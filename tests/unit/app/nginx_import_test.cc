@@ -472,6 +472,34 @@ TEST(NginxImport, TypesATextByTheNameOfItsPath) {
   EXPECT_HAS(yaml, "/api itself is rewritten, too");
 }
 
+TEST(NginxImport, RedirectsWhatMovedWithAllBelowIt) {
+  const std::string yaml = import_text(R"(server { listen 80; server_name a.example;
+    rewrite ^/old/x$ /x permanent;
+    rewrite ^/old/(.*)$ https://new.example/v2/$1 permanent;
+    rewrite ^/old/y/(.*)$ /never/$1 permanent;
+    rewrite ^/drop/(.*)$ $scheme://b.example/$1? redirect;
+    location /old/z/ { return 200 never; }
+    location /in/ { rewrite ^/in/(.*)$ /out/$1 permanent; }
+    location /some/ { rewrite ^/some/part/(.*)$ /out/$1 permanent; proxy_pass http://10.0.0.1:80; }
+    location / { proxy_pass http://10.0.0.1:80; } }
+    server { listen 81; rewrite ^/a$ /b permanent; rewrite ^ https://all.example$request_uri? permanent; })")
+                               .yaml;
+  EXPECT_HAS(yaml, "path: /old/x }\n    to: { redirect: { to: \"/x");
+  EXPECT_HAS(yaml,
+             "path: \"/old/**\" }\n    filters:\n      - rewrite: { strip_prefix: /old, add_prefix: /v2 }\n"
+             "    to: { redirect: { to: \"https://new.example$${uri}\", status: 301 } }");
+  EXPECT_HAS(yaml,
+             "rewrite: { strip_prefix: /drop }\n"
+             "    to: { redirect: { to: \"$${scheme}://b.example$${path}\", status: 302 } }");
+  EXPECT_HAS(yaml,
+             "rewrite: { strip_prefix: /in, add_prefix: /out }\n"
+             "    to: { redirect: { to: \"$${uri}\", status: 301 } }");
+  EXPECT_HAS(route(yaml, "/some/**"), "status: 501");
+  EXPECT_HAS(yaml, "path: /a }\n    to: { redirect: { to: \"/b");
+  EXPECT_HAS(yaml, "https://all.example");
+  EXPECT_HAS_NOT(yaml, "never");
+}
+
 TEST(NginxImport, ServesNoFilesThatAProgramWouldRun) {
   const std::string yaml = locations("root /srv; location ~ \\.php$ { fastcgi_pass x:9000; }");
   EXPECT_HAS(route(yaml, "/**"), "status: 501");
