@@ -270,6 +270,71 @@ def test_what_is_on_disk_is_there_after_a_restart(tmp_path):
         assert origin.count() == before
 
 
+# More than this memory keeps, and so much that an origin answers before the disk has given it all.
+LARGE = bytes(range(250)) * 80000
+
+
+def large_on_disk(origin, slice, *fields):
+    """A node that has LARGE on disk alone, stale, by an origin that knows ranges and confirms `"a"`."""
+    def answer(seen, count):
+        date = b"Date: " + email.utils.formatdate(time.time() - (100 if count == 0 else 0), usegmt=True).encode()
+        head = (*fields, date, b'ETag: "a"')
+        if seen.get(b"if-none-match"):
+            return b"\r\n".join((b"HTTP/1.1 304 Not Modified", *head)) + b"\r\n\r\n"
+        if seen.get(b"range"):
+            return reply(LARGE, b"Content-Range: bytes 0-%d/%d" % (len(LARGE) - 1, len(LARGE)), *head, status=b"206 Partial")
+        return reply(LARGE, *head)
+
+    origin.at[b"/"] = answer
+    text = config(origin, DISK.replace("256MiB", "2GiB")).replace("in: edge", "in: edge" + slice)
+    return node.Node(text.replace("memory: 64MiB", "memory: 1MiB"))
+
+
+@pytest.mark.parametrize("slice", ["", ", slice: 32MiB"])
+def test_what_is_confirmed_while_it_comes_from_disk_is_fresh_afterwards(slice):
+    with Origin() as origin, large_on_disk(origin, slice, b"Cache-Control: max-age=60") as n:
+        assert ask(n).body == LARGE
+        n.comes_to(1, "trellis_cache_objects", tier="disk")
+        answer = ask(n)
+        assert (answer.body == LARGE, outcome(answer), origin.count()) == (True, "REVALIDATED", 2)
+        node.until(lambda: outcome(ask(n)) == "HIT", "it to be fresh")
+        asked = origin.count()
+        assert ask(n).body == LARGE and origin.count() == asked
+        assert [seen.get(b"if-none-match") for seen in origin.of(b"/")[1:]] == [b'"a"'] * (asked - 1)
+
+
+@pytest.mark.parametrize("slice", ["", ", slice: 32MiB"])
+def test_what_is_large_and_on_disk_stands_in_for_a_dead_origin(slice):
+    with Origin() as origin, large_on_disk(origin, slice, b"Cache-Control: max-age=60, stale-if-error=3600") as n:
+        assert ask(n).body == LARGE
+        n.comes_to(1, "trellis_cache_objects", tier="disk")
+        origin.at[b"/"] = [CLOSE]
+        for _ in range(2):
+            answer = ask(n)
+            assert (answer.status, answer.body == LARGE, outcome(answer)) == (200, True, "STALE")
+
+
+@pytest.mark.parametrize("slice", ["", ", slice: 1MiB"])
+@pytest.mark.parametrize("disk, restarts", [(False, False), (True, False), (True, True)])
+def test_stale_answers_are_fetched_anew_behind_wherever_they_come_from(tmp_path, slice, disk, restarts):
+    with Origin() as origin, contextlib.ExitStack() as stack:
+        text = config(origin, f", disk: {{ path: {tmp_path}/cache, size: 256MiB }}" if disk else "")
+        first = stack.enter_context(node.Node(text.replace("in: edge", "in: edge" + slice)))
+        origin.at[b"/"] = lambda seen, count: reply(
+            b"%d" % count, b"Cache-Control: max-age=60, stale-while-revalidate=3600", b'ETag: "%d"' % count,
+            b"Date: " + email.utils.formatdate(time.time() - (100 if count == 0 else 0), usegmt=True).encode())
+        assert ask(first).body == b"0"
+        if disk:
+            first.comes_to(1, "trellis_cache_objects", tier="disk")
+        if restarts:
+            stack.close()
+            first = stack.enter_context(node.Node(text.replace("in: edge", "in: edge" + slice)))
+        answer = ask(first)
+        assert (answer.body, outcome(answer)) == (b"0", "STALE")
+        assert b"hit" in answer.get(b"cache-status")
+        node.until(lambda: ask(first).body == b"1", "the new one")
+
+
 def test_what_was_whole_when_the_node_was_killed_is_given_afterwards(tmp_path):
     """kill -9 while objects are being written, ten times: what comes from the cache is right, and what was there before the
     load began is there again."""

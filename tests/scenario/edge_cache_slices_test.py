@@ -227,6 +227,7 @@ def test_slices_that_memory_has_no_room_for_come_from_disk(io):
                 first = number * SLICE + 17
                 answer, body = get(n, range=f"bytes={first}-{first + 99}")
                 assert (answer.status, body) == (206, BODY[first:first + 100])
+                assert "hit" in answer.getheader("cache-status") and "fwd" not in answer.getheader("cache-status")
             assert len(Film.asked) == asked == slices
 
 

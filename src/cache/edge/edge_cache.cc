@@ -161,6 +161,14 @@ void EdgeCache::insert_head(const ObjectRef& object, Stamp stamp) {
   look_after(object, stamp);
 }
 
+Task<> EdgeCache::insert_head_at_end(std::shared_ptr<void>, ObjectRef object, Stamp stamp) {
+  for (const ObjectPart& part : object->parts()) {
+    const std::shared_ptr<ObjectBody> body = part.body;
+    (void)co_await body->wait_for_end(kNever);
+  }
+  if (!object->broken()) insert_head(object, stamp);
+}
+
 void EdgeCache::insert_in_memory(const ObjectRef& object, Stamp stamp) {
   if (object->growing() || !may_stand(*object, stamp)) return;
   store_in_memory(object);

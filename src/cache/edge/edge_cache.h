@@ -70,6 +70,8 @@ class EdgeCache final : public AnySpace {
   void insert(const ObjectRef& object, Stamp stamp);
   // The same for an object whose body is that of the one it replaces.
   void insert_head(const ObjectRef& object, Stamp stamp);
+  // The same for one that is still being read from the disk, as soon as it is there. Holds `keeps` until then.
+  Task<> insert_head_at_end(std::shared_ptr<void> keeps, ObjectRef object, Stamp stamp);
   // The same in memory only: what the disk has already, and marks.
   void insert_in_memory(const ObjectRef& object, Stamp stamp);
   // An object of the memory tier takes more than when it was inserted.

@@ -281,8 +281,12 @@ bool Fetch::confirm(const http::Response& response) {
   validated = true;
   reason = "validated";
   if (verdict.store) {
-    route_.cache->insert_head(object, stamp_);
-    stored_now = !object->growing();
+    if (object->growing()) {
+      route_.background.spawn(route_.cache->insert_head_at_end(keeps_, object, stamp_));
+    } else {
+      route_.cache->insert_head(object, stamp_);
+    }
+    stored_now = true;
     if (leader) leader->give(object, marker);
   } else {
     reason = verdict.reason;

@@ -187,10 +187,15 @@ void Slices::begin(uint64_t number) {
   if (found.object &&
       (found.object->kind() != Object::Kind::answer || reuse_now(*found.object, {}, now).use == Use::fresh))
     return;
-  if (route_.cache->may_be_on_disk(key)) return;  // is quickly there when it is its turn
+  // Is quickly there when it is its turn.
+  if (!found.object && route_.cache->may_be_on_disk(key)) return;
+  fetch_behind(number, uri_key, key, found.object);
+}
+
+void Slices::fetch_behind(uint64_t number, const std::string& uri_key, std::string_view key, const ObjectRef& stored) {
   cache::EdgeCache::Joined joined = route_.cache->join(key, route_.asks_member(uri_key));
   if (!joined.leads) return;
-  const std::shared_ptr<Fetch> fetch = prepare(number, uri_key, found.object);
+  const std::shared_ptr<Fetch> fetch = prepare(number, uri_key, stored);
   fetch->context.deadline = kNever;
   fetch->leader.emplace(route_.cache, std::move(joined.fill));
   Fetch::start(fetch);
@@ -215,7 +220,7 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
       out.reuse = reuse_now(*stored, wanted_, loop.now());
       if (out.reuse.use != Use::validate && out.reuse.use != Use::refused) {
         out.what = out.reuse.use == Use::fresh ? Cached::hit : Cached::stale;
-        if (out.reuse.use == Use::stale_while_revalidate) begin(number);
+        if (out.reuse.use == Use::stale_while_revalidate) fetch_behind(number, uri_key, key, stored);
         out.object = stored;
         co_return out;
       }
@@ -261,15 +266,22 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
         const ObjectRef loaded = co_await loading;
         if (loaded && loaded->kind() == Object::Kind::variants) continue;  // who waits looks again, too
         if (loaded) {
-          leader->give(loaded, ObjectRef());
-          if (loaded->growing()) route_.background.spawn(FillLeader::end_with(keeps_, std::move(*leader), loaded));
-          leader.reset();
           out.reuse = reuse_now(*loaded, wanted_, loop.now());
-          if (out.reuse.use == Use::fresh || out.reuse.use == Use::stale) {
+          if (out.reuse.use != Use::validate && out.reuse.use != Use::refused) {
+            out.what = out.reuse.use == Use::fresh ? Cached::hit : Cached::stale;
+            out.forwarded = Forwarded::no;
             out.object = loaded;
+            leader->give(loaded, ObjectRef());
+            if (out.reuse.use == Use::stale_while_revalidate) {
+              leader.reset();
+              fetch_behind(number, uri_key, key, loaded);
+            } else if (loaded->growing()) {
+              route_.background.spawn(FillLeader::end_with(keeps_, std::move(*leader), loaded));
+            }
             co_return out;
           }
-          continue;
+          stored = loaded;
+          out.forwarded = Forwarded::stale;
         }
       }
     }

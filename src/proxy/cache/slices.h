@@ -47,6 +47,7 @@ class Slices : public std::enable_shared_from_this<Slices> {
  private:
   std::string key_of(uint64_t number) const;
   std::shared_ptr<Fetch> prepare(uint64_t number, const std::string& uri_key, const cache::ObjectRef& stored);
+  void fetch_behind(uint64_t number, const std::string& uri_key, std::string_view key, const cache::ObjectRef& stored);
 
   CacheRoute& route_;
   std::shared_ptr<void> keeps_;

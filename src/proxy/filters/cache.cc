@@ -578,6 +578,15 @@ Task<Result<http::Response>> CacheFilter::miss(http::Request& request, http::Req
         if (missing.stored) {
           missing.why = Forwarded::stale;
           if (can_use(missing.stored, missing, request, context)) object = missing.stored;
+          const Reuse reuse = reuse_now(*missing.stored, missing.wanted, context.loop.now());
+          if (reuse.use == Use::stale_while_revalidate &&
+              has_bytes_for(*missing.stored, request, unix_seconds(context.loop.wall()))) {
+            leader->give(missing.stored, ObjectRef());
+            leader.reset();
+            refresh_behind(request, context, next, missing.key, missing.uri_key, missing.stored);
+            co_return give(missing.stored, request, context, Cached::stale, {.ttl = reuse.ttl, .detail = reuse.reason},
+                           reuse.age, true);
+          }
         }
       }
       if (object) {
