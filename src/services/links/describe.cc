@@ -7,6 +7,7 @@
 #include "services/links/compat/shlink.h"
 #include "services/links/compat/yourls.h"
 #include "services/links/domains/domain_api.h"
+#include "services/links/idempotency.h"
 #include "services/links/links.h"
 #include "services/links/preview.h"
 #include "services/links/qr.h"
@@ -126,9 +127,7 @@ RouteDoc create_doc() {
   doc.summary = "Make a short link";
   doc.description = "Answers when the link is on disk. Location is the resource, short_url what to give to people.";
   doc.parameters = {
-      {"Idempotency-Key", "header",
-       "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
-       R"({"type":"string","maxLength":255})"},
+      idempotency_parameter(),
       {"domain", "query", "The host of the domain for a link that does not name one; it must name no other."}};
   doc.body = "NewLink";
   doc.answers = {answer(200, "There was one that is the same, and find_existing.", "Link"),

@@ -91,6 +91,52 @@ Task<Result<std::optional<Replay>>> first_answer(const Request& request, std::st
   co_return earlier;
 }
 
+IdempotencyKey key_of(const Request& request, std::string_view path, std::string_view body) {
+  if (!request.fields.has(FieldId::idempotency_key)) return {};
+  std::string asked(path);
+  asked.append("\n").append(request.query).append("\n").append(body);
+  IdempotencyKey key;
+  // No host begins with a slash, so these are no domain's.
+  key.key.append(path).append(" ").append(request.fields.value(FieldId::idempotency_key));
+  key.request = digest_of(asked);
+  return key;
+}
+
+Task<Result<std::optional<Replay>>> first_answer(store::SqliteStore& store, IdempotencyKey key, int64_t now,
+                                                 Deadline deadline) {
+  if (key.key.empty()) co_return std::optional<Replay>();
+  auto look = [name = std::move(key.key), now](store::SqliteConnection& db) {
+    return find_replay(db, name, now - kKeysLast);
+  };
+  auto reading = store.read(std::move(look), deadline);
+  Result<std::optional<Replay>> earlier = co_await reading;
+  if (earlier && *earlier && (*earlier)->request != key.request) earlier->reset();
+  co_return earlier;
+}
+
+Result<MadeOnce> make_once(store::SqliteConnection& db, const IdempotencyKey& key, int64_t now,
+                           const std::function<Result<std::optional<Replay>>(store::SqliteConnection&)>& make) {
+  if (!key.key.empty()) {
+    TRY(std::optional<Replay> earlier, find_replay(db, key.key, now - kKeysLast));
+    if (earlier && earlier->request != key.request) return MadeOnce{MadeOnce::Kind::key_reused, {}};
+    if (earlier) return MadeOnce{MadeOnce::Kind::replayed, *std::move(earlier)};
+  }
+  TRY(std::optional<Replay> made, make(db));
+  if (!made) return MadeOnce{MadeOnce::Kind::refused, {}};
+  if (!key.key.empty()) {
+    made->request = key.request;
+    TRY_VOID(keep_replay(db, key.key, *made, now));
+  }
+  return MadeOnce{MadeOnce::Kind::made, *std::move(made)};
+}
+
+http::ParameterDoc idempotency_parameter() {
+  return {
+      "Idempotency-Key", "header",
+      "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
+      R"({"type":"string","maxLength":255})"};
+}
+
 Response key_reused(RequestContext& context) {
   return refuse(context, 422, "idempotency_key_reused", "This Idempotency-Key was used with another body.");
 }

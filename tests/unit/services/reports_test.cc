@@ -155,6 +155,30 @@ TEST_F(Reports, OfALinkThatIsDeletedMeanwhileFail) {
   EXPECT_EQ(file(id).status, 409);
 }
 
+TEST_F(Reports, AreAskedForOnceWithAKey) {
+  config_.reports.mail_to = {"*@example.com"};
+  start();
+  create("https://example.com/", {{"alias", "one"}});
+  const std::string wanted = R"({"link":"one","mail_to":"ada@example.com"})";
+  const Headers key = {{"Idempotency-Key", "monday"}};
+  const Answer first = request("POST", "/v1/reports", wanted, key);
+  ASSERT_EQ(first.status, 202) << first.body;
+  const Answer other = request("POST", "/v1/reports", R"({"link":"one"})", key);
+  EXPECT_EQ(other.status, 422);
+  EXPECT_EQ(other.json()["code"], "idempotency_key_reused");
+  EXPECT_EQ(request("POST", "/v1/links", wanted, key).status, 400);  // each path has keys of its own
+  stop();
+  start();
+  // Also when it would be refused by now.
+  request("DELETE", "/v1/links/one");
+  const Answer again = request("POST", "/v1/reports", wanted, key);
+  EXPECT_EQ(again.status, 202);
+  EXPECT_EQ(again.body, first.body);
+  EXPECT_EQ(again.field("Location"), first.field("Location"));
+  EXPECT_EQ(request("GET", "/v1/reports").json()["items"].size(), 1u);
+  EXPECT_EQ(request("POST", "/v1/reports", wanted, {{"Idempotency-Key", ""}}).status, 400);
+}
+
 TEST_F(Reports, AreListedAndDeleted) {
   start();
   for (int i = 0; i < 3; ++i) ask(json::object());

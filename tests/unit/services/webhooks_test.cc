@@ -124,6 +124,21 @@ TEST_F(WebhookTest, AreChangedInTheVersionThatWasRead) {
   EXPECT_EQ(request("DELETE", place, {}, {{"If-Match", second}}).status, 204);
 }
 
+TEST_F(WebhookTest, AreMadeOnceWithAKey) {
+  start();
+  const std::string wanted = R"({"url":"https://example.com/hook"})";
+  const Headers key = {{"Idempotency-Key", "k"}};
+  const Answer first = request("POST", "/v1/webhooks", wanted, key);
+  const Answer again = request("POST", "/v1/webhooks", wanted, key);
+  EXPECT_EQ(again.status, 201);
+  EXPECT_EQ(again.body, first.body);
+  EXPECT_EQ(again.field("ETag"), first.field("ETag"));
+  EXPECT_EQ(again.field("Location"), "/v1/webhooks/1");
+  EXPECT_EQ(request("POST", "/v1/webhooks", R"({"url":"https://example.com/other"})", key).status, 422);
+  EXPECT_EQ(request("GET", "/v1/webhooks").json()["items"].size(), 1u);
+  EXPECT_EQ(request("POST", "/v1/links", wanted, key).status, 201);  // each path has keys of its own
+}
+
 TEST_F(WebhookTest, AreReadStrictly) {
   start();
   const std::pair<const char*, const char*> wrong[] = {

@@ -1,5 +1,6 @@
 // The routes of many links at once with their words, for /v1/openapi.json.
 #include "services/links/bulk/bulk_api.h"
+#include "services/links/idempotency.h"
 
 namespace trellis::services::links {
 
@@ -43,9 +44,7 @@ RouteDoc batch_doc() {
       "result. "
       "A problem of a refused batch has results with the index of the first 100 links that are wrong.";
   doc.parameters = {
-      {"Idempotency-Key", "header",
-       "1 to 255 visible characters; a repeat with the same key and body within 24 hours gets the first answer again.",
-       R"({"type":"string","maxLength":255})"},
+      idempotency_parameter(),
       {"domain", "query", "The host of the domain for links that do not name one; they must name no other."}};
   doc.body = "NewBatch";
   doc.answers = {

@@ -1,4 +1,5 @@
 // The routes of reports with their words, for /v1/openapi.json.
+#include "services/links/idempotency.h"
 #include "services/links/reports/report_api.h"
 #include "services/links/resource.h"
 
@@ -67,13 +68,15 @@ void ReportApi::mount(Routes& routes) {
 
   RouteDoc making = doc_of("create_report", Scope::write, "Ask for a report",
                            "It is made in the background; Location tells how far it is.");
+  making.parameters = {idempotency_parameter()};
   making.body = "NewReport";
   making.answers = {{202, "It will be made.", "Report"},
                     {400, "The body or a member of it is not valid; field names the member.", "Problem"},
                     {403, "The configuration allows no mail to this address.", "Problem"},
                     {404, "No such link.", "Problem"},
                     {409, "There are 1,000 reports already.", "Problem"},
-                    {410, "The link was deleted.", "Problem"}};
+                    {410, "The link was deleted.", "Problem"},
+                    {422, "The Idempotency-Key was used with another body.", "Problem"}};
   routes.add(Method::post, "/v1/reports", std::move(making),
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
 

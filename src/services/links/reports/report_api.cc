@@ -13,6 +13,7 @@
 #include "queue/jobs.h"
 #include "runtime/loop.h"
 #include "services/links/answers.h"
+#include "services/links/idempotency.h"
 #include "services/links/link_book.h"
 #include "services/links/reports/report.h"
 #include "services/links/reports/report_config.h"
@@ -47,10 +48,17 @@ void append_report(std::string& out, const ReportRecord& report) {
   json.end_object();
 }
 
-Response report_answer(RequestContext& context, int status, const ReportRecord& report) {
+Response report_answer(RequestContext& context, const ReportRecord& report) {
   std::string body;
   append_report(body, report);
-  return json_answer(context, status, std::move(body));
+  return json_answer(context, 200, std::move(body));
+}
+
+// `made`: its code is the report's number.
+Response made_answer(RequestContext& context, Replay made) {
+  Response response = json_answer(context, made.status, std::move(made.body));
+  response.fields.add_copy(FieldId::location, "/v1/reports/" + made.code);
+  return response;
 }
 
 struct FileFound {
@@ -62,10 +70,16 @@ struct FileFound {
 
 Task<Result<Response>> ReportApi::create(Request& request, RequestContext& context) {
   if (std::optional<Response> refused = refuse_media(request, context, true, false)) co_return *std::move(refused);
+  if (std::optional<Response> refused = refuse_key(request, context)) co_return *std::move(refused);
   auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
   const Result<std::string> body = co_await reading;
   if (!body) co_return body_failed(body.error(), context);
   const int64_t now = unix_millis(context.loop.wall());
+  const IdempotencyKey key = key_of(request, "/v1/reports", *body);
+  auto looking = first_answer(book_.store(), key, now, context.deadline);
+  Result<std::optional<Replay>> first = co_await looking;
+  if (!first) co_return http::response_for(first.error(), context);
+  if (*first) co_return made_answer(context, **std::move(first));
   auto question = read_report_question(*body, now);
   if (!question) co_return refuse(context, question.error());
   if (!question->mail_to.empty() && !config_.may_mail(question->mail_to)) {
@@ -81,19 +95,28 @@ Task<Result<Response>> ReportApi::create(Request& request, RequestContext& conte
     if ((*found)->deleted) co_return gone(context);
     link = (*found)->id;
   }
-  auto write = [question = *std::move(question), link,
-                now](SqliteConnection& db) -> Result<std::optional<ReportRecord>> {
+  auto insert = [question = *std::move(question), link, now](SqliteConnection& db) -> Result<std::optional<Replay>> {
     TRY(const int64_t id, insert_report(db, question, link, now));
-    return find_report(db, id);
+    TRY(const std::optional<ReportRecord> report, find_report(db, id));
+    if (!report) return std::optional<Replay>();
+    Replay answer{.request = {}, .status = 202, .code = std::to_string(id), .body = {}, .etag = {}};
+    append_report(answer.body, *report);
+    return std::optional<Replay>(std::move(answer));
   };
+  auto write = [key, now, insert = std::move(insert)](SqliteConnection& db) { return make_once(db, key, now, insert); };
   auto writing = book_.store().write(std::move(write), context.deadline);
-  const Result<std::optional<ReportRecord>> made = co_await writing;
+  Result<MadeOnce> made = co_await writing;
   if (!made) co_return http::response_for(made.error(), context);
-  if (!*made) co_return refuse(context, 409, "too_many_reports", "There are 1,000 reports already; delete some.");
-  if (jobs_) jobs_->announce(kReportsQueue, 1);
-  Response response = report_answer(context, 202, **made);
-  response.fields.add_copy(FieldId::location, "/v1/reports/" + std::to_string((*made)->id));
-  co_return response;
+  switch (made->kind) {
+    case MadeOnce::Kind::refused:
+      co_return refuse(context, 409, "too_many_reports", "There are 1,000 reports already; delete some.");
+    case MadeOnce::Kind::key_reused: co_return key_reused(context);
+    case MadeOnce::Kind::made:
+      if (jobs_) jobs_->announce(kReportsQueue, 1);
+      break;
+    case MadeOnce::Kind::replayed: break;
+  }
+  co_return made_answer(context, std::move(made->answer));
 }
 
 Task<Result<Response>> ReportApi::list(Request& request, RequestContext& context) {
@@ -146,7 +169,7 @@ Task<Result<Response>> ReportApi::show(Request& request, RequestContext& context
   const Result<std::optional<ReportRecord>> report = co_await reading;
   if (!report) co_return http::response_for(report.error(), context);
   if (!*report) co_return no_report(context);
-  co_return report_answer(context, 200, **report);
+  co_return report_answer(context, **report);
 }
 
 Task<Result<Response>> ReportApi::file(RequestContext& context, std::string_view id) {

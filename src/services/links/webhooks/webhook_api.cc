@@ -12,6 +12,7 @@
 #include "http/problem.h"
 #include "runtime/loop.h"
 #include "services/links/answers.h"
+#include "services/links/idempotency.h"
 #include "services/links/json_object.h"
 #include "services/links/resource.h"
 #include "services/links/secrets.h"
@@ -88,10 +89,11 @@ void append_webhook(std::string& out, const Webhook& webhook, bool with_secret) 
   json.member("created_at", format_time(webhook.created_at)).end_object();
 }
 
-Response webhook_answer(RequestContext& context, int status, const Webhook& webhook, bool with_secret = false) {
-  std::string body;
-  append_webhook(body, webhook, with_secret);
-  return json_answer(context, status, std::move(body), etag_of(webhook.id, webhook.version));
+// `made`: its code is the webhook's number.
+Response made_answer(RequestContext& context, Replay made) {
+  Response response = json_answer(context, made.status, std::move(made.body), made.etag);
+  response.fields.add_copy(FieldId::location, "/v1/webhooks/" + made.code);
+  return response;
 }
 
 // What became of a change or a removal; none was done unless `kind` says so.
@@ -154,10 +156,12 @@ void WebhookApi::mount(http::Routes& routes) {
 
   RouteDoc making = doc_of("create_webhook", Scope::admin, "Make a webhook",
                            "From then on each event is posted to the URL, signed with the secret.");
+  making.parameters = {idempotency_parameter()};
   making.body = "NewWebhook";
   making.answers = {{201, "Made.", "Webhook"},
                     {400, "The body or a member of it is not valid; field names the member.", "Problem"},
-                    {409, "There are 100 webhooks already.", "Problem"}};
+                    {409, "There are 100 webhooks already.", "Problem"},
+                    {422, "The Idempotency-Key was used with another body.", "Problem"}};
   routes.add(Method::post, "/v1/webhooks", std::move(making),
              [this](Request& request, RequestContext& context, PathParameters) { return create(request, context); });
 
@@ -195,9 +199,16 @@ void WebhookApi::mount(http::Routes& routes) {
 
 Task<Result<Response>> WebhookApi::create(Request& request, RequestContext& context) {
   if (std::optional<Response> refused = refuse_media(request, context, true, false)) co_return *std::move(refused);
+  if (std::optional<Response> refused = refuse_key(request, context)) co_return *std::move(refused);
   auto reading = http::read_all(request.body.get(), kMaxBody, context.deadline);
   const Result<std::string> body = co_await reading;
   if (!body) co_return body_failed(body.error(), context);
+  const int64_t now = unix_millis(context.loop.wall());
+  const IdempotencyKey key = key_of(request, "/v1/webhooks", *body);
+  auto looking = first_answer(store_, key, now, context.deadline);
+  Result<std::optional<Replay>> first = co_await looking;
+  if (!first) co_return http::response_for(first.error(), context);
+  if (*first) co_return made_answer(context, **std::move(first));
   auto wanted = read_webhook(*body);
   if (!wanted) co_return refuse(context, wanted.error());
   if (!wanted->url) co_return refuse(context, Fault{"url", "The URL is missing."});
@@ -205,16 +216,29 @@ Task<Result<Response>> WebhookApi::create(Request& request, RequestContext& cont
   webhook.url = *std::move(wanted->url);
   webhook.events = wanted->events.value_or(kAllEvents);
   webhook.secret = wanted->secret ? *std::move(wanted->secret) : random_hex(kMadeSecret);
-  webhook.created_at = unix_millis(context.loop.wall());
-  auto writing =
-      store_.write([webhook](store::SqliteConnection& db) { return insert_webhook(db, webhook); }, context.deadline);
-  const Result<int64_t> id = co_await writing;
-  if (!id) co_return http::response_for(id.error(), context);
-  if (*id == 0) co_return refuse(context, 409, "too_many_webhooks", "There are 100 webhooks already; delete some.");
-  webhook.id = *id;
-  Response response = webhook_answer(context, 201, webhook, true);
-  response.fields.add_copy(FieldId::location, "/v1/webhooks/" + std::to_string(*id));
-  co_return response;
+  webhook.created_at = now;
+  auto insert = [webhook](store::SqliteConnection& db) -> Result<std::optional<Replay>> {
+    Webhook made = webhook;
+    TRY(made.id, insert_webhook(db, made));
+    if (made.id == 0) return std::optional<Replay>();
+    Replay answer{.request = {},
+                  .status = 201,
+                  .code = std::to_string(made.id),
+                  .body = {},
+                  .etag = etag_of(made.id, made.version)};
+    append_webhook(answer.body, made, true);
+    return std::optional<Replay>(std::move(answer));
+  };
+  auto write = [key, now, insert = std::move(insert)](store::SqliteConnection& db) {
+    return make_once(db, key, now, insert);
+  };
+  auto writing = store_.write(std::move(write), context.deadline);
+  Result<MadeOnce> made = co_await writing;
+  if (!made) co_return http::response_for(made.error(), context);
+  if (made->kind == MadeOnce::Kind::refused)
+    co_return refuse(context, 409, "too_many_webhooks", "There are 100 webhooks already; delete some.");
+  if (made->kind == MadeOnce::Kind::key_reused) co_return key_reused(context);
+  co_return made_answer(context, std::move(made->answer));
 }
 
 Task<Result<Response>> WebhookApi::list(Request& request, RequestContext& context) {
@@ -267,7 +291,9 @@ Task<Result<Response>> WebhookApi::change(Request& request, RequestContext& cont
   const Result<ChangedWebhook> changed = co_await writing;
   if (!changed) co_return http::response_for(changed.error(), context);
   if (changed->kind != ChangedWebhook::Kind::done) co_return not_changed(context, changed->kind);
-  co_return webhook_answer(context, 200, changed->webhook);
+  std::string shown;
+  append_webhook(shown, changed->webhook, false);
+  co_return json_answer(context, 200, std::move(shown), etag_of(changed->webhook.id, changed->webhook.version));
 }
 
 Task<Result<Response>> WebhookApi::remove(Request& request, RequestContext& context, std::string_view id) {
