@@ -58,6 +58,9 @@ void read_lines(const HaproxySection& section, HaproxyProxy& out, Remarks& remar
       out.http = line.word(1) == "http";
     } else if (word == "timeout") {
       read_timeout(line, out, remarks);
+    } else if (word == "contimeout" || word == "clitimeout" || word == "srvtimeout") {  // of old ones
+      const char* now = word == "contimeout" ? "connect" : word == "clitimeout" ? "client" : "server";
+      read_timeout({{"timeout", now, std::string(line.word(1))}, line.at}, out, remarks);
     } else if (word == "retries") {
       out.retries = whole_number(line.word(1));
     } else if (word == "retry-on") {
@@ -95,6 +98,9 @@ std::vector<HaproxyProxy> read_haproxy_proxies(const std::vector<HaproxySection>
       proxy.kind = section.kind;
       proxy.name = section.name;
       proxy.head = section.head;
+      const std::vector<std::string>& head = section.head.words;
+      if (head.size() > 2 && head[2] != "from")  // listen web 10.0.0.1:80, as old ones have it
+        proxy.lines.push_back({{"bind", head[2]}, section.head.at});
       read_lines(section, proxy, remarks);
       out.push_back(std::move(proxy));
     } else if (section.kind != "global" && section.kind != "resolvers" && section.kind != "peers" &&

@@ -18,6 +18,8 @@ namespace {
 
 using How = NginxLocation::How;
 
+constexpr std::string_view kUnknownType = "application/octet-stream";
+
 // `if ($variable = value)`
 struct Comparison {
   std::string variable;
@@ -229,9 +231,8 @@ void NginxContent::answer(const NginxDirective& one, const NginxSettings& settin
     remarks_.left_out(one.at, one.name, "the body of a fixed answer holds no variables");
     text.clear();
   }
-  constexpr std::string_view kUnknown = "application/octet-stream";
   const std::string_view by_name = proxy::mime_type(path.substr(path.rfind('/') + 1));
-  std::string type(by_name == kUnknown ? settings.default_type : by_name.substr(0, by_name.find(';')));
+  std::string type(by_name == kUnknownType ? settings.default_type : by_name.substr(0, by_name.find(';')));
   for (const NginxSettings::Line& line : settings.add_header) {
     if (http::iequal(line.name, "Content-Type")) type = line.value;
   }
@@ -429,6 +430,10 @@ void NginxContent::files(const NginxLocation& location, RouteDraft& route) {
   if (index != std::vector<std::string>{"index.html"}) parts += ", index: " + yaml_list(index);
   if (settings.gzip_static || settings.brotli_static)
     parts += ", precompressed: " + encodings_of(settings.gzip_static, settings.brotli_static);
+  if (settings.default_type_at.line > 0 && settings.default_type != kUnknownType)
+    remarks_.differs(settings.default_type_at, "default_type",
+                     "files of no known type are " + std::string(kUnknownType) + ", not " + settings.default_type,
+                     "fixed: { file, content_type } for a single file");
   std::string cache_control = settings.cache_control;
   for (const NginxSettings::Line& line : settings.add_header) {
     if (!http::iequal(line.name, "Cache-Control")) continue;

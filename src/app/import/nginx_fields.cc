@@ -57,6 +57,13 @@ bool heard_anyway(const NginxSettings::Line& line) {
   return is("X-Request-Id") && line.value == "$request_id";
 }
 
+// Fields that the node itself writes: what a client says in them is thrown away, and they cannot be left out.
+bool told_by_node(std::string_view name) {
+  static constexpr std::string_view kFields[] = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+                                                 "Forwarded", "Via"};
+  return std::ranges::any_of(kFields, [&](std::string_view field) { return http::iequal(field, name); });
+}
+
 void add_compress(const NginxSettings& settings, RouteDraft& route) {
   if (!settings.gzip && !settings.brotli) return;
   std::vector<std::string> types{"text/html"};
@@ -116,6 +123,10 @@ bool add_request_fields(const NginxServer& server, const NginxSettings& settings
       continue;
     }
     if (heard_anyway(line)) continue;
+    if (line.value.empty() && told_by_node(line.name)) {
+      told("hosts hear it from the node, of every request");
+      continue;
+    }
     if (line.value.empty()) {
       if (!proxy::field_refusal(line.name)) route.request_remove.push_back(line.name);
       continue;

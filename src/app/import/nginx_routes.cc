@@ -181,7 +181,11 @@ class ServerRoutes {
       if (const auto below = away ? content_->redirect_below(one, server_.settings, route) : std::nullopt) {
         const std::string path = pattern_literal(*below);
         if (below_moved(moved, path + "/")) continue;
-        remarks_.differs(one.at, one.name, *below + " is redirected, too, not only what is below it");
+        if (answers_at_once_) {
+          remarks_.differs(one.at, one.name, *below + " is redirected, too, not only what is below it");
+        } else {
+          too_much_.push_back(path);
+        }
         std::erase_if(
             placed_, [&](const Placed& placed) { return by_others(placed) && placed.pattern.starts_with(path + "/"); });
         put(How::exact, path + "/**", std::move(route));
@@ -336,7 +340,7 @@ class ServerRoutes {
   std::optional<NginxContent> content_;
   std::vector<Placed> placed_;
   std::vector<std::pair<const NginxDirective*, RouteDraft>> conditions_;  // by their locations
-  std::vector<std::string> too_much_;  // taken by patterns of expressions that do not match them
+  std::vector<std::string> too_much_;  // taken by patterns of expressions and rewrites that do not match them
 };
 
 }  // namespace

@@ -500,6 +500,7 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
       continue;
     } else if (name == "default_type") {
       settings.default_type = one.word(0);
+      settings.default_type_at = one.at;
     } else if (name == "set") {
       const std::string_view variable = one.word(0);
       if (variable.size() > 1 && variable.front() == '$' && one.word(1).find('$') == std::string_view::npos) {

@@ -63,6 +63,7 @@ struct NginxSettings {
   std::optional<uint64_t> min_length;
   std::optional<uint64_t> level;
   std::string default_type = "text/plain";
+  ImportPlace default_type_at;                                // line 0: nowhere
   std::map<std::string, std::string, std::less<>> variables;  // of `set`, whose values are constants
 };
 

@@ -284,6 +284,15 @@ TEST(HaproxyImport, ReadsHowAServerIsChecked) {
   EXPECT_EQ(std::ranges::count(sent.remarks.kept(), "http-check send", &Remark::directive), 3);
 }
 
+TEST(HaproxyImport, ReadsOldFiles) {
+  const Imported imported = import_text(
+      "defaults\n mode http\n contimeout 5000\n clitimeout 50000\n srvtimeout 40000\n redispatch\n"
+      "listen web 127.0.0.1:8000\n server s 10.0.0.1:80\n");
+  EXPECT_HAS(imported.yaml, "web: { bind: \"127.0.0.1:8000\", body_timeout: 50s");
+  EXPECT_HAS(imported.yaml, "connect: 5s, first_byte: 40s");
+  EXPECT_EQ(imported.remarks.total(), 0u);
+}
+
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
   for (const char* rule : {"http-request auth unless { path /x }", "http-request deny unless known",
                            "http-request deny if !known { path /x }", "block if !{ http_auth(users) }"})

@@ -436,7 +436,12 @@ TEST(NginxImport, LosesNoFieldInSilence) {
   EXPECT_TRUE(told(imported, "add_header Content-Type"));
   EXPECT_TRUE(told(imported, "disable_symlinks"));
   EXPECT_TRUE(told(imported, "try_files"));
-  EXPECT_HAS(route(imported.yaml, "/b/**"), "set: { X-Forwarded-Host: fixed.example }, remove: [Forwarded]");
+  EXPECT_HAS(route(imported.yaml, "/b/**"), "set: { X-Forwarded-Host: fixed.example } }");
+  EXPECT_TRUE(told(imported, "proxy_set_header Forwarded"));
+  EXPECT_FALSE(told(imported, "default_type"));
+  const Imported typed =
+      import_text("server { listen 80; root /srv; location /.well-known/ { default_type text/x; } }");
+  EXPECT_TRUE(told(typed, "default_type"));
 }
 
 TEST(NginxImport, TellsNothingOfAFragmentThatItTookOver) {
@@ -480,6 +485,7 @@ TEST(NginxImport, RedirectsWhatMovedWithAllBelowIt) {
     rewrite ^/drop/(.*)$ $scheme://b.example/$1? redirect;
     location /old/z/ { return 200 never; }
     location /in/ { rewrite ^/in/(.*)$ /out/$1 permanent; }
+    location /drop { return 200 own; }
     location /some/ { rewrite ^/some/part/(.*)$ /out/$1 permanent; proxy_pass http://10.0.0.1:80; }
     location / { proxy_pass http://10.0.0.1:80; } }
     server { listen 81; rewrite ^/a$ /b permanent; rewrite ^ https://all.example$request_uri? permanent; })")
@@ -495,6 +501,8 @@ TEST(NginxImport, RedirectsWhatMovedWithAllBelowIt) {
              "rewrite: { strip_prefix: /in, add_prefix: /out }\n"
              "    to: { redirect: { to: \"$${uri}\", status: 301 } }");
   EXPECT_HAS(route(yaml, "/some/**"), "status: 501");
+  EXPECT_HAS(route(yaml, "/drop"), "body: own");
+  EXPECT_HAS(route(yaml, "/old"), "to: upstream.");
   EXPECT_HAS(yaml, "path: /a }\n    to: { redirect: { to: \"/b");
   EXPECT_HAS(yaml, "https://all.example");
   EXPECT_HAS_NOT(yaml, "never");
