@@ -55,6 +55,25 @@ std::string MatchConfig::label() const {
   return out;
 }
 
+std::string MatchConfig::conditions() const {
+  std::string out;
+  const auto add = [&out](std::string_view kind, const std::string& text) {
+    if (!out.empty()) out += ", ";
+    out.append(kind).append(text);
+  };
+  std::vector<std::string> names = listeners;
+  std::ranges::sort(names);
+  for (const std::string& name : names) add("listener ", name);
+  const auto add_all = [&](std::string_view kind, auto pairs) {
+    std::ranges::sort(pairs);
+    for (const auto& [name, value] : pairs) add(kind, name + "=" + value);
+  };
+  add_all("header ", headers);
+  add_all("query ", query);
+  add_all("cookie ", cookies);
+  return out;
+}
+
 std::string_view to_string(TargetConfig::Kind kind) noexcept {
   switch (kind) {
     case TargetConfig::Kind::none: return "none";
@@ -131,11 +150,25 @@ config::Fields<RouteConfig> RouteConfig::fields() {
            config::one_of<Priority>({{"low", Priority::low}, {"normal", Priority::normal}, {"high", Priority::high}})}};
 }
 
+bool RouteConfig::has_cache() const {
+  return std::ranges::any_of(filters,
+                             [](const config::Entry& each) { return each.as<CacheFilterConfig>() != nullptr; });
+}
+
 void RouteConfig::check(config::Checker& at) const {
   for (size_t i = 0; i < filters.size(); ++i) {
     const bool twice = std::any_of(filters.begin(), filters.begin() + static_cast<ptrdiff_t>(i),
                                    [&](const config::Entry& earlier) { return earlier.name == filters[i].name; });
     if (twice) at.problem("filters[" + std::to_string(i) + "]", "`" + filters[i].name + "` stands twice in this route");
+  }
+  const CacheFilterConfig* cache = nullptr;
+  for (const config::Entry& filter : filters) cache = cache ? cache : filter.as<CacheFilterConfig>();
+  for (size_t i = 0; cache && i < filters.size(); ++i) {
+    const auto* split = filters[i].as<SplitConfig>();
+    if (!split || split->is_told_by(cache->key)) continue;
+    at.problem("filters[" + std::to_string(i) + "]",
+               "`cache` stands before `split`, and would give the answer of one client's way to all",
+               "ways of `share: 0%` whose `when` is in key.headers or key.cookies of the cache, or key: path");
   }
 }
 
@@ -250,6 +283,7 @@ Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& rou
   std::vector<config::Entry> entries = route.filters;
   sort_filters(entries);
   FilterParts of_route = parts;
+  of_route.conditions = route.match.conditions();
   of_route.encoded = std::any_of(entries.begin(), entries.end(),
                                  [](const config::Entry& entry) { return entry.as<CompressConfig>() != nullptr; });
   std::vector<std::unique_ptr<Filter>> filters;

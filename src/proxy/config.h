@@ -41,6 +41,8 @@ struct MatchConfig {
   bool takes(std::string_view listener) const;
   // "GET api.example.com/v1/**", the route's name where none is given.
   std::string label() const;
+  // Which requests of a URI it takes: listeners, headers, query and cookies; "": all of them.
+  std::string conditions() const;
 };
 
 // upstream.NAME, service.NAME, files DIRECTORY, status, page; or { files: {...} }, { redirect: {...} }, { fixed: {...}
@@ -73,6 +75,7 @@ struct RouteConfig {
   static config::Fields<RouteConfig> fields();
   void check(config::Checker& at) const;
   std::string label() const { return name.empty() ? match.label() : name; }
+  bool has_cache() const;
 };
 
 // What a route's `filters` may hold.

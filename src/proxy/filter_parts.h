@@ -48,6 +48,8 @@ struct FilterParts {
   std::string node = {};               // its name, copied
   CacheFinder edge_cache = {};         // of who has caches
   bool encoded = false;                // the route compresses answers
+  std::string conditions = {};         // of the route, beside host, path and methods; copied
+  bool many_conditions = false;        // some route with a cache has such
   MembersFinder members = {};          // of who has them in clusters
   // What a key file of the configuration holds, as it was read when that was loaded.
   std::function<std::string(const std::string& path)> key_in = {};

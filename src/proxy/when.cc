@@ -23,6 +23,13 @@ config::Fields<WhenConfig> WhenConfig::fields() {
           {"cookie", "a cookie and its value, `canary=1`; without a value: the cookie is there", &WhenConfig::cookie}};
 }
 
+std::string_view WhenConfig::header_name() const noexcept {
+  return trimmed(std::string_view(header).substr(0, header.find(':')));
+}
+std::string_view WhenConfig::cookie_name() const noexcept {
+  return trimmed(std::string_view(cookie).substr(0, cookie.find('=')));
+}
+
 void WhenConfig::check(config::Checker& at) const {
   if (header.empty() && cookie.empty())
     at.problem("", "says nothing", "header: \"x-canary: 1\" or cookie: \"canary=1\"; with both, either is enough");

@@ -22,6 +22,9 @@ struct WhenConfig {
   std::string cookie;
   static config::Fields<WhenConfig> fields();
   void check(config::Checker& at) const;
+  // "": it does not go by one.
+  std::string_view header_name() const noexcept;
+  std::string_view cookie_name() const noexcept;
 };
 
 class When {

@@ -142,6 +142,66 @@ def test_a_header_or_a_cookie_forces_a_way():
             assert ask(client, get(more=b"Cookie: a=b; canary=1\r\n")).body == b"canary"
 
 
+CACHED = """
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+  inside: {{ bind: "127.0.0.1:0" }}
+caches:
+  edge: {{ memory: 16MiB }}
+upstreams:
+  old: {{ hosts: ["{old}"] }}
+  new: {{ hosts: ["{new}"] }}
+routes:
+{routes}"""
+CACHED_BY_ROUTE = """
+  - {{ name: old, match: {{ path: /**{rest} }}, filters: [cache: {{ in: edge, ttl: {{ 200: 1h }} }}], to: upstream.old }}
+  - {{ name: new, match: {{ path: /**, {condition} }}, filters: [cache: {{ in: edge, ttl: {{ 200: 1h }} }}], to: upstream.new }}
+"""
+CACHED_SPLIT = """
+  - name: both
+    match: {{ path: /** }}
+    filters:
+      - cache: {{ in: edge, ttl: {{ 200: 1h }}, key: {{ cookies: [{cookies}] }} }}
+      - split: {{ ways: [{{ name: new, share: {share}, to: upstream.new, when: {{ cookie: "canary=1" }} }}] }}
+    to: upstream.old
+"""
+
+
+def cached(box, field=b"", listener="web", method=b"GET"):
+    answer = box.ask(method + b" / HTTP/1.1\r\nHost: h\r\n" + field + b"\r\n", listener)
+    return answer.body, answer.get(b"x-cache-status")
+
+
+@pytest.mark.parametrize("condition, rest, field, listener", [
+    ('headers: { x-canary: "1" }', "", b"X-Canary: 1\r\n", "web"),
+    ('cookies: { canary: "1" }', "", b"Cookie: canary=1\r\n", "web"),
+    ("listeners: [inside]", ", listeners: [web]", b"", "inside"),
+])
+def test_a_cache_gives_nobody_what_another_route_got(condition, rest, field, listener):
+    with Named(b"old") as old, Named(b"new") as new:
+        routes = CACHED_BY_ROUTE.format(condition=condition, rest=rest)
+        with node.Node(CACHED.format(old=old.host, new=new.host, routes=routes)) as box:
+            for status in (b"MISS", b"HIT"):
+                assert cached(box, field, listener) == (b"new", status)
+                assert cached(box) == (b"old", status)
+            cached(box, method=b"DELETE")  # of one route, and what the other has of this address goes with it
+            assert cached(box, field, listener) == (b"new", b"MISS")
+            assert cached(box) == (b"old", b"MISS")
+
+
+def test_a_cache_keeps_a_canary_that_its_key_tells_and_goes_with_no_other():
+    with Named(b"old") as old, Named(b"new") as new:
+        def config(cookies, share):
+            return CACHED.format(old=old.host, new=new.host, routes=CACHED_SPLIT.format(cookies=cookies, share=share))
+        with node.Node(config("canary", "0%")) as box:
+            for status in (b"MISS", b"HIT"):
+                assert cached(box, b"Cookie: canary=1\r\n") == (b"new", status)
+                assert cached(box) == (b"old", status)
+        for wrong in (config("", "0%"), config("canary", "5%")):
+            with pytest.raises(AssertionError, match="would give the answer of one client's way to all"):
+                node.Node(wrong).__enter__()
+
+
 def test_a_cookie_keeps_the_choice_that_chance_made():
     with Named(b"stable") as stable, Named(b"canary") as canary:
         config = SPLIT.format(stable=stable.host, canary=canary.host, key="random", share="10%")

@@ -188,6 +188,9 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
   }
   prepare_members(state, *next);
   const NodeConfig& values = next->config.values;
+  const bool many_conditions = std::ranges::any_of(values.routes, [](const proxy::RouteConfig& route) {
+    return route.has_cache() && !route.match.conditions().empty();
+  });
   for (const auto& [listener, config] : values.listeners) {
     if (config.kind() != ListenerConfig::Kind::http) {
       prepare_relay(state, *next, listener);
@@ -227,6 +230,7 @@ Result<> Node::Impl::prepare(size_t core, const std::shared_ptr<Generation>& nex
           .edge_cache = [&](const std::string& name) -> Result<std::shared_ptr<cache::EdgeCache>> {
             return edge_of(next->caches.at(name));
           },
+          .many_conditions = many_conditions,
           .members = [&](const std::string& name) -> std::shared_ptr<proxy::Members> {
             const auto found = state.next_members.find(name);
             return found == state.next_members.end() ? nullptr : found->second;

@@ -111,7 +111,8 @@ std::string_view without_default_port(std::string_view authority, std::string_vi
   return authority.ends_with(port) ? authority.substr(0, authority.size() - port.size()) : authority;
 }
 
-KeyTemplate::KeyTemplate(const KeyConfig& config) : config_(config) {
+KeyTemplate::KeyTemplate(const KeyConfig& config, std::string apart) : config_(config) {
+  if (!apart.empty()) apart_ = "\n?" + apart;  // no header begins so
   for (std::string& name : config_.headers) std::transform(name.begin(), name.end(), name.begin(), ascii_lower);
   std::sort(config_.headers.begin(), config_.headers.end());
   std::sort(config_.cookies.begin(), config_.cookies.end());
@@ -165,12 +166,14 @@ void KeyTemplate::append_uri(std::string& out, std::string_view scheme, std::str
 void KeyTemplate::append(std::string& out, std::string_view scheme, std::string_view authority, std::string_view path,
                          std::string_view query) const {
   append_uri(out, scheme, authority, path, query);
+  out.append(apart_);
   for (const std::string& name : config_.headers) out.append("\n").append(name);
   for (const std::string& name : config_.cookies) out.append("\n;").append(name);
 }
 
 void KeyTemplate::append(std::string& out, const http::Request& request) const {
   append_uri(out, request.scheme, request.authority, request.path, request.query);
+  out.append(apart_);
   for (const std::string& name : config_.headers) append_header(out.append("\n").append(name), name, request.fields);
   for (const std::string& name : config_.cookies) append_cookie(out.append("\n;").append(name), name, request.fields);
 }

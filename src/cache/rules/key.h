@@ -3,7 +3,8 @@
 //
 // - unkeyed input: an answer depends on what the key does not hold (a header, a parameter), and one client's input is
 //   served to all. The default key holds the whole query as received, and a client's X-Forwarded-Host and its like
-//   never reach the origin (proxy/received_fields.h); what else may stand for the target is names_another_target();
+//   never reach the origin (proxy/received_fields.h); what else may stand for the target is names_another_target(). A
+//   route that takes some requests of a URI only (by a header, a cookie, a listener) has keys of its own;
 // - path confusion: the path is in its one normal form (http/target.h), the form that is forwarded: %2F stays %2F, so
 //   "/a%2Fb" and "/a/b" are two keys, and dot segments are gone before;
 // - parameter cloaking: some origins split at ';' too, so "utm=1;admin=1" would hide a parameter inside one that is
@@ -46,10 +47,11 @@ std::string_view without_default_port(std::string_view authority, std::string_vi
 class KeyTemplate {
  public:
   KeyTemplate() : KeyTemplate(KeyConfig{}) {}
-  explicit KeyTemplate(const KeyConfig& config);  // the config has been checked
+  // The config has been checked. `apart`: what else keeps the answers of this route from others of the same URI.
+  explicit KeyTemplate(const KeyConfig& config, std::string apart = "");
 
-  // Appends "https://example.com/path?query", then lines for each header and cookie. Allocates nothing but what `out`
-  // needs to grow, unless parameters are picked or sorted.
+  // Appends "https://example.com/path?query", then lines for `apart` and each header and cookie. Allocates nothing but
+  // what `out` needs to grow, unless parameters are picked or sorted.
   void append(std::string& out, const http::Request& request) const;
   // The same for a URI without a request, for purges and invalidation; headers and cookies count as absent.
   void append(std::string& out, std::string_view scheme, std::string_view authority, std::string_view path,
@@ -65,6 +67,7 @@ class KeyTemplate {
   bool keeps(std::string_view parameter) const noexcept;
 
   KeyConfig config_;
+  std::string apart_;
 };
 
 }  // namespace trellis::cache

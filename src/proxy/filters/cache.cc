@@ -127,7 +127,7 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   TRY(std::shared_ptr<cache::EdgeCache> store, parts.edge_cache(config.in));
   CacheRoute route(std::move(store), parts.metrics, parts.route, parts.background);
   route.policy = config.policy();
-  route.key = cache::KeyTemplate(config.key);
+  route.key = cache::KeyTemplate(config.key, parts.conditions);
   route.node = parts.node;
   route.early_refresh = config.early_refresh;
   route.slice = config.slice;
@@ -138,7 +138,8 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   route.hashed_names_immutable = config.hashed_names_immutable;
   route.encoded = parts.encoded;
   route.hide_cache_fields = config.hide_cache_fields;
-  const bool many_keys = config.slice > 0 || !config.key.headers.empty() || !config.key.cookies.empty();
+  const bool many_keys =
+      config.slice > 0 || !config.key.headers.empty() || !config.key.cookies.empty() || parts.many_conditions;
   if (config.purge) route.purge_key = parts.key_in(config.purge->key_file);
   if (parts.members) route.members = parts.members(config.in);
   std::unique_ptr<CacheFilter> filter(new CacheFilter(std::move(route), many_keys));
@@ -316,7 +317,8 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
     route_.cache->invalidate(key_);
     if (route_.members) keys.push_back(key_);
     if (!many_keys_) continue;
-    // Slices, and answers that differ by headers or cookies of the template, stand under keys of their own.
+    // Slices, and answers that differ by headers or cookies of the template or that another route took, stand under
+    // keys of their own.
     cache::PurgeRule rule;
     cache::append_purge_url(rule.text, uri.authority, uri.path, uri.query);
     auto add = [store = route_.cache, rule = std::move(rule)]() mutable -> Result<bool> {

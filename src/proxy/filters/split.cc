@@ -88,6 +88,21 @@ void SplitConfig::check(config::Checker& at) const {
   if (others > SplitPlan::kMaxOthers) at.problem("ways", "too many ways");
 }
 
+bool SplitConfig::is_told_by(const cache::KeyConfig& told) const {
+  // A key that a request may lack leaves it to chance.
+  const bool by_share = std::ranges::any_of(ways, [](const SplitWayConfig& way) { return way.share > 0; });
+  if (by_share && key != "path") return false;
+  return std::ranges::all_of(ways, [&told](const SplitWayConfig& way) {
+    if (!way.when) return true;
+    const auto header = way.when->header_name();
+    const auto cookie = way.when->cookie_name();
+    const bool knows_header = header.empty() || std::ranges::any_of(told.headers, [&](const std::string& each) {
+                                return http::iequal(each, header);
+                              });
+    return knows_header && (cookie.empty() || std::ranges::find(told.cookies, cookie) != told.cookies.end());
+  });
+}
+
 SplitFilter::SplitFilter(const SplitConfig& config, std::vector<Way> ways, const SplitPlan& plan)
     : ways_(std::move(ways)), plan_(plan) {
   if (config.key != kChance) key_.emplace(config.key);

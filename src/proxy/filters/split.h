@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/rules/key.h"
 #include "config/fields.h"
 #include "proxy/config.h"
 #include "proxy/filter.h"
@@ -50,6 +51,8 @@ struct SplitConfig {
   std::vector<SplitWayConfig> ways;
   static config::Fields<SplitConfig> fields();
   void check(config::Checker& at) const;
+  // Do requests with the same key of a cache go the same way, always?
+  bool is_told_by(const cache::KeyConfig& key) const;
 };
 
 class SplitFilter final : public Filter {
