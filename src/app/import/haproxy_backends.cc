@@ -280,7 +280,8 @@ std::optional<UpstreamDraft> HaproxyBackends::upstream_of(const HaproxyProxy& pr
       remarks_.left_out(line.at, "http-request " + std::string(line.word(1)),
                         "rules that refuse stand in frontends only");
       good = false;
-    } else if (backend && read_haproxy_edit(line, edits_[proxy.name])) {
+    } else if (backend &&
+               (read_haproxy_edit(line, edits_[proxy.name]) || read_haproxy_path(line, edits_[proxy.name]))) {
       continue;
     } else if (line.word(1) == "forwardfor" && line.at.line < proxy.head.at.line) {
       continue;  // of the defaults: the frontends tell it

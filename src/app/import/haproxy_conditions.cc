@@ -362,6 +362,28 @@ std::optional<HaproxyConditions::Sources> HaproxyConditions::take_sources(Haprox
   return std::nullopt;
 }
 
+std::optional<bool> HaproxyConditions::by_tls(const HaproxyLine& line, size_t from) const {
+  std::vector<std::string> words = words_from(line, from);
+  if (words.size() < 2 || (words[0] != "if" && words[0] != "unless")) return std::nullopt;
+  bool holds = words[0] == "if";
+  if (words[1].starts_with('!')) {
+    holds = !holds;
+    words[1].erase(0, 1);
+  }
+  if (words.size() == 4 && words[1] == "{" && words[3] == "}") {
+    words[1] = words[2];
+  } else if (words.size() == 2) {
+    const auto acl = acls_.find(words[1]);
+    if (acl == acls_.end() || acl->second.size() != 1 || acl->second[0].words.size() != 3) return std::nullopt;
+    words[1] = acl->second[0].word(2);
+  } else {
+    return std::nullopt;
+  }
+  if (words[1] == "ssl_fc") return holds;
+  if (words[1] == "ssl_fc,not") return !holds;
+  return std::nullopt;
+}
+
 bool HaproxyConditions::asks_password(const HaproxyLine& line) const {
   const auto asks = [](const HaproxyLine& acl) { return acl.word(2).starts_with("http_auth"); };
   return std::ranges::any_of(line.words, [&](std::string_view word) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "app/import/nginx_path.h"
 #include "base/ascii.h"
 #include "http/fields.h"
 #include "proxy/field_rules.h"
@@ -38,6 +39,28 @@ std::optional<std::string> variable_of(std::string_view fetch) {
     return std::string(variable) + name + "}";
   }
   return std::nullopt;
+}
+
+// "/v2%[path]", "%[path,regsub(^/api/,/)]", "%[path,regsub(^/api/?,/)]"
+std::optional<PrefixChange> path_change(std::string_view to) {
+  if (to.starts_with('/') && to.ends_with("%[path]")) {
+    const std::string_view add = to.substr(0, to.size() - 7);
+    if (add.find('%') != std::string_view::npos || add.ends_with('/')) return std::nullopt;
+    return PrefixChange{.strip = "", .add = std::string(add)};
+  }
+  constexpr std::string_view kBegin = "%[path,regsub(^";
+  if (!to.starts_with(kBegin) || !to.ends_with(")]")) return std::nullopt;
+  const std::string_view inside = to.substr(kBegin.size(), to.size() - kBegin.size() - 2);
+  const size_t comma = inside.find(',');
+  if (comma == std::string_view::npos) return std::nullopt;
+  std::string_view from = inside.substr(0, comma);
+  std::string_view by = inside.substr(comma + 1);
+  by = by.substr(0, by.find(','));  // flags
+  const bool slash = from.ends_with('/') || from.ends_with("/?");
+  if (slash != by.ends_with('/')) return std::nullopt;
+  from = from.substr(0, from.ends_with("/?") ? from.size() - 2 : from.size() - (slash ? 1 : 0));
+  if (slash) by.remove_suffix(1);
+  return prefix_change("^" + std::string(from) + "/(.*)", std::string(by) + "/$1");
 }
 
 void erase(FieldLines& lines, const std::string& name) {
@@ -122,7 +145,6 @@ bool read_haproxy_edit(const HaproxyLine& line, HaproxyEdits& edits) {
   }
   const bool adds = line.word(1) == "add-header";
   if (line.word(1) != "set-header" && !adds) return false;
-  if (http::iequal(name, "X-Forwarded-Proto") && line.text().ends_with(" if { ssl_fc }")) return true;  // done anyway
   if (line.words.size() != 4) return false;
   const auto value = haproxy_template(line.word(3));
   if (!value) return false;
@@ -133,6 +155,23 @@ bool read_haproxy_edit(const HaproxyLine& line, HaproxyEdits& edits) {
   } else {
     fields.change(name, *value);
   }
+  return true;
+}
+
+bool read_haproxy_path(const HaproxyLine& line, HaproxyEdits& edits) {
+  if (line.word(0) != "http-request" || !edits.strip_prefix.empty() || !edits.add_prefix.empty()) return false;
+  std::optional<PrefixChange> change;
+  if (line.word(1) == "replace-path" && line.words.size() == 4) {
+    std::string to(line.word(3));
+    if (const size_t group = to.find("\\1"); group != std::string::npos) to[group] = '$';
+    const std::string regex((line.word(2).starts_with("(.*)") ? "^" : "") + std::string(line.word(2)));
+    change = prefix_change(regex, to);
+  } else if (line.word(1) == "set-path" && line.words.size() == 3) {
+    change = path_change(line.word(2));
+  }
+  if (!change) return false;
+  edits.strip_prefix = pattern_literal(change->strip);
+  edits.add_prefix = pattern_literal(change->add);
   return true;
 }
 
@@ -147,6 +186,8 @@ void add_haproxy_edits(const HaproxyEdits& front, const HaproxyEdits& back, Rout
   route.response_remove = std::move(answer.removed);
   route.response_set = std::move(answer.set);
   route.response_add = std::move(answer.added);
+  route.strip_prefix = back.strip_prefix;
+  route.add_prefix = back.add_prefix;
   if (!front.compresses && !back.compresses) return;
   std::vector<std::string> types = front.types;
   for (const std::string& type : back.types) {

@@ -28,6 +28,8 @@ struct HaproxyEdits {
   HaproxyFields answer;
   bool compresses = false;         // by gzip
   std::vector<std::string> types;  // of what is compressed; none: those that shrink
+  std::string strip_prefix;
+  std::string add_prefix;
   bool operator==(const HaproxyEdits&) const = default;
 };
 
@@ -36,6 +38,10 @@ std::optional<std::string> haproxy_template(std::string_view text);
 
 // False: the line is something else, or has a condition or a variable that cannot be said.
 bool read_haproxy_edit(const HaproxyLine& line, HaproxyEdits& edits);
+
+// `http-request set-path %[path,regsub(^/api/,/)]`, `replace-path ^/api/(.*) /\1` of a backend: once, and without a
+// condition. (That of a frontend changes what its rules compare, too.) False: the line is something else.
+bool read_haproxy_path(const HaproxyLine& line, HaproxyEdits& edits);
 
 // Of the proxy that a request comes to first, and of the backend behind it, where answers come from.
 void add_haproxy_edits(const HaproxyEdits& front, const HaproxyEdits& back, RouteDraft& route);

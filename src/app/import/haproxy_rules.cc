@@ -11,6 +11,7 @@
 #include "app/import/haproxy_words.h"
 #include "app/import/nginx_path.h"
 #include "app/import/numbers.h"
+#include "http/fields.h"
 
 namespace trellis::app {
 
@@ -73,7 +74,7 @@ class RuleReader {
     } else if (word == "maxconn") {
       remarks_.left_out(line.at, "maxconn", "a listener closes what is beyond its limit and lets nobody wait",
                         "listeners.NAME.max_connections");
-    } else if (!read_haproxy_edit(line, out_.edits)) {
+    } else if (!says_scheme(line) && !read_haproxy_edit(line, out_.edits)) {
       tell_unread(line, remarks_);
     }
   }
@@ -101,7 +102,9 @@ class RuleReader {
   // The rule for each way in which the condition behind `from` words holds.
   void add(const HaproxyLine& line, size_t from, HaproxyRule rule) {
     std::string why;
-    const auto matches = conditions_.matches(line, from, why);
+    // It holds on the listeners that never had TLS, as the condition of every redirect to https does.
+    rule.plain_only = conditions_.by_tls(line, from) == false;
+    const auto matches = conditions_.matches(line, rule.plain_only ? line.words.size() : from, why);
     if (!matches) {
       remarks_.left_out(
           line.at, line.words[0] + " " + std::string(line.word(1)), why,
@@ -131,6 +134,14 @@ class RuleReader {
     return out;
   }
 
+  // X-Forwarded-Proto as hosts hear it anyway.
+  bool says_scheme(const HaproxyLine& line) const {
+    if (line.word(0) != "http-request" || !http::iequal(line.word(2), "X-Forwarded-Proto")) return false;
+    if (line.word(1) != "set-header" && line.word(1) != "add-header") return false;
+    const auto tls = conditions_.by_tls(line, 4);
+    return tls && line.word(3) == (*tls ? "https" : "http");
+  }
+
   void monitor(const HaproxyLine& line) {
     HaproxyRule rule =
         to("{ fixed: { status: 200, body: \"<html><body><h1>200 OK</h1>\\nService ready.\\n</body></html>\\n\""
@@ -146,7 +157,6 @@ class RuleReader {
     uint64_t status = 302;
     std::string place;
     const size_t end = condition_of(line);
-    size_t condition = end;
     const bool without_query = std::find(line.words.begin(), line.words.begin() + static_cast<ptrdiff_t>(end),
                                          "drop-query") != line.words.begin() + static_cast<ptrdiff_t>(end);
     const std::string all = without_query ? "${path}" : "${uri}";
@@ -170,19 +180,13 @@ class RuleReader {
         if (word == "set-cookie" || word == "clear-cookie") ++i;
       }
     }
-    // The condition of every redirect to https: it holds on the listeners that never had TLS.
-    std::string rest;
-    for (size_t i = condition; i < line.words.size(); ++i) rest += line.words[i] + " ";
-    const bool without_tls = rest == "if !{ ssl_fc } " || rest == "unless { ssl_fc } ";
-    if (without_tls) condition = line.words.size();
     if (place.empty()) {
       remarks_.left_out(line.at, "redirect", "only scheme, prefix and location are known here",
                         "write the route by hand");
       return;
     }
     HaproxyRule rule = to("{ redirect: { to: " + yaml_text(place) + ", status: " + std::to_string(status) + " } }");
-    rule.plain_only = without_tls;
-    add(line, condition, std::move(rule));
+    add(line, end, std::move(rule));
   }
 
   // Where the condition begins; behind the last word: there is none.

@@ -293,6 +293,43 @@ TEST(HaproxyImport, ReadsOldFiles) {
   EXPECT_EQ(imported.remarks.total(), 0u);
 }
 
+TEST(HaproxyImport, ChangesThePathOfABackend) {
+  const auto rewrite = [](const std::string& line) {
+    const std::string yaml = web(" default_backend c\nbackend c\n server s 10.0.0.3:80\n http-request " + line);
+    const size_t at = yaml.find("rewrite: {");
+    return at == std::string::npos ? std::string() : yaml.substr(at + 9, yaml.find('}', at) - at - 8);
+  };
+  EXPECT_EQ(rewrite("set-path %[path,regsub(^/api/,/)]"), "{ strip_prefix: /api }");
+  EXPECT_EQ(rewrite("set-path \"%[path,regsub(^/api/?,/)]\""), "{ strip_prefix: /api }");
+  EXPECT_EQ(rewrite("set-path %[path,regsub(^/api,/v2)]"), "{ strip_prefix: /api, add_prefix: /v2 }");
+  EXPECT_EQ(rewrite("set-path /v2%[path]"), "{ add_prefix: /v2 }");
+  EXPECT_EQ(rewrite("replace-path ^/api/(.*) /v2/\\\\1"), "{ strip_prefix: /api, add_prefix: /v2 }");
+  EXPECT_EQ(rewrite("replace-path (.*) /v2\\\\1"), "{ add_prefix: /v2 }");
+  for (const char* other : {"set-path /fixed", "set-path %[path,regsub(api,x)]", "set-path %[path,lower]",
+                            "replace-path ^/(a|b)/(.*) /\\\\2", "set-path /v2%[path] if { path /x }"})
+    EXPECT_EQ(rewrite(other), "") << other;
+}
+
+TEST(HaproxyImport, KnowsWhoComesWithoutTls) {
+  const std::string head =
+      "defaults\n mode http\nfrontend web\n bind :80\n bind :443 ssl crt a.pem\n acl secure ssl_fc\n ";
+  const std::string tail = "\n default_backend a\nbackend a\n server s 10.0.0.1:80\n";
+  for (const char* rule :
+       {"redirect scheme https if !secure", "redirect scheme https unless secure",
+        "http-request redirect scheme https unless { ssl_fc }", "http-request deny if !{ ssl_fc }"}) {
+    const std::string yaml = import_text(head + rule + tail).yaml;
+    EXPECT_HAS(yaml, "match: { listeners: [web_2], path: \"/**\" }\n    filters:\n      - headers:");
+    EXPECT_EQ(yaml.find("upstream.a"), yaml.rfind("upstream.a")) << rule;
+    EXPECT_HAS_NOT(yaml, "let through");
+  }
+  EXPECT_EQ(import_text(head +
+                        "http-request set-header X-Forwarded-Proto https if secure\n http-request add-header "
+                        "X-Forwarded-Proto http if !{ ssl_fc }" +
+                        tail)
+                .remarks.left_out(),
+            1u);  // of the bind
+}
+
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
   for (const char* rule : {"http-request auth unless { path /x }", "http-request deny unless known",
                            "http-request deny if !known { path /x }", "block if !{ http_auth(users) }"})
