@@ -155,11 +155,14 @@ class Translation {
     const bool alone = std::ranges::count_if(proxies_, &HaproxyProxy::listens) == 1 && (plain.empty() || tls.empty());
     if (!tls.empty()) {
       HaproxyRules behind_tls = rules;
-      std::erase_if(behind_tls.rules, &HaproxyRule::plain_only);
+      std::erase_if(behind_tls.rules, [](const HaproxyRule& rule) { return rule.tls == false; });
       behind_tls.edits.request.change("X-Forwarded-Proto", "https");
       write(proxy, behind_tls, alone ? std::vector<std::string>() : tls);
     }
-    if (!plain.empty()) write(proxy, rules, alone ? std::vector<std::string>() : plain);
+    if (plain.empty()) return;
+    HaproxyRules without_tls = rules;
+    std::erase_if(without_tls.rules, [](const HaproxyRule& rule) { return rule.tls == true; });
+    write(proxy, without_tls, alone ? std::vector<std::string>() : plain);
   }
 
   void write(const HaproxyProxy& proxy, const HaproxyRules& rules, const std::vector<std::string>& listeners) {

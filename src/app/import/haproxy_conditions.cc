@@ -151,6 +151,32 @@ std::optional<HaproxyConditions::Way> way_of(std::span<const std::string> words)
   return cookie_of(words);
 }
 
+// Takes out of a line the first of its conditions about which `find` says something when it stands alone, as `if` or
+// `unless` and its words.
+template <class Found, class Find>
+std::optional<Found> take(HaproxyLine& line, size_t from, const Find& find) {
+  std::vector<std::string>& words = line.words;
+  const auto at = [&](size_t i) { return words.begin() + static_cast<ptrdiff_t>(i); };
+  if (words.size() < from + 2 || (words[from] != "if" && words[from] != "unless")) return std::nullopt;
+  if (std::any_of(at(from), words.end(), [](const std::string& word) { return word == "||" || word == "or"; }))
+    return std::nullopt;
+  for (size_t i = from + 1; i < words.size();) {
+    const bool braces = words[i] == "{" || words[i] == "!{";
+    const size_t end =
+        braces ? std::min<size_t>(std::find(at(i), words.end(), "}") - words.begin() + 1, words.size()) : i + 1;
+    HaproxyLine one{{words[from]}, line.at};
+    one.words.insert(one.words.end(), at(i), at(end));
+    const bool alone = i == from + 1 && end == words.size();
+    if (auto found = words[from] == "if" || alone ? find(one) : std::nullopt) {
+      words.erase(at(i), at(end));
+      if (words.size() == from + 1) words.pop_back();  // the "if"
+      return found;
+    }
+    i = end;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 HaproxyConditions::HaproxyConditions(const std::vector<HaproxyLine>& lines, Remarks& remarks) : remarks_(remarks) {
@@ -335,36 +361,15 @@ std::optional<HaproxyConditions::Sources> HaproxyConditions::sources(const Hapro
 }
 
 std::optional<HaproxyConditions::Sources> HaproxyConditions::take_sources(HaproxyLine& line, size_t from) const {
-  std::vector<std::string>& words = line.words;
-  if (auto all = sources(line, from)) {
-    words.resize(from);
-    return all;
-  }
-  if (words.size() <= from || words[from] != "if") return std::nullopt;
-  for (const std::string& word : words) {
-    if (word == "||" || word == "or") return std::nullopt;
-  }
-  for (size_t i = from + 1; i < words.size();) {
-    size_t end = i + 1;
-    if (words[i] == "{" || words[i] == "!{")
-      end = std::min<size_t>(
-          std::ranges::find(words.begin() + static_cast<ptrdiff_t>(i), words.end(), "}") - words.begin() + 1,
-          words.size());
-    HaproxyLine one{{"if"}, line.at};
-    one.words.insert(one.words.end(), words.begin() + static_cast<ptrdiff_t>(i),
-                     words.begin() + static_cast<ptrdiff_t>(end));
-    if (auto found = sources(one, 0)) {
-      words.erase(words.begin() + static_cast<ptrdiff_t>(i), words.begin() + static_cast<ptrdiff_t>(end));
-      return found;
-    }
-    i = end;
-  }
-  return std::nullopt;
+  return take<Sources>(line, from, [&](const HaproxyLine& one) { return sources(one, 0); });
 }
 
-std::optional<bool> HaproxyConditions::by_tls(const HaproxyLine& line, size_t from) const {
-  std::vector<std::string> words = words_from(line, from);
-  if (words.size() < 2 || (words[0] != "if" && words[0] != "unless")) return std::nullopt;
+std::optional<bool> HaproxyConditions::take_tls(HaproxyLine& line, size_t from) const {
+  return take<bool>(line, from, [&](const HaproxyLine& one) { return by_tls(one); });
+}
+
+std::optional<bool> HaproxyConditions::by_tls(const HaproxyLine& line) const {
+  std::vector<std::string> words = line.words;
   bool holds = words[0] == "if";
   if (words[1].starts_with('!')) {
     holds = !holds;

@@ -30,9 +30,9 @@ class HaproxyConditions {
   std::optional<Sources> sources(const HaproxyLine& line, size_t from) const;
   // The same when other conditions stand beside it (`if admin !{ src ... }`): it is taken out of the line; they stay.
   std::optional<Sources> take_sources(HaproxyLine& line, size_t from) const;
-  // `if !{ ssl_fc }`, `unless secure` and nothing beside it: does it hold for clients who came through TLS, and only
-  // for them (true), or only for all others (false)?
-  std::optional<bool> by_tls(const HaproxyLine& line, size_t from) const;
+  // `!{ ssl_fc }`, `unless secure`: does it hold for clients who came through TLS, and only for them (true), or only
+  // for all others (false)? It is taken out, too.
+  std::optional<bool> take_tls(HaproxyLine& line, size_t from) const;
   // Does an acl of the condition ask for a name and a password?
   bool asks_password(const HaproxyLine& line) const;
 
@@ -50,6 +50,7 @@ class HaproxyConditions {
   std::optional<Way> take_way(HaproxyLine& line, size_t from) const;
 
  private:
+  std::optional<bool> by_tls(const HaproxyLine& condition) const;
   bool add_matches(const HaproxyLine& acl, std::vector<MatchDraft>& out, std::string& why) const;
 
   Remarks& remarks_;

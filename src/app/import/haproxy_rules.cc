@@ -102,9 +102,9 @@ class RuleReader {
   // The rule for each way in which the condition behind `from` words holds.
   void add(const HaproxyLine& line, size_t from, HaproxyRule rule) {
     std::string why;
-    // It holds on the listeners that never had TLS, as the condition of every redirect to https does.
-    rule.plain_only = conditions_.by_tls(line, from) == false;
-    const auto matches = conditions_.matches(line, rule.plain_only ? line.words.size() : from, why);
+    HaproxyLine rest = line;
+    rule.tls = conditions_.take_tls(rest, from);
+    const auto matches = conditions_.matches(rest, from, why);
     if (!matches) {
       remarks_.left_out(
           line.at, line.words[0] + " " + std::string(line.word(1)), why,
@@ -138,8 +138,9 @@ class RuleReader {
   bool says_scheme(const HaproxyLine& line) const {
     if (line.word(0) != "http-request" || !http::iequal(line.word(2), "X-Forwarded-Proto")) return false;
     if (line.word(1) != "set-header" && line.word(1) != "add-header") return false;
-    const auto tls = conditions_.by_tls(line, 4);
-    return tls && line.word(3) == (*tls ? "https" : "http");
+    HaproxyLine rest = line;
+    const auto tls = conditions_.take_tls(rest, 4);
+    return tls && rest.words.size() == 4 && line.word(3) == (*tls ? "https" : "http");
   }
 
   void monitor(const HaproxyLine& line) {

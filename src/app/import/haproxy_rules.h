@@ -29,7 +29,7 @@ struct HaproxyRule {
   std::vector<HaproxyWay> ways;                // to these it leaves some of its own
   std::vector<std::string> allow;              // addresses; none: all
   std::vector<std::string> deny;
-  bool plain_only = false;  // of listeners whose clients come without TLS
+  std::optional<bool> tls;  // of listeners whose clients come through TLS (true), or of all others (false)
 };
 
 struct HaproxyRules {

@@ -28,7 +28,7 @@ bool share_one(std::vector<HaproxyRule>& rules, size_t at) {
   for (size_t i = at + 1; i < rules.size() && !beneath; ++i) {
     const MatchDraft& later = rules[i].route.match;
     if (rules[i].some || !may_meet(match, later)) continue;
-    if (!takes_way(rules[i], *some.some)) return false;
+    if (rules[i].tls != some.tls || !takes_way(rules[i], *some.some)) return false;
     if (covers(match, later)) within.push_back(i);
     if (covers(later, match)) {
       beneath = i;

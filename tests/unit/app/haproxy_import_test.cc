@@ -328,6 +328,19 @@ TEST(HaproxyImport, KnowsWhoComesWithoutTls) {
                         tail)
                 .remarks.left_out(),
             1u);  // of the bind
+  const std::string some =
+      import_text(head +
+                  "redirect scheme https if { hdr(host) -i www.example.com } !{ ssl_fc }\n use_backend b if { ssl_fc "
+                  "} { path /x }" +
+                  tail + "backend b\n server s 10.0.0.2:80\n")
+          .yaml;
+  EXPECT_HAS(some, "listeners: [web], host: www.example.com, path: \"/**\" }\n    to: { redirect");
+  EXPECT_HAS(some, "listeners: [web_2], path: /x }\n    filters");
+  EXPECT_HAS_NOT(some, "listeners: [web], path: /x }");
+  EXPECT_HAS(
+      import_text(head + "use_backend b if { rand(100) lt 5 } secure" + tail + "backend b\n server s 10.0.0.2:80\n")
+          .yaml,
+      "its share of requests cannot be said");
 }
 
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
