@@ -422,14 +422,15 @@ def test_a_stop_lets_connections_end_and_cuts_those_that_do_not(io):
 class UdpServer:
     """Answers each datagram with its name and the datagram; keeps who asked."""
 
-    def __init__(self, name):
+    def __init__(self, name, address="127.0.0.1"):
         self.name = name
+        self.address = address
         self.seen = collections.Counter()
 
     def __enter__(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.host = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.socket.bind((self.address, 0))
+        self.host = "%s:%d" % self.socket.getsockname()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.stopping = False
         self.thread.start()
@@ -509,6 +510,29 @@ def test_a_dead_host_of_datagrams_ends_sessions_and_nothing_else(io):
                 node.until(lambda c=client: answered(c), "an answer")
             node.until(lambda: any(line["outcome"] == "host_refused" for line in lines(running.folder / "access.log")), "the line")
             assert running.alive()
+
+
+def test_who_keeps_sending_to_a_host_that_fails_its_checks_moves_to_another(io):
+    def checked(address, port=0):
+        return socket.create_server((address, port))
+
+    with UdpServer(b"1") as one, UdpServer(b"2", "127.0.0.2") as two, checked("127.0.0.1") as first:
+        port = first.getsockname()[1]
+        with checked("127.0.0.2", port):
+            health = f"health: {{ kind: tcp, port: {port}, interval: 100ms, unhealthy_after: 2, healthy_after: 2 }}"
+            up = f'upstreams:\n  up: {{ hosts: ["{one.host}", "{two.host}"], {health} }}\n'
+            with node.Node(f"listeners:\n  dns: {udp()}\n" + up + LOG, io=io) as running, contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(udp_client(running.address("dns"))) for _ in range(8)]
+                homes = [ask(client, b"x")[:1] for client in clients]
+                assert set(homes) == {b"1", b"2"}
+                first.close()
+                node.until(lambda: running.metric("trellis_upstream_healthy", host=one.host) == 0, "the check to fail")
+                assert {ask(client, b"x") for client in clients} == {b"2x"}
+                node.until(lambda: [line["outcome"] for line in lines(running.folder / "access.log")].count("host_failing")
+                           == homes.count(b"1"), "a line of each")
+                with checked("127.0.0.1", port):
+                    node.until(lambda: running.metric("trellis_upstream_healthy", host=one.host) == 1, "the check to pass")
+                    assert {ask(client, b"x") for client in clients} == {b"2x"}  # they stay
 
 
 def test_sessions_of_datagrams_have_limits(io):

@@ -47,6 +47,7 @@ std::string_view to_string(RelayEnd end) noexcept {
     case RelayEnd::no_host: return "no_host";
     case RelayEnd::fault_reset: return "fault_reset";
     case RelayEnd::host_refused: return "host_refused";
+    case RelayEnd::host_failing: return "host_failing";
   }
   return "finished";
 }

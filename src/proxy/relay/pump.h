@@ -33,8 +33,9 @@ enum class RelayEnd : uint8_t {
   no_host,        // none could be reached
   fault_reset,    // both were reset on purpose
   host_refused,   // datagrams: nobody listens at the host
+  host_failing,   // datagrams: its checks say so, and another one took over
 };
-inline constexpr size_t kRelayEnds = 15;
+inline constexpr size_t kRelayEnds = 16;
 std::string_view to_string(RelayEnd end) noexcept;
 
 // What a connection meets on purpose.

@@ -157,7 +157,7 @@ struct Session {
   size_t control_size = 0;
   Socket socket;  // connected to the host
   std::shared_ptr<const UdpRelayOptions> options;
-  std::string host;
+  std::shared_ptr<const upstream::Host> host;
   Time began{};
   Time last{};
   uint64_t bytes_in = 0;
@@ -204,6 +204,7 @@ struct UdpRelay::Impl {
   bool receive_some();
   void forward(const Origin& origin, std::string_view datagram);
   Session* open(const Origin& origin);
+  bool is_to_move(const Session& session) const;
   void send_back(Session& session, unsigned count);
   bool passes(const Origin& origin, std::string_view datagram);
   unsigned keep_what_passes(const Session& session, unsigned count);
@@ -278,7 +279,13 @@ bool UdpRelay::Impl::receive_some() {
 
 void UdpRelay::Impl::forward(const Origin& origin, std::string_view datagram) {
   const auto found = sessions.find(origin.key);
-  Session* session = found != sessions.end() ? found->second.get() : open(origin);
+  Session* session = found != sessions.end() ? found->second.get() : nullptr;
+  if (session && session->host->failing() && !session->over && is_to_move(*session)) [[unlikely]] {
+    session->end = RelayEnd::host_failing;
+    close(*session);
+    session = nullptr;
+  }
+  if (!session) session = open(origin);
   if (!session) return;
   if (session->over) return drop(Dropped::refused);
   const ssize_t sent = ::send(session->socket.fd(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -294,6 +301,14 @@ void UdpRelay::Impl::forward(const Origin& origin, std::string_view datagram) {
   figures.bytes_in.add(datagram.size());
   datagrams_in.add();
   touch(*session);
+}
+
+// Who keeps sending to a host that fails its checks would stay there for ever: without an answer, and without a word of
+// ICMP where the machine is gone. Is there another one?
+bool UdpRelay::Impl::is_to_move(const Session& session) const {
+  if (draining) return false;
+  const std::shared_ptr<upstream::Host> other = options->to->pick_host(session.client.host());
+  return other && other != session.host && !other->failing();
 }
 
 Session* UdpRelay::Impl::open(const Origin& origin) {
@@ -331,7 +346,7 @@ Session* UdpRelay::Impl::open(const Origin& origin) {
   session.control_size = origin.control_size;
   session.socket = Socket::adopt_datagrams(fd);
   session.options = options;
-  session.host = host->facts.name;
+  session.host = host;
   session.began = Loop::current().now();
   sessions.emplace(origin.key, std::move(made));
   figures.opened.add();
@@ -487,7 +502,7 @@ void UdpRelay::Impl::tell(const Session& session) noexcept {
                  .bytes_out = session.bytes_out,
                  .took = Loop::current().now() - session.began,
                  .upstream = session.options->to->name(),
-                 .upstream_host = session.host,
+                 .upstream_host = session.host->facts.name,
                  .end = session.end,
                  .wall = Loop::current().wall()},
                 session.options->access_log.get());
