@@ -415,16 +415,28 @@ Task<Result<http::Response>> Cluster::ask_two(std::shared_ptr<Pool>& pool, const
                                               http::Request& request, http::RequestContext& context,
                                               uint32_t attempts_before) {
   Race race;
+  const Time began = Loop::current().now();
   race.start(pool, ask(pool, request, context, attempts_before));
-  const bool quick = co_await race.over.wait(after(Loop::current().now(), config_.retry.hedge_after));
+  const bool quick = co_await race.over.wait(after(began, config_.retry.hedge_after));
   if (!quick) {
-    if (std::shared_ptr<Pool> second = pick(wish, tried, true); second && may_retry()) {
+    std::shared_ptr<Pool> second = pick(wish, tried, true);
+    const Time second_began = Loop::current().now();
+    if (second && may_retry()) {
       if (context.explain) [[unlikely]]
         tell_pick(*context.explain, second.get(), wish, tried.in(*this), "a second one, for the first is slow");
       tried.add(*this, *second);
       race.start(second, ask(second, request, context, attempts_before));
     }
     co_await race.over.wait(kNever);
+    if (race.running > 0) {  // the other one is given up
+      const std::shared_ptr<Pool>& other = race.winner == pool ? second : pool;
+      const Time now = Loop::current().exact_now();
+      if (context.explain) [[unlikely]]
+        context.explain->add("try", other->host().facts.name + ": given up, as the other one has answered");
+      // Nobody would hear of a host that hangs, as every request at it goes well by another.
+      if (other == pool && now - second_began < config_.retry.hedge_after)
+        other->count_failure(Outcome::outrun, now - began, now);
+    }
   }
   pool = std::move(race.winner);
   co_return *std::move(race.answer);

@@ -120,6 +120,9 @@ void Pool::count(int status, Duration first_byte, Time now) noexcept {
 void Pool::count_failure(Outcome outcome, Duration took, Time now) noexcept {
   failed_.add();
   tally_.add(true, took);
+  // It takes so long at least. What breaks at once says nothing of how long an answer takes.
+  if ((outcome == Outcome::timeout || outcome == Outcome::outrun) && seconds(took) > load_.seconds)
+    load_.measure(took, kRemembered, now);
   if (ejection_) ejection_->record(*host_, outcome, now);
 }
 

@@ -14,6 +14,7 @@ std::string_view to_string(Outcome outcome) noexcept {
     case Outcome::connect: return "no connection";
     case Outcome::reset: return "the connection broke";
     case Outcome::timeout: return "no answer in time";
+    case Outcome::outrun: return "another host was much quicker";
   }
   return "";
 }

@@ -26,6 +26,7 @@ enum class Outcome : uint8_t {
   connect,  // no connection
   reset,    // the connection broke, or what came was no answer
   timeout,  // no answer in time
+  outrun,   // no answer after hedge_after, where another host had one within that
 };
 std::string_view to_string(Outcome outcome) noexcept;
 constexpr bool is_error(Outcome outcome) noexcept { return outcome != Outcome::ok; }

@@ -344,6 +344,42 @@ TEST_P(UpstreamCluster, ASlowHostsRequestGoesToASecondOneToo) {
   EXPECT_EQ(c.open_connections(), c.idle_connections()) << "what lost was cancelled";
 }
 
+TEST_P(UpstreamCluster, AHostThatHangsIsPutOutThoughAllItsRequestsGoWellByASecondOne) {
+  int silent = 0;
+  FarServer slow(*loop_, [&silent](Socket& socket, int) { return Script::stay_silent(socket, silent); });
+  FarServer good(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  config_.retry.hedge_after = 50ms;
+  config_.balance = Balance::least_time;
+  hosts_ = std::make_shared<Hosts>("api", 1, config_.balance, metrics_);
+  hosts_->set_members({facts(slow.address()), facts(good.address())}, Time::min());
+  Cluster c(hosts_, config_, metrics_, nullptr,
+            std::make_shared<Ejection>(hosts_, EjectConfig{.consecutive_errors = 3}));
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(ask(c), "hi");
+  EXPECT_LE(silent, 3);
+  EXPECT_EQ((*hosts_->list())[1]->out_until(), Time::min());
+}
+
+TEST_P(UpstreamCluster, HostsThatAreAllSlowerThanTheHedgeArePutOutByNoRace) {
+  FarServer::Talk slowly = [](Socket& socket, int) -> Task<> {
+    while (true) {
+      auto got = co_await receive_until(socket, "\r\n\r\n", kNever);
+      if (!got || got->empty()) co_return;
+      co_await sleep_for(20ms);
+      auto sent = co_await send_text(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", kNever);
+      if (!sent) co_return;
+    }
+  };
+  FarServer one(*loop_, slowly);
+  FarServer two(*loop_, slowly);
+  config_.retry.hedge_after = 1ms;
+  hosts_ = std::make_shared<Hosts>("api", 1, config_.balance, metrics_);
+  hosts_->set_members({facts(one.address()), facts(two.address())}, Time::min());
+  Cluster c(hosts_, config_, metrics_, nullptr,
+            std::make_shared<Ejection>(hosts_, EjectConfig{.consecutive_errors = 1}));
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(ask(c), "hi");
+  for (const auto& host : *hosts_->list()) EXPECT_EQ(host->out_until(), Time::min());
+}
+
 TEST_P(UpstreamCluster, HostsComeAndGoWhileItRuns) {
   FarServer one(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"));
   FarServer two(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"));
