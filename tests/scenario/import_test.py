@@ -392,10 +392,14 @@ def test_a_frontend_answers_as_haproxy_does(open_folder):
 def test_what_haproxy_says_and_trellis_cannot_is_told(tmp_path):
     lay_out(tmp_path)
     done = run_import(tmp_path / "mixed.cfg")
-    for what in ("bind :443 ssl", "blocked.lst", "!{", "path_end", "server ... ssl", "stick-table", "cookie", "maxconn",
+    for what in ("bind :443 ssl", "blocked.lst", "path_end", "server ... ssl", "stick-table", "cookie", "maxconn",
                  "stats enable"):
         assert what in done.stderr, what
     assert "let through" in done.stderr
     assert "not imported: secure" in done.stdout
+    routes = done.stdout.split("\nroutes:")[1]
+    left = routes[routes.index('path: "/private/open/**"'):].split("- match:")[0]
+    assert "to: upstream.plain" in left  # what a rule that refuses leaves to others
+    assert 'path: "/private/**" }\n    to: { fixed: { status: 403' in routes
     assert subprocess.run([str(BINARY), "import", str(tmp_path / "mixed.cfg"), "--from", "nginx"], capture_output=True,
                           timeout=PATIENCE).returncode == 1

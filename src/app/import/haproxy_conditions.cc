@@ -245,6 +245,32 @@ std::optional<std::vector<MatchDraft>> HaproxyConditions::matches(const HaproxyL
   return out;
 }
 
+std::optional<std::vector<MatchDraft>> HaproxyConditions::take_exceptions(HaproxyLine& line, size_t from,
+                                                                          std::string& why) const {
+  std::vector<std::string>& words = line.words;
+  if (words.size() <= from) return std::vector<MatchDraft>{};
+  if (words[from] == "unless") {
+    HaproxyLine turned = line;
+    turned.words[from] = "if";
+    auto out = matches(turned, from, why);
+    if (out) words.resize(from);
+    return out;
+  }
+  std::vector<MatchDraft> out;
+  const auto negated = [&](const HaproxyLine& one) -> std::optional<HaproxyLine> {
+    if (one.words[0] != "if" || !one.words[1].starts_with('!') || one.words[1].size() < 2) return std::nullopt;
+    HaproxyLine turned = one;
+    turned.words[1].erase(0, 1);
+    return turned;
+  };
+  while (const auto one = take<HaproxyLine>(line, from, negated)) {
+    auto found = matches(*one, 0, why);
+    if (!found) return std::nullopt;
+    std::ranges::move(*found, std::back_inserter(out));
+  }
+  return out;
+}
+
 std::optional<HaproxyConditions::Way> HaproxyConditions::take_way(HaproxyLine& line, size_t from) const {
   std::vector<std::string>& words = line.words;
   if (words.size() <= from || words[from] != "if") return std::nullopt;
@@ -319,7 +345,8 @@ bool HaproxyConditions::add_matches(const HaproxyLine& line, std::vector<MatchDr
       if (paths->wider) differs("whole segments are compared: longer names that begin alike are not matched");
       continue;
     } else if (kind == "method") {
-      one.methods = {value};
+      if (&value != acl->values.data()) continue;  // all of them are one match
+      one.methods = acl->values;
     } else if (kind == "hdr" && !field.empty() && value != "*") {
       one.headers = {{field, value}};
     } else if ((kind == "url_param" || kind == "urlp") && !acl->argument.empty() && value != "*") {

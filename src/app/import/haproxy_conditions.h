@@ -22,6 +22,10 @@ class HaproxyConditions {
   // The condition behind `from` words, a match for each way in which it holds; nothing, and why, when none says it.
   std::optional<std::vector<MatchDraft>> matches(const HaproxyLine& line, size_t from, std::string& why) const;
 
+  // Takes out of a condition what must not hold: `!a`, `!{ ... }`, all of `unless a`. A match for each way in which one
+  // of them holds; empty: there is none. Nothing, and why, when no match says it.
+  std::optional<std::vector<MatchDraft>> take_exceptions(HaproxyLine& line, size_t from, std::string& why) const;
+
   // `if { src ... }`, `if !{ src ... }`, `if NAME`, `if !NAME`, `unless NAME`, and nothing beside it.
   struct Sources {
     std::vector<std::string> blocks;

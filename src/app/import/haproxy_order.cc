@@ -10,6 +10,8 @@ namespace trellis::app {
 
 namespace {
 
+constexpr size_t kMaxRules = 1'000;
+
 size_t conditions_of(const HaproxyRule& rule) {
   const MatchDraft& match = rule.route.match;
   return match.headers.size() + match.query.size() + (match.methods.empty() ? 0 : 1);
@@ -26,12 +28,22 @@ bool path_covers(const std::string& wide, const std::string& narrow) {
   return narrow.starts_with(wide.substr(0, wide.size() - 2)) || narrow == wide.substr(0, wide.size() - 3);
 }
 
+// Does the first list take every method of the second? None takes all; GET takes HEAD, too.
+bool takes_methods(const std::vector<std::string>& wide, const std::vector<std::string>& narrow) {
+  const auto has = [&](const std::string& method) { return std::ranges::find(wide, method) != wide.end(); };
+  if (wide.empty()) return true;
+  return !narrow.empty() && std::ranges::all_of(narrow, [&](const std::string& method) {
+    return has(method) || (method == "HEAD" && has("GET"));
+  });
+}
+
 // The first of those with the same match stays.
 void add(std::vector<HaproxyRule>& chosen, HaproxyRule rule) {
   const auto same = [&](const HaproxyRule& other) {
     const MatchDraft& a = other.route.match;
     const MatchDraft& b = rule.route.match;
-    return a.path == b.path && a.methods == b.methods && a.headers == b.headers && a.query == b.query;
+    return a.path == b.path && a.methods.empty() == b.methods.empty() && takes_methods(a.methods, b.methods) &&
+           a.headers == b.headers && a.query == b.query;
   };
   if (std::ranges::none_of(chosen, same)) chosen.push_back(std::move(rule));
 }
@@ -75,8 +87,49 @@ bool covers(const MatchDraft& wide, const MatchDraft& narrow) {
     return [&](const auto& line) { return std::ranges::find(lines, line) != lines.end(); };
   };
   return meets(wide.host, narrow.host) && path_covers(wide.path, narrow.path) &&
-         (wide.methods.empty() || wide.methods == narrow.methods) &&
-         std::ranges::all_of(wide.headers, has(narrow.headers)) && std::ranges::all_of(wide.query, has(narrow.query));
+         takes_methods(wide.methods, narrow.methods) && std::ranges::all_of(wide.headers, has(narrow.headers)) &&
+         std::ranges::all_of(wide.query, has(narrow.query));
+}
+
+void leave_exceptions(std::vector<HaproxyRule>& rules, Remarks& remarks) {
+  // From the last one: what stands behind a rule leaves nothing more to others.
+  for (size_t i = rules.size(); i-- > 0;) {
+    if (rules[i].except.empty()) continue;
+    HaproxyRule rule = rules[i];
+    rule.except.clear();
+    std::vector<std::pair<size_t, HaproxyRule>> before;  // by where they stood
+    bool said = true;
+    for (const MatchDraft& except : rules[i].except) {
+      if (!may_meet(rule.route.match, except)) continue;
+      const auto left = common(rule.route.match, except);
+      said &= left.has_value();
+      for (size_t j = i + 1; left && j < rules.size(); ++j) {
+        if (!may_meet(*left, rules[j].route.match)) continue;
+        const auto both = common(*left, rules[j].route.match);
+        said &= both.has_value();
+        if (!both) continue;
+        before.emplace_back(j, rules[j]);
+        before.back().second.route.match = *both;
+      }
+    }
+    const auto at = rules.begin() + static_cast<ptrdiff_t>(i);
+    if (!said || rules.size() + before.size() > kMaxRules) {
+      const bool refuses = rule.route.to.starts_with("{ fixed: { status: 4");
+      remarks.left_out(rule.route.at, "condition of " + rule.route.directive.substr(0, rule.route.directive.find(' ')),
+                       "what it leaves to other rules cannot be said beside them",
+                       refuses ? "what it refused is let through; write the route by hand" : "write the route by hand");
+      rules.erase(at);
+      continue;
+    }
+    std::ranges::stable_sort(before, {}, &std::pair<size_t, HaproxyRule>::first);
+    if (!rule.tls)
+      rules.erase(std::remove_if(at + 1, rules.end(),
+                                 [&](const HaproxyRule& later) { return covers(rule.route.match, later.route.match); }),
+                  rules.end());
+    rules[i] = std::move(rule);
+    for (auto one = before.rbegin(); one != before.rend(); ++one)
+      rules.insert(rules.begin() + static_cast<ptrdiff_t>(i), std::move(one->second));
+  }
 }
 
 std::optional<MatchDraft> common(const MatchDraft& a, const MatchDraft& b) {
@@ -90,7 +143,10 @@ std::optional<MatchDraft> common(const MatchDraft& a, const MatchDraft& b) {
     out.path = b.path;
   }
   if (a.methods.empty()) out.methods = b.methods;
-  if (!a.methods.empty() && !b.methods.empty() && a.methods != b.methods) return std::nullopt;
+  if (!a.methods.empty() && !b.methods.empty()) {
+    std::erase_if(out.methods, [&](const std::string& method) { return !takes_methods(b.methods, {method}); });
+    if (out.methods.empty()) return std::nullopt;
+  }
   for (const auto& [from, into] : {std::pair{&b.headers, &out.headers}, std::pair{&b.query, &out.query}}) {
     for (const auto& line : *from) {
       const auto same = std::ranges::find(*into, line.first, &FieldLines::value_type::first);
@@ -105,6 +161,10 @@ std::optional<MatchDraft> common(const MatchDraft& a, const MatchDraft& b) {
 }
 
 bool may_meet(const MatchDraft& a, const MatchDraft& b) {
+  const auto shared = [&](const std::string& method) {
+    return std::ranges::find(b.methods, method) != b.methods.end();
+  };
+  if (!a.methods.empty() && !b.methods.empty() && std::ranges::none_of(a.methods, shared)) return false;
   if (!meets(a.host, b.host) && !meets(b.host, a.host)) return false;
   if (path_covers(a.path, b.path) || path_covers(b.path, a.path)) return true;
   const auto wild = [](const std::string& path) {  // within, so that others could be below it

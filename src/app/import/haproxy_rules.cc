@@ -45,6 +45,7 @@ class RuleReader {
       }
     }
     std::ranges::stable_sort(out_.rules, {}, &rank);
+    leave_exceptions(out_.rules, remarks_);
     share_out(out_.rules, remarks_);
     return std::move(out_);
   }
@@ -104,8 +105,10 @@ class RuleReader {
     std::string why;
     HaproxyLine rest = line;
     rule.tls = conditions_.take_tls(rest, from);
-    const auto matches = conditions_.matches(rest, from, why);
-    if (!matches) {
+    const auto except = conditions_.take_exceptions(rest, from, why);
+    const auto matches = except ? conditions_.matches(rest, from, why) : std::nullopt;
+    if (matches && rule.some && !except->empty()) why = "a share of what does not meet a condition";
+    if (!matches || (rule.some && !except->empty())) {
       remarks_.left_out(
           line.at, line.words[0] + " " + std::string(line.word(1)), why,
           refuses(line) ? "what it refused is let through; write the route by hand" : "write the route by hand");
@@ -113,6 +116,10 @@ class RuleReader {
     }
     rule.route.at = line.at;
     rule.route.directive = line.text();
+    rule.except = *except;
+    for (MatchDraft& match : rule.except) {
+      if (match.path.empty()) match.path = "/**";
+    }
     for (const MatchDraft& match : *matches) {
       rule.route.match = match;
       if (match.path.empty()) rule.route.match.path = "/**";

@@ -26,6 +26,7 @@ struct HaproxyRule {
   RouteDraft route;                            // where it leads stands in route.to, unless that is a backend
   std::string backend;                         // its name; empty: none
   std::optional<HaproxyConditions::Way> some;  // it takes only some of them, the others go on to later rules
+  std::vector<MatchDraft> except;              // these requests it leaves to later rules
   std::vector<HaproxyWay> ways;                // to these it leaves some of its own
   std::vector<std::string> allow;              // addresses; none: all
   std::vector<std::string> deny;

@@ -343,6 +343,52 @@ TEST(HaproxyImport, KnowsWhoComesWithoutTls) {
       "its share of requests cannot be said");
 }
 
+TEST(HaproxyImport, LeavesToOthersWhatARuleExcepts) {
+  const std::string hosts = web(R"(
+ acl one hdr(host) -i one.example
+ acl two hdr(host) -i two.example www.two.example
+ http-request deny if !one !two
+ use_backend b if { path_beg /b/ }
+ default_backend a)");
+  for (const char* host : {"one.example", "two.example", "www.two.example"}) {
+    EXPECT_HAS(hosts, "host: " + std::string(host) + ", path: \"/b/**\" }\n    to: upstream.b");
+    EXPECT_HAS(hosts, "host: " + std::string(host) + ", path: \"/**\" }\n    to: upstream.a");
+  }
+  EXPECT_HAS(hosts, "match: { path: \"/**\" }\n    to: { fixed: { status: 403");
+  EXPECT_HAS_NOT(hosts, "match: { path: \"/b/**\" }");
+  EXPECT_HAS_NOT(hosts, "let through");
+
+  const std::string methods =
+      web(" http-request deny deny_status 405 if !METH_GET !METH_POST\n"
+          " use_backend b if { path /b } METH_PUT\n default_backend a");
+  for (const char* method : {"GET", "POST"})
+    EXPECT_HAS(methods, "path: \"/**\", methods: [" + std::string(method) + "] }\n    to: upstream.a");
+  EXPECT_HAS(methods, "path: \"/**\" }\n    to: { fixed: { status: 405");
+  EXPECT_HAS_NOT(methods, "to: upstream.b");
+
+  const std::string several =
+      web(" acl ro method GET HEAD OPTIONS\n http-request deny if !ro\n"
+          " use_backend b if METH_POST\n default_backend a");
+  EXPECT_HAS(several, "match: { path: \"/**\", methods: [GET, HEAD, OPTIONS] }\n    to: upstream.a");
+  EXPECT_HAS_NOT(several, "Left out");
+  EXPECT_HAS_NOT(web(" http-request deny if !METH_GET !METH_HEAD\n default_backend a"), "Left out");
+
+  const std::string token =
+      web(" http-request deny if { path_beg /t/ } !{ hdr(x-token) -m found }\n default_backend a");
+  EXPECT_HAS(token, "path: \"/t/**\", headers: { x-token: \"*\" } }\n    to: upstream.a");
+  EXPECT_HAS(token, "path: \"/t/**\" }\n    to: { fixed: { status: 403");
+  EXPECT_HAS(token, "path: \"/**\" }\n    to: upstream.a");
+
+  const std::string moved =
+      web(" redirect scheme https unless { hdr(x-forwarded-proto) https }\n"
+          " use_backend b unless { path_beg /a/ }\n default_backend a");
+  EXPECT_HAS(moved, "path: \"/a/**\", headers: { x-forwarded-proto: https } }\n    to: upstream.a");
+  EXPECT_HAS(moved, "path: \"/**\", headers: { x-forwarded-proto: https } }\n    to: upstream.b");
+  EXPECT_HAS(moved, "match: { path: \"/**\" }\n    to: { redirect: { to: \"https://$${host}$${uri}\"");
+  EXPECT_HAS(web(" http-request deny if !{ path_end .x }\n default_backend a"), "let through");
+  EXPECT_HAS(web(" http-request deny if !one or { path /x }\n acl one hdr(host) a\n default_backend a"), "let through");
+}
+
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
   for (const char* rule : {"http-request auth unless { path /x }", "http-request deny unless known",
                            "http-request deny if !known { path /x }", "block if !{ http_auth(users) }"})
