@@ -55,14 +55,6 @@ bool add_to_match(const Comparison& one, MatchDraft& match) {
   return true;
 }
 
-// The return with which a block ends before anything else of it changes where its requests go.
-const NginxDirective* return_of(const NginxDirective& block) {
-  const auto first = std::ranges::find_if(block.block, [](const NginxDirective& one) {
-    return one.name == "return" || one.name == "rewrite" || one.name == "break" || one.name == "proxy_pass";
-  });
-  return first != block.block.end() && first->name == "return" ? &*first : nullptr;
-}
-
 void tell_condition(const NginxDirective& one, const char* why, const char* instead, Remarks& remarks) {
   const std::string refused = refuses(one) ? "what it refused is let through; " : "";
   remarks.left_out(one.at, one.name, why, refused + instead);
@@ -73,7 +65,7 @@ void tell_condition(const NginxDirective& one, const char* why, const char* inst
 std::vector<RouteDraft> NginxContent::conditions_of_server() {
   std::vector<RouteDraft> out;
   for (const NginxDirective& one : server_.block.block) {
-    if (one.name != "if") continue;
+    if (one.name != "if" || methods_of(one)) continue;
     const NginxDirective* returned = return_of(one);
     const std::optional<Comparison> comparison = comparison_of(one);
     const bool host = comparison && (comparison->variable == "$host" || comparison->variable == "$http_host");
@@ -102,7 +94,7 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
     return;
   }
   for (const NginxDirective& one : block.block) {
-    if (one.name == "if" && !server) condition_within(one, location);
+    if (one.name == "if" && !server && !methods_of(one)) condition_within(one, location);
   }
   if (const NginxDirective* returned = block.find("return"); returned && !server) {
     for (const NginxDirective& one : block.block) {

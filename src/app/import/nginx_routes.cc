@@ -61,6 +61,10 @@ class ServerRoutes {
       catch_all();
       drop_unreached();
     }
+    for (const NginxDirective& one : server_.block.block) {
+      if (&one == answers_at_once_) break;
+      if (one.name == "if") limit_server(one);
+    }
     std::vector<RouteDraft> out = content_->conditions_of_server();
     for (Placed& placed : placed_) out.push_back(std::move(placed.route));
     return out;
@@ -138,11 +142,49 @@ class ServerRoutes {
     return {.patterns = {with_slash_too ? path : path + "/**"}};
   }
 
-  // limit_except GET { deny all; }: for the methods beside it there is a route of its own.
+  // `if ($request_method !~ ^(GET|POST)$) { return 405; }` beside the locations: what no other route takes then.
+  void limit_server(const NginxDirective& condition) {
+    const auto methods = methods_of(condition);
+    if (!methods) return;
+    tell_head(condition, *methods);
+    for (Placed& placed : placed_) {
+      std::vector<std::string>& own = placed.route.match.methods;
+      if (own.empty()) own = *methods;
+      std::erase_if(own,
+                    [&](const std::string& method) { return std::ranges::find(*methods, method) == methods->end(); });
+    }
+    std::erase_if(placed_, [](const Placed& placed) { return placed.route.match.methods.empty(); });
+    RouteDraft refusal = route_from(condition);
+    content_->answer(*return_of(condition), server_.settings, refusal);
+    put(How::prefix, "/**", std::move(refusal));
+  }
+  // The same within a location, and limit_except GET { deny all; }: for the methods beside it there is a route of its
+  // own.
   void narrow_methods(const NginxLocation& location) {
     const NginxDirective* limit = content_->method_limit(location);
-    if (!limit) return;
     std::vector<Placed> others;
+    for (const NginxDirective& one : location.block->block) {
+      const auto methods = one.name == "if" ? methods_of(one) : std::nullopt;
+      if (!methods) continue;
+      if (limit || !others.empty()) {
+        remarks_.left_out(one.at, one.name, "a location limits its methods once", "what it refused is let through");
+        continue;
+      }
+      tell_head(one, *methods);
+      for (Placed& placed : placed_) {
+        if (placed.limited_by != location.block) continue;
+        placed.limited_by = nullptr;
+        RouteDraft refusal = route_from(one);
+        content_->answer(*return_of(one), location.settings, refusal, location.path);
+        refusal.match.path = placed.pattern;
+        placed.route.match.methods = *methods;
+        others.push_back({placed.how, placed.pattern, std::move(refusal)});
+      }
+    }
+    if (!limit) {
+      std::ranges::move(others, std::back_inserter(placed_));
+      return;
+    }
     for (Placed& placed : placed_) {
       if (placed.limited_by != location.block) continue;
       placed.limited_by = nullptr;
@@ -154,6 +196,11 @@ class ServerRoutes {
       others.push_back(std::move(other));
     }
     std::ranges::move(others, std::back_inserter(placed_));
+  }
+
+  void tell_head(const NginxDirective& condition, const std::vector<std::string>& methods) {
+    const auto has = [&](const char* method) { return std::ranges::find(methods, method) != methods.end(); };
+    if (has("GET") && !has("HEAD")) remarks_.differs(condition.at, condition.name, "a route for GET takes HEAD, too");
   }
 
   // `rewrite ... permanent` beside the locations comes before all of them, and the first before the others.

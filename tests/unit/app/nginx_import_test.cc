@@ -508,6 +508,27 @@ TEST(NginxImport, RedirectsWhatMovedWithAllBelowIt) {
   EXPECT_HAS_NOT(yaml, "never");
 }
 
+TEST(NginxImport, RefusesOtherMethodsByAnIf) {
+  const Imported imported = import_text(R"(server { listen 80;
+    if ($request_method !~ ^(GET|HEAD|POST)$ ) { return 405; }
+    location / { proxy_pass http://10.0.0.1:80; }
+    location /a { if ($request_method = DELETE) { return 403; } limit_except GET { deny all; } proxy_pass http://10.0.0.1:80; } }
+    server { listen 81; location /b { if ($request_method != POST) { return 444; } proxy_pass http://10.0.0.1:80; }
+             location /c { if ($request_method !~ ^GET) { return 405; } proxy_pass http://10.0.0.1:80; }
+             location / { return 200 x; } })");
+  const std::string& yaml = imported.yaml;
+  EXPECT_HAS(yaml, "path: \"/**\", methods: [GET, HEAD, POST] }\n    filters:");
+  EXPECT_HAS(yaml, "path: \"/**\" }\n    to: { fixed: { status: 405 } }");
+  EXPECT_HAS(yaml, "path: \"/a/**\", methods: [GET] }\n    filters:");
+  EXPECT_HAS(yaml, "path: \"/a/**\", methods: [GET, HEAD, POST] }\n    to: { fixed: { status: 403");
+  EXPECT_HAS_NOT(yaml, "DELETE]");
+  EXPECT_HAS(yaml, "path: \"/b/**\", methods: [POST] }\n    filters:");
+  EXPECT_HAS(yaml, "path: \"/b/**\" }\n    to: { fixed: { status: 404 } }");
+  EXPECT_EQ(std::ranges::count(imported.remarks.kept(), "if", &Remark::directive), 1);  // that of /c
+  EXPECT_TRUE(
+      told(import_text("server { listen 80; if ($request_method != GET) { return 405; } return 200 x; }"), "if"));
+}
+
 TEST(NginxImport, ServesNoFilesThatAProgramWouldRun) {
   const std::string yaml = locations("root /srv; location ~ \\.php$ { fastcgi_pass x:9000; }");
   EXPECT_HAS(route(yaml, "/**"), "status: 501");
