@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 
 #include "base/utf8.h"
 
@@ -100,6 +101,46 @@ Result<std::vector<HaproxySection>> parse_haproxy(std::string_view text, const s
     out.back().lines.push_back({std::move(words), at});
   }
   return out;
+}
+
+namespace {
+
+// A value a line; empty lines and those that begin with '#' say nothing. Nothing when it is no such file.
+std::optional<std::vector<std::string>> values_of(std::string_view text) {
+  std::vector<std::string> out;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) line.remove_prefix(1);
+    while (!line.empty() && std::string_view(" \t\r").find(line.back()) != std::string_view::npos)
+      line.remove_suffix(1);
+    if (line.empty() || line.front() == '#') continue;
+    const bool plain = line.front() != '-' && line.find_first_of(" \t{}") == std::string_view::npos && is_utf8(line);
+    if (!plain || out.size() == kMaxWords) return std::nullopt;
+    out.emplace_back(line);
+  }
+  return out.empty() ? std::nullopt : std::optional(std::move(out));
+}
+
+}  // namespace
+
+void read_haproxy_lists(std::vector<HaproxySection>& sections, const ImportFiles& files, const std::string& folder,
+                        Remarks& remarks) {
+  for (HaproxySection& section : sections) {
+    for (HaproxyLine& line : section.lines) {
+      const auto flag = std::ranges::find(line.words, "-f");
+      if (flag == line.words.end() || std::next(flag) == line.words.end()) continue;
+      const std::string file = *std::next(flag);
+      const Result<std::string> text = files.read(file.starts_with('/') ? file : folder + file);
+      const auto values = text ? values_of(*text) : std::nullopt;
+      if (!values) continue;
+      const auto at = line.words.erase(flag, flag + 2);
+      line.words.insert(at, values->begin(), values->end());
+      remarks.differs(line.at, line.words[0] + " " + line.words[1] + " -f " + file,
+                      std::to_string(values->size()) + " values stand in the result; changes of the file are not seen");
+    }
+  }
 }
 
 }  // namespace trellis::app

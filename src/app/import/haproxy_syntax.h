@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "app/import/nginx_syntax.h"
 #include "app/import/remark.h"
 #include "base/error.h"
 
@@ -29,5 +30,10 @@ struct HaproxySection {
 };
 
 Result<std::vector<HaproxySection>> parse_haproxy(std::string_view text, const std::string& name);
+
+// `-f FILE` of acls and conditions: the values of the file in its place, up to 256, from where they are told. A file
+// that cannot be read, or says more, stays named. `folder` ends with '/'; relative files are looked for there.
+void read_haproxy_lists(std::vector<HaproxySection>& sections, const ImportFiles& files, const std::string& folder,
+                        Remarks& remarks);
 
 }  // namespace trellis::app

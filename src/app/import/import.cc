@@ -173,13 +173,15 @@ Result<Imported> import_config(const std::string& path, const ImportKind* kind, 
   Imported out;
   out.kind = kind ? *kind : kind_of(text);
   ConfigDraft draft;
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "./" : path.substr(0, slash + 1);
   if (out.kind == ImportKind::haproxy) {
-    TRY(const std::vector<HaproxySection> sections, parse_haproxy(text, path));
+    TRY(std::vector<HaproxySection> sections, parse_haproxy(text, path));
+    read_haproxy_lists(sections, files, folder, out.remarks);
     draft = translate_haproxy(sections, out.remarks);
   } else {
     TRY(const NginxTree tree, parse_nginx_text(std::move(text), path, files));
-    const size_t slash = path.rfind('/');
-    draft = translate_nginx(tree, slash == std::string::npos ? "./" : path.substr(0, slash + 1), out.remarks);
+    draft = translate_nginx(tree, folder, out.remarks);
   }
   if (draft.listeners.empty())
     return fail(Code::invalid_argument, path + ": nothing in it listens where Trellis could");

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "app/import/haproxy.h"
 #include "app/import/haproxy_proxies.h"
@@ -387,6 +388,35 @@ TEST(HaproxyImport, LeavesToOthersWhatARuleExcepts) {
   EXPECT_HAS(moved, "match: { path: \"/**\" }\n    to: { redirect: { to: \"https://$${host}$${uri}\"");
   EXPECT_HAS(web(" http-request deny if !{ path_end .x }\n default_backend a"), "let through");
   EXPECT_HAS(web(" http-request deny if !one or { path /x }\n acl one hdr(host) a\n default_backend a"), "let through");
+}
+
+TEST(HaproxyImport, ReadsValuesFromFiles) {
+  std::string many;
+  for (int i = 0; i < 300; ++i) many += "10.0.0." + std::to_string(i % 256) + "\n";
+  const std::map<std::string, std::string> texts = {
+      {"/etc/bad.lst", "# bad\n10.1.0.0/16\n\n  10.2.2.2 \r\n"},
+      {"etc/hosts.lst", "a.example\nB.example\n"},
+      {"/etc/many.lst", many},
+      {"/etc/odd.lst", "10.0.0.1 extra\n"},
+      {"etc/x.cfg",
+       "frontend web\n mode http\n bind :80\n acl bad src -f /etc/bad.lst\n http-request deny if bad\n"
+       " http-request deny if { src -f /etc/many.lst }\n http-request deny if { src -f /etc/odd.lst }\n"
+       " http-request deny if { src -f /etc/none.lst }\n"
+       " use_backend b if { hdr(host) -i -f hosts.lst }\n default_backend a\n"
+       "backend a\n server s 10.0.0.1:80\nbackend b\n server s 10.0.0.2:80\n"}};
+  const ImportFiles files{.read = [&](const std::string& path) -> Result<std::string> {
+                            const auto found = texts.find(path);
+                            if (found == texts.end()) return fail(Code::not_found, path);
+                            return found->second;
+                          },
+                          .glob = [](const std::string&) { return std::vector<std::string>(); }};
+  const Result<Imported> out = import_config("etc/x.cfg", nullptr, files);
+  ASSERT_TRUE(out) << out.error().to_string();
+  EXPECT_HAS(out->yaml, "- deny: [\"10.1.0.0/16\", \"10.2.2.2\"]");
+  EXPECT_HAS(out->yaml, "host: a.example");
+  EXPECT_HAS(out->yaml, "host: b.example");
+  EXPECT_TRUE(told(*out, "acl bad -f /etc/bad.lst"));
+  EXPECT_EQ(out->remarks.left_out(), 3u);
 }
 
 TEST(HaproxyImport, LeavesNothingOpenThatAPasswordGuarded) {
