@@ -19,6 +19,7 @@ Detached::Detached(const Request& from, const RequestContext& its)
   context.client_address = arena.copy(its.client_address);
   context.client_port = its.client_port;
   context.forwarded_for = arena.copy(its.forwarded_for);
+  context.from_stranger = its.from_stranger;
   context.forwarded_host = arena.copy(its.forwarded_host);
   context.listener = arena.copy(its.listener);
   context.trace = its.trace;

@@ -52,6 +52,7 @@ struct RequestContext {
   // theirs, in the order of the way here, "192.0.2.7, 10.0.0.1"; and the Host that the client asked for.
   std::string_view forwarded_for;
   std::string_view forwarded_host;
+  bool from_stranger = false;  // the listener names trusted proxies, and the connection is none of theirs
   std::string_view listener;
   TraceContext trace;
   std::string_view request_id;

@@ -123,6 +123,7 @@ std::string_view only_value(const http::Fields& fields, FieldId id) noexcept {
 void TrustedProxies::believe(http::Request& request, http::RequestContext& context) const {
   http::Fields& fields = request.fields;
   if (!addresses_.has(context.client_address)) {
+    context.from_stranger = true;
     fields.remove(FieldId::traceparent);
     fields.remove(FieldId::tracestate);
     fields.remove(FieldId::x_request_id);

@@ -29,7 +29,7 @@ class TrustedProxies {
   bool empty() const noexcept { return addresses_.empty(); }
 
   // From a trusted proxy: sets the context's client_address, forwarded_for and forwarded_host and the request's scheme.
-  // From anybody else: the ids of trace and request that came along are removed.
+  // From anybody else: the ids of trace and request that came along are removed, and the context says so.
   void believe(http::Request& request, http::RequestContext& context) const;
 
  private:

@@ -218,7 +218,9 @@ uint64_t Cluster::key_of(const http::Request& request, const http::RequestContex
 }
 
 Cluster::Wish Cluster::wish_of(const http::Request& request, const http::RequestContext& context) {
-  return {.key = key_of(request, context), .regions = regions_for(context.client_address, &request.fields)};
+  // Where trusted proxies are named, they alone may say in a field where the client is.
+  const http::Fields* const told = context.from_stranger ? nullptr : &request.fields;
+  return {.key = key_of(request, context), .regions = regions_for(context.client_address, told)};
 }
 Cluster::Wish Cluster::wish_of(std::string_view client_address) {
   return {.key = hash64(client_address), .regions = regions_for(client_address, nullptr)};

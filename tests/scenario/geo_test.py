@@ -109,6 +109,15 @@ def test_a_field_names_the_region_and_the_next_nearest_takes_over():
         assert running.metric("trellis_region_tries_total", upstream="app", region="as", at="away") == 0
 
 
+def test_a_field_of_strangers_names_no_region_where_proxies_are_trusted():
+    with servers() as regions:
+        believed = config(regions, "header: X-Country")
+        for text, region in ((believed, "eu"), (believed.replace("trusted: [127.0.0.0/8]", "trusted: [192.0.2.0/24]"), "us"),
+                             (believed.replace(", trusted: [127.0.0.0/8]", ""), "eu")):
+            with node.Node(text) as running:
+                assert ask(running, "X-Country: GB") == region
+
+
 @pytest.mark.skipif(not (DATA / "GeoIP2-Country-Test.mmdb").exists(), reason=f"no databases in {DATA}; set TRELLIS_DATA")
 def test_the_address_tells_the_region_and_a_reload_takes_a_new_database():
     with servers() as regions:
