@@ -273,10 +273,14 @@ def test_a_reverse_proxy_answers_as_nginx_does(open_folder):
         for line in ("GET /", "GET /some/page?a=1&b=2", "GET /api/items?x=y", "GET /api/", "GET /plain/x/y", "GET /assets/app.js",
                      "GET /media/cat.txt", "GET /healthz", "GET /old", "GET /private/x", "GET /closed/x", "GET /inner/x",
                      "GET /v1/items", "GET /v3/items", "GET /v2/items", "GET /assets/none.js", "GET /api", "GET /api?q=1",
-                     "HEAD /healthz", "HEAD /api/x", "DELETE /read/x", "GET /read/x", "POST /some", "GET /w1", "GET /w2/x", "GET /logo.txt"):
+                     "HEAD /healthz", "HEAD /api/x", "DELETE /read/x", "GET /read/x", "POST /far/x", "GET /far/x",
+                     "GET /secret/x", "OPTIONS /preflight", "GET /preflight", "PUT /posts/x", "POST /posts/x", "GET /was/a/b?c=d", "GET /was", "POST /some", "GET /w1", "GET /w2/x", "GET /logo.txt"):
             pair.same(line, host)
         for line in ("GET //closed/x", "GET /closed%2Fx", "GET /closed%2f%2Fx", "GET ///private//x", "GET /private%2Fx", "GET /inner%2Fx"):
             assert pair.same(line, host)[1].status in (403, 404), line
+        pair.same("POST /near/x", host)
+        theirs, ours = pair.same("OPTIONS /preflight", host)
+        assert ours.get(b"access-control-allow-origin") == theirs.get(b"access-control-allow-origin") == b"*"
         theirs, ours = pair.same("GET /page", host)
         assert ours.get(b"x-frame-options") == theirs.get(b"x-frame-options") == b"SAMEORIGIN"
         assert ours.get(b"x-secret") is None and theirs.get(b"x-secret") is None
@@ -387,6 +391,23 @@ def test_a_frontend_answers_as_haproxy_does(open_folder):
         for line, host in (("GET /api/x", "shop.example.com"), ("POST /x", "a.tenants.example.com"), ("GET /x", "a.tenants.example.com")):
             theirs, ours = pair.both(line, host)
             assert ours.get(b"x-backend") == theirs.get(b"x-backend"), (line, host)
+
+
+@needs_haproxy
+def test_who_may_come_where_is_as_in_haproxy(open_folder):
+    with beside(open_folder, "guards.cfg") as pair:
+        for host in ("shop.example.com", "a.example.com", "elsewhere.org"):
+            for path in ("/", "/up", "/early", "/one/x", "/two/x?y=z", "/token/x", "/far/x", "/far/two/x", "/near/x", "/near/two/x",
+                         "/v1/x", "/moved?a=b", "/tls/x?y", "/other", "/drop"):
+                for method in ("GET", "POST"):
+                    for fields in ((), ("X-Token: 1",)):
+                        theirs, ours = pair.both(f"{method} {path}", host, fields=fields)
+                        line = (method, path, host, fields)
+                        assert ours.status == theirs.status, line
+                        for field in (b"x-backend", b"location", b"x-frame-options"):
+                            assert ours.get(field) == theirs.get(field), line
+                        if ours.get(b"x-backend"):
+                            assert json.loads(ours.body)["path"] == json.loads(theirs.body)["path"], line
 
 
 def test_what_haproxy_says_and_trellis_cannot_is_told(tmp_path):
