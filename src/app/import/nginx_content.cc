@@ -56,6 +56,7 @@ bool add_to_match(const Comparison& one, MatchDraft& match) {
 }
 
 void tell_condition(const NginxDirective& one, const char* why, const char* instead, Remarks& remarks) {
+  if (asks_certificate(one)) return;  // has been told
   const std::string refused = refuses(one) ? "what it refused is let through; " : "";
   remarks.left_out(one.at, one.name, why, refused + instead);
 }

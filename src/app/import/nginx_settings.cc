@@ -311,6 +311,12 @@ bool refuses(const NginxDirective& block) {
   return answer && answer->word(0).starts_with('4');
 }
 
+bool asks_certificate(const NginxDirective& condition) {
+  return refuses(condition) && std::ranges::any_of(condition.words, [](const std::string& word) {
+           return word.find("$ssl_client_") != std::string::npos;
+         });
+}
+
 std::pair<std::string, std::string> why_left_out(std::string_view directive) {
   for (const Absent& absent : kAbsent) {
     if (directive.starts_with(absent.prefix)) return {std::string(absent.why), std::string(absent.instead)};
@@ -352,13 +358,6 @@ bool set_guard(NginxSettings& settings, std::string_view name, bool asked) {
     settings.guards.erase(found);
   }
   return asked;
-}
-
-// `if ($ssl_client_verify != SUCCESS) { return 403; }`
-bool asks_certificate(const NginxDirective& condition) {
-  return refuses(condition) && std::ranges::any_of(condition.words, [](const std::string& word) {
-           return word.find("$ssl_client_") != std::string::npos;
-         });
 }
 
 std::string cache_control_of(std::string_view time, bool& good) {

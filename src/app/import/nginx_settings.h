@@ -80,6 +80,8 @@ bool is_structure(std::string_view directive) noexcept;
 bool needs_nothing(std::string_view directive) noexcept;
 // Does the block answer that clients may not?
 bool refuses(const NginxDirective& block);
+// `if ($ssl_client_verify != SUCCESS) { return 403; }`, which guards like ssl_verify_client.
+bool asks_certificate(const NginxDirective& condition);
 // Why Trellis has nothing for it, and what to do instead.
 std::pair<std::string, std::string> why_left_out(std::string_view directive);
 

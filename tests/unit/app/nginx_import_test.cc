@@ -421,6 +421,7 @@ TEST(NginxImport, TellsRefusalsThatItCannotSay) {
   };
   EXPECT_TRUE(let_through(2));
   EXPECT_TRUE(let_through(3));
+  EXPECT_FALSE(let_through(4));
   EXPECT_FALSE(let_through(5));
   EXPECT_HAS(route(imported.yaml, "/c/**"), "status: 501");
 }
