@@ -312,11 +312,19 @@ Task<Result<http::Response>> Cluster::try_hosts(http::Request& request, http::Re
     if (!pool && (answer || waiting_.may_try())) pool = pick(wish, tried);
     if (!pool && answer) {  // all were asked: one of them again, after a pause
       const Time due = after(Loop::current().now(), pause_before(attempt, *answer));
-      if (due >= context.deadline) co_return *std::move(answer);
+      if (due >= context.deadline) {
+        if (context.explain) [[unlikely]]
+          context.explain->add("retry", "none: all were asked, and the pause before the next try ends too late");
+        co_return *std::move(answer);
+      }
       co_await sleep_until(due);
       tried.clear();
       pool = pick(wish, tried);
-      if (!pool) co_return *std::move(answer);
+      if (!pool) {
+        if (context.explain) [[unlikely]]
+          context.explain->add("retry", "none: all were asked, and none has room");
+        co_return *std::move(answer);
+      }
     }
     WaitingQueue::Waiter waiter(waiting_, context.deadline);
     while (!pool && !choices_.empty()) {  // all connections are in use, or others wait for one

@@ -70,6 +70,14 @@ TEST_P(ClusterExplains, EachTryAndWhyThereIsNoOther) {
   EXPECT_TRUE(both);
 }
 
+TEST_P(ClusterExplains, ThatTheHostsWantToBeLeftAloneForLonger) {
+  config_.retry.on = {RetryOn::s503};
+  config_.timeouts.total = 2s;
+  FarServer far(*loop_, answers("HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n"));
+  Cluster& c = cluster({far.address()});
+  EXPECT_EQ(line(told(c), "retry "), "retry none: all were asked, and the pause before the next try ends too late");
+}
+
 TEST_P(ClusterExplains, ThatNoReasonOfRetriesHolds) {
   config_.retry.on = {RetryOn::timeout};
   Cluster& c = cluster({nowhere()});
