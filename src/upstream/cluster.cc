@@ -577,6 +577,7 @@ Task<Result<Cluster::Link>> Cluster::connect(std::string_view client_address, De
     if (!pool) break;
     tried.add(*this, *pool);
     const Time began = Loop::current().now();
+    pool->make_room();  // what is idle is of requests
     auto opened = co_await open(pool, deadline);
     const Time now = Loop::current().now();
     if (opened) {

@@ -100,6 +100,14 @@ void Pool::close_idle() noexcept {
   }
 }
 
+void Pool::make_room() noexcept {
+  if (open_ < limits_.connections || !oldest_) return;
+  http::ClientConnection* connection = oldest_;
+  unlink(*connection);
+  load_changed(1);
+  delete connection;
+}
+
 void Pool::closed() noexcept {
   --open_;
   closed_count_.add();

@@ -55,6 +55,9 @@ class Pool final : public http::ConnectionHome, public std::enable_shared_from_t
 
   // The most recently used idle connection that is still alive, or null.
   std::unique_ptr<http::ClientConnection> take() noexcept;
+  // For who needs a new connection although there are idle ones: closes one of these where the limit leaves no other
+  // room. Precondition: not full().
+  void make_room() noexcept;
   // A connection is being made: counted from here on, so that a thousand requests at once do not open a thousand too
   // many. Either adopt() or failed_to_open() follows.
   void opening() noexcept;

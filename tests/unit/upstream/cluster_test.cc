@@ -580,6 +580,26 @@ TEST_P(UpstreamCluster, AWornOutConnectionIsNotUsedAgain) {
   EXPECT_EQ(c.open_connections(), 0U);
 }
 
+TEST_P(UpstreamCluster, LinksKeepToTheLimitThoughRequestsLeftConnectionsIdle) {
+  config_.limits.connections = 2;
+  FarServer far(*loop_, answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+  Cluster& c = cluster({far.address()});
+  EXPECT_EQ(ask(c), "hi");
+  EXPECT_EQ(c.idle_connections(), 1U);
+  std::vector<Cluster::Link> links;
+  for (int i = 0; i < 2; ++i) {
+    auto link = fakes::run_task(*loop_, c.connect("192.0.2.1", soon()));
+    ASSERT_TRUE(link);
+    links.push_back(*std::move(link));
+  }
+  EXPECT_EQ(c.open_connections(), 2U);
+  EXPECT_EQ(c.idle_connections(), 0U) << "it made room";
+  EXPECT_FALSE(fakes::run_task(*loop_, c.connect("192.0.2.1", soon())));
+  EXPECT_EQ(c.open_connections(), 2U);
+  links.clear();
+  EXPECT_EQ(ask(c), "hi");
+}
+
 TEST_P(UpstreamCluster, ALinkCountsAsWorkOfItsHostWhileItLives) {
   FarServer far(*loop_, answers(""));
   Cluster& c = cluster({nowhere(), far.address()});
