@@ -26,25 +26,17 @@ std::string_view without_port(std::string_view authority) noexcept {
   return authority.substr(0, colon);
 }
 
-// Without a port, and without the dot that may stand behind a name: it is the same one with it.
-std::string_view host_of(std::string_view authority) noexcept {
-  std::string_view host = without_port(authority);
-  if (host.size() > 1 && host.ends_with('.')) host.remove_suffix(1);
+// Without the dot that may stand behind a name: it is the same one with it.
+std::string_view without_dot(std::string_view host) noexcept {
+  if (host.ends_with('.')) host.remove_suffix(1);
   return host;
 }
 
 Result<std::string> host_from(std::string_view text) {
-  const std::string_view host = host_of(text);
-  if (host.empty()) return wrong("the host is missing");
-  if (host.size() > kMaxHost) return wrong("the host is longer than 255 bytes");
-  // An IPv6 address stands in brackets, and colons nowhere else.
-  const bool six = host.starts_with('[') && host.ends_with(']');
-  for (const char c : six ? host.substr(1, host.size() - 2) : host) {
-    const bool plain = (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '.';
-    if (!plain && std::string_view(six ? ":" : "-_").find(c) == std::string_view::npos)
-      return wrong("\"" + std::string(host) + "\" is no host");
-  }
-  std::string lower(host);
+  if (without_port(text).empty()) return wrong("the host is missing");
+  if (without_port(text).size() > kMaxHost) return wrong("the host is longer than 255 bytes");
+  if (!http::valid_authority(text)) return wrong("\"" + std::string(text) + "\" is no host");
+  std::string lower(without_dot(without_port(text)));
   for (char& c : lower) c = ascii_lower(c);
   return lower;
 }
@@ -131,7 +123,7 @@ Result<PurgeRule> make_purge_rule(PurgeRule::Kind kind, std::string_view text, b
 }
 
 void append_purge_url(std::string& out, std::string_view authority, std::string_view path, std::string_view query) {
-  out += host_of(authority);
+  out += without_dot(without_port(authority));
   out += path;
   if (query.empty()) return;
   out += '?';

@@ -26,6 +26,7 @@ TEST(PurgeRule, AUrlHasTheFormThatObjectsAreComparedIn) {
   EXPECT_EQ(text_of(Kind::key, "https://shop.example.com?q"), "shop.example.com/?q");
   EXPECT_EQ(text_of(Kind::key, "https://[::1]:8443/a"), "[::1]/a");
   EXPECT_EQ(text_of(Kind::key, "https://[::1]/a"), "[::1]/a");
+  EXPECT_EQ(text_of(Kind::key, "https://shop.example.com.:8443/a"), "shop.example.com/a");
   std::string object;
   append_purge_url(object, "shop.example.com:8443", "/a", "z=1&a=2");
   EXPECT_EQ(text_of(Kind::key, "https://shop.example.com/a?a=2&z=1"), object);
@@ -41,8 +42,10 @@ TEST(PurgeRule, APrefixEndsWhereItWasWrittenToEnd) {
 }
 
 TEST(PurgeRule, WhatNoRequestCanHaveIsRefused) {
-  for (const std::string_view text : {"", "https://", "/path", "exa mple.com/", "example.com/a b", "example.com/%zz",
-                                      "example.com/../..", "user@example.com/", "[::1/", "::1:80/", "[]]/"}) {
+  for (const std::string_view text :
+       {"", "https://", "/path", "exa mple.com/", "example.com/a b", "example.com/%zz", "example.com/../..",
+        "user@example.com/", "[::1/", "::1:80/", "[]]/", "[1:2]/", "example.com:8:43/", "example.com:99999/",
+        "example.com../", "a..example.com/", ".example.com/", "./"}) {
     EXPECT_EQ(text_of(Kind::key, text), "refused") << text;
     EXPECT_EQ(text_of(Kind::prefix, text), "refused") << text;
   }
