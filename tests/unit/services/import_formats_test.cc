@@ -126,6 +126,7 @@ TEST(ImportFormats, ReadsWhatShlinkWrites) {
   LinkImport object = row;
   object.not_before = at("2021-06-01T00:00:00Z");
   object.max_visits = 5;
+  object.forward_query = true;
   EXPECT_THAT(result.links, ElementsAre(object));
 
   result = read_csv("Long URL,Short code,Domain,Title,Tags\nhttps://example.com,q,,,\n");
@@ -191,6 +192,54 @@ TEST(ImportFormats, ReadsWhatBitlyWrites) {
       read_csv("Bitlink,Long URL,Title,Tags,Date created\nbit.ly/2abc,https://example.com/,T,\"a, b\",1577934245\n");
   EXPECT_THAT(result.problems, IsEmpty());
   EXPECT_THAT(result.links, ElementsAre(link));
+}
+
+TEST(ImportFormats, FurtherShortUrlsOfABitlyLinkAreLinksByThemselves) {
+  const std::string text =
+      "{\"link\":\"https://bit.ly/2abc\",\"custom_bitlinks\":[\"https://bit.ly/spring\",\"https://bit.ly/2abc\","
+      "\"https://bit.ly/a.b\",\"https://go.test/Sale\"],\"long_url\":\"https://example.com/\",\"tags\":[\"a\"],"
+      "\"clicks\":9}\n"
+      "{\"link\":\"https://bit.ly/bad\",\"custom_bitlinks\":[\"https://bit.ly/lost\"],\"long_url\":\"nowhere\"}\n"
+      "{\"link\":\"https://bit.ly/3abc\",\"custom_bitlinks\":[],\"long_url\":\"https://example.org/\"}";
+  for (const size_t piece : {SIZE_MAX, size_t{7}}) {
+    const Read result = read(ImportShape::ndjson, text, piece);
+    const LinkImport link{
+        .code = "2abc", .url = "https://example.com/", .domain = "bit.ly", .tags = {"a"}, .clicks = 9};
+    LinkImport spring = link;
+    spring.code = "spring";
+    spring.clicks = 0;
+    LinkImport sale = spring;
+    sale.code = "Sale";
+    sale.domain = "go.test";
+    EXPECT_THAT(
+        result.links,
+        ElementsAre(link, spring, sale, LinkImport{.code = "3abc", .url = "https://example.org/", .domain = "bit.ly"}));
+    EXPECT_THAT(result.problems, ElementsAre("1:1 : the code of the short URL is not 1 to 128 letters, digits, - or _",
+                                             "2:1 long_url: The URL must begin with http:// or https://."));
+  }
+  const Read csv = read_csv("link,long_url,custom_bitlinks\nbit.ly/2abc,https://example.com/,\"bit.ly/x, bit.ly/y\"\n");
+  EXPECT_THAT(csv.links, SizeIs(3));
+}
+
+TEST(ImportFormats, ReadsWhatTheApiAnswersButOpensNothing) {
+  const Read result = read_ndjson(
+      "{\"id\":1,\"code\":\"a\",\"domain\":\"go.test\",\"short_url\":\"http://go.test/a\",\"url\":\"https://"
+      "example.com/\","
+      "\"title\":\"\",\"status\":302,\"created_at\":\"2020-01-02T03:04:05.000Z\",\"updated_at\":\"2020-01-02T03:04:05."
+      "000Z\","
+      "\"not_before\":null,\"expires_at\":null,\"max_visits\":5,\"visits_left\":2,\"forward_query\":false,\"tags\":[],"
+      "\"rules\":[],\"has_password\":false,\"clicks\":7,\"etag\":\"\\\"1-1\\\"\"}\n"
+      "{\"code\":\"b\",\"url\":\"https://example.com/\",\"has_password\":true}\n");
+  EXPECT_THAT(result.links, ElementsAre(LinkImport{.code = "a",
+                                                   .url = "https://example.com/",
+                                                   .domain = "go.test",
+                                                   .status = 302,
+                                                   .created_at = at("2020-01-02T03:04:05Z"),
+                                                   .max_visits = 5,
+                                                   .visits = 3,
+                                                   .clicks = 7}));
+  EXPECT_THAT(result.problems,
+              ElementsAre("2:1 has_password: the link has a password, which is not in the export; it would be open"));
 }
 
 TEST(ImportFormats, SaysWhatIsWrongWithARowAndGoesOn) {

@@ -38,10 +38,12 @@ constexpr Name kTrellis[] = {
     {"notbefore", Field::not_before},
     {"maxvisits", Field::max_visits},
     {"visits", Field::visits},
+    {"visitsleft", Field::visits_left},
     {"forwardquery", Field::forward_query},
     {"rules", Field::rules},
     {"clicks", Field::clicks},
     {"passwordhash", Field::password_hash},
+    {"haspassword", Field::password},
     {"id", Field::ignored},
     {"shorturl", Field::ignored},
     {"updatedat", Field::ignored},
@@ -65,6 +67,7 @@ constexpr Name kShlink[] = {
     {"visits", Field::clicks},
     {"visitscount", Field::clicks},
     {"visitssummarytotal", Field::clicks},
+    {"forwardquery", Field::forward_query},
 };
 constexpr Name kYourls[] = {
     {"keyword", Field::code}, {"shorturl", Field::short_url},   {"url", Field::url},
@@ -81,7 +84,7 @@ constexpr Name kBitly[] = {
     {"title", Field::title},          {"tags", Field::tags},
     {"createdat", Field::created_at}, {"datecreated", Field::created_at},
     {"clicks", Field::clicks},        {"totalclicks", Field::clicks},
-    {"engagements", Field::clicks},
+    {"engagements", Field::clicks},   {"custombitlinks", Field::further},
 };
 
 std::span<const Name> names_of(ImportFormat format) noexcept {
@@ -297,6 +300,14 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
       link_.code = text;
       return std::nullopt;
     case Field::short_url: short_url_ = text; return std::nullopt;
+    case Field::further:
+      for (size_t begin = 0; begin <= text.size();) {
+        const size_t end = std::min(text.find(',', begin), text.size());
+        const std::string_view short_url = trimmed(text.substr(begin, end - begin));
+        if (!short_url.empty()) also_.emplace_back(short_url);
+        begin = end + 1;
+      }
+      return std::nullopt;
     case Field::url: {
       const auto host = check_url(text);
       if (!host) return wrong(host.error().what());
@@ -341,6 +352,10 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
       if (!link_.visits) return wrong("not a number of visits");
       return std::nullopt;
     }
+    case Field::visits_left:
+      visits_left_ = count_of(text);
+      if (!visits_left_) return wrong("not a number of visits");
+      return std::nullopt;
     case Field::forward_query: {
       const std::string plain = lowered(text);
       if (plain != "true" && plain != "false") return wrong("forwarding the query is true or false");
@@ -371,6 +386,34 @@ std::optional<ImportProblem> LinkReader::set(Field field, std::string_view name,
   return std::nullopt;
 }
 
+void LinkReader::begin_row() {
+  link_ = {};
+  short_url_.clear();
+  also_.clear();
+  visits_left_.reset();
+}
+
+LinkReader::Outcome LinkReader::complete_row() {
+  Outcome outcome = complete();
+  if (!outcome || also_.empty()) return outcome;
+  std::erase_if(also_, [this](std::string_view short_url) {
+    const auto [host, code] = split_short_url(short_url);
+    return code == link_.code && lowered(host) == link_.domain;
+  });
+  further_.assign(also_.rbegin(), also_.rend());
+  return outcome;
+}
+
+// The link of the row again, under another short URL. Its clicks were counted once.
+LinkReader::Outcome LinkReader::next_further() {
+  short_url_ = std::move(further_.back());
+  further_.pop_back();
+  link_.code.clear();
+  link_.domain.clear();
+  link_.clicks = 0;
+  return complete();
+}
+
 // The rules over several fields, when all are read.
 LinkReader::Outcome LinkReader::complete() {
   says_domain_ = !link_.domain.empty();
@@ -392,10 +435,13 @@ LinkReader::Outcome LinkReader::complete() {
   if (link_.code.empty() && *format_ != ImportFormat::trellis) return problem(1, "", "the code is missing");
   if (link_.expires_at && link_.not_before && *link_.expires_at <= *link_.not_before)
     return problem(1, "", "the link ends before it begins");
+  if (link_.max_visits && visits_left_ && !link_.visits)
+    link_.visits = *link_.max_visits - std::min(*visits_left_, *link_.max_visits);
   return Step::link;
 }
 
 LinkReader::Outcome LinkReader::next(std::string_view& bytes) {
+  if (!further_.empty()) return next_further();
   if (failed_) {
     bytes = {};
     return Step::more;
@@ -446,12 +492,11 @@ LinkReader::Outcome LinkReader::read_row() {
     return problem(
         1, "",
         "the row has " + std::to_string(fields.size()) + " fields and the header " + std::to_string(columns_.size()));
-  link_ = {};
-  short_url_.clear();
+  begin_row();
   for (size_t i = 0; i < fields.size(); ++i)
     if (auto wrong = set(columns_[i].field, columns_[i].name, fields[i], csv_.column(i)))
       return std::unexpected(*std::move(wrong));
-  return complete();
+  return complete_row();
 }
 
 LinkReader::Outcome LinkReader::next_ndjson(std::string_view& bytes) {
@@ -501,8 +546,7 @@ LinkReader::Outcome LinkReader::read_object(std::string_view line) {
     failed_ = !format_;
     if (failed_) return problem(1, "", std::string(kUnknown));
   }
-  link_ = {};
-  short_url_.clear();
+  begin_row();
   for (const Member& member : members) {
     const auto field = field_of(*format_, member.plain);
     if (!field) return problem(1, member.name, "there is no such member");
@@ -516,6 +560,13 @@ LinkReader::Outcome LinkReader::read_object(std::string_view line) {
       }
       continue;
     }
+    if (*field == Field::further && member.value->is_array()) {
+      for (const Json& short_url : *member.value) {
+        if (!short_url.is_string()) return problem(1, member.name, "a short URL is no string");
+        also_.push_back(short_url.get<std::string>());
+      }
+      continue;
+    }
     if (*field == Field::rules && member.value->is_array()) {
       if (!member.value->empty()) link_.rules = member.value->dump(-1, ' ', false, Json::error_handler_t::replace);
       continue;
@@ -524,10 +575,11 @@ LinkReader::Outcome LinkReader::read_object(std::string_view line) {
     if (!text) return problem(1, member.name, "the value must be a text or a number");
     if (auto wrong = set(*field, member.name, *text, 1)) return std::unexpected(*std::move(wrong));
   }
-  return complete();
+  return complete_row();
 }
 
 LinkReader::Outcome LinkReader::finish() {
+  if (!further_.empty()) return next_further();
   if (failed_) return Step::more;
   if (shape_ == ImportShape::csv) {
     auto step = csv_.finish();

@@ -10,16 +10,17 @@
 //
 //   trellis  url*, code (or alias), domain, title, tags, status, created_at, expires_at, not_before, max_visits,
 //            visits (of the maximum), forward_query (true or false), rules (as JSON, not checked), clicks,
-//            password_hash (as an export has it).
+//            password_hash (as an export has it). Objects of the API: visits_left counts as visits, and one with
+//            has_password is a problem: imported it would be open to everybody.
 //            id, short_url, updated_at and etag are passed over; any other name is a problem: it may be a typing error
 //   shlink   longUrl*, shortCode* (its web client's CSV, its REST objects and its CSV importer's), shortUrl (for code
 //            and domain where these are missing), domain, title, tags, createdAt or dateCreated, visits, visitsCount or
-//            visitsSummary.total, validSince, validUntil, maxVisits (also inside meta)
+//            visitsSummary.total, validSince, validUntil, maxVisits (also inside meta), forwardQuery
 //   yourls   keyword or shorturl*, url*, title, timestamp, clicks (the rows of its table, the objects of its API)
 //   kutt     address*, target*, domain, description (the title), created_at, expire_in, visit_count. A link that is
 //            banned or has a password is a problem: imported it would be open to everybody
 //   bitly    link, bitlink or id*, long_url*, title, tags, created_at or date_created, clicks,
-//            total_clicks or engagements. Further back-halves (custom_bitlinks) are not read
+//            total_clicks or engagements; custom_bitlinks, further short URLs of it: each is a link by itself
 //
 // Names that a foreign format has beyond these are passed over, since exports grow.
 #pragma once
@@ -77,6 +78,7 @@ enum class ImportField : uint8_t {
   ignored,
   code,
   short_url,  // gives code and domain where these are missing
+  further,    // short URLs beside it
   url,
   domain,
   title,
@@ -87,6 +89,7 @@ enum class ImportField : uint8_t {
   not_before,
   max_visits,
   visits,
+  visits_left,
   forward_query,
   rules,
   clicks,
@@ -131,6 +134,9 @@ class LinkReader {
   Outcome read_row();
   Outcome read_object(std::string_view line);
   std::optional<ImportProblem> set(ImportField field, std::string_view name, std::string_view text, uint64_t column);
+  void begin_row();
+  Outcome complete_row();
+  Outcome next_further();
   Outcome complete();
   std::unexpected<ImportProblem> problem(uint64_t column, std::string_view field, std::string reason) const;
 
@@ -144,6 +150,9 @@ class LinkReader {
   bool failed_ = false;
   LinkImport link_;
   std::string short_url_;
+  std::vector<std::string> also_;     // short URLs of this row beside it
+  std::vector<std::string> further_;  // of these, the ones to come, the next one last
+  std::optional<uint64_t> visits_left_;
   bool says_domain_ = false;
   uint64_t line_ = 0;
 };
