@@ -3,6 +3,7 @@
 // variable of the environment, so draft_yaml() writes variables of requests with two dollars.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -101,15 +102,20 @@ std::string refused_target(std::string_view what);
 // The same match with an answer of 501 in place of everything else.
 RouteDraft refused_route(const RouteDraft& route, std::string_view what);
 
+// With fewer than there were, the rest would answer for those that are missing, which may have refused.
+constexpr size_t kMaxRoutes = 2'000;
+
 struct ConfigDraft {
   std::vector<ListenerDraft> listeners;
   std::vector<UpstreamDraft> upstreams;
-  std::vector<RouteDraft> routes;
-  std::string access_log;         // its path; empty: none
-  std::string access_log_format;  // combined or json
+  std::vector<RouteDraft> routes;  // more than kMaxRoutes: not all of them, and the import is refused
+  std::string access_log;          // its path; empty: none
+  std::string access_log_format;   // combined or json
   std::string log_level;
   uint32_t cores = 0;
   std::vector<std::string> dns_servers;  // none: those of the system
+
+  bool has_too_many_routes() const noexcept { return routes.size() > kMaxRoutes; }
 };
 
 // `header` is put in front, each line as a comment.

@@ -25,7 +25,6 @@ namespace trellis::app {
 namespace {
 
 constexpr uint64_t kDay = 86'400'000;
-constexpr size_t kMaxRoutes = 2'000;
 
 bool has_word(const HaproxyLine& line, std::string_view word) {
   return std::ranges::find(line.words, word) != line.words.end();
@@ -157,20 +156,17 @@ class Translation {
       HaproxyRules behind_tls = rules;
       std::erase_if(behind_tls.rules, [](const HaproxyRule& rule) { return rule.tls == false; });
       behind_tls.edits.request.change("X-Forwarded-Proto", "https");
-      write(proxy, behind_tls, alone ? std::vector<std::string>() : tls);
+      write(behind_tls, alone ? std::vector<std::string>() : tls);
     }
     if (plain.empty()) return;
     HaproxyRules without_tls = rules;
     std::erase_if(without_tls.rules, [](const HaproxyRule& rule) { return rule.tls == true; });
-    write(proxy, without_tls, alone ? std::vector<std::string>() : plain);
+    write(without_tls, alone ? std::vector<std::string>() : plain);
   }
 
-  void write(const HaproxyProxy& proxy, const HaproxyRules& rules, const std::vector<std::string>& listeners) {
+  void write(const HaproxyRules& rules, const std::vector<std::string>& listeners) {
     for (HaproxyRule& rule : rules_by_host(rules.rules, remarks_)) {
-      if (draft_.routes.size() >= kMaxRoutes) {
-        remarks_.left_out(proxy.head.at, proxy.kind, "more than 2,000 routes");
-        return;
-      }
+      if (draft_.has_too_many_routes()) return;
       draft_.routes.push_back(finished(std::move(rule), rules.edits));
       draft_.routes.back().match.listeners = listeners;
     }

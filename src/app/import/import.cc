@@ -185,6 +185,8 @@ Result<Imported> import_config(const std::string& path, const ImportKind* kind, 
   }
   if (draft.listeners.empty())
     return fail(Code::invalid_argument, path + ": nothing in it listens where Trellis could");
+  if (draft.has_too_many_routes())
+    return fail(Code::resource_exhausted, path + ": more than 2,000 routes; import its servers from several files");
   constexpr size_t kLarge = 1 << 20;
   const bool good = Settling(draft, out.remarks).run();
   if (draft.listeners.empty()) return fail(Code::invalid_argument, path + ": nothing is left that listens");

@@ -19,8 +19,6 @@ namespace trellis::app {
 
 namespace {
 
-constexpr size_t kMaxRoutes = 2'000;
-
 // One `listen`, as Trellis will have it.
 struct Listen {
   std::string name;  // of the listener
@@ -400,10 +398,7 @@ class HttpBlock {
       std::set<std::string> placed;  // listener and host of such an `if`
       for (const auto& [host, listeners] : hosts) {
         for (RouteDraft route : routes) {
-          if (draft_.routes.size() >= kMaxRoutes) {
-            remarks_.left_out(server.block->at, "server", "more than 2,000 routes");
-            return;
-          }
+          if (draft_.has_too_many_routes()) return;
           std::string& only = route.match.host;
           std::vector<std::string> on = listeners;
           if (only.empty()) {

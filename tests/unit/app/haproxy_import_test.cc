@@ -532,5 +532,16 @@ TEST(HaproxyImport, TakesOverQueuesRepeatsAndErrors) {
     EXPECT_HAS(upstream(" fullconn 9\n server a 10.0.0.1:80 maxqueue 1 minconn 2 observe layer4\n"), told);
 }
 
+// A part would be more open: what came last may have refused.
+TEST(HaproxyImport, RefusesMoreRoutesThanItCanWrite) {
+  std::string text = "defaults\n mode http\nfrontend web\n bind :80\n";
+  for (size_t i = 0; i < 2'000; ++i) text += " http-request deny if { path /" + std::to_string(i) + " }\n";
+  text += " default_backend a\nbackend a\n server s 10.0.0.1:80\n";
+  const ImportFiles files{.read = [&](const std::string&) -> Result<std::string> { return text; }, .glob = {}};
+  const Result<Imported> refused = import_config("x.cfg", nullptr, files);
+  ASSERT_FALSE(refused);
+  EXPECT_HAS(refused.error().to_string(), "x.cfg: more than 2,000 routes");
+}
+
 }  // namespace
 }  // namespace trellis::app

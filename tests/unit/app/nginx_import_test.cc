@@ -765,5 +765,22 @@ TEST(NginxImport, BelievesOnlyAddressesThatAreNamed) {
   EXPECT_TRUE(told(apart, "set_real_ip_from"));
 }
 
+// A part would be more open: what came last may have refused.
+TEST(NginxImport, RefusesMoreRoutesThanItCanWrite) {
+  const auto import_of = [](size_t paths) {
+    std::string text = "server { listen 80; location / { proxy_pass http://10.0.0.1:80; }";
+    for (size_t i = 1; i < paths; ++i) text += " location = /" + std::to_string(i) + " { deny all; }";
+    text += "}";
+    return import_config("x.conf", nullptr, in_memory({{"x.conf", text}}));
+  };
+  const Result<Imported> most = import_of(2'000);
+  ASSERT_TRUE(most) << most.error().to_string();
+  EXPECT_EQ(most->routes, 2'000u);
+  const Result<Imported> more = import_of(2'001);
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().code(), Code::resource_exhausted);
+  EXPECT_HAS(more.error().to_string(), "x.conf: more than 2,000 routes");
+}
+
 }  // namespace
 }  // namespace trellis::app
