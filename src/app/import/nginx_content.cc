@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "app/import/nginx_conditions.h"
 #include "app/import/nginx_fields.h"
 #include "app/import/nginx_forward.h"
 #include "app/import/numbers.h"
@@ -56,7 +57,7 @@ bool add_to_match(const Comparison& one, MatchDraft& match) {
 }
 
 void tell_condition(const NginxDirective& one, const char* why, const char* instead, Remarks& remarks) {
-  if (asks_certificate(one)) return;  // has been told
+  if (!guard_of(one).empty()) return;  // has been told
   const std::string refused = refuses(one) ? "what it refused is let through; " : "";
   remarks.left_out(one.at, one.name, why, refused + instead);
 }
@@ -96,6 +97,10 @@ void NginxContent::fill(const NginxLocation& location, RouteDraft& route) {
   }
   for (const NginxDirective& one : block.block) {
     if (one.name == "if" && !server && !methods_of(one)) condition_within(one, location);
+  }
+  if (settings.guards_returns()) {
+    route = refused_route(route, *settings.guards.begin());
+    return;
   }
   if (const NginxDirective* returned = block.find("return"); returned && !server) {
     for (const NginxDirective& one : block.block) {

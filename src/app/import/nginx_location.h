@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,11 +49,6 @@ bool is_one_file(const NginxLocation& location);
 // The directive that leads to something Trellis does not run: fastcgi_pass and its like. nullptr: none.
 const NginxDirective* code_of(const NginxDirective& block);
 bool denies_all(const NginxSettings& settings);
-
-// The return with which a block ends before anything else of it changes where its requests go. nullptr: none.
-const NginxDirective* return_of(const NginxDirective& block);
-// if ($request_method !~ ^(GET|POST)$) { return 405; }: the methods that the `if` leaves alone. Nothing: it is another.
-std::optional<std::vector<std::string>> methods_of(const NginxDirective& condition);
 
 // A route that says where it comes from, and nothing else yet.
 RouteDraft route_from(const NginxDirective& directive);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "app/import/nginx_conditions.h"
 #include "app/import/nginx_content.h"
 #include "app/import/nginx_path.h"
 
@@ -51,7 +52,11 @@ class ServerRoutes {
   std::vector<RouteDraft> make() {
     if (answers_at_once_) {
       RouteDraft all = route_from(*answers_at_once_);
-      content_->answer(*answers_at_once_, server_.settings, all);
+      if (server_.settings.guards_returns()) {
+        all = refused_route(all, *server_.settings.guards.begin());
+      } else {
+        content_->answer(*answers_at_once_, server_.settings, all);
+      }
       put(How::prefix, "/**", std::move(all));
       place_moved();
     } else {

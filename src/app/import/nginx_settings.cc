@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/import/nginx_conditions.h"
 #include "app/import/numbers.h"
 #include "http/fields.h"
 
@@ -306,17 +307,6 @@ bool needs_nothing(std::string_view directive) noexcept {
   return std::ranges::find(kNothing, directive) != std::end(kNothing);
 }
 
-bool refuses(const NginxDirective& block) {
-  const NginxDirective* answer = block.find("return");
-  return answer && answer->word(0).starts_with('4');
-}
-
-bool asks_certificate(const NginxDirective& condition) {
-  return refuses(condition) && std::ranges::any_of(condition.words, [](const std::string& word) {
-           return word.find("$ssl_client_") != std::string::npos;
-         });
-}
-
 std::pair<std::string, std::string> why_left_out(std::string_view directive) {
   for (const Absent& absent : kAbsent) {
     if (directive.starts_with(absent.prefix)) return {std::string(absent.why), std::string(absent.instead)};
@@ -399,8 +389,11 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
     };
     const bool own_types = name == "types" && (!one.at.file || !one.at.file->ends_with("mime.types"));
     if (own_types) left_out("the types of files are built in");
-    if (name == "if" && asks_certificate(one) && set_guard(settings, "ssl_verify_client", true))
-      left_out("there is no TLS yet", "its routes answer 501 until you decide");
+    if (const std::string_view guard = name == "if" ? guard_of(one) : std::string_view(); !guard.empty()) {
+      set_guard(settings, guard, true);
+      left_out(guard == "if" ? "no match says whom it lets in" : "there is no TLS yet",
+               "its routes answer 501 until you decide");
+    }
     if (is_structure(name) || needs_nothing(name)) continue;
     if (const Switch* known = switch_of(name)) {
       if (!is_good(*known, one.word(0))) left_out(std::string(known->why));

@@ -46,6 +46,8 @@ struct NginxSettings {
   bool real_ip_recursive = false;
   const NginxDirective* resolver = nullptr;
   std::set<std::string, std::less<>> guards;  // who else decides on access, such as auth_basic
+  // Of these, does one decide even before a `return`?
+  bool guards_returns() const { return guards.contains("if") || guards.contains("ssl_verify_client"); }
   uint64_t connect_ms = 60'000;
   uint64_t read_ms = 60'000;
   uint64_t send_ms = 60'000;
@@ -78,10 +80,6 @@ bool is_structure(std::string_view directive) noexcept;
 
 // Has everything been done that the directive asks for when nothing is written? (sendfile, server_tokens, types ...)
 bool needs_nothing(std::string_view directive) noexcept;
-// Does the block answer that clients may not?
-bool refuses(const NginxDirective& block);
-// `if ($ssl_client_verify != SUCCESS) { return 403; }`, which guards like ssl_verify_client.
-bool asks_certificate(const NginxDirective& condition);
 // Why Trellis has nothing for it, and what to do instead.
 std::pair<std::string, std::string> why_left_out(std::string_view directive);
 

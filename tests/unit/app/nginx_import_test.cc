@@ -765,6 +765,27 @@ TEST(NginxImport, BelievesOnlyAddressesThatAreNamed) {
   EXPECT_TRUE(told(apart, "set_real_ip_from"));
 }
 
+TEST(NginxImport, ClosesWhatAnIfOpensForSomeOnly) {
+  const Imported imported = import_text(R"(server { listen 80;
+    location / { proxy_pass http://10.0.0.1:80; }
+    location /key { if ($http_x_key != "abc") { return 403; } proxy_pass http://10.0.0.1:80; }
+    location /agent { if ($http_user_agent !~* good) { return 444; } proxy_pass http://10.0.0.1:80; }
+    location /text { if ($cookie_key != abc) { return 403; } return 200 secret; }
+    location /tls { if ($ssl_client_verify != SUCCESS) { return 403; } return 200 secret; }
+    location /host { if ($host !~ example) { return 444; } proxy_pass http://10.0.0.1:80; }
+    location /moved { if ($cookie_key != abc) { return 302 /login; } proxy_pass http://10.0.0.1:80; } }
+    server { listen 81; if ($http_x_key != abc) { return 403; } location / { proxy_pass http://10.0.0.1:80; } }
+    server { listen 82; ssl_verify_client on; return 200 secret; }
+    server { listen 83; if ($http_x_key != abc) { return 403; } return 200 secret; })");
+  for (const char* path : {"/key/**", "/agent/**", "/text/**", "/tls/**"})
+    EXPECT_HAS(route(imported.yaml, path), "status: 501") << path;
+  for (const char* path : {"/host/**", "/moved/**"}) EXPECT_HAS(route(imported.yaml, path), "to: upstream.");
+  EXPECT_HAS_NOT(imported.yaml, "secret,");
+  for (const char* listener : {"web_81", "web_82", "web_83"})
+    EXPECT_HAS(imported.yaml,
+               "listeners: [" + std::string(listener) + "], path: \"/**\" }\n    to: { fixed: { status: 501");
+}
+
 // A part would be more open: what came last may have refused.
 TEST(NginxImport, RefusesMoreRoutesThanItCanWrite) {
   const auto import_of = [](size_t paths) {
