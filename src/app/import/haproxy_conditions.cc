@@ -177,6 +177,15 @@ std::optional<Found> take(HaproxyLine& line, size_t from, const Find& find) {
   return std::nullopt;
 }
 
+// Of `if !a`: `if a`.
+std::optional<HaproxyLine> turned_round(const HaproxyLine& condition) {
+  if (condition.words[0] != "if" || !condition.words[1].starts_with('!') || condition.words[1].size() < 2)
+    return std::nullopt;
+  HaproxyLine out = condition;
+  out.words[1].erase(0, 1);
+  return out;
+}
+
 }  // namespace
 
 HaproxyConditions::HaproxyConditions(const std::vector<HaproxyLine>& lines, Remarks& remarks) : remarks_(remarks) {
@@ -257,18 +266,26 @@ std::optional<std::vector<MatchDraft>> HaproxyConditions::take_exceptions(Haprox
     return out;
   }
   std::vector<MatchDraft> out;
-  const auto negated = [&](const HaproxyLine& one) -> std::optional<HaproxyLine> {
-    if (one.words[0] != "if" || !one.words[1].starts_with('!') || one.words[1].size() < 2) return std::nullopt;
-    HaproxyLine turned = one;
-    turned.words[1].erase(0, 1);
-    return turned;
-  };
-  while (const auto one = take<HaproxyLine>(line, from, negated)) {
+  while (const auto one = take<HaproxyLine>(line, from, &turned_round)) {
     auto found = matches(*one, 0, why);
     if (!found) return std::nullopt;
     std::ranges::move(*found, std::back_inserter(out));
   }
   return out;
+}
+
+bool HaproxyConditions::drop_exceptions(HaproxyLine& line, size_t from) {
+  std::vector<std::string>& words = line.words;
+  if (words.size() <= from) return false;
+  bool some = words[from] == "unless";
+  if (!some) {
+    while (take<HaproxyLine>(line, from, &turned_round)) some = true;
+    if (some) return true;
+    some = std::any_of(words.begin() + static_cast<ptrdiff_t>(from), words.end(),
+                       [](const std::string& word) { return word.starts_with('!') && word.size() > 1; });
+  }
+  if (some) words.resize(from);
+  return some;
 }
 
 std::optional<HaproxyConditions::Way> HaproxyConditions::take_way(HaproxyLine& line, size_t from) const {

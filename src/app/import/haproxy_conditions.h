@@ -26,6 +26,10 @@ class HaproxyConditions {
   // of them holds; empty: there is none. Nothing, and why, when no match says it.
   std::optional<std::vector<MatchDraft>> take_exceptions(HaproxyLine& line, size_t from, std::string& why) const;
 
+  // The same when nothing says what must not hold: the rest, which holds for more requests; for all of them where an
+  // `or` stands beside it. False: there is none.
+  static bool drop_exceptions(HaproxyLine& line, size_t from);
+
   // `if { src ... }`, `if !{ src ... }`, `if NAME`, `if !NAME`, `unless NAME`, and nothing beside it.
   struct Sources {
     std::vector<std::string> blocks;

@@ -114,12 +114,17 @@ void leave_exceptions(std::vector<HaproxyRule>& rules, Remarks& remarks) {
     }
     const auto at = rules.begin() + static_cast<ptrdiff_t>(i);
     if (!said || rules.size() + before.size() > kMaxRules) {
-      const bool refuses = rule.route.to.starts_with("{ fixed: { status: 4");
+      const bool refuses =
+          rule.route.to.starts_with("{ fixed: { status: 4") || rule.route.to.starts_with("{ fixed: { status: 5");
       remarks.left_out(rule.route.at, "condition of " + rule.route.directive.substr(0, rule.route.directive.find(' ')),
                        "what it leaves to other rules cannot be said beside them",
-                       refuses ? "what it refused is let through; write the route by hand" : "write the route by hand");
-      rules.erase(at);
-      continue;
+                       refuses ? "it refuses that, too: by 501, until you decide" : "write the route by hand");
+      if (!refuses) {
+        rules.erase(at);
+        continue;
+      }
+      rule.route = refused_route(rule.route, rule.route.directive);
+      before.clear();
     }
     std::ranges::stable_sort(before, {}, &std::pair<size_t, HaproxyRule>::first);
     if (!rule.tls)

@@ -14,8 +14,8 @@ namespace trellis::app {
 // dropped. Where both still choose differently it is told.
 std::vector<HaproxyRule> rules_by_host(const std::vector<HaproxyRule>& rules, Remarks& remarks);
 
-// What a rule leaves to later ones comes before it, as rules for these requests alone. Where no match says them, the
-// rule is left out and told.
+// What a rule leaves to later ones comes before it, as rules for these requests alone. Where no match says them, it
+// is told: the rule is left out, and one that refuses leaves nothing to others.
 void leave_exceptions(std::vector<HaproxyRule>& rules, Remarks& remarks);
 
 // Does every request that the narrow match takes meet the wide one, too? May one request meet both?

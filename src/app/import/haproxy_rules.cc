@@ -21,6 +21,7 @@ namespace {
 struct Guard {
   HaproxyLine line;
   std::vector<MatchDraft> matches;
+  std::vector<MatchDraft> except;
   HaproxyConditions::Sources sources;
 };
 
@@ -68,6 +69,8 @@ class RuleReader {
                         "the routes of its proxy answer 501 until you decide");
     } else if (word == "block" || (word == "http-request" && refuses(line))) {
       if (!guard(line)) deny(line);
+    } else if (word == "tcp-request" && refuses(line)) {
+      refuse_more(line, condition_of(line), "not known to the import");
     } else if (word == "http-request" && next == "return") {
       answer(line);
     } else if (word == "monitor-uri" && line.words.size() == 2) {
@@ -80,10 +83,12 @@ class RuleReader {
     }
   }
 
-  // monitor-uri comes before everything, http-request rules before `redirect`, and both before use_backend.
+  // tcp-request comes before everything, then monitor-uri; http-request rules before `redirect`, and both before
+  // use_backend.
   static int rank(const HaproxyRule& rule) {
     const std::string& directive = rule.route.directive;
     if (directive.starts_with("monitor-uri")) return -1;
+    if (directive.starts_with("tcp-request")) return -2;
     if (directive.starts_with("http-request") || directive.starts_with("block")) return 0;
     return directive.starts_with("redirect") ? 1 : directive.starts_with("use_backend") ? 2 : 3;
   }
@@ -109,9 +114,8 @@ class RuleReader {
     const auto matches = except ? conditions_.matches(rest, from, why) : std::nullopt;
     if (matches && rule.some && !except->empty()) why = "a share of what does not meet a condition";
     if (!matches || (rule.some && !except->empty())) {
-      remarks_.left_out(
-          line.at, line.words[0] + " " + std::string(line.word(1)), why,
-          refuses(line) ? "what it refused is let through; write the route by hand" : "write the route by hand");
+      if (refuses(line)) return refuse_more(line, from, why);
+      remarks_.left_out(line.at, name_of(line), why, "write the route by hand");
       return;
     }
     rule.route.at = line.at;
@@ -126,6 +130,29 @@ class RuleReader {
       out_.rules.push_back(rule);
     }
   }
+  // A refusal that cannot be said: without those whom it spares it refuses too many. If it spares nobody, it is told.
+  void refuse_more(const HaproxyLine& line, size_t from, const std::string& why) {
+    HaproxyLine rest = line;
+    HaproxyRule rule;
+    rule.tls = conditions_.take_tls(rest, from);
+    std::string unknown;
+    const bool all = rest.words.size() <= from || HaproxyConditions::drop_exceptions(rest, from);
+    const auto matches = all ? conditions_.matches(rest, from, unknown) : std::nullopt;
+    remarks_.left_out(line.at, name_of(line), why,
+                      matches ? "whom it spares it refuses, too: by 501, until you decide"
+                              : "what it refused is let through; write the route by hand");
+    if (!matches) return;
+    rule.route.at = line.at;
+    rule.route.directive = line.text();
+    for (const MatchDraft& match : *matches) {
+      rule.route.match = match;
+      if (match.path.empty()) rule.route.match.path = "/**";
+      rule.route = refused_route(rule.route, name_of(line));
+      out_.rules.push_back(rule);
+    }
+  }
+  static std::string name_of(const HaproxyLine& line) { return line.words[0] + " " + std::string(line.word(1)); }
+
   void use_backend(const HaproxyLine& line) {
     HaproxyLine rest = line;
     HaproxyRule rule;
@@ -215,12 +242,15 @@ class RuleReader {
     const auto sources = conditions_.take_sources(rest, from);
     if (!sources) return false;
     std::string why;
-    auto matches = conditions_.matches(rest, from, why);
+    auto except = conditions_.take_exceptions(rest, from, why);
+    auto matches = except ? conditions_.matches(rest, from, why) : std::nullopt;
     if (!matches) return false;
-    for (MatchDraft& match : *matches) {
-      if (match.path.empty()) match.path = "/**";
+    for (auto* list : {&*matches, &*except}) {
+      for (MatchDraft& match : *list) {
+        if (match.path.empty()) match.path = "/**";
+      }
     }
-    guards_.push_back({line, *std::move(matches), *sources});
+    guards_.push_back({line, *std::move(matches), *std::move(except), *sources});
     return true;
   }
 
@@ -239,8 +269,13 @@ class RuleReader {
         }
         HaproxyRule kept = rule;
         kept.route.match = *both;
+        const std::optional<std::vector<HaproxyRule>> open = spared(guard, kept);
+        if (!open) continue;
         said &= add_addresses(guard.sources, kept);
-        if (covers(match, rule.route.match)) {
+        const bool whole = covers(match, rule.route.match);
+        out_.rules.insert(out_.rules.begin() + static_cast<ptrdiff_t>(i), open->begin(), open->end());
+        i += open->size();
+        if (whole) {
           out_.rules[i] = std::move(kept);
         } else {
           out_.rules.insert(out_.rules.begin() + static_cast<ptrdiff_t>(i), std::move(kept));
@@ -252,6 +287,23 @@ class RuleReader {
       remarks_.left_out(guard.line.at, "http-request deny",
                         "beside the other rules no filter says for all requests who may come",
                         "some of what it refused is let through; write the routes by hand");
+  }
+  // What the guard leaves open of the rule; nothing: all of it.
+  std::optional<std::vector<HaproxyRule>> spared(const Guard& guard, const HaproxyRule& rule) {
+    std::vector<HaproxyRule> out;
+    for (const MatchDraft& except : guard.except) {
+      if (covers(except, rule.route.match)) return std::nullopt;
+      if (!may_meet(except, rule.route.match)) continue;
+      const auto both = common(except, rule.route.match);
+      if (both) {
+        out.push_back(rule);
+        out.back().route.match = *both;
+      } else {
+        remarks_.left_out(guard.line.at, name_of(guard.line), "beside the other rules nothing says whom it spares",
+                          "it refuses them, too");
+      }
+    }
+    return out;
   }
   // False: the rule has a list of those who may already, another one.
   static bool add_addresses(const HaproxyConditions::Sources& sources, HaproxyRule& rule) {

@@ -133,7 +133,7 @@ TEST(HaproxyImport, KeepsAddressesOut) {
   EXPECT_HAS(twice, "allow: [\"10.0.0.1\"]");
   EXPECT_HAS(twice, "let through");
   for (const char* other :
-       {"if { src 10.0.0.1 } { path_end x }", "if !{ src nonsense }", "if { src -f file }", "if nobody"})
+       {"if { src 10.0.0.1 } { path_end x }", "if { src nonsense }", "if { src -f file }", "if nobody"})
     EXPECT_HAS(web(std::string(" http-request deny ") + other + "\n default_backend a"), "let through") << other;
 }
 
@@ -386,8 +386,44 @@ TEST(HaproxyImport, LeavesToOthersWhatARuleExcepts) {
   EXPECT_HAS(moved, "path: \"/a/**\", headers: { x-forwarded-proto: https } }\n    to: upstream.a");
   EXPECT_HAS(moved, "path: \"/**\", headers: { x-forwarded-proto: https } }\n    to: upstream.b");
   EXPECT_HAS(moved, "match: { path: \"/**\" }\n    to: { redirect: { to: \"https://$${host}$${uri}\"");
-  EXPECT_HAS(web(" http-request deny if !{ path_end .x }\n default_backend a"), "let through");
-  EXPECT_HAS(web(" http-request deny if !one or { path /x }\n acl one hdr(host) a\n default_backend a"), "let through");
+}
+
+TEST(HaproxyImport, ClosesWhereItCannotSayWhomARefusalSpares) {
+  for (const char* rule : {"http-request deny if !{ path_end .x }", "http-request deny unless { var(txn.ok) -m bool }",
+                           "http-request deny if !one or { path /x }", "http-request tarpit if !{ src nonsense }",
+                           "tcp-request connection reject if !{ src 10.0.0.0/8 }", "tcp-request content reject"}) {
+    const std::string yaml = web(" acl one hdr(host) a\n use_backend b if { path /b }\n " + std::string(rule) +
+                                 "\n monitor-uri /up\n default_backend a");
+    EXPECT_HAS(yaml, "match: { path: \"/**\" }\n    to: { fixed: { status: 501") << rule;
+    EXPECT_HAS_NOT(yaml, "to: upstream.") << rule;
+    EXPECT_HAS(yaml, "until you decide") << rule;
+  }
+  const std::string part =
+      web(" http-request deny if { path_beg /a/ } !{ var(txn.ok) -m bool }\n use_backend b if { path /a/b }\n"
+          " default_backend a");
+  EXPECT_HAS(part, "match: { path: \"/a/**\" }\n    to: { fixed: { status: 501");
+  EXPECT_HAS(part, "match: { path: \"/**\" }\n    to: upstream.a");
+  EXPECT_HAS_NOT(part, "upstream.b");
+  const std::string beside =
+      web(" http-request deny unless { hdr(x-key) one }\n use_backend b if { hdr(x-key) two }\n default_backend a");
+  EXPECT_HAS(beside, "match: { path: \"/**\" }\n    to: { fixed: { status: 501");
+  EXPECT_HAS_NOT(beside, "to: upstream.");
+}
+
+TEST(HaproxyImport, KeepsAddressesOutButForSomePaths) {
+  const std::string yaml = web(R"(
+ acl open path /health
+ http-request deny if !{ src 10.0.0.0/8 } !open !{ path_beg /pub/ }
+ use_backend b if { path_beg /pub/x/ }
+ use_backend b if { path_beg /b/ }
+ default_backend a)");
+  const std::string allow = "    filters:\n      - allow: [\"10.0.0.0/8\"]\n";
+  EXPECT_HAS(yaml, "path: /health }\n    to: upstream.a");
+  EXPECT_HAS(yaml, "path: \"/pub/**\" }\n    to: upstream.a");
+  EXPECT_HAS(yaml, "path: \"/pub/x/**\" }\n    to: upstream.b");
+  EXPECT_HAS(yaml, "path: \"/b/**\" }\n" + allow + "    to: upstream.b");
+  EXPECT_HAS(yaml, "path: \"/**\" }\n" + allow + "    to: upstream.a");
+  EXPECT_HAS_NOT(yaml, "Left out");
 }
 
 TEST(HaproxyImport, ReadsValuesFromFiles) {
