@@ -284,6 +284,7 @@ Result<std::vector<std::unique_ptr<Filter>>> make_filters(const RouteConfig& rou
   sort_filters(entries);
   FilterParts of_route = parts;
   of_route.conditions = route.match.conditions();
+  of_route.hosts = route.match.host;
   of_route.encoded = std::any_of(entries.begin(), entries.end(),
                                  [](const config::Entry& entry) { return entry.as<CompressConfig>() != nullptr; });
   std::vector<std::unique_ptr<Filter>> filters;

@@ -24,11 +24,14 @@ constexpr FilterStep kOrder[] = {
     {"body_limit", "after who may come, before anything reads the body", false},
     {"headers", "sees the request as it came; and the answer last, so what it sets is what goes out", false},
     {"redirect", "answers before anything is fetched", false},
-    {"rewrite", "everything before it sees the path that the router saw", false},
     {"compress", "outside of what produces the answer, so that one stored form serves every encoding", false},
     {"cache",
      "inside of all that may refuse a client and all that changes answers for one client; what is stored is what "
      "the target gave",
+     false},
+    {"rewrite",
+     "everything before it sees the path that the router saw; the cache most of all: two routes may make one path of "
+     "what clients know as two, and purges name what clients know",
      false},
     {"buffer", "before anything asks an upstream; a copy and a second try find the body here", false},
     {"mirror", "copies what the target gets, as every step before made it, once and whichever way it goes", false},

@@ -49,6 +49,7 @@ struct FilterParts {
   CacheFinder edge_cache = {};         // of who has caches
   bool encoded = false;                // the route compresses answers
   std::string conditions = {};         // of the route, beside host, path and methods; copied
+  std::string hosts = {};              // the pattern of those that the route takes; copied
   bool many_conditions = false;        // some route with a cache has such
   MembersFinder members = {};          // of who has them in clusters
   // What a key file of the configuration holds, as it was read when that was loaded.

@@ -169,7 +169,7 @@ Task<Result<Response>> why(Node& node, Request& request, RequestContext& context
     co_return json_answer(context, 200, std::move(text));
   }
   std::string key;
-  cache::KeyTemplate(filter.key).append(key, asked);
+  route.key->append(key, asked);
   Task<proxy::CacheView> viewing = proxy::view_cache(cache, key, asked.fields, context.deadline);
   proxy::CacheView view = co_await viewing;
   if (filter.slice > 0 && !view.memory && !view.disk) {

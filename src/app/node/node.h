@@ -18,6 +18,7 @@
 
 namespace trellis::cache {
 class EdgeCache;
+class KeyTemplate;
 class MemoryCache;
 }  // namespace trellis::cache
 namespace trellis::http {
@@ -50,6 +51,7 @@ struct CachedRoute {
   std::string listener;
   std::string route;                                       // "": none takes it
   std::shared_ptr<const proxy::CacheFilterConfig> filter;  // null: the route has no cache filter
+  std::shared_ptr<const cache::KeyTemplate> key;           // of its answers; null likewise
   std::shared_ptr<cache::EdgeCache> cache;                 // of the filter
 };
 

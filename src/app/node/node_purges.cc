@@ -132,6 +132,7 @@ CachedRoute Node::cached_route(const http::Request& request, const std::string& 
       const auto* filter = entry.as<proxy::CacheFilterConfig>();
       if (!filter) continue;
       found.filter = std::shared_ptr<const proxy::CacheFilterConfig>(generation, filter);
+      found.key = std::make_shared<const cache::KeyTemplate>(filter->key, route.match.conditions(), route.match.host);
       found.cache = generation->caches.at(filter->in)->edge;
     }
   }

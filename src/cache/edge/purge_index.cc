@@ -22,11 +22,23 @@ std::string_view to_string(PurgeState state) noexcept {
 }
 
 void PurgeIndex::add(const PurgeRule& rule, uint64_t number) {
+  // What hosts share stands there without one, and is meant whichever of them is named.
+  const std::string_view shared = std::string_view(rule.text).substr(std::min(rule.text.find('/'), rule.text.size()));
+  const auto raise = [&](std::string_view text, uint64_t seed) { exact_[hash64(text, seed)].raise(number, rule.soft); };
   switch (rule.kind) {
-    case PurgeRule::Kind::key: exact_[hash64(rule.text, kUrlSeed)].raise(number, rule.soft); break;
-    case PurgeRule::Kind::host: exact_[hash64(rule.text, kHostSeed)].raise(number, rule.soft); break;
+    case PurgeRule::Kind::key:
+      raise(rule.text, kUrlSeed);
+      if (!shared.empty()) raise(shared, kUrlSeed);
+      break;
+    case PurgeRule::Kind::host:
+      raise(rule.text, kHostSeed);
+      raise({}, kHostSeed);
+      break;
     case PurgeRule::Kind::tag: exact_[tag_hash(rule.text)].raise(number, rule.soft); break;
-    case PurgeRule::Kind::prefix: prefixes_[rule.text].raise(number, rule.soft); break;
+    case PurgeRule::Kind::prefix:
+      prefixes_[rule.text].raise(number, rule.soft);
+      if (!shared.empty()) prefixes_[std::string(shared)].raise(number, rule.soft);
+      break;
     case PurgeRule::Kind::all: add_all(number, rule.soft); break;
   }
 }

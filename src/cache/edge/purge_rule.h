@@ -50,7 +50,8 @@ std::optional<PurgeRule::Kind> purge_kind_from(std::string_view text) noexcept;
 Result<PurgeRule> make_purge_rule(PurgeRule::Kind kind, std::string_view text, bool soft);
 
 // Appends the URL that rules are compared with. The authority is a request's (lower case, with or without a port or a
-// dot behind its name), the path normalised, the query without '?'.
+// dot behind its name), the path normalised, the query without '?'. Without an authority it is that of an answer that
+// hosts share: it is met by what names one of them, whichever that is.
 void append_purge_url(std::string& out, std::string_view authority, std::string_view path, std::string_view query);
 // The host of such a URL: a view into it.
 std::string_view host_of_purge_url(std::string_view url) noexcept;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "base/ascii.h"
 #include "http/field_text.h"
@@ -111,7 +112,8 @@ std::string_view without_default_port(std::string_view authority, std::string_vi
   return authority.ends_with(port) ? authority.substr(0, authority.size() - port.size()) : authority;
 }
 
-KeyTemplate::KeyTemplate(const KeyConfig& config, std::string apart) : config_(config) {
+KeyTemplate::KeyTemplate(const KeyConfig& config, std::string apart, std::string hosts)
+    : config_(config), hosts_(std::move(hosts)) {
   if (!apart.empty()) apart_ = "\n?" + apart;  // no header begins so
   for (std::string& name : config_.headers) std::transform(name.begin(), name.end(), name.begin(), ascii_lower);
   std::sort(config_.headers.begin(), config_.headers.end());
@@ -153,7 +155,7 @@ std::string_view KeyTemplate::keyed_query(std::string_view query, Arena& arena) 
 void KeyTemplate::append_uri(std::string& out, std::string_view scheme, std::string_view authority,
                              std::string_view path, std::string_view query) const {
   out.append(scheme).append("://");
-  if (config_.host) out.append(without_default_port(authority, scheme));
+  out.append(config_.host ? without_default_port(authority, scheme) : std::string_view(hosts_));
   out.append(path);
   if (takes_all_of_query()) {
     if (!query.empty()) out.append("?").append(query);

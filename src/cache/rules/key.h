@@ -48,7 +48,8 @@ class KeyTemplate {
  public:
   KeyTemplate() : KeyTemplate(KeyConfig{}) {}
   // The config has been checked. `apart`: what else keeps the answers of this route from others of the same URI.
-  explicit KeyTemplate(const KeyConfig& config, std::string apart = "");
+  // `hosts`: the pattern of the hosts that the route takes, which stands for them where the key leaves them out.
+  explicit KeyTemplate(const KeyConfig& config, std::string apart = "", std::string hosts = "");
 
   // Appends "https://example.com/path?query", then lines for `apart` and each header and cookie. Allocates nothing but
   // what `out` needs to grow, unless parameters are picked or sorted.
@@ -57,6 +58,10 @@ class KeyTemplate {
   void append(std::string& out, std::string_view scheme, std::string_view authority, std::string_view path,
               std::string_view query) const;
 
+  // The host as purges are to meet it: "" where the hosts of the route share their answers.
+  std::string_view purge_host(std::string_view authority) const noexcept {
+    return config_.host ? authority : std::string_view();
+  }
   // The query as the key holds it; `query` itself, or in the arena.
   std::string_view keyed_query(std::string_view query, Arena& arena) const;
   bool takes_all_of_query() const noexcept;
@@ -68,6 +73,7 @@ class KeyTemplate {
 
   KeyConfig config_;
   std::string apart_;
+  std::string hosts_;
 };
 
 }  // namespace trellis::cache

@@ -357,7 +357,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   head.freshness = verdict.freshness;
   head.answered = context.loop.now();
   head.took = head.answered - asked_;
-  cache::append_purge_url(head.purge_url, request.authority, request.path, request.query);
+  cache::append_purge_url(head.purge_url, route_.key.purge_host(request.authority), request.path, request.query);
   head.tags = cache::tag_hashes(response.fields);
   head.filled = filled_;
   http::Fields fields(arena);

@@ -45,7 +45,8 @@ Task<Result<void>> keep_posted(CacheRoute& route, const http::Request& request, 
   head.status = response.status;
   head.freshness = verdict.freshness;
   head.took = head.answered - sent.at;
-  cache::append_purge_url(head.purge_url, request.authority, request.path, request.query);
+  cache::append_purge_url(head.purge_url, route.key.purge_host(request.authority), request.path,
+                          route.key.keyed_query(request.query, context.arena));
   head.tags = cache::tag_hashes(response.fields);
   head.filled = sent.filled;
   head.fields = cache::StoredFields(fields);

@@ -127,7 +127,7 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   TRY(std::shared_ptr<cache::EdgeCache> store, parts.edge_cache(config.in));
   CacheRoute route(std::move(store), parts.metrics, parts.route, parts.background);
   route.policy = config.policy();
-  route.key = cache::KeyTemplate(config.key, parts.conditions);
+  route.key = cache::KeyTemplate(config.key, parts.conditions, parts.hosts);
   route.node = parts.node;
   route.early_refresh = config.early_refresh;
   route.slice = config.slice;
@@ -244,7 +244,7 @@ Task<Result<http::Response>> CacheFilter::answer(http::Request& request, http::R
 
 // --- purges, and other nodes ---
 
-Task<Result<http::Response>> CacheFilter::purge(const http::Request& request, http::RequestContext& context) {
+Task<Result<http::Response>> CacheFilter::purge(http::Request& request, http::RequestContext& context) {
   if (route_.purge_key.empty()) {
     context.outcome = "method_not_allowed";
     context.failed_side = Side::client;
@@ -253,6 +253,8 @@ Task<Result<http::Response>> CacheFilter::purge(const http::Request& request, ht
     response.fields.add(FieldId::allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     co_return response;
   }
+  // Whoever is let in may name the page by any of the addresses that lead to it.
+  request.query = route_.key.keyed_query(request.query, context.arena);
   co_return co_await answer_purge(request, context, route_.purge_key, route_.cache, route_.members.get());
 }
 
@@ -320,7 +322,8 @@ Task<Result<http::Response>> CacheFilter::unsafe(http::Request& request, http::R
     // Slices, and answers that differ by headers or cookies of the template or that another route took, stand under
     // keys of their own.
     cache::PurgeRule rule;
-    cache::append_purge_url(rule.text, uri.authority, uri.path, uri.query);
+    cache::append_purge_url(rule.text, route_.key.purge_host(uri.authority), uri.path,
+                            route_.key.keyed_query(uri.query, context.arena));
     auto add = [store = route_.cache, rule = std::move(rule)]() mutable -> Result<bool> {
       (void)store->book().add({std::move(rule)});
       return true;

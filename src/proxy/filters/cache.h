@@ -95,7 +95,7 @@ class CacheFilter final : public Filter {
   Task<Result<http::Response>> fetch(http::Request& request, http::RequestContext& context, Next next, Missing missing,
                                      std::optional<cache::FillLeader> leader);
 
-  Task<Result<http::Response>> purge(const http::Request& request, http::RequestContext& context);
+  Task<Result<http::Response>> purge(http::Request& request, http::RequestContext& context);
   Task<Result<http::Response>> for_member(http::Request& request, http::RequestContext& context, Next next,
                                           Members::Sender sender);
 

@@ -50,6 +50,26 @@ TEST(PurgeIndex, TheTextOfOneKindIsNoOther) {
   EXPECT_EQ(check(index, "x.com/", 0, {tag_hash("c.com")}), PurgeState::alive);
 }
 
+TEST(PurgeIndex, WhatHostsShareIsMetWhicheverOfThemIsNamed) {
+  PurgeIndex index;
+  index.add(rule(Kind::key, "a.com/x?q"), 10);
+  index.add(rule(Kind::prefix, "a.com/img/"), 11);
+  EXPECT_EQ(check(index, "/x?q", 9), PurgeState::dead);
+  EXPECT_EQ(check(index, "/x", 9), PurgeState::alive);
+  EXPECT_EQ(check(index, "/img/1.png", 10), PurgeState::dead);
+  EXPECT_EQ(check(index, "/other/1.png", 9), PurgeState::alive);
+  EXPECT_EQ(check(index, "b.com/x?q", 9), PurgeState::alive);
+  EXPECT_EQ(check(index, "b.com/img/1.png", 9), PurgeState::alive);
+  index.add(rule(Kind::host, "a.com"), 12);
+  EXPECT_EQ(check(index, "/other/1.png", 11), PurgeState::dead);
+  EXPECT_EQ(check(index, "b.com/other", 11), PurgeState::alive);
+  // An unsafe request names such a page without any host; a text without a path names none.
+  index.add(rule(Kind::key, "/y"), 13);
+  EXPECT_EQ(check(index, "/y", 12), PurgeState::dead);
+  index.add(rule(Kind::prefix, "a.com"), 14);
+  EXPECT_EQ(check(index, "/z", 13), PurgeState::alive);
+}
+
 TEST(PurgeIndex, AHardRuleOutdoesASoftOneWhateverTheirOrder) {
   PurgeIndex index;
   index.add(rule(Kind::key, "a.com/", true), 10);

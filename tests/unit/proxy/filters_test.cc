@@ -402,7 +402,7 @@ routes:
   sort_filters(entries);
   std::vector<std::string> order;
   for (const config::Entry& entry : entries) order.push_back(entry.name);
-  EXPECT_EQ(order, (std::vector<std::string>{"deny", "allow", "fault", "body_limit", "headers", "rewrite", "compress",
+  EXPECT_EQ(order, (std::vector<std::string>{"deny", "allow", "fault", "body_limit", "headers", "compress", "rewrite",
                                              "buffer", "mirror", "split"}));
   std::vector<std::string> targets;
   for (const auto& [path, to] : targets_of(root.routes[0])) targets.push_back(path + ": " + to->name);
