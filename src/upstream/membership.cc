@@ -116,9 +116,7 @@ std::vector<ServiceShare> shares_of_services(const std::vector<std::pair<uint16_
       uint64_t weight = weight_of(i) / divisor;
       if (most > kMaxWeight) weight = weight * kMaxWeight / most;
       // Beside others, a weight of 0 is a small chance.
-      shares[i] = {.weight = static_cast<uint32_t>(std::max<uint64_t>(weight, 1)),
-                   .backup = place > 0,
-                   .behind = place > 0 ? place - 1 : 0};
+      shares[i] = {.weight = static_cast<uint32_t>(std::max<uint64_t>(weight, 1)), .place = place};
     }
     ++place;
   }
@@ -191,9 +189,11 @@ struct Membership::Source {
         one.authority = kind == Kind::srv ? with_port(found[i].target, one.address.port()) : at.to_text();
         one.name = one.authority + "@" + one.address.host();
         if (kind == Kind::srv) {
+          // Those that are not of the first priority are backups, each priority behind the one before.
+          const uint32_t place = shares[i].place;
           one.weight = shares[i].weight;
-          one.priority = facts.priority + shares[i].behind;
-          one.backup = facts.backup || shares[i].backup;
+          one.backup = facts.backup || place > 0;
+          one.priority += place - (one.backup == facts.backup ? 0 : 1);
         }
         out.push_back(std::move(one));
       }

@@ -115,12 +115,10 @@ class Membership {
   std::vector<std::unique_ptr<Source>> sources_;
 };
 
-// The hosts of one answer about services: weights in proportion among those of one priority, those of a priority that
-// is not the first as backups, each priority behind the one before. Exposed for its tests.
+// The hosts of one answer about services: weights in proportion among those of one priority. Exposed for its tests.
 struct ServiceShare {
   uint32_t weight = 1;
-  bool backup = false;
-  uint32_t behind = 0;  // so many priorities stand between the first one and this
+  uint32_t place = 0;  // of its priority among theirs; 0: the first
 };
 std::vector<ServiceShare> shares_of_services(const std::vector<std::pair<uint16_t, uint16_t>>& priority_and_weight,
                                              const std::vector<size_t>& addresses_of_target);

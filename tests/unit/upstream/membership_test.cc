@@ -356,7 +356,24 @@ TEST_F(MembershipTest, TakesWeightsAndBackupsFromServices) {
   EXPECT_EQ(host("a.api:8001@10.0.0.1").weight(), 3 * host("b.api:8002@10.0.0.2").weight());
   EXPECT_FALSE(host("a.api:8001@10.0.0.1").facts.backup);
   EXPECT_TRUE(host("c.api:8003@10.0.0.3").facts.backup);
+  EXPECT_EQ(host("c.api:8003@10.0.0.3").facts.priority, 0U);
   EXPECT_EQ(host("a.api:8001@10.0.0.1").facts.authority, "a.api:8001");
+}
+
+TEST_F(MembershipTest, KeepsTheOrderOfServicesThatAreBackupsThemselves) {
+  HostConfig config;
+  config.srv = "_http._tcp.api";
+  config.priority = 2;
+  config.backup = true;
+  lookups_->says["_http._tcp.api"] = {.hosts = {at("10.0.0.1", 8001, 10, 0, "a.api"),
+                                                at("10.0.0.2", 8002, 20, 0, "b.api"),
+                                                at("10.0.0.3", 8003, 30, 0, "c.api")}};
+  start({config});
+  for (const auto& [name, priority] :
+       {std::pair{"a.api:8001@10.0.0.1", 2U}, {"b.api:8002@10.0.0.2", 3U}, {"c.api:8003@10.0.0.3", 4U}}) {
+    EXPECT_TRUE(host(name).facts.backup);
+    EXPECT_EQ(host(name).facts.priority, priority) << name;
+  }
 }
 
 TEST(SharesOfServices, KeepTheProportionsWithinTheLimit) {
@@ -364,19 +381,16 @@ TEST(SharesOfServices, KeepTheProportionsWithinTheLimit) {
   ASSERT_EQ(shares.size(), 4u);
   EXPECT_NEAR(static_cast<double>(shares[0].weight) / shares[1].weight, 2.0, 0.01);
   EXPECT_EQ(shares[2].weight, 1u);
-  EXPECT_FALSE(shares[2].backup);
-  EXPECT_TRUE(shares[3].backup);
+  EXPECT_EQ(shares[2].place, 0u);
+  EXPECT_EQ(shares[3].place, 1u);
 }
 
 TEST(SharesOfServices, CountWeightsWithinTheirPriorityAndStandInTheOrderOfIt) {
   const auto shares = shares_of_services({{10, 1}, {10, 2}, {30, 7}, {20, 60000}, {30, 0}}, {1, 1, 1, 1, 1});
   EXPECT_EQ(shares[1].weight, 2 * shares[0].weight) << "a heavy record behind them takes nothing of their proportion";
   EXPECT_EQ(shares[3].weight, 1u);
-  EXPECT_FALSE(shares[0].backup || shares[1].backup);
-  for (const size_t i : {2, 3, 4}) EXPECT_TRUE(shares[i].backup);
-  EXPECT_EQ(shares[3].behind, 0u);
-  EXPECT_EQ(shares[2].behind, 1u);
-  EXPECT_EQ(shares[4].behind, 1u);
+  for (const auto& [i, place] : {std::pair{0, 0U}, {1, 0U}, {2, 2U}, {3, 1U}, {4, 2U}})
+    EXPECT_EQ(shares[static_cast<size_t>(i)].place, place) << i;
 }
 
 TEST(SharesOfServices, AreEvenWhereNoWeightIsGiven) {
