@@ -50,7 +50,8 @@ void append_header(std::string& out, std::string_view name, const http::Fields& 
   }
 }
 
-// All of one name, in order: origins differ in which of several they take.
+// All of one name, in order: origins differ in which of several they take. They differ in what is one, too: "a =1" and
+// "a" without a value stand there as written, for to some they are no cookies, nor to `when` of a split.
 void append_cookie(std::string& out, std::string_view name, const http::Fields& request) {
   for (const http::Field& field : request) {
     if (field.id != FieldId::cookie) continue;
@@ -60,8 +61,11 @@ void append_cookie(std::string& out, std::string_view name, const http::Fields& 
       const std::string_view pair = http::trimmed(rest.substr(0, end));
       rest.remove_prefix(std::min(end + 1, rest.size()));
       const size_t equals = std::min(pair.find('='), pair.size());
-      if (http::trimmed(pair.substr(0, equals)) == name)
-        out.append("\n=").append(pair.substr(std::min(equals + 1, pair.size())));
+      if (equals < pair.size() && pair.substr(0, equals) == name) {
+        out.append("\n=").append(pair.substr(equals + 1));
+      } else if (http::trimmed(pair.substr(0, equals)) == name) {
+        out.append("\n:").append(pair);
+      }
     }
   }
 }

@@ -81,9 +81,12 @@ TEST(Key, HoldsPickedHeadersAndCookies) {
   config.cookies = {"lang"};
   EXPECT_EQ(key(config), "http://example.com/p\naccept\nx-b\n;lang");
   EXPECT_EQ(key(config, "", {{"x-b", "1"}, {"Accept", "x"}, {"Cookie", "id=7; lang=de;lang = en ;lang"}, {"X-B", "2"}}),
-            "http://example.com/p\naccept\n=x\nx-b\n=1\n=2\n;lang\n=de\n= en\n=");
+            "http://example.com/p\naccept\n=x\nx-b\n=1\n=2\n;lang\n=de\n:lang = en\n:lang");
   EXPECT_NE(key(config, "", {{"x-b", "1"}, {"x-b", "2"}}), key(config, "", {{"x-b", "1=2"}}));
   EXPECT_NE(key(config, "", {{"x-b", ""}}), key(config));
+  // One of them is the cookie to who compares names as they stand, and the other is not.
+  EXPECT_NE(key(config, "", {{"Cookie", "lang =en"}}), key(config, "", {{"Cookie", "lang=en"}}));
+  EXPECT_NE(key(config, "", {{"Cookie", "lang"}}), key(config, "", {{"Cookie", "lang="}}));
 }
 
 TEST(Key, OfAUriIsTheKeyOfABareRequest) {
