@@ -21,6 +21,9 @@ class Origin(HttpServer):
         "/varies": [("cache-control", "max-age=600"), ("vary", "Accept-Encoding")],
         "/mine": [("cache-control", "private")],
         "/silent": [],
+        "/always": [("cache-control", "no-cache"), ("etag", '"1"')],
+        "/part": [("cache-control", "max-age=600"), ("etag", '"1"')],
+        "/stale": [("cache-control", "max-age=0, stale-while-revalidate=60")],
     }
 
     def __init__(self):
@@ -32,6 +35,15 @@ class Origin(HttpServer):
 
             def do_GET(self):
                 origin.asked.append(self.path)
+                if self.path == "/part" and self.headers.get("range"):
+                    self.send_response(206)
+                    self.send_header("content-range", "bytes 0-1/5")
+                    self.send_header("content-length", "2")
+                    for name, value in origin.FIELDS[self.path]:
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(b"he")
+                    return
                 if self.path.startswith("/film"):
                     first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
                     body = FILM[first:last + 1]
@@ -45,7 +57,7 @@ class Origin(HttpServer):
                     return
                 self.send_response(200)
                 self.send_header("content-length", "5")
-                for name, value in origin.FIELDS[self.path]:
+                for name, value in origin.FIELDS[self.path.partition("?")[0]]:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(b"hello")
@@ -64,7 +76,7 @@ class Edge(Node):
         super().__init__(f"""
 node: edge
 listeners:
-  web: {{ bind: "127.0.0.1:0" }}
+  web: {{ bind: "127.0.0.1:0", trusted: ["127.0.0.1/32"] }}
 upstreams:
   origin: {{ hosts: [{{ address: "{origin.address}" }}] }}
 caches:
@@ -139,6 +151,36 @@ def test_it_tells_what_would_make_it_cacheable(edge):
     edge.get("/silent")
     assert "ttl: { 200: 60s }" in why(edge, "/silent")
     assert "X-Original-URL" in why(edge, "/fresh", "-H", "X-Original-URL: /admin")
+
+
+def test_it_tells_what_is_there_in_part(edge):
+    edge.get("/part", fields=[("Range", "bytes=0-1")])
+    assert answer(edge, "/part", "-H", "Range: bytes=0-1")["next"] == "hit"
+    assert answer(edge, "/part")["next"] == answer(edge, "/part", "-H", "Range: bytes=2-3")["next"] == "partial"
+    assert "for what is missing" in why(edge, "/part")
+    assert "refused: only parts of it are there" in why(edge, "/part", "-H", "Cache-Control: only-if-cached")
+
+
+def test_it_tells_why_something_is_validated(edge):
+    edge.get("/always")
+    text = why(edge, "/always")
+    assert "can be validated" in text and "asked whether it is still right: the origin says Cache-Control: no-cache" in text
+    edge.get("/stale")
+    text = why(edge, "/stale")
+    assert "stale from now on" in text and "-0 s" not in text and "it is given once more and fetched anew behind" in text
+    assert "asked for it anew" in why(edge, "/stale", "-H", "Cache-Control: max-age=0")
+
+
+def test_it_finds_what_came_by_https(edge):
+    """Whoever takes TLS off may have said so, or not."""
+    def at(scheme):
+        done = edge.ctl("cache", "why", f"{scheme}://shop.example.com/fresh?tls", "--json")
+        return json.loads(done.stdout)
+    edge.get("/fresh?tls", fields=[("X-Forwarded-Proto", "https")])
+    assert at("https")["next"] == "hit" and at("https")["key"].startswith("https:") and at("http")["next"] == "miss"
+    edge.purge("--all")
+    edge.get("/fresh?tls")
+    assert at("https")["next"] == at("http")["next"] == "hit"
 
 
 def test_it_fetches_when_told_to(edge, origin):

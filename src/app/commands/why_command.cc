@@ -32,7 +32,9 @@ std::string words_of(const json& answer) {
   std::string text = count_of(answer, "status");
   if (answer.contains("bytes")) text += ", " + count_of(answer, "bytes") + " bytes";
   text += ", age " + count_of(answer, "age") + " s, ";
-  text += ttl > 0 ? "fresh for " + count_of(answer, "ttl") + " s more" : "stale for " + span_text(-ttl);
+  text += ttl > 0   ? "fresh for " + count_of(answer, "ttl") + " s more"
+          : ttl < 0 ? "stale for " + span_text(-ttl)
+                    : "stale from now on";
   text += " (lifetime " + count_of(answer, "lifetime") + " s, from " + text_of(answer, "lifetime_from") + ")";
   if (number_of(answer, "stale_while_revalidate") > 0)
     text += ", stale-while-revalidate " + count_of(answer, "stale_while_revalidate") + " s";
@@ -75,8 +77,15 @@ std::string verdict(const json& answer, bool fetch) {
                         : part_of(answer, "disk");
   if (next == "hit") return "it is given from the cache";
   if (next == "stale") return "it is given from the cache although it is stale: " + reason_of(used);
-  if (next == "validate") return "the origin is asked whether it is still right: " + reason_of(used);
-  if (next == "refused") return "it is refused: " + reason_of(used);
+  if (next == "partial") return "the origin is asked for what is missing: only parts of it are there";
+  if (next == "validate") {
+    const bool validator = used.value("validator", false);
+    return (validator ? "the origin is asked whether it is still right: " : "the origin is asked for it anew: ") +
+           reason_of(used);
+  }
+  if (next == "refused") {
+    return "it is refused: " + (text_of(used, "reason") == "fresh" ? "only parts of it are there" : reason_of(used));
+  }
   if (next == "wait") return "it is being fetched: the answer is shared";
   if (next == "bypass") return "the cache has nothing to do with it: " + reason_of(part_of(answer, "bypass"));
   if (next == "unshared")

@@ -13,6 +13,7 @@
 #include "http/target.h"
 #include "proxy/cache/cache_route.h"
 #include "proxy/cache/cache_view.h"
+#include "proxy/cache/stored_answer.h"
 #include "proxy/filters/cache.h"
 #include "runtime/loop.h"
 
@@ -31,7 +32,7 @@ using http::Response;
 Result<void> read_request(const std::string& url, Request& asking, Request& asked) {
   Arena& arena = asked.fields.arena();
   std::string_view rest = arena.copy(url);
-  asked.scheme = "http";  // TLS is taken off before it comes to a listener
+  asked.scheme = rest.starts_with("https://") ? "https" : "http";
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (rest.starts_with(scheme)) rest.remove_prefix(scheme.size());
   }
@@ -85,8 +86,9 @@ void write_answer(JsonWriter& json, cache::EdgeCache& cache, const Object& objec
   json.end_object();
 }
 
-// In a word what the next request of this kind meets: hit, stale, validate, miss, bypass, unshared.
-std::string_view expect(cache::EdgeCache& cache, const proxy::CacheView& view, const cache::RequestDirectives& wanted) {
+// In a word what the next request of this kind meets: hit, stale, partial, validate, miss, bypass, unshared.
+std::string_view expect(cache::EdgeCache& cache, const proxy::CacheView& view, const Request& asked,
+                        const cache::RequestDirectives& wanted, bool of_slice) {
   for (const ObjectRef& object : {view.memory, view.disk}) {
     if (!object || object->kind() == Object::Kind::variants) continue;
     if (object->kind() == Object::Kind::unshared) {
@@ -94,7 +96,12 @@ std::string_view expect(cache::EdgeCache& cache, const proxy::CacheView& view, c
       continue;
     }
     if (cache.purge_state(*object) == cache::PurgeState::dead) continue;
-    switch (proxy::reuse_now(*object, wanted, Loop::current().now()).use) {
+    const cache::Use use = proxy::reuse_now(*object, wanted, Loop::current().now()).use;
+    // What is read from the disk has no parts yet, and is whole.
+    if (use != cache::Use::validate && use != cache::Use::refused && !object->parts().empty() && !of_slice &&
+        !proxy::has_bytes_for(*object, asked, unix_seconds(Loop::current().wall())))
+      return wanted.only_if_cached ? "refused" : "partial";
+    switch (use) {
       case cache::Use::fresh: return "hit";
       case cache::Use::stale:
       case cache::Use::stale_while_revalidate: return "stale";
@@ -106,7 +113,7 @@ std::string_view expect(cache::EdgeCache& cache, const proxy::CacheView& view, c
 }
 
 void write_view(JsonWriter& json, cache::EdgeCache& cache, const proxy::CacheView& view, const Request& asked,
-                const proxy::CacheFilterConfig& filter) {
+                const proxy::CacheFilterConfig& filter, bool of_slice) {
   json.member("key", view.key).member("filling", view.filling);
   if (view.marker) {
     json.key("varies_by").begin_array();
@@ -121,7 +128,7 @@ void write_view(JsonWriter& json, cache::EdgeCache& cache, const proxy::CacheVie
   }
   const auto wanted =
       filter.ignore_request_directives ? cache::RequestDirectives{} : cache::request_directives(asked.fields);
-  const std::string_view next = expect(cache, view, wanted);
+  const std::string_view next = expect(cache, view, asked, wanted, of_slice);
   json.member("next", next);
   if (next == "unshared") {
     json.key("unshared").begin_object();
@@ -134,6 +141,37 @@ void write_slices(JsonWriter& json, const proxy::SlicesView& seen) {
   json.key("slices").begin_object().member("shown", seen.number).member("of", seen.of).member("needed", seen.needed);
   json.member("looked_at", seen.looked).member("memory", seen.memory).member("disk", seen.disk);
   json.member("usable", seen.usable).end_object();
+}
+
+// What there is for a request: as a whole, or in slices.
+struct View {
+  proxy::CacheView view;                    // of the whole, or of the first slice that is needed
+  std::optional<proxy::SlicesView> slices;  // without the first one's view
+  bool has_answer(cache::EdgeCache& cache) const {
+    const auto is_there = [&cache](const ObjectRef& object) {
+      return object && cache.purge_state(*object) != cache::PurgeState::dead;
+    };
+    return view.filling || is_there(view.memory) || is_there(view.disk);
+  }
+};
+
+Task<View> look(const CachedRoute& route, std::shared_ptr<cache::EdgeCache> cache, const Request& asked,
+                Deadline deadline) {
+  const proxy::CacheFilterConfig& filter = *route.filter;
+  View seen;
+  std::string key;
+  route.key->append(key, asked);
+  Task<proxy::CacheView> viewing = proxy::view_cache(cache, key, asked.fields, deadline);
+  seen.view = co_await viewing;
+  if (filter.slice == 0 || seen.view.memory || seen.view.disk) co_return seen;
+  const auto wanted =
+      filter.ignore_request_directives ? cache::RequestDirectives{} : cache::request_directives(asked.fields);
+  Task<proxy::SlicesView> counting = proxy::view_slices(cache, key, filter.slice, asked, wanted, deadline);
+  proxy::SlicesView slices = co_await counting;
+  if (!slices.first.memory && !slices.first.disk) co_return seen;
+  seen.view = std::move(slices.first);
+  seen.slices = std::move(slices);
+  co_return seen;
 }
 
 Task<Result<Response>> why(Node& node, Request& request, RequestContext& context) {
@@ -168,22 +206,19 @@ Task<Result<Response>> why(Node& node, Request& request, RequestContext& context
     json.end_object().end_object();
     co_return json_answer(context, 200, std::move(text));
   }
-  std::string key;
-  route.key->append(key, asked);
-  Task<proxy::CacheView> viewing = proxy::view_cache(cache, key, asked.fields, context.deadline);
-  proxy::CacheView view = co_await viewing;
-  if (filter.slice > 0 && !view.memory && !view.disk) {
-    const auto wanted =
-        filter.ignore_request_directives ? cache::RequestDirectives{} : cache::request_directives(asked.fields);
-    Task<proxy::SlicesView> counting = proxy::view_slices(cache, key, filter.slice, asked, wanted, context.deadline);
-    proxy::SlicesView slices = co_await counting;
-    if (slices.first.memory || slices.first.disk) {
-      json.member("slice", filter.slice);
-      write_slices(json, slices);
-      view = std::move(slices.first);
-    }
+  // TLS is taken off before a request comes to a listener: who did that may have said so, or not.
+  Task<View> viewing = look(route, cache, asked, context.deadline);
+  View seen = co_await viewing;
+  if (asked.scheme == "https" && !seen.has_answer(*cache)) {
+    asked.scheme = "http";
+    Task<View> again = look(route, cache, asked, context.deadline);
+    seen = co_await again;
   }
-  write_view(json, *cache, view, asked, filter);
+  if (seen.slices) {
+    json.member("slice", filter.slice);
+    write_slices(json, *seen.slices);
+  }
+  write_view(json, *cache, seen.view, asked, filter, seen.slices.has_value());
   json.end_object();
   co_return json_answer(context, 200, std::move(text));
 }

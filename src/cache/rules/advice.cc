@@ -12,7 +12,7 @@ struct Row {
   Advice advice;
 };
 
-constexpr std::array<Row, 41> kRows = {{
+constexpr std::array<Row, 42> kRows = {{
     // not stored
     {"no-store",
      {"the origin says Cache-Control: no-store", "let it say max-age=..., or leave no-store out where all may see it"}},
@@ -59,6 +59,9 @@ constexpr std::array<Row, 41> kRows = {{
     // not used as it is
     {"fresh", {"it is fresh", ""}},
     {"stale", {"its lifetime is over", ""}},
+    {"always-validated",
+     {"the origin says Cache-Control: no-cache, so it is validated at each use",
+      "where it may be used for a while without asking, let the origin say max-age=..."}},
     {"request-no-cache",
      {"the client says Cache-Control: no-cache, as browsers do on a reload",
       "ignore_request_directives: true lets the filter not heed it"}},
@@ -68,7 +71,7 @@ constexpr std::array<Row, 41> kRows = {{
     {"must-revalidate", {"its lifetime is over, and must-revalidate allows nothing else than to validate it", ""}},
     {"stale-while-revalidate", {"its lifetime is over; it is given once more and fetched anew behind", ""}},
     {"stale-if-error", {"the origin failed, so what had expired is given", "look at the origin"}},
-    {"purged", {"a soft purge met it: it is to be validated", ""}},
+    {"purged", {"a soft purge met it", ""}},
     {"only-if-cached", {"the client wants a stored answer only, and there is none", ""}},
     // came from
     {"disk", {"it came from the disk", ""}},

@@ -41,7 +41,7 @@ Reuse reuse_of(const RequestDirectives& request, const Freshness& stored, Durati
     return decide(request.only_if_cached ? Use::refused : Use::validate, reason);
   };
   if (request.no_cache) return validate("request-no-cache");
-  if (stored.has(Flag::kNoCache)) return validate("no-cache");
+  if (stored.has(Flag::kNoCache)) return validate("always-validated");
   // Ages are whole seconds: what came half a second ago is not what a client that reloads wants.
   if (request.max_age && (out.age > *request.max_age || *request.max_age == 0)) return validate("request-max-age");
   if (out.ttl > 0) {
