@@ -12,7 +12,7 @@ namespace {
 constexpr uint64_t kMetaVersion = 1;
 constexpr size_t kMaxStoredFields = 1000;
 constexpr size_t kMaxStoredText = 1 << 20;
-constexpr size_t kMaxStoredTags = 1024;
+constexpr size_t kMaxStoredTags = kMaxTags;
 
 }  // namespace
 

@@ -25,7 +25,7 @@ class Fields;
 namespace trellis::cache {
 
 inline constexpr size_t kMaxPurgeText = size_t{16} << 10;  // bytes of a rule's text
-inline constexpr size_t kMaxTags = 128;                    // of an object; the ones behind them are passed over
+inline constexpr size_t kMaxTags = 1024;                   // of an object; the ones behind them are passed over
 inline constexpr size_t kMaxTag = 1024;                    // bytes; a longer one is passed over
 
 struct PurgeRule {
