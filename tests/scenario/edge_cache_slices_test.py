@@ -310,6 +310,38 @@ def test_an_origin_without_ranges_is_stored_whole(edge):
     assert Film.asked == [slice_range(0)]
 
 
+def test_an_origin_without_ranges_is_asked_once_wherever_clients_begin(edge):
+    Film.ranges = False
+    for first in (3 * SLICE + 5, 0, SLICE, len(BODY) - 9, 6 * SLICE):
+        answer, body = get(edge, range=f"bytes={first}-{first + 8}")
+        assert (answer.status, body) == (206, BODY[first:first + 9])
+    answer, body = get(edge)
+    assert (answer.status, body == BODY) == (200, True)
+    assert get(edge, range=f"bytes={len(BODY)}-")[0].status == 416
+    assert Film.asked == [slice_range(3)]
+    # Where one waits for another's fetch, and where it is fetched anew.
+    edge.ctl("purge", "--all")
+    Film.asked.clear()
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(get(edge, range=f"bytes={4 * SLICE}-{4 * SLICE + 8}")))
+               for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert [(answer.status, body) for answer, body in answers] == [(206, BODY[4 * SLICE:4 * SLICE + 9])] * 8
+    assert Film.asked == [slice_range(4)]
+    answer, body = get(edge, cache_control="no-cache", range=f"bytes={SLICE}-{SLICE + 8}")
+    assert (answer.status, body) == (206, BODY[SLICE:SLICE + 9])
+    assert get(edge, range="bytes=0-8", cache_control="only-if-cached")[1] == BODY[:9]
+    assert len(Film.asked) == 2
+    # It has ranges from now on.
+    Film.ranges = True
+    edge.ctl("purge", "--all")
+    assert get(edge, range=f"bytes={SLICE}-{SLICE + 8}")[1] == BODY[SLICE:SLICE + 9]
+    assert Film.asked[2:] == [slice_range(1)]
+
+
 def test_an_answer_is_encoded_once_and_given_to_each_as_it_accepts(edge):
     plain, body = get(edge, "/text/a")
     assert (plain.getheader("content-encoding"), body) == (None, TEXT)

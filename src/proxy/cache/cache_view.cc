@@ -81,6 +81,13 @@ Task<SlicesView> view_slices(std::shared_ptr<cache::EdgeCache> cache, std::strin
   }
   const uint64_t total = total_of(seen.first).value_or(0);
   if (total == 0) co_return seen;
+  if (is_answer(seen.first.memory) && seen.first.memory->whole()) {
+    // Its origin gives no ranges of it, or it is no larger than one.
+    seen.of = seen.needed = seen.looked = seen.memory = 1;
+    seen.disk = is_answer(seen.first.disk) ? 1 : 0;
+    seen.usable = is_usable(*cache, seen.first, wanted) ? 1 : 0;
+    co_return seen;
+  }
   seen.of = (total - 1) / slice + 1;
   const std::vector<http::ByteRange> runs = slices_of(request, slice, total);
   for (const http::ByteRange& run : runs) seen.needed += run.size();

@@ -272,8 +272,9 @@ bool Fetch::confirm(const http::Response& response) {
   std::string key(stored->key());
   ObjectRef marker;
   // What varies by other fields now is no answer for those who differ in them (§4.1).
+  const bool is_part = !stored->whole();
   if (verdict.store && cache::vary_names(fields.joined(FieldId::vary)) != varied) {
-    key = key_;
+    key = is_part || undivided_key.empty() ? key_ : undivided_key;
     marker = place_variant(key, fields);
   }
   object = route_.cache->make_object(std::move(key), std::move(head), stored->parts());
@@ -370,7 +371,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
       extra.add(field);
     }
   }
-  std::string key = key_;
+  std::string key = part || undivided_key.empty() ? key_ : undivided_key;
   const ObjectRef marker = place_variant(key, response.fields);
   std::vector<ObjectPart> parts;
   const std::optional<uint64_t> length = response.body.length();

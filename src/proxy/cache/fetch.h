@@ -39,6 +39,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   // What it is for; set before start().
   std::optional<cache::FillLeader> leader;  // null: nobody else waits
   cache::ObjectRef stored;                  // stale, or a part: what the answer may confirm, complete, or stand in for
+  std::string undivided_key;                // where an answer stands that is no slice, as the one asked for is; or ""
   bool validates = false;                   // the request is made conditional by `stored`
   bool completes = false;                   // the request is for what `stored` lacks
   bool fills_gap = false;                   // likewise, though the one who asked wants all of it

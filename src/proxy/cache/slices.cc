@@ -1,6 +1,7 @@
 #include "proxy/cache/slices.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <utility>
 
@@ -37,6 +38,16 @@ std::string validator_of(const Object& object) {
   http::Fields fields(arena);
   object.head().fields.view_in(fields);
   return std::string(validator_in(fields));
+}
+
+// All of an answer. Of what its origin gives no ranges of, it stands in the place of the first slice.
+bool is_undivided(const ObjectRef& object) {
+  return object && object->kind() == Object::Kind::answer && !object->broken() && object->whole();
+}
+
+// Is it `base`, or that with a variant?
+bool stands_at(std::string_view key, std::string_view base) noexcept {
+  return key.starts_with(base) && (key.size() == base.size() || key[base.size()] == '\n');
 }
 
 // One run of bytes over as many slices as it touches.
@@ -158,9 +169,24 @@ Slices::Slices(CacheRoute& route, const http::Request& from, const http::Request
 
 std::string Slices::key_of(uint64_t number) const { return cache::slice_key(uri_key_, number); }
 
+Found Slices::find(uint64_t number, std::string& key, std::string& first) const {
+  const http::Request& request = from_.request;
+  const Time now = from_.context.loop.now();
+  key = key_of(number);
+  Found found = find_stored(*route_.cache, key, request.fields, now);
+  first.clear();
+  if (found.object || number == 0) return found;
+  first = key_of(0);
+  const Found at_first = find_stored(*route_.cache, first, request.fields, now);
+  if (is_undivided(at_first.object)) found.object = at_first.object;
+  if (at_first.object) first.clear();  // the disk has nothing else
+  return found;
+}
+
 std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_key, const ObjectRef& stored) {
   auto fetch = std::make_shared<Fetch>(route_, from_.request, from_.context, next_, uri_key);
   fetch->wanted = wanted_;
+  if (number > 0) fetch->undivided_key = key_of(0);
   http::Fields& fields = fetch->request.fields;
   if (stored && !stored->broken()) {
     fetch->stored = stored;
@@ -180,10 +206,11 @@ std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_k
 void Slices::drop(const ObjectRef& slice) { route_.cache->invalidate(slice->key()); }
 
 void Slices::begin(uint64_t number) {
-  std::string key = key_of(number);
-  const std::string uri_key = key;
+  std::string key;
+  std::string first;
+  const std::string uri_key = key_of(number);
   const Time now = from_.context.loop.now();
-  const Found found = find_stored(*route_.cache, key, from_.request.fields, now);
+  const Found found = find(number, key, first);
   if (found.object &&
       (found.object->kind() != Object::Kind::answer || reuse_now(*found.object, {}, now).use == Use::fresh))
     return;
@@ -208,9 +235,10 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
   Slice out;
   bool alone = false;
   for (int round = 0;; ++round) {
-    std::string key = key_of(number);
-    const std::string uri_key = key;
-    const Found found = find_stored(*route_.cache, key, from_.request.fields, loop.now());
+    std::string key;
+    std::string first;  // where the disk may have it undivided
+    const std::string uri_key = key_of(number);
+    const Found found = find(number, key, first);
     if (round == 0) route_.cache->looked(key, found.object);
     ObjectRef stored;
     if (found.object && found.object->kind() == Object::Kind::unshared && found.object->until() > loop.now())
@@ -227,6 +255,7 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
     }
     out.forwarded = stored ? Forwarded::stale : found.varied ? Forwarded::vary_miss : Forwarded::uri_miss;
     std::optional<FillLeader> leader;
+    bool again = false;
     if (!alone && round < kMostRounds) {
       cache::EdgeCache::Joined joined = route_.cache->join(key, route_.asks_member(uri_key));
       if (!joined.leads && joined.fill->asks_member && !route_.members) {  // see CacheFilter::miss()
@@ -244,10 +273,9 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
             (end == cache::Fill::End::own && from_.request.fields.has(FieldId::authorization)))
           alone = true;
         if (end != cache::Fill::End::object || !route_.cache->alive(*fill.object)) continue;
-        if (fill.marker) {
-          key = uri_key;
-          append_variant_of(key, *fill.marker, from_.request.fields);
-        }
+        const bool undivided = number > 0 && stands_at(fill.object->key(), key_of(0));
+        if (undivided || fill.marker) key = undivided ? key_of(0) : uri_key;
+        if (fill.marker) append_variant_of(key, *fill.marker, from_.request.fields);
         if (fill.object->key() != key || !may_share(*fill.object, stored, wanted_, came_at, loop.now())) {
           alone = fill.object->head().freshness.has(cache::Freshness::kNoCache);
           continue;
@@ -261,11 +289,14 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
         co_return out;
       }
       leader.emplace(route_.cache, std::move(joined.fill));
-      if (!stored && route_.cache->may_be_on_disk(key)) {
-        Task<ObjectRef> loading = route_.cache->load(key, deadline, route_.background, keeps_);
+      const std::array<std::string, 2> places = {key, first};
+      for (const std::string& at : places) {
+        if (stored || at.empty() || !route_.cache->may_be_on_disk(at)) continue;
+        Task<ObjectRef> loading = route_.cache->load(at, deadline, route_.background, keeps_);
         const ObjectRef loaded = co_await loading;
-        if (loaded && loaded->kind() == Object::Kind::variants) continue;  // who waits looks again, too
-        if (loaded) {
+        again = loaded && loaded->kind() == Object::Kind::variants;  // who waits looks again, too
+        if (again) break;
+        if (loaded && (at == key || is_undivided(loaded))) {
           out.reuse = reuse_now(*loaded, wanted_, loop.now());
           if (out.reuse.use != Use::validate && out.reuse.use != Use::refused) {
             out.what = out.reuse.use == Use::fresh ? Cached::hit : Cached::stale;
@@ -284,6 +315,7 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
           out.forwarded = Forwarded::stale;
         }
       }
+      if (again) continue;
     }
     const std::shared_ptr<Fetch> fetch = prepare(number, uri_key, stored);
     fetch->context.deadline = deadline;
