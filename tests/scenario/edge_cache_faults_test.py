@@ -130,6 +130,44 @@ def test_a_flapping_origin_without_leave_is_seen_as_it_is():
         assert [ask(client).status for _ in range(10)] == [200, 503] * 5
 
 
+@pytest.mark.parametrize("slice", ["", ", slice: 64KiB"])
+def test_which_statuses_are_failures_is_for_the_site_to_say(slice):
+    choice = CONFIG.replace("cache: {{ in: edge }}", "cache: {{ in: edge, error_statuses: [404, 429, 503]%s }}" % slice)
+    with Origin() as origin, node.Node(choice.format(host=origin.host, disk="", patience="10s")) as n, node.Client(n.address()) as client:
+        origin.at[b"/stale"] = reply(b"stale", STALE_OK)
+        assert ask(client, b"/stale").status == 200
+        for status in (b"404 Not Found", b"429 Too Many Requests", b"503 Busy"):
+            origin.at[b"/stale"] = reply(b"no", status=status)
+            for method in (b"GET", b"HEAD"):
+                assert outcome(ask(client, b"/stale", method=method)) == "STALE"
+        origin.at[b"/stale"] = reply(b"no", status=b"502 Bad Gateway")
+        assert ask(client, b"/stale").status == 502
+
+
+def test_who_is_told_to_ask_less_often_has_what_was_stored_later_on():
+    with Origin() as origin, edge(origin) as n, node.Client(n.address()) as client:
+        origin.at[b"/stale"] = reply(b"stale", STALE_OK)
+        assert ask(client, b"/stale").status == 200
+        origin.at[b"/stale"] = reply(b"no", b"Retry-After: 9", status=b"429 Too Many Requests")
+        assert ask(client, b"/stale").status == 429
+        origin.at[b"/stale"] = reply(b"no", status=b"503 Busy")
+        assert outcome(ask(client, b"/stale")) == "STALE"
+
+
+def test_lifetimes_are_jittered_and_never_longer():
+    jittered = CONFIG.replace("cache: {{ in: edge }}", "cache: {{ in: edge, jitter: 20%, ttl: {{ 200: 1000s }} }}")
+    with Origin() as origin, node.Node(jittered.format(host=origin.host, disk="", patience="10s")) as n, node.Client(n.address()) as client:
+        for fields in ((b"Cache-Control: max-age=1000",), ()):
+            origin.default = lambda *_, fields=fields: reply(b"x", *fields)
+            left = [ask(client, b"/%d%d" % (i, len(fields))).get(b"cache-status") for i in range(30)]
+            seconds = [int(status.split(b"ttl=")[1].split(b";")[0]) for status in left]
+            assert all(800 <= one <= 1000 for one in seconds) and len(set(seconds)) > 10, seconds
+            # What clients are told is the origin's word.
+            assert ask(client, b"/0%d" % len(fields)).get(b"cache-control") == (fields and b"max-age=1000" or None)
+        origin.default = lambda *_: reply(b"x", b"Cache-Control: max-age=1000, immutable")
+        assert b"ttl=1000;" in ask(client, b"/immutable").get(b"cache-status")
+
+
 def test_a_slow_origin_is_cut_and_stale_answers_stand_in(io):
     never = threading.Event()
     with Origin() as origin, node.Node(config(origin, patience="500ms"), io=io) as n, node.Client(n.address()) as client:

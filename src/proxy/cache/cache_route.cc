@@ -73,7 +73,9 @@ void CacheRoute::tell(http::Response& response, http::RequestContext& context, C
   context.cache_status = to_string(what);
 }
 
-bool is_failure(int status) noexcept { return status == 500 || (status >= 502 && status <= 504); }
+bool CacheRoute::is_failure(int status) const noexcept {
+  return std::find(error_statuses.begin(), error_statuses.end(), status) != error_statuses.end();
+}
 
 std::string_view reason_to_bypass(const http::Request& request) {
   if (request.body) return "request-body";

@@ -53,7 +53,9 @@ struct CacheRoute {
   cache::KeyTemplate key;
   std::string node;  // in Cache-Status
   double early_refresh = 1;
-  uint64_t slice = 0;  // bytes; 0: answers are stored whole
+  uint64_t slice = 0;               // bytes; 0: answers are stored whole
+  std::vector<int> error_statuses;  // of an origin that has failed, so that what is stale may do (RFC 5861 §4)
+  double jitter = 0;                // the share of lifetimes that chance may take off
   bool hide_cache_fields = true;
   bool encoded = false;                 // a filter before this one encodes answers
   std::vector<PathPattern> immutable;   // what lies there never changes
@@ -64,6 +66,7 @@ struct CacheRoute {
   TaskGroup& background;  // of the core, outlives everything
 
   bool never_changes(std::string_view path) const;
+  bool is_failure(int status) const noexcept;
   // Will the object of this key be asked of another node?
   bool asks_member(std::string_view uri_key) const;
 
@@ -77,9 +80,6 @@ struct CacheRoute {
   std::array<Counter*, kOutcomes> requests_{};
   std::array<Counter*, kOutcomes> bytes_{};
 };
-
-// Of a status: has the origin failed, so that what is stale may do (RFC 5861 §4)?
-bool is_failure(int status) noexcept;
 
 // Why a GET or HEAD has nothing to do with the cache: a token; "": it has.
 std::string_view reason_to_bypass(const http::Request& request);

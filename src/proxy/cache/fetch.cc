@@ -117,7 +117,7 @@ Task<> Fetch::ask() {
         continue;
       }
     }
-    if (is_failure(status) && serve_stale()) co_return;
+    if (route_.is_failure(status) && serve_stale()) co_return;
     std::unique_ptr<http::BodyReader> body = judge(*std::move(response));
     if (std::exchange(again_, false)) {
       ask_for_all();
@@ -162,6 +162,7 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
     cache::set_cache_control(response.fields, "public, max-age=31536000, immutable");
   const cache::ResponseDirectives directives = cache::response_directives(response.fields);
   cache::StoreVerdict verdict = cache::may_store(request, response, route_.policy, asked_wall_, context.loop.wall());
+  shorten(verdict.freshness);
   reason = verdict.reason;
   const auto no = [&](std::string_view why) {
     verdict.store = false;
@@ -186,8 +187,9 @@ std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   again_ = !verdict.store && fills_gap && (response.status == 206 || response.status == 416);
   if (again_) return nullptr;
   if (!verdict.store) {
-    // What was stored under the key is no longer what the origin says to all.
-    if (stored && !completes && response.status < 500 && !cache::is_of_request(reason) && reason != "invalidated")
+    // What was stored under the key is no longer what the origin says to all; who asks too often is told nothing of it.
+    if (stored && !completes && response.status < 500 && response.status != 429 &&
+        !route_.is_failure(response.status) && !cache::is_of_request(reason) && reason != "invalidated")
       route_.cache->remove(stored->key());
     pass(std::move(response), reason);
     return nullptr;
@@ -257,8 +259,8 @@ bool Fetch::confirm(const http::Response& response) {
   }
   if (const auto age = response.fields.find(FieldId::age)) judged.fields.add(FieldId::age, *age);
   // What the origin says to this client now may be for this one only.
-  const cache::StoreVerdict verdict =
-      cache::may_store(request, judged, route_.policy, asked_wall_, context.loop.wall());
+  cache::StoreVerdict verdict = cache::may_store(request, judged, route_.policy, asked_wall_, context.loop.wall());
+  shorten(verdict.freshness);
   ObjectHead head;
   head.status = judged.status;
   head.freshness = verdict.freshness;
@@ -270,9 +272,9 @@ bool Fetch::confirm(const http::Response& response) {
   head.fields = cache::StoredFields(fields);
   head.total = stored->head().total;
   std::string key(stored->key());
+  const bool is_part = !stored->whole();
   ObjectRef marker;
   // What varies by other fields now is no answer for those who differ in them (§4.1).
-  const bool is_part = !stored->whole();
   if (verdict.store && cache::vary_names(fields.joined(FieldId::vary)) != varied) {
     key = is_part || undivided_key.empty() ? key_ : undivided_key;
     marker = place_variant(key, fields);
@@ -297,6 +299,13 @@ bool Fetch::confirm(const http::Response& response) {
   leader.reset();
   finish(End::object);
   return true;
+}
+
+// So that what came together does not end together. What never changes is asked for in vain whenever it is.
+void Fetch::shorten(cache::Freshness& freshness) const noexcept {
+  if (route_.jitter <= 0 || freshness.has(cache::Freshness::kImmutable)) return;
+  const double most = static_cast<double>(freshness.lifetime) * route_.jitter;
+  freshness.lifetime -= static_cast<int64_t>(most * context.loop.rng().unit());
 }
 
 // A soft purge that met it at its owner shows in no age; and this fetch's own number is newer than the purge.

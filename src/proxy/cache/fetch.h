@@ -90,6 +90,7 @@ class Fetch final : public http::Detached, public http::InterimSink {
   cache::ObjectRef place_variant(std::string& key, const http::Fields& fields);
   bool confirm(const http::Response& response);
   void take_over_staleness();
+  void shorten(cache::Freshness& freshness) const noexcept;
   void take_numbers();
   void release(std::string_view why);
   bool serve_stale();

@@ -73,6 +73,11 @@ config::Fields<CacheFilterConfig> CacheFilterConfig::fields() {
           {"stale_if_error",
            "for so long after its end an answer is given when the origin fails, where it does not say itself",
            &CacheFilterConfig::stale_if_error, config::range(0s, 24h * 3650)},
+          {"error_statuses",
+           "statuses by which the origin fails, for stale_if_error and what answers say of it; 429 or 404 may be named",
+           &CacheFilterConfig::error_statuses},
+          {"jitter", "lifetimes are shortened by chance, by up to this share: what came together does not end together",
+           &CacheFilterConfig::jitter, config::percent(0, 0.5)},
           {"immutable", "path patterns of what never changes, such as /assets/**: kept for a year, by clients too",
            &CacheFilterConfig::immutable},
           {"hashed_names_immutable", "what has a content hash in its name never changes",
@@ -103,6 +108,10 @@ void CacheFilterConfig::check(config::Checker& at) const {
       at.problem(place, "is no status of an answer", "200 to 599, or 0");
     if (span < Duration::zero()) at.problem(place, "is negative");
   }
+  for (size_t i = 0; i < error_statuses.size(); ++i) {
+    if (error_statuses[i] < 400 || error_statuses[i] > 599)
+      at.problem("error_statuses[" + std::to_string(i) + "]", "is no status of an error", "400 to 599");
+  }
   for (size_t i = 0; i < immutable.size(); ++i) {
     if (const auto pattern = PathPattern::parse(immutable[i]); !pattern)
       at.problem("immutable[" + std::to_string(i) + "]", pattern.error().what());
@@ -130,6 +139,8 @@ Result<std::unique_ptr<CacheFilter>> CacheFilter::make(const CacheFilterConfig& 
   route.key = cache::KeyTemplate(config.key, parts.conditions, parts.hosts);
   route.node = parts.node;
   route.early_refresh = config.early_refresh;
+  route.error_statuses = config.error_statuses;
+  route.jitter = config.jitter;
   route.slice = config.slice;
   for (const std::string& text : config.immutable) {
     TRY(PathPattern pattern, PathPattern::parse(text));
@@ -383,7 +394,7 @@ Task<Result<http::Response>> CacheFilter::head(http::Request& request, http::Req
   Task<Result<http::Response>> asking = next(request, context);
   Result<http::Response> came = co_await asking;
   request.query = query;
-  if (!came || is_failure(came->status)) {
+  if (!came || route_.is_failure(came->status)) {
     const ObjectRef& stored = missing.stored;
     if (stored && stored->kind() == Object::Kind::answer && route_.cache->alive(*stored) &&
         cache::may_serve_on_error(missing.wanted, stored->head().freshness,

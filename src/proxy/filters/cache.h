@@ -37,6 +37,8 @@ struct CacheFilterConfig {
   bool heuristic = true;
   Duration stale_while_revalidate{};
   Duration stale_if_error{};
+  std::vector<int> error_statuses = {500, 502, 503, 504};
+  double jitter = 0;
   std::vector<std::string> immutable;
   bool hashed_names_immutable = false;
   uint64_t slice = 0;
