@@ -76,7 +76,7 @@ TEST(DomainJson, TakesSchemeAndHostAlone) {
                           "https://me@other.test",
                           "https://b\xc3\xbc"
                           "cher.example",
-                          "https://other.test/#"}) {
+                          "https://other.test/#", "https://other.test..", "https://.other.test", "https://a..test"}) {
     EXPECT_EQ(base_of(url), "base_url") << url;
   }
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "http/h1_parser.h"
 #include "http/target.h"
 #include "services/links/json_object.h"
 
@@ -41,8 +42,11 @@ std::expected<BaseUrl, Fault> read_base_url(const Json& value) {
   if (!host) return fault("base_url", host.error().what());
   if (!is_plain_host(host->host))
     return fault("base_url", "The host must be written in ASCII, as in xn--bcher-kva.example.");
-  const size_t behind = url.find_first_of("/?#", url.find("//") + 2);
-  if (behind != std::string::npos && url.substr(behind) != "/")
+  const size_t begin = url.find("//") + 2;
+  const size_t behind = std::min(url.find_first_of("/?#", begin), url.size());
+  if (!http::valid_authority(std::string_view(url).substr(begin, behind - begin)))
+    return fault("base_url", "No request can have this host.");
+  if (behind != url.size() && url.substr(behind) != "/")
     return fault("base_url", "The base URL is scheme and host alone: codes stand right behind the host.");
   const bool https = (url[4] | 0x20) == 's';
   std::string text = (https ? "https://" : "http://") + domain_host(*host);
