@@ -27,8 +27,14 @@ try {
   kRegions = null;  // the code will do
 }
 
+// "2" is the second rule, "2a" the first target of its split.
+function rule_name(value) {
+  const target = value.charCodeAt(value.length - 1) - 96;
+  return target > 0 ? `Rule ${value.slice(0, -1)}, target ${target}` : `Rule ${value}`;
+}
+
 function value_name(dimension, value) {
-  if (dimension === 'rule') return `Rule ${Number(value) || value}`;
+  if (dimension === 'rule') return rule_name(value);
   if (dimension === 'source') return value === 'qr' ? 'QR code' : value;
   if (dimension !== 'country') return value;
   try {

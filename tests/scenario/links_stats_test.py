@@ -183,6 +183,25 @@ class Statistics(unittest.TestCase):
                 before = node.link(code)["clicks"]
             self.assertLessEqual(before, 250)
 
+    def test_the_targets_of_a_split_are_counted_apart(self):
+        with LinksNode(LOGGED) as node, node.client() as watcher:
+            split = [{"url": "https://example.com/a", "weight": 1}, {"url": "https://example.com/b", "weight": 1}]
+            rules = [{"when": [{"device": ["phone"]}], "url": "https://example.com/phone"}, {"split": split}]
+            watcher.send(request("GET", "/v1/stream"))
+            while b"retry:" not in watcher.rest:
+                self.assertTrue(watcher.more())
+            wanted = collections.Counter()
+            for _ in range(12):  # each link is another lot for the same visitor
+                code = node.make("https://example.com/", rules=rules)["code"]
+                wanted["2" + node.follow(code)[1][-1]] += 1
+            until(lambda: stats(node)["clicks"] == 12, "all clicks counted")
+            told = stats(node, by="rule")["by"]["rule"]["values"]
+            self.assertEqual({each["value"]: each["clicks"] for each in told}, dict(wanted))
+            while watcher.rest.count(b"event: click") < 12:
+                self.assertTrue(watcher.more())
+            seen = [json.loads(line[6:]) for line in watcher.rest.decode().splitlines() if line.startswith("data: ")]
+            self.assertEqual(collections.Counter(f"{click['rule']}{' ab'[click['target']]}" for click in seen), wanted)
+
     def test_watchers_see_clicks_and_a_stop_does_not_wait_for_them(self):
         with LinksNode(LOGGED) as node:
             code = node.make("https://example.com/")["code"]

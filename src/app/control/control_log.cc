@@ -139,7 +139,8 @@ void write_click(JsonWriter& json, const services::links::Click& click) {
       .member("language", click.language)
       .member("bot", click.agent.is_bot())
       .member("source", click.scan ? "qr" : "link")
-      .member("rule", click.rule)
+      .member("rule", click.rule.number)
+      .member("target", click.rule.target)
       .end_object();
 }
 

@@ -292,7 +292,7 @@ struct LinksService::Found {
   }
 };
 
-uint16_t LinksService::apply_rules(Found& found, const Request& request, RequestContext& context, int64_t now) const {
+TakenRule LinksService::apply_rules(Found& found, const Request& request, RequestContext& context, int64_t now) const {
   Visit visit;
   visit.agent = read_user_agent(request.fields.value(FieldId::user_agent));
   visit.accept_language = request.fields.value(FieldId::accept_language);
@@ -306,9 +306,9 @@ uint16_t LinksService::apply_rules(Found& found, const Request& request, Request
   }
   visit.country = place.country_code();
   const std::optional<Rules::Match> match = found.rules->find(visit);
-  if (!match) return 0;
+  if (!match) return {};
   found.location = context.arena.copy(location_of(match->url));
-  return static_cast<uint16_t>(match->rule + 1);
+  return {static_cast<uint8_t>(match->rule + 1), static_cast<uint8_t>(match->target)};
 }
 
 Task<Result<std::optional<Target>>> LinksService::load(std::string code, Deadline deadline) {
@@ -443,11 +443,13 @@ Task<Result<Response>> LinksService::redirect(Request& request, RequestContext& 
       co_return ended(kUsedUp);
     }
   }
-  uint16_t rule = 0;
+  TakenRule rule;
   if (found.rules) rule = apply_rules(found, request, context, now);
   if (context.explain) [[unlikely]] {
     std::string text = std::string(name) + ": target from the cache: " + std::string(context.cache_status);
-    if (found.rules) text += rule > 0 ? ", rule " + std::to_string(rule) + " holds" : ", none of its rules holds";
+    if (rule.number > 0) text += ", rule " + std::to_string(rule.number) + " holds";
+    if (rule.target > 0) text += ", target " + std::to_string(rule.target) + " of its split";
+    if (found.rules && rule.number == 0) text += ", none of its rules holds";
     context.explain->add("link", text);
   }
   Response response(context.arena, found.status);

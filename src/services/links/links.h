@@ -115,7 +115,7 @@ class LinksService final : public Service {
   Task<Result<http::Response>> redirect(http::Request& request, http::RequestContext& context, std::string_view code);
   Task<Result<http::Response>> root(http::Request& request, http::RequestContext& context);
   // 0: none held, else its number from 1; then `found` leads where the rule says.
-  uint16_t apply_rules(Found& found, const http::Request& request, http::RequestContext& context, int64_t now) const;
+  TakenRule apply_rules(Found& found, const http::Request& request, http::RequestContext& context, int64_t now) const;
   // Nothing: the visitor has the password, and `found` is what the link was when that was known.
   Task<Result<std::optional<http::Response>>> unlock(http::Request& request, http::RequestContext& context,
                                                      std::string name, Found& found);

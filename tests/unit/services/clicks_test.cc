@@ -39,7 +39,7 @@ TEST(ClickRing, KeepsTextsAndCutsLongOnes) {
   for (int round = 0; round < 20; ++round) {  // also over the end of the ring
     const std::string agent(2000, 'a');
     RawClick click = click_of(1, 2);
-    click.rule = 3;
+    click.rule = {.number = 3, .target = 2};
     click.scan = true;
     click.code = "code";
     click.address = "192.0.2.1";
@@ -50,7 +50,7 @@ TEST(ClickRing, KeepsTextsAndCutsLongOnes) {
     ASSERT_TRUE(ring.push(click));
     ring.drain(1, [&](const RawClick& back) {
       EXPECT_EQ(back.at, 2);
-      EXPECT_EQ(back.rule, 3);
+      EXPECT_EQ(back.rule, (TakenRule{3, 2}));
       EXPECT_TRUE(back.scan);
       EXPECT_EQ(back.code, "code");
       EXPECT_EQ(back.address, "192.0.2.1");

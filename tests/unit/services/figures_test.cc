@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/rng.h"
 #include "services/links/clicks/stats_json.h"
+#include "services/links/rules/rules.h"
 
 namespace trellis::services::links {
 namespace {
@@ -36,7 +37,8 @@ TEST(Click, ABatchReadsBackToTheSameClicks) {
                            static_cast<Device>(rng.below(kDevices)));
     click.link = static_cast<int64_t>(rng.below(1'000'000'000'000));
     click.at += static_cast<int64_t>(rng.below(1000)) - 500;
-    click.rule = static_cast<uint16_t>(rng.below(5));
+    click.rule.number = static_cast<uint8_t>(rng.below(5));
+    if (click.rule.number > 2) click.rule.target = static_cast<uint8_t>(rng.below(kMaxSplit + 1));
     click.scan = rng.below(2) == 0;
     if (i % 4 == 0) click.country = {'D', 'E'};
     if (i % 5 == 0) click.language = "de";
@@ -59,6 +61,12 @@ TEST(Click, LinksFarApartAreWrittenToo) {
   const auto back = read_clicks(write_clicks(clicks));
   ASSERT_TRUE(back);
   EXPECT_EQ(*back, clicks);
+}
+
+TEST(Click, ATargetWithoutItsRuleIsNone) {
+  std::vector<Click> clicks(1);
+  clicks[0].rule = {.number = 0, .target = 1};
+  EXPECT_FALSE(read_clicks(write_clicks(clicks)));
 }
 
 TEST(Click, CountriesAreCodesOrUnknown) {
@@ -115,6 +123,19 @@ TEST(Figures, CountPeopleAndProgramsApart) {
   EXPECT_EQ(clicks_of(figures, Dimension::referrer, "a.example", true), 1u);
   EXPECT_EQ(clicks_of(figures, Dimension::device, "phone"), 10u);
   EXPECT_EQ(clicks_of(figures, Dimension::source, "link"), 10u);
+}
+
+TEST(Figures, TellRulesAndTheTargetsOfASplitApart) {
+  Figures figures;
+  for (const TakenRule rule : {TakenRule{0, 0}, TakenRule{1, 0}, TakenRule{2, 1}, TakenRule{2, 16}, TakenRule{2, 16}}) {
+    Click click = click_of("", 1);
+    click.rule = rule;
+    figures.add(click);
+  }
+  EXPECT_EQ(clicks_of(figures, Dimension::rule, "1"), 1u);
+  EXPECT_EQ(clicks_of(figures, Dimension::rule, "2"), 0u);
+  EXPECT_EQ(clicks_of(figures, Dimension::rule, "2a"), 1u);
+  EXPECT_EQ(clicks_of(figures, Dimension::rule, "2p"), 2u);
 }
 
 TEST(Figures, AddUpTheSameInAnyPieces) {

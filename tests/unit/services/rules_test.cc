@@ -151,7 +151,7 @@ TEST(Rules, SplitsByWeight) {
           link % 2 ? std::to_string(bits & 255) + "." + std::to_string(bits >> 8 & 255) + "." +
                          std::to_string(bits >> 16 & 255) + "." + std::to_string(bits >> 24 & 255)
                    : "2001:db8:" + std::to_string(bits & 999) + ":" + std::to_string(bits >> 16 & 999) + "::1";
-      ++counts[rules.find({.address = address, .link = link})->target];
+      ++counts[rules.find({.address = address, .link = link})->target - 1];
     }
     for (int target = 0; target < 3; ++target) {
       const double sigma = std::sqrt(kClients * kShare[target] * (1 - kShare[target]));

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/varint.h"
+#include "services/links/rules/rules.h"
 
 namespace trellis::services::links {
 
@@ -29,6 +30,14 @@ bool is_country(std::string_view code) noexcept {
 // Over the whole range, as numbers that come from elsewhere may need it.
 int64_t difference(int64_t a, int64_t b) noexcept {
   return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
+}
+
+uint64_t number_of(const TakenRule& rule) noexcept { return rule.number | unsigned{rule.target} << 8; }
+
+bool is_rule(uint64_t number) noexcept {
+  const uint64_t rule = number & 0xff;
+  const uint64_t target = number >> 8;
+  return rule <= kMaxRules && target <= (rule == 0 ? 0 : kMaxSplit);
 }
 
 bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -107,7 +116,7 @@ std::string write_clicks(std::span<const Click> clicks) {
     body += static_cast<char>(click.agent.device);
     body += static_cast<char>(click.agent.os);
     body += static_cast<char>(click.agent.browser);
-    append_varint(body, click.rule);
+    append_varint(body, number_of(click.rule));
     if (click.domain != 0) append_varint(body, click.domain);
     append_varint(body, texts.number_of(click.country_code()));
     append_varint(body, texts.number_of(click.language));
@@ -169,12 +178,12 @@ Result<std::vector<Click>> read_clicks(std::string_view bytes) {
     const bool has_domain = (flags & kDomain) != 0;
     const uint64_t domain = has_domain ? in.varint() : 0;
     bad = bad || flags > (kScan | kUtm | kDomain) || domain > UINT32_MAX || (has_domain && domain == 0) ||
-          device >= kDevices || os >= kSystems || browser >= kBrowsers || rule > UINT16_MAX || click.at < 0 ||
+          device >= kDevices || os >= kSystems || browser >= kBrowsers || !is_rule(rule) || click.at < 0 ||
           click.at > kLatest;
     if (bad) break;
     click.scan = (flags & kScan) != 0;
     click.agent = {static_cast<Device>(device), static_cast<Os>(os), static_cast<Browser>(browser)};
-    click.rule = static_cast<uint16_t>(rule);
+    click.rule = {static_cast<uint8_t>(rule), static_cast<uint8_t>(rule >> 8)};
     click.domain = static_cast<uint32_t>(domain);
     const std::string_view country = text();
     bad = bad || !is_country(country);

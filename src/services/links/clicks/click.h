@@ -25,8 +25,8 @@ namespace trellis::services::links {
 
 struct Click {
   int64_t link = 0;
-  int64_t at = 0;     // milliseconds since 1970
-  uint16_t rule = 0;  // from 1; 0: the link's own URL
+  int64_t at = 0;  // milliseconds since 1970
+  TakenRule rule;
   bool scan = false;  // of the QR code
   UserAgent agent;
   std::array<char, 2> country{};  // '\0' in front: unknown

@@ -13,13 +13,21 @@
 
 namespace trellis::services::links {
 
+// Which of a link's rules gave a click its target.
+struct TakenRule {
+  uint8_t number = 0;  // from 1; 0: none, the link's own URL
+  uint8_t target = 0;  // of its split, from 1; 0: it has one target
+
+  friend bool operator==(const TakenRule&, const TakenRule&) = default;
+};
+
 // What a redirect knows. Views live as long as the call that gives it. Longer texts are cut.
 struct RawClick {
   static constexpr size_t kMaxText = 512;
 
   int64_t link = 0;
-  int64_t at = 0;     // milliseconds since 1970
-  uint16_t rule = 0;  // which of the link's rules gave the target, from 1; 0: none
+  int64_t at = 0;  // milliseconds since 1970
+  TakenRule rule;
   bool scan = false;  // of its QR code
   std::string_view code;
   std::string_view address;   // numeric
@@ -121,7 +129,7 @@ class ClickRing {
   static constexpr size_t kTexts = 6;
   struct Header {
     uint32_t size = 0;  // with the texts; 0: the ring goes on at its beginning
-    uint16_t rule = 0;
+    TakenRule rule;
     bool scan = false;
     uint16_t lengths[kTexts] = {};
     uint32_t domain = 0;

@@ -27,7 +27,10 @@ void append_event(std::string& out, const LiveClick& live, const std::string& de
   json.member("country", click.country_code()).member("referrer", click.referrer);
   json.member("device", to_string(click.agent.device)).member("os", to_string(click.agent.os));
   json.member("browser", to_string(click.agent.browser)).member("language", click.language);
-  json.member("bot", click.agent.is_bot()).member("source", click.scan ? "qr" : "link").member("rule", click.rule);
+  json.member("bot", click.agent.is_bot())
+      .member("source", click.scan ? "qr" : "link")
+      .member("rule", click.rule.number);
+  json.member("target", click.rule.target);
   json.end_object();
   out += "\n\n";
 }

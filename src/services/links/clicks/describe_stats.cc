@@ -33,7 +33,9 @@ std::vector<ParameterDoc> stats_parameters() {
           {"to", "query", "A time or a date, excluded; without it the end of the step under way."},
           {"step", "query", "Minutes are kept for two days, hours for 400 days, days for ever.",
            R"({"type":"string","enum":["minute","hour","day"],"default":"day"})"},
-          {"by", "query", "Dimensions, parted by commas; without it all of them."},
+          {"by", "query",
+           "Dimensions, parted by commas; without it all of them. A rule is told by its number, a target of its split "
+           "by a letter behind it (2a)."},
           {"bots", "query", "Whose clicks the dimensions show.",
            R"({"type":"string","enum":["exclude","only","all"],"default":"exclude"})"},
           {"limit", "query", "Values of a dimension.", R"({"type":"integer","minimum":1,"maximum":500,"default":20})"}};

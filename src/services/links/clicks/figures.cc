@@ -8,6 +8,7 @@
 
 #include "base/varint.h"
 #include "services/links/clicks/figures_reader.h"
+#include "services/links/rules/rules.h"
 
 namespace trellis::services::links {
 
@@ -17,6 +18,15 @@ constexpr std::array<std::string_view, kDimensions> kNames = {
     "country", "referrer",   "device",     "os",           "browser",  "language",   "rule",
     "source",  "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"};
 constexpr uint8_t kVersion = 2;
+
+// "2"; "2a", the first target of its split; "": none.
+std::string text_of(const TakenRule& rule) {
+  static_assert(kMaxSplit <= 26);
+  if (rule.number == 0) return {};
+  std::string text = std::to_string(rule.number);
+  if (rule.target > 0) text += static_cast<char>('a' + rule.target - 1);
+  return text;
+}
 
 auto place(const Figures::Count& count) { return std::tie(count.bots, count.dimension, count.value); }
 
@@ -59,7 +69,7 @@ void Figures::add(const Click& click) {
     visitors_.add(click.visitor);
   }
   count(bot, Dimension::language, click.language);
-  if (click.rule > 0) count(bot, Dimension::rule, std::to_string(click.rule));
+  count(bot, Dimension::rule, text_of(click.rule));
   count(bot, Dimension::source, click.scan ? "qr" : "link");
   if (!click.utm.empty()) {
     count(bot, Dimension::utm_source, click.utm.source);

@@ -25,7 +25,7 @@ enum class Dimension : uint8_t {
   os,
   browser,
   language,
-  rule,    // "1" is the first; clicks that no rule took have none
+  rule,    // "1" is the first, "1a" the first target of its split; clicks that no rule took have none
   source,  // "qr", or "link"
   utm_source,
   utm_medium,

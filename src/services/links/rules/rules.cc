@@ -199,13 +199,14 @@ std::optional<Rules::Match> Rules::find(const Visit& visit) const noexcept {
     const bool all = std::all_of(rule.when.begin(), rule.when.end(),
                                  [&](const Condition& condition) { return std::visit(condition_holds, condition); });
     if (!all) continue;
+    const bool split = rule.targets.size() > 1;
     size_t target = 0;
-    if (rule.targets.size() > 1) {
+    if (split) {
       // The lot scaled to [0, weight).
       auto at = static_cast<uint64_t>((static_cast<unsigned __int128>(lot_of(address, visit)) * rule.weight) >> 64);
       while (at >= rule.targets[target].weight) at -= rule.targets[target++].weight;
     }
-    return Match{i, target, rule.targets[target].url};
+    return Match{i, split ? target + 1 : 0, rule.targets[target].url};
   }
   return std::nullopt;
 }

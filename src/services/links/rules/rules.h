@@ -112,7 +112,7 @@ class Rules {
  public:
   struct Match {
     size_t rule;
-    size_t target;         // of a split; 0 otherwise
+    size_t target;         // of a split, from 1; 0: the rule has one
     std::string_view url;  // lives as long as the rules
   };
 
