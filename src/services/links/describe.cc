@@ -13,6 +13,7 @@
 #include "services/links/qr.h"
 #include "services/links/reports/report_api.h"
 #include "services/links/resource.h"
+#include "services/links/rules/rules.h"
 #include "services/links/webhooks/webhook_api.h"
 
 namespace trellis::services::links {
@@ -50,7 +51,7 @@ constexpr const char* kLink = R"json({"type":"object","description":"A short lin
 "visits_left":{"type":["integer","null"],"description":"Of max_visits."},
 "forward_query":{"type":"boolean","description":"The visitor's query is added to the URL's."},
 "tags":{"type":"array","items":{"type":"string"}},
-"rules":{"type":"array","description":"The first whose conditions hold gives the target.","items":{"type":"object"}},
+"rules":{"type":"array","description":"The first whose conditions hold gives the target.","items":{"$ref":"#/components/schemas/Rule"}},
 "has_password":{"type":"boolean","description":"Visitors are asked for a password."},
 "clicks":{"type":"integer","minimum":0,"description":"Those counted so far; usually less than half a second behind."},
 "etag":{"type":"string","description":"The version, for If-Match. Clicks do not change it."}}})json";
@@ -66,7 +67,7 @@ constexpr const char* kNewLink = R"json({"type":"object","required":["url"],"add
 "password":{"type":["string","null"],"minLength":1,"maxLength":128,"description":"Asked of visitors; never told."},
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
-"rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
+"rules":{"type":["array","null"],"maxItems":50,"items":{"$ref":"#/components/schemas/Rule"}},
 "expires_at":{"type":["string","null"],"format":"date-time"},
 "find_existing":{"type":"boolean","default":false,"description":"A link with the same URL and settings is answered with 200 instead of making another."}}})json";
 
@@ -81,7 +82,7 @@ constexpr const char* kLinkPatch =
 "password":{"type":["string","null"],"minLength":1,"maxLength":128,"description":"Asked of visitors; never told."},
 "forward_query":{"type":"boolean","default":false},
 "tags":{"type":["array","null"],"maxItems":20,"uniqueItems":true,"items":{"type":"string","minLength":1,"maxLength":64}},
-"rules":{"type":["array","null"],"maxItems":50,"items":{"type":"object"}},
+"rules":{"type":["array","null"],"maxItems":50,"items":{"$ref":"#/components/schemas/Rule"}},
 "expires_at":{"type":["string","null"],"format":"date-time","description":"null: never."}}})json";
 
 constexpr const char* kLinkPage = R"json({"type":"object","required":["items","next"],"properties":{
@@ -295,6 +296,7 @@ void LinksService::mount(Routes& routes) {
   routes.schema("LinkPage", kLinkPage);
   routes.schema("Preview", kPreview);
   routes.schema("Problem", kProblem);
+  routes.schema("Rule", rule_schema());
   routes.add(Method::get, "/v1/links", list_doc(),
              [this](Request& request, RequestContext& context, PathParameters) { return list(request, context); });
   routes.add(Method::post, "/v1/links", create_doc(),

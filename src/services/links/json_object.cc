@@ -24,6 +24,10 @@ constexpr size_t kMaxDepth = 16;
 
 }  // namespace
 
+std::string why_invalid(size_t at, size_t size) {
+  return at > size ? "it ends too early" : "byte " + std::to_string(at) + " does not fit";
+}
+
 std::expected<Json, JsonTrouble> parse_strictly(std::string_view text) {
   std::vector<std::unordered_set<std::string>> members;  // of the objects that are open; an array has none
   std::string outermost;
@@ -32,7 +36,7 @@ std::expected<Json, JsonTrouble> parse_strictly(std::string_view text) {
     using Event = Json::parse_event_t;
     if (trouble) return false;
     if (event == Event::object_start || event == Event::array_start) {
-      if (members.size() == kMaxDepth) trouble = JsonTrouble{JsonTrouble::Kind::deep, {}, {}};
+      if (members.size() == kMaxDepth) trouble = JsonTrouble{JsonTrouble::Kind::deep, {}, {}, {}};
       members.emplace_back();
     } else if (event == Event::object_end || event == Event::array_end) {
       members.pop_back();
@@ -41,13 +45,22 @@ std::expected<Json, JsonTrouble> parse_strictly(std::string_view text) {
       const bool outer = members.size() == 1;
       if (outer) outermost = name;
       if (!members.back().insert(name).second)
-        trouble = JsonTrouble{JsonTrouble::Kind::twice, name, outer ? std::string() : outermost};
+        trouble = JsonTrouble{JsonTrouble::Kind::twice, name, outer ? std::string() : outermost, {}};
     }
     return !trouble;
   };
-  Json json = Json::parse(text.begin(), text.end(), watch, false);
+  const auto invalid = [&trouble](std::string why) {
+    if (!trouble) trouble = JsonTrouble{JsonTrouble::Kind::invalid, {}, {}, std::move(why)};
+  };
+  Json json;
+  try {
+    json = Json::parse(text.begin(), text.end(), watch);
+  } catch (const Json::parse_error& error) {
+    invalid(why_invalid(error.byte, text.size()));
+  } catch (const Json::exception&) {
+    invalid("a number is too large");
+  }
   if (trouble) return std::unexpected(*std::move(trouble));
-  if (json.is_discarded()) return std::unexpected(JsonTrouble());
   return json;
 }
 
@@ -56,7 +69,8 @@ std::expected<Json, Fault> read_object(std::string_view body, std::span<const st
   if (!read) {
     const JsonTrouble& trouble = read.error();
     switch (trouble.kind) {
-      case JsonTrouble::Kind::invalid: return std::unexpected(Fault{"", "The body is not valid JSON.", "invalid_json"});
+      case JsonTrouble::Kind::invalid:
+        return std::unexpected(Fault{"", "The body is not valid JSON: " + trouble.why + ".", "invalid_json"});
       case JsonTrouble::Kind::deep: return std::unexpected(Fault{"", "The body is nested too deeply.", "invalid_json"});
       case JsonTrouble::Kind::twice: break;
     }

@@ -40,7 +40,9 @@ TEST(BatchJson, RefusesWhatIsNoBatchAndSaysWhy) {
   EXPECT_NE(fault_of(R"({"links":[],"atmoic":true})").detail.find("atomic"), std::string::npos);
   EXPECT_EQ(fault_of(R"({"links":[{},1]})").detail, "links[1] is no JSON object.");
   EXPECT_EQ(fault_of(R"({"links":[{}]} x)").code, "invalid_json");
+  EXPECT_EQ(fault_of(R"({"links":[{}]} x)").detail, "The body is not valid JSON: byte 16 does not fit.");
   EXPECT_EQ(fault_of(R"({"links":[{})").code, "invalid_json");
+  EXPECT_EQ(fault_of(R"({"links":[{})").detail, "The body is not valid JSON: it ends too early.");
   EXPECT_EQ(fault_of(R"({"links":[{"a":")").detail, "links[0] is no JSON object.");
 }
 

@@ -344,6 +344,12 @@ TEST_F(LinksTest, RefusesBadBodiesAndMedia) {
   EXPECT_NE(unknown.json()["detail"].get<std::string>().find("title"), std::string::npos);
   EXPECT_EQ(create("https://GO.example.com:443/loop").json()["field"], "url");
   EXPECT_EQ(request("POST", "/v1/links", "nonsense").json()["code"], "invalid_json");
+  const auto said = [this](std::string_view body) {
+    return request("POST", "/v1/links", std::string(body)).json()["detail"];
+  };
+  EXPECT_EQ(said(R"({"url": x"https://a.example"})"), "The body is not valid JSON: byte 9 does not fit.");
+  EXPECT_EQ(said(R"({"url": "https://a.example)"), "The body is not valid JSON: it ends too early.");
+  EXPECT_EQ(said(R"({"max_visits": 1e999})"), "The body is not valid JSON: a number is too large.");
   EXPECT_EQ(request("POST", "/v1/links").status, 415);
   EXPECT_EQ(request("POST", "/v1/links", "{}", {{"Content-Type", "text/plain"}}).status, 415);
   EXPECT_EQ(request("POST", "/v1/links", R"({"url":"https://a.example"})",

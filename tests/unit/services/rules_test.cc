@@ -220,6 +220,15 @@ TEST(Rules, ReportsEveryMistakeWithItsPath) {
                           "[6].split", "[7].split[0].weight", "[7].split[1]", "[7].split[2]", "[8]"));
 }
 
+TEST(Rules, NamesWhatWasMeant) {
+  const auto said = [](std::string_view text) { return Rules::read(text, kOwn).error().front().detail; };
+  EXPECT_EQ(said(R"([{"when": [{"browser": ["chrom"]}], "url": "https://example.com/"}])"),
+            "There is no browser \"chrom\"; did you mean \"chrome\"?");
+  EXPECT_EQ(said(R"([{"when": [{"device": ["fridge"]}], "url": "https://example.com/"}])"),
+            "There is no device \"fridge\"; allowed: other, desktop, phone, tablet, tv, bot");
+  EXPECT_EQ(said(R"([{"url": "https://example.com/"]})"), "The rules are not valid JSON: byte 32 does not fit.");
+}
+
 TEST(Rules, HoldsItsLimits) {
   const auto repeat = [](const std::string& text, size_t count) {
     std::string all = text;

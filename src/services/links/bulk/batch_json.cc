@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/problems.h"
+#include "services/links/json_object.h"
 
 namespace trellis::services::links {
 
@@ -16,11 +17,9 @@ std::unexpected<Fault> fault(std::string field, std::string detail, std::string 
   return std::unexpected(Fault{std::move(field), std::move(detail), std::move(code)});
 }
 
-std::unexpected<Fault> not_json() { return fault("", "The body is not valid JSON.", "invalid_json"); }
-
 class BatchReader {
  public:
-  explicit BatchReader(std::string_view body) : rest_(body) {}
+  explicit BatchReader(std::string_view body) : size_(body.size()), rest_(body) {}
 
   std::expected<Batch, Fault> read() {
     if (!take('{')) return fault("", "The body must be a JSON object.");
@@ -38,6 +37,11 @@ class BatchReader {
 
  private:
   static constexpr std::array<std::string_view, 2> kMembers = {"links", "atomic"};
+
+  std::unexpected<Fault> not_json() const {
+    const std::string why = why_invalid(size_ - rest_.size() + 1, size_);
+    return fault("", "The body is not valid JSON: " + why + ".", "invalid_json");
+  }
 
   void skip_blanks() noexcept { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\r\n"), rest_.size())); }
 
@@ -124,6 +128,7 @@ class BatchReader {
     return at;
   }
 
+  const size_t size_;
   std::string_view rest_;
   std::array<bool, 2> seen_{};
   Batch batch_;

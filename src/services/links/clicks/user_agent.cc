@@ -448,6 +448,10 @@ std::string_view to_string(Device device) noexcept { return kDeviceNames[static_
 std::string_view to_string(Os os) noexcept { return kOsNames[static_cast<size_t>(os)]; }
 std::string_view to_string(Browser browser) noexcept { return kBrowserNames[static_cast<size_t>(browser)]; }
 
+std::span<const std::string_view> device_names() noexcept { return kDeviceNames; }
+std::span<const std::string_view> os_names() noexcept { return kOsNames; }
+std::span<const std::string_view> browser_names() noexcept { return kBrowserNames; }
+
 std::optional<Device> device_of(std::string_view name) noexcept { return find_name<Device>(kDeviceNames, name); }
 std::optional<Os> os_of(std::string_view name) noexcept { return find_name<Os>(kOsNames, name); }
 std::optional<Browser> browser_of(std::string_view name) noexcept { return find_name<Browser>(kBrowserNames, name); }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace trellis::services::links {
@@ -57,6 +58,10 @@ UserAgent read_user_agent(std::string_view text) noexcept;
 std::string_view to_string(Device device) noexcept;
 std::string_view to_string(Os os) noexcept;
 std::string_view to_string(Browser browser) noexcept;
+// All of them, in their order.
+std::span<const std::string_view> device_names() noexcept;
+std::span<const std::string_view> os_names() noexcept;
+std::span<const std::string_view> browser_names() noexcept;
 std::optional<Device> device_of(std::string_view name) noexcept;
 std::optional<Os> os_of(std::string_view name) noexcept;
 std::optional<Browser> browser_of(std::string_view name) noexcept;

@@ -108,6 +108,9 @@ struct Rule {
   uint64_t weight = 1;              // of all targets
 };
 
+// The schema of one rule, for the API's description.
+std::string rule_schema();
+
 class Rules {
  public:
   struct Match {

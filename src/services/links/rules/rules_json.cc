@@ -11,6 +11,7 @@
 #include "services/links/json_object.h"
 #include "services/links/link_json.h"
 #include "services/links/rules/rules.h"
+#include "services/links/url.h"
 
 namespace trellis::services::links {
 
@@ -77,11 +78,11 @@ struct ConditionWriter {
 
 std::string said(const JsonTrouble& trouble) {
   switch (trouble.kind) {
-    case JsonTrouble::Kind::invalid: break;
+    case JsonTrouble::Kind::invalid: return "The rules are not valid JSON: " + trouble.why + ".";
     case JsonTrouble::Kind::deep: return "The rules are nested too deeply.";
-    case JsonTrouble::Kind::twice: return "The member \"" + trouble.member.substr(0, 64) + "\" is there twice.";
+    case JsonTrouble::Kind::twice: break;
   }
-  return "The rules are not valid JSON.";
+  return "The member \"" + trouble.member.substr(0, 64) + "\" is there twice.";
 }
 
 std::string at(const std::string& path, size_t index) { return path + "[" + std::to_string(index) + "]"; }
@@ -213,9 +214,9 @@ class Rules::Reader {
     const std::string& kind = json.begin().key();
     const Json& value = json.begin().value();
     const std::string here = path + "." + kind;
-    if (kind == "device") rule.when.emplace_back(DeviceIs{read_set(here, value, device_of)});
-    if (kind == "os") rule.when.emplace_back(OsIs{read_set(here, value, os_of)});
-    if (kind == "browser") rule.when.emplace_back(BrowserIs{read_set(here, value, browser_of)});
+    if (kind == "device") rule.when.emplace_back(DeviceIs{read_set(here, value, "device", device_names())});
+    if (kind == "os") rule.when.emplace_back(OsIs{read_set(here, value, "system", os_names())});
+    if (kind == "browser") rule.when.emplace_back(BrowserIs{read_set(here, value, "browser", browser_names())});
     if (kind == "language") rule.when.emplace_back(read_languages(here, value));
     if (kind == "country") rule.when.emplace_back(read_countries(here, value));
     if (kind == "address") rule.when.emplace_back(read_ranges(here, value));
@@ -235,13 +236,16 @@ class Rules::Reader {
     }
   }
 
-  template <class Find>
-  uint32_t read_set(const std::string& path, const Json& json, Find find) {
+  uint32_t read_set(const std::string& path, const Json& json, const char* what,
+                    std::span<const std::string_view> names) {
     uint32_t set = 0;
     read_list(path, json, [&](const std::string& name) -> std::string {
-      const auto value = find(name);
-      if (!value) return "There is no such name here.";
-      set |= 1u << static_cast<unsigned>(*value);
+      const auto found = std::ranges::find(names, name);
+      if (found == names.end()) {
+        const std::string shown = name.substr(0, 64);
+        return std::string("There is no ") + what + " \"" + shown + "\"; " + config::suggest(shown, names);
+      }
+      set |= 1u << (found - names.begin());
       return {};
     });
     return set;
@@ -335,6 +339,42 @@ class Rules::Reader {
 
   const OwnHosts& own_;
 };
+
+std::string rule_schema() {
+  const auto list = [](const Json& items) {
+    return Json{{"type", "array"}, {"minItems", 1}, {"maxItems", kMaxChoices}, {"items", items}};
+  };
+  const auto named = [&list](std::span<const std::string_view> names) {
+    return list({{"type", "string"}, {"enum", std::vector<std::string>(names.begin(), names.end())}});
+  };
+  const auto text = [](const char* description) { return Json{{"type", "string"}, {"description", description}}; };
+  const auto closed = [](const Json& members) {
+    return Json{{"type", "object"}, {"additionalProperties", false}, {"properties", members}};
+  };
+  const Json query = {{"name", {{"type", "string"}, {"maxLength", kMaxQueryText}}},
+                      {"equals", {{"type", "string"}, {"maxLength", kMaxQueryText}}},
+                      {"has_value", {{"type", "boolean"}}}};
+  const Json time = {{"type", "string"}, {"format", "date-time"}};
+  Json condition = closed({{"device", named(device_names())},
+                           {"os", named(os_names())},
+                           {"browser", named(browser_names())},
+                           {"language", list(text("A tag such as de or pt-BR; the one that is liked best holds."))},
+                           {"country", list(text("ISO 3166, two capital letters."))},
+                           {"address", list(text("A range such as 192.0.2.0/24."))},
+                           {"query", closed(query)},
+                           {"date", closed({{"from", time}, {"before", time}})}});
+  condition["minProperties"] = condition["maxProperties"] = 1;
+  const Json url = {{"type", "string"}, {"maxLength", kMaxUrl}};
+  Json target = closed({{"url", url}, {"weight", {{"type", "integer"}, {"minimum", 1}, {"maximum", kMaxWeight}}}});
+  target["required"] = {"url", "weight"};
+  const Json split = {{"type", "array"}, {"minItems", 2}, {"maxItems", kMaxSplit}, {"items", target}};
+  const Json when = {{"type", "array"}, {"maxItems", kMaxConditions}, {"items", condition}};
+  Json rule = closed({{"when", when}, {"url", url}, {"split", split}});
+  rule["description"] =
+      "Holds when all its conditions do, and leads to its url or, by weight, to a target of its split.";
+  rule["oneOf"] = {{{"required", {"url"}}}, {{"required", {"split"}}}};
+  return rule.dump();
+}
 
 std::expected<Rules, std::vector<RuleProblem>> Rules::read(std::string_view text, const OwnHosts& own) {
   if (text.size() > kMaxRulesText)
