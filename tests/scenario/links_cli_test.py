@@ -64,6 +64,28 @@ class Links(Cli):
         self.assertEqual(shown, self.good(self.node.cli("show", "http://go.test/page")))
         self.assertRegex(self.good(self.node.cli("ls", "--search", "A page")), r"^http://go\.test/page +0  https://example\.com/page")
 
+    def test_rules_come_from_a_file_or_standard_input_and_are_shown(self):
+        rules = [{"when": [{"device": ["phone"]}], "url": "https://example.com/phone"},
+                 {"split": [{"url": "https://example.com/a", "weight": 3}, {"url": "https://example.com/b", "weight": 1}]}]
+        file = self.node.folder / "rules.json"
+        file.write_text(json.dumps(rules), encoding="utf-8")
+        self.good(self.node.cli("add", URL, "--alias", "ruled", "--rules", str(file)))
+        self.assertEqual(self.node.link("ruled")["rules"], rules)
+        shown = self.good(self.node.cli("show", "ruled"))
+        self.assertRegex(shown, r'(?m)^rule 1 +\{"url":"https://example.com/phone","when":\[\{"device":\["phone"\]\}\]\}$')
+        self.assertRegex(shown, r"(?m)^rule 2 +\{\"split\":")
+        self.assertNotIn("rule 1", self.good(self.node.cli("edit", "ruled", "--no-rules")))
+        self.assertEqual(self.node.link("ruled")["rules"], [])
+        self.good(self.node.cli("edit", "ruled", "--rules", "-", given=json.dumps(rules[1:])))
+        self.assertEqual(self.node.link("ruled")["rules"], rules[1:])
+        for text, said in (('[{"url": ]', "not valid JSON"), ('[{"when": [{"os": ["iso"]}], "url": "https://example.com/"}]', 'did you mean "ios"')):
+            file.write_text(text, encoding="utf-8")
+            refused = self.node.cli("edit", "ruled", "--rules", str(file))
+            self.assertIn(refused.returncode, (1, 2))
+            self.assertIn(said, refused.stderr)
+        self.assertEqual(self.node.cli("edit", "ruled", "--rules", str(self.node.folder / "none.json")).returncode, 2)
+        self.assertEqual(self.node.link("ruled")["rules"], rules[1:])
+
     def test_json_is_the_answer_of_the_api(self):
         made = json.loads(self.good(self.node.cli("add", URL, "--json")))
         self.assertEqual(made, self.node.link(made["code"]))

@@ -95,11 +95,11 @@ class LinksNode(Node):
     def listed(self, limit=100, query=""):
         return [link for page in self.pages(limit, query) for link in page]
 
-    def cli(self, *words):
-        """The links command against this node."""
+    def cli(self, *words, given=None):
+        """The links command against this node; `given` is its standard input."""
         address = "http://%s:%d" % self.address()
         return subprocess.run([self.command[0], "links", *words, "--node", address], capture_output=True, text=True,
-                              timeout=PATIENCE, cwd=self.folder)
+                              timeout=PATIENCE, cwd=self.folder, input=given)
 
 
 def request(method, path, body=None, headers=None):

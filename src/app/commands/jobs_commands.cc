@@ -1,7 +1,6 @@
 #include "app/commands/jobs_commands.h"
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -9,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "app/commands/read_input.h"
 #include "base/error.h"
 #include "queue/jobs.h"
 
@@ -155,22 +155,11 @@ int cancel(const Options& options) {
   return code;
 }
 
-// The whole file; - is standard input. One byte more than a payload has at most is enough for the node to refuse it.
-Result<std::string> read_payload(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(path == "-" ? nullptr : std::fopen(path.c_str(), "rb"),
-                                                               [](std::FILE* file) { return std::fclose(file); });
-  if (path != "-" && !opened) return fail(errno_error(path + ": cannot be read", errno));
-  std::FILE* const in = opened ? opened.get() : stdin;
-  std::string payload(queue::kMaxPayload + 1, '\0');
-  payload.resize(std::fread(payload.data(), 1, payload.size(), in));
-  if (std::ferror(in)) return fail(errno_error((path == "-" ? "standard input" : path) + ": cannot be read", errno));
-  return payload;
-}
-
 int enqueue(const Options& options) {
   std::string payload = options.payload;
   if (!options.file.empty()) {
-    Result<std::string> read = read_payload(options.file);
+    // One byte more than a payload has at most is enough for the node to refuse it.
+    Result<std::string> read = read_input(options.file, queue::kMaxPayload + 1);
     if (!read) return failed(read.error().to_string());
     payload = *std::move(read);
   }

@@ -13,6 +13,8 @@
 #include "app/commands/http_call.h"
 #include "app/commands/links_clicks.h"
 #include "app/commands/links_files.h"
+#include "app/commands/read_input.h"
+#include "services/links/rules/rules.h"
 
 namespace trellis::app {
 
@@ -101,6 +103,9 @@ void print_link(const json& link) {
     }
     if (!text.empty()) std::printf("%-13s %s\n", name, text.c_str());
   }
+  size_t number = 0;
+  for (const json& rule : list_of(link, "rules"))
+    std::printf("%-13s %s\n", ("rule " + std::to_string(++number)).c_str(), text_of_json(rule).c_str());
 }
 
 // A number as it was written, or nothing for "none"; what is no number goes to the node as text, which says what is
@@ -139,13 +144,36 @@ bool take_password(json& wanted, const LinksOptions& options) {
   return true;
 }
 
+// False: they cannot be had, which was said.
+bool take_rules(json& wanted, const LinksOptions& options) {
+  if (options.rules.empty()) return true;
+  if (options.rules == "-" && options.password) {
+    failed("rules and a password cannot both come from standard input");
+    return false;
+  }
+  // One byte more than rules have at most is enough for the node to refuse them.
+  const Result<std::string> text = read_input(options.rules, services::links::kMaxRulesText + 1);
+  if (!text) {
+    failed(text.error().to_string());
+    return false;
+  }
+  try {
+    wanted["rules"] = json::parse(*text);
+  } catch (const json::exception& error) {
+    failed((options.rules == "-" ? "standard input" : options.rules) +
+           ": the rules are not valid JSON: " + error.what());
+    return false;
+  }
+  return true;
+}
+
 int add(const LinksOptions& options) {
   json wanted{{"url", options.url}};
   if (!options.alias.empty()) wanted["alias"] = options.alias;
   if (!options.domain.empty()) wanted["domain"] = options.domain;
   if (options.find_existing) wanted["find_existing"] = true;
   take_settings(wanted, options);
-  if (!take_password(wanted, options)) return 2;
+  if (!take_rules(wanted, options) || !take_password(wanted, options)) return 2;
   Call request = links_call(options, "POST", "/v1/links");
   request.body = text_of_json(wanted);
   bool good = false;
@@ -162,7 +190,8 @@ int edit(const LinksOptions& options) {
   if (options.no_tags) wanted["tags"] = json::array();
   if (options.no_forward_query) wanted["forward_query"] = false;
   if (options.no_password) wanted["password"] = nullptr;
-  if (!take_password(wanted, options)) return 2;
+  if (options.no_rules) wanted["rules"] = json::array();
+  if (!take_rules(wanted, options) || !take_password(wanted, options)) return 2;
   if (wanted.empty()) {
     failed("nothing is said that should change; see trellis links edit --help");
     return 2;
@@ -263,6 +292,7 @@ LinksCommands::LinksCommands(CLI::App& app) {
     one->add_flag("--forward-query", options_.forward_query, "pass the visitor's query on");
     one->add_flag("--password", options_.password,
                   "ask for a password that visitors need; or the first line of standard input");
+    one->add_option("--rules", options_.rules, "a file with its rules as JSON; - is standard input");
     one->add_option("--tag", options_.tags, "to find it by; once for each")->allow_extra_args(false);
   };
 
@@ -291,6 +321,7 @@ LinksCommands::LinksCommands(CLI::App& app) {
       ->excludes("--forward-query");
   editing->add_flag("--no-password", options_.no_password, "let everybody follow it")->excludes("--password");
   editing->add_flag("--no-tags", options_.no_tags, "take all tags away")->excludes("--tag");
+  editing->add_flag("--no-rules", options_.no_rules, "lead everybody to the address")->excludes("--rules");
   editing->add_option("--if-match", options_.condition, "only if this is still its ETag");
 
   CLI::App* removing = command("rm", "remove links; their codes answer 410 from then on", rm, "trellis links rm page");

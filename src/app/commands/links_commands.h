@@ -41,6 +41,8 @@ struct LinksOptions {
   int status = 0;
   bool password = false;  // is asked for
   bool no_password = false;
+  std::string rules;  // a file; "-": standard input
+  bool no_rules = false;
 
   int limit = 20;
   std::string search;
