@@ -68,11 +68,11 @@ class RuleReader {
       remarks_.left_out(line.at, line.words[0] + " " + std::string(next), "there is no authentication yet",
                         "the routes of its proxy answer 501 until you decide");
     } else if (word == "block" || (word == "http-request" && refuses(line))) {
-      if (!guard(line)) deny(line);
-    } else if (word == "tcp-request" && refuses(line)) {
-      refuse_more(line, condition_of(line), "not known to the import");
+      refuse(line);
     } else if (word == "http-request" && next == "return") {
       answer(line);
+    } else if (word == "tcp-request" && refuses(line)) {
+      refuse_more(line, condition_of(line), "not known to the import");
     } else if (word == "monitor-uri" && line.words.size() == 2) {
       monitor(line);
     } else if (word == "maxconn") {
@@ -316,6 +316,14 @@ class RuleReader {
     return true;
   }
 
+  void refuse(const HaproxyLine& line) {
+    if (guard(line)) return;
+    if (line.word(1) == "return") {
+      answer(line);
+    } else {
+      deny(line);
+    }
+  }
   void deny(const HaproxyLine& line) {
     const size_t from = condition_of(line);
     uint64_t status = line.word(1) == "tarpit" ? 500 : 403;
@@ -349,6 +357,8 @@ class RuleReader {
         type = line.words[++i];
       } else if (line.words[i] == "string" && more) {
         body = line.words[++i];
+      } else if (refuses(line)) {
+        return deny(line);
       } else {
         remarks_.left_out(line.at, "http-request return", "not known here: " + line.words[i],
                           "write the route by hand");

@@ -1,6 +1,7 @@
 #include "app/import/haproxy_words.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -135,6 +136,18 @@ void tell_unread(const HaproxyLine& line, Remarks& remarks) {
   remarks.left_out(line.at, what, "not known to the import");
 }
 
+namespace {
+
+// `http-request return status 403`: says who may, as deny does. Other statuses are answers.
+bool returns_refusal(const HaproxyLine& line) {
+  const auto status = std::ranges::find(line.words, "status");
+  if (line.word(1) != "return" || line.words.end() - status < 2) return false;
+  const std::string& code = *std::next(status);
+  return code == "401" || code == "403" || code == "407";
+}
+
+}  // namespace
+
 bool refuses(const HaproxyLine& line) {
   const std::string_view word = line.word(0);
   if (word == "block") return true;
@@ -143,6 +156,7 @@ bool refuses(const HaproxyLine& line) {
   }
   if (word == "tcp-request") return std::ranges::find(line.words, "reject") != line.words.end();
   if (word != "http-request" && word != "http-response" && word != "tcp-response") return false;
+  if (returns_refusal(line)) return true;
   for (const std::string_view what : {"auth", "deny", "reject", "tarpit", "silent-drop"}) {
     if (line.word(1) == what || (word == "tcp-response" && line.word(2) == what)) return true;
   }

@@ -391,7 +391,9 @@ TEST(HaproxyImport, LeavesToOthersWhatARuleExcepts) {
 TEST(HaproxyImport, ClosesWhereItCannotSayWhomARefusalSpares) {
   for (const char* rule : {"http-request deny if !{ path_end .x }", "http-request deny unless { var(txn.ok) -m bool }",
                            "http-request deny if !one or { path /x }", "http-request tarpit if !{ src nonsense }",
-                           "tcp-request connection reject if !{ src 10.0.0.0/8 }", "tcp-request content reject"}) {
+                           "tcp-request connection reject if !{ src 10.0.0.0/8 }", "tcp-request content reject",
+                           "http-request return status 403 unless { var(txn.ok) -m bool }",
+                           "http-request return status 401 hdr a b string no unless { http_auth(users) }"}) {
     const std::string yaml = web(" acl one hdr(host) a\n use_backend b if { path /b }\n " + std::string(rule) +
                                  "\n monitor-uri /up\n default_backend a");
     EXPECT_HAS(yaml, "match: { path: \"/**\" }\n    to: { fixed: { status: 501") << rule;
@@ -408,6 +410,26 @@ TEST(HaproxyImport, ClosesWhereItCannotSayWhomARefusalSpares) {
       web(" http-request deny unless { hdr(x-key) one }\n use_backend b if { hdr(x-key) two }\n default_backend a");
   EXPECT_HAS(beside, "match: { path: \"/**\" }\n    to: { fixed: { status: 501");
   EXPECT_HAS_NOT(beside, "to: upstream.");
+}
+
+TEST(HaproxyImport, TakesAReturnThatRefusesForARefusal) {
+  const std::string yaml =
+      web(" http-request return status 403 content-type text/html string no if !{ src 10.0.0.0/8 } { path /a }\n"
+          " http-request return status 403 string no if { path /b }\n"
+          " http-request return status 403 file /no.html if { path /c }\n"
+          " http-request return status 404 file /no.html if { path /d }\n default_backend a");
+  EXPECT_HAS(yaml, "path: /a }\n    filters:\n      - allow: [\"10.0.0.0/8\"]\n    to: upstream.a");
+  EXPECT_HAS(yaml, "path: /b }\n    to: { fixed: { status: 403, body: \"no\"");
+  EXPECT_HAS(yaml, "path: /c }\n    to: { fixed: { status: 403 } }");
+  EXPECT_HAS_NOT(yaml, "path: /d }");
+  for (const auto& [status, closed] : {std::pair{"403", true}, {"404", false}}) {
+    const std::string text = import_text(
+                                 "defaults\n mode http\nfrontend web\n bind :80\n default_backend a\nbackend a\n"
+                                 " server s 10.0.0.1:80\n http-request return status " +
+                                 std::string(status) + " if { path /x }\n")
+                                 .yaml;
+    EXPECT_EQ(text.find("to: upstream.a") == std::string::npos, closed) << text;
+  }
 }
 
 TEST(HaproxyImport, KeepsAddressesOutButForSomePaths) {
