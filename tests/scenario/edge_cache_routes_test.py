@@ -127,3 +127,29 @@ def test_why_tells_of_the_route_that_takes_the_request(edge):
     beta = edge.ctl("cache", "why", "http://h/asked/x", "--header", "X-Beta: yes").stdout
     assert "next       it is given from the cache\n" in beta and "X-Beta=yes" in beta, beta
     assert "next       the origin is asked: nothing is stored" in edge.ctl("cache", "why", "http://h/asked/x").stdout
+
+
+def test_a_page_under_the_name_of_an_asset_is_no_asset(first):
+    """Web cache deception: an origin that takes any path below a page for the page, and a client that was led there."""
+    config = f"""
+listeners:
+  web: {{ bind: "127.0.0.1:0" }}
+caches:
+  edge: {{ memory: 16MiB }}
+upstreams:
+  first: {{ hosts: ["{first.host}"] }}
+routes:
+  - match: {{ path: /** }}
+    filters: [{{ cache: {{ in: edge, hashed_names_immutable: true }} }}]
+    to: upstream.first
+"""
+    page = b"/account/x.3f2a9c81b7d4.css"
+    with node.Node(config) as n:
+        for fields in ((b"Content-Type: text/html; charset=utf-8",), (b"Content-Type: application/json",), (),
+                       (b"Content-Type: text/css", b"Set-Cookie: sid=1")):
+            first.at[page] = lambda seen, _, fields=fields: reply(b"of " + (seen.get(b"cookie") or b"nobody"), *fields)
+            assert ask(n, page, b"Cookie: sid=alice").body == b"of sid=alice"
+            assert ask(n, page).body == b"of nobody"
+        first.at[page] = reply(b"a { color: red }", b"Content-Type: Text/CSS; charset=utf-8")
+        assert b"immutable" in ask(n, page).get(b"cache-control")
+        assert outcome(ask(n, page)) == "HIT"

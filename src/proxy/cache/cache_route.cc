@@ -1,16 +1,40 @@
 #include "proxy/cache/cache_route.h"
 
 #include <algorithm>
+#include <array>
 
+#include "base/ascii.h"
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "cache/rules/conditions.h"
 #include "cache/rules/vary.h"
+#include "http/field_text.h"
 #include "proxy/cache/members.h"
 #include "proxy/files/files_target.h"
 
 namespace trellis::proxy {
+
+namespace {
+
+// May its name alone say of it that it never changes? Not of a page or of data: some origins take any path below a page
+// for the page
+// (/account/x.3f2a9c1d.css), and a client may be led to ask for its own by such a name (web cache deception).
+bool is_asset(const http::Fields& answer) {
+  if (answer.has(http::FieldId::set_cookie)) return false;
+  const std::string_view field = answer.value(http::FieldId::content_type);
+  std::string type(http::trimmed(field.substr(0, field.find(';'))));
+  std::transform(type.begin(), type.end(), type.begin(), ascii_lower);
+  constexpr std::array<std::string_view, 4> kKinds = {"image/", "font/", "audio/", "video/"};
+  constexpr std::array<std::string_view, 9> kTypes = {
+      "text/css",         "text/javascript",       "application/javascript",        "application/x-javascript",
+      "application/wasm", "application/font-woff", "application/vnd.ms-fontobject", "application/octet-stream",
+      "application/pdf"};
+  return std::any_of(kKinds.begin(), kKinds.end(), [&type](std::string_view kind) { return type.starts_with(kind); }) ||
+         std::find(kTypes.begin(), kTypes.end(), type) != kTypes.end();
+}
+
+}  // namespace
 
 std::string_view to_string(Cached what) noexcept {
   switch (what) {
@@ -51,8 +75,8 @@ CacheRoute::CacheRoute(std::shared_ptr<cache::EdgeCache> its_cache, Metrics& met
   }
 }
 
-bool CacheRoute::never_changes(std::string_view path) const {
-  if (hashed_names_immutable && has_content_hash(path.substr(path.rfind('/') + 1))) return true;
+bool CacheRoute::never_changes(std::string_view path, const http::Fields& answer) const {
+  if (hashed_names_immutable && has_content_hash(path.substr(path.rfind('/') + 1)) && is_asset(answer)) return true;
   return std::any_of(immutable.begin(), immutable.end(),
                      [path](const PathPattern& pattern) { return pattern.matches(path); });
 }

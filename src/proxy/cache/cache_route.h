@@ -65,7 +65,8 @@ struct CacheRoute {
   std::string purge_key;  // of signed PURGE requests; "": none are taken
   TaskGroup& background;  // of the core, outlives everything
 
-  bool never_changes(std::string_view path) const;
+  // Of what lies at a path, with these fields of its answer.
+  bool never_changes(std::string_view path, const http::Fields& answer) const;
   bool is_failure(int status) const noexcept;
   // Will the object of this key be asked of another node?
   bool asks_member(std::string_view uri_key) const;

@@ -157,8 +157,8 @@ Task<Result<http::Response>> Fetch::ask_next() {
 
 std::unique_ptr<http::BodyReader> Fetch::judge(http::Response response) {
   // What never changes may still be for those only who have credentials (RFC 9111 §3.5): then the origin has to say.
-  if (response.status == 200 && route_.never_changes(request.path) && !request.fields.has(FieldId::authorization) &&
-      !cache::is_kept_from_caches(response.fields))
+  if (response.status == 200 && route_.never_changes(request.path, response.fields) &&
+      !request.fields.has(FieldId::authorization) && !cache::is_kept_from_caches(response.fields))
     cache::set_cache_control(response.fields, "public, max-age=31536000, immutable");
   const cache::ResponseDirectives directives = cache::response_directives(response.fields);
   cache::StoreVerdict verdict = cache::may_store(request, response, route_.policy, asked_wall_, context.loop.wall());
