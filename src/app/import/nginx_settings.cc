@@ -331,12 +331,17 @@ bool is_good(const Switch& one, std::string_view value) noexcept {
   return false;
 }
 
-// Who decides on access: auth_basic, auth_request, auth_ldap and others of one word, scripts that are asked for it.
+// Who decides on access: auth_basic, auth_request, auth_ldap and others of one word, scripts that run before.
 // auth_basic_user_file and its like say how.
 bool is_guard(std::string_view directive) {
-  static constexpr std::string_view kGuards[] = {"access_by_lua", "access_by_lua_block", "access_by_lua_file",
-                                                 "js_access", "secure_link"};
+  static constexpr std::string_view kGuards[] = {"js_access", "secure_link", "secure_link_hmac"};
+  static constexpr std::string_view kPhases[] = {"access_by_lua", "rewrite_by_lua", "server_rewrite_by_lua"};
   if (std::ranges::find(kGuards, directive) != std::end(kGuards)) return true;
+  for (const std::string_view phase : kPhases) {
+    if (!directive.starts_with(phase)) continue;
+    const std::string_view how = directive.substr(phase.size());
+    return how.empty() || how == "_block" || how == "_file";
+  }
   return directive.starts_with("auth_") && directive.find('_', 5) == std::string_view::npos &&
          directive != "auth_delay";
 }

@@ -327,7 +327,8 @@ TEST(NginxImport, LiftsAGuardOnlyByItsOwnName) {
   for (const char* guard :
        {"auth_basic a;", "auth_request /auth;", "auth_jwt a;", "auth_digest a;", "auth_ldap a;", "auth_pam a;",
         "auth_gss on;", "access_by_lua_block { ngx.exit(403) }", "access_by_lua_file /a.lua;", "js_access main.ask;",
-        "ssl_verify_client on;", "satisfy any;", "secure_link $arg_md5;"}) {
+        "rewrite_by_lua_block { ngx.exit(403) }", "rewrite_by_lua 'ngx.exit(403)';", "ssl_verify_client on;",
+        "satisfy any;", "secure_link $arg_md5;", "secure_link_hmac $arg_h;"}) {
     EXPECT_TRUE(guarded(guard, "")) << guard;
     EXPECT_TRUE(guarded(guard, "auth_other off;")) << guard;
     EXPECT_TRUE(guarded("", guard)) << guard;
@@ -337,7 +338,8 @@ TEST(NginxImport, LiftsAGuardOnlyByItsOwnName) {
   EXPECT_FALSE(guarded("auth_basic a;", "auth_basic off;"));
   EXPECT_FALSE(guarded("satisfy any;", "satisfy all;"));
   EXPECT_FALSE(guarded("ssl_verify_client on;", "ssl_verify_client off;"));
-  EXPECT_FALSE(guarded("auth_basic off; auth_delay 1s; access_by_lua_no_postpone on;", ""));
+  EXPECT_FALSE(
+      guarded("auth_basic off; auth_delay 1s; access_by_lua_no_postpone on; rewrite_by_lua_no_postpone on;", ""));
 }
 
 TEST(NginxImport, AnswersNobodyWhatIsInternal) {
