@@ -242,6 +242,21 @@ TEST(ImportFormats, ReadsWhatTheApiAnswersButOpensNothing) {
               ElementsAre("2:1 has_password: the link has a password, which is not in the export; it would be open"));
 }
 
+TEST(ImportFormats, SaysHowAPageOfAnApiBecomesLines) {
+  const auto said = [](std::string_view text) { return read_ndjson(text).problems; };
+  EXPECT_THAT(said("[{\"url\":\"https://example.com/\"},\n{\"url\":\"https://example.org/\"}]\n"),
+              ElementsAre("1:1 : an object on each line is wanted; jq -c '.[]' writes what is here like that"));
+  EXPECT_THAT(said("[\n{\"url\":\"https://example.org/\"}\n]\n"), SizeIs(1));
+  EXPECT_THAT(said("{\n  \"links\": [\n"),
+              ElementsAre("1:1 : an object on each line is wanted; jq -c '.' writes what is here like that"));
+  EXPECT_THAT(
+      said("{\"links\":[{\"link\":\"bit.ly/a\",\"long_url\":\"https://example.com/\"}],\"pagination\":{}}\n"),
+      ElementsAre("1:1 links: an object on each line is wanted; jq -c '.links[]' writes what is here like that"));
+  EXPECT_THAT(said("{\"shortUrls\":{\"data\":[{\"shortCode\":\"a\",\"longUrl\":\"https://example.com/\"}]}}\n"),
+              ElementsAre("1:1 shortUrls.data: an object on each line is wanted; jq -c '.shortUrls.data[]' writes what "
+                          "is here like that"));
+}
+
 TEST(ImportFormats, SaysWhatIsWrongWithARowAndGoesOn) {
   const Read result = read_csv(
       "url,code,expires_at,not_before,max_visits,status,clicks,title\n"

@@ -97,8 +97,8 @@ Task<Result<void>> ImportBody::fill(Deadline deadline) {
       yielded = false;
       if (!reader_ && !source_ended_) {
         const size_t first = rest_.find_first_not_of(" \t\r\n\xef\xbb\xbf");
-        reader_.emplace(first != std::string_view::npos && rest_[first] == '{' ? ImportShape::ndjson
-                                                                               : ImportShape::csv);
+        const bool is_json = first != std::string_view::npos && (rest_[first] == '{' || rest_[first] == '[');
+        reader_.emplace(is_json ? ImportShape::ndjson : ImportShape::csv);
       }
     }
     while (!full() && take_next(rest_.empty() && source_ended_)) {

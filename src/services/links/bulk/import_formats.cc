@@ -135,6 +135,19 @@ constexpr std::string_view kUnknown =
     "no known format: the columns url (Trellis), longUrl and shortCode (Shlink), keyword and url (YOURLS), address and "
     "target (Kutt) or link and long_url (Bitly) are looked for";
 
+// What people have who saved a page of an API: the objects are there, but not one on each line.
+std::string lines_by(const std::string& filter) {
+  return "an object on each line is wanted; jq -c '" + filter + "' writes what is here like that";
+}
+
+// What jq takes behind its dot, and a terminal shows.
+bool is_path(std::string_view name) noexcept {
+  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+    const char lower = ascii_lower(c);
+    return (lower >= 'a' && lower <= 'z') || c == '_' || c == '.';
+  });
+}
+
 std::string_view trimmed(std::string_view text) noexcept {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
@@ -522,7 +535,15 @@ LinkReader::Outcome LinkReader::read_object(std::string_view line) {
   if (lines_ == 1 && line.starts_with("\xef\xbb\xbf")) line.remove_prefix(3);
   if (trimmed(line).empty()) return Step::more;
   const Parsed parsed = parse_object(line);
-  if (parsed.at > 0) return problem(parsed.at, "", parsed.reason);
+  if (parsed.at > 0) {
+    const bool begins = !format_ && lines_ == 1;
+    const bool list = trimmed(line).starts_with('[');
+    if (begins && (list || trimmed(line) == "{")) {
+      failed_ = true;
+      return problem(1, "", lines_by(list ? ".[]" : "."));
+    }
+    return problem(parsed.at, "", parsed.reason);
+  }
 
   // One level of objects inside is opened, for Shlink.
   struct Member {
@@ -544,7 +565,13 @@ LinkReader::Outcome LinkReader::read_object(std::string_view line) {
     for (const Member& member : members) plain.push_back(member.plain);
     format_ = detect(plain);
     failed_ = !format_;
-    if (failed_) return problem(1, "", std::string(kUnknown));
+    if (failed_) {
+      for (const Member& member : members) {
+        const bool objects = member.value->is_array() && !member.value->empty() && member.value->front().is_object();
+        if (objects && is_path(member.name)) return problem(1, member.name, lines_by("." + member.name + "[]"));
+      }
+      return problem(1, "", std::string(kUnknown));
+    }
   }
   begin_row();
   for (const Member& member : members) {
