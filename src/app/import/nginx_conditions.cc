@@ -45,15 +45,40 @@ bool refuses(const NginxDirective& block) {
   return answer && answer->word(0).starts_with('4');
 }
 
-std::string_view guard_of(const NginxDirective& condition) {
-  static constexpr std::string_view kAddress[] = {"($host", "($http_host", "($server_name", "($scheme"};
-  if (!refuses(condition)) return {};
-  const std::vector<std::string>& words = condition.words;
-  const auto is_certificate = [](const std::string& word) { return word.find("$ssl_client_") != std::string::npos; };
+namespace {
+
+// Its words without what brackets them.
+std::vector<std::string_view> bare_words(const NginxDirective& condition) {
+  std::vector<std::string_view> out;
+  for (std::string_view word : condition.words) {
+    while (word.starts_with('(')) word.remove_prefix(1);
+    while (word.ends_with(')')) word.remove_suffix(1);
+    if (!word.empty()) out.push_back(word);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<NginxComparison> comparison_of(const NginxDirective& condition) {
+  const std::vector<std::string_view> words = bare_words(condition);
+  if (words.size() != 3 || words[1] != "=" || words[2].find('$') != std::string::npos) return std::nullopt;
+  return NginxComparison{std::string(words[0]), std::string(words[2])};
+}
+
+std::string_view guard_of(const NginxDirective& condition, const NginxVariables& usually) {
+  static constexpr std::string_view kAddress[] = {"$host", "$http_host", "$server_name", "$scheme"};
+  const std::vector<std::string_view> words = bare_words(condition);
+  if (words.empty() || !refuses(condition)) return {};
+  const auto is_certificate = [](std::string_view word) { return word.find("$ssl_client_") != std::string_view::npos; };
   if (std::ranges::any_of(words, is_certificate)) return "ssl_verify_client";
-  const bool spares = condition.word(1).starts_with("!=") || condition.word(1).starts_with("!~");
-  if (spares && std::ranges::find(kAddress, words[0]) == std::end(kAddress) && !methods_of(condition)) return "if";
-  return {};
+  const bool turned = words.size() > 1 && (words[1].starts_with("!=") || words[1].starts_with("!~"));
+  if (turned && std::ranges::find(kAddress, words[0]) == std::end(kAddress) && !methods_of(condition)) return "if";
+  const auto value = usually.find(words[0]);
+  if (value == usually.end()) return {};
+  const std::optional<NginxComparison> comparison = comparison_of(condition);
+  const bool is_true = words.size() == 1 && !value->second.empty() && value->second != "0";
+  return is_true || (comparison && comparison->value == value->second) ? "if" : std::string_view();
 }
 
 }  // namespace trellis::app

@@ -1,6 +1,8 @@
 // What an `if` of nginx says when it ends in a return: whom it refuses, and whom it lets in. Pure.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,9 +19,20 @@ std::optional<std::vector<std::string>> methods_of(const NginxDirective& conditi
 
 // Does the block answer that clients may not?
 bool refuses(const NginxDirective& block);
+// `if ($variable = value)`
+struct NginxComparison {
+  std::string variable;
+  std::string value;
+};
+std::optional<NginxComparison> comparison_of(const NginxDirective& condition);
+
+// What variables hold as long as no condition, and no line of a `map` or a `geo`, says otherwise; with their "$".
+using NginxVariables = std::map<std::string, std::string, std::less<>>;
+
 // Of an `if` that lets in but some: `if ($ssl_client_verify != SUCCESS) { return 403; }` guards like
-// "ssl_verify_client", `if ($http_x_key != abc) { return 403; }` as "if". "": it does not, or goes by the address that
-// was asked for or by methods, which are told.
-std::string_view guard_of(const NginxDirective& condition);
+// "ssl_verify_client"; as "if" do `if ($http_x_key != abc) { return 403; }`, and one that holds as long as nothing says
+// otherwise (`set $ok 0; if (...) { set $ok 1; } if ($ok = 0) { return 403; }`). "": it lets in all but some, or goes
+// by the address that was asked for or by methods.
+std::string_view guard_of(const NginxDirective& condition, const NginxVariables& usually);
 
 }  // namespace trellis::app

@@ -21,25 +21,8 @@ using How = NginxLocation::How;
 
 constexpr std::string_view kUnknownType = "application/octet-stream";
 
-// `if ($variable = value)`
-struct Comparison {
-  std::string variable;
-  std::string value;
-};
-std::optional<Comparison> comparison_of(const NginxDirective& one) {
-  std::vector<std::string> words;
-  for (std::string_view word : one.words) {
-    while (word.starts_with('(')) word.remove_prefix(1);
-    while (word.ends_with(')')) word.remove_suffix(1);
-    if (!word.empty()) words.emplace_back(word);
-  }
-  if (words.size() != 3 || words[1] != "=" || words[2].empty()) return std::nullopt;
-  if (words[2].find('$') != std::string::npos) return std::nullopt;
-  return Comparison{words[0], words[2]};
-}
-
 // The comparison as part of a match; false when no match says it.
-bool add_to_match(const Comparison& one, MatchDraft& match) {
+bool add_to_match(const NginxComparison& one, MatchDraft& match) {
   const std::string& variable = one.variable;
   if (one.value == "*") return false;
   if (variable == "$request_method") {
@@ -56,8 +39,9 @@ bool add_to_match(const Comparison& one, MatchDraft& match) {
   return true;
 }
 
-void tell_condition(const NginxDirective& one, const char* why, const char* instead, Remarks& remarks) {
-  if (!guard_of(one).empty()) return;  // has been told
+void tell_condition(const NginxDirective& one, const NginxSettings& settings, const char* why, const char* instead,
+                    Remarks& remarks) {
+  if (!guard_of(one, settings.usually).empty()) return;  // has been told
   const std::string refused = refuses(one) ? "what it refused is let through; " : "";
   remarks.left_out(one.at, one.name, why, refused + instead);
 }
@@ -69,11 +53,11 @@ std::vector<RouteDraft> NginxContent::conditions_of_server() {
   for (const NginxDirective& one : server_.block.block) {
     if (one.name != "if" || methods_of(one)) continue;
     const NginxDirective* returned = return_of(one);
-    const std::optional<Comparison> comparison = comparison_of(one);
+    const std::optional<NginxComparison> comparison = comparison_of(one);
     const bool host = comparison && (comparison->variable == "$host" || comparison->variable == "$http_host");
     const bool scheme = comparison && comparison->variable == "$scheme";
     if (!returned || (!host && !scheme)) {
-      tell_condition(one, "only a comparison of $host with one name, and a return, is known here",
+      tell_condition(one, server_.settings, "only a comparison of $host with one name, and a return, is known here",
                      "write a route: match.host, methods, headers, query", remarks_);
       continue;
     }
@@ -182,11 +166,12 @@ void NginxContent::condition_within(const NginxDirective& one, const NginxLocati
   if (!told_.insert(&one).second) return;
   RouteDraft route = route_from(one);
   const NginxDirective* returned = return_of(one);
-  const std::optional<Comparison> comparison = comparison_of(one);
+  const std::optional<NginxComparison> comparison = comparison_of(one);
   const bool placed = location.is_prefix() || location.how == How::exact;
   if (!returned || !placed || !comparison || !add_to_match(*comparison, route.match)) {
     tell_condition(
-        one, "only a comparison of the method, a header or a parameter with one value, and a return, is known here",
+        one, location.settings,
+        "only a comparison of the method, a header or a parameter with one value, and a return, is known here",
         "write a route: match.methods, headers, query", remarks_);
     return;
   }

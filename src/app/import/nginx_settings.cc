@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "app/import/nginx_conditions.h"
 #include "app/import/numbers.h"
 #include "http/fields.h"
 
@@ -355,6 +354,18 @@ bool set_guard(NginxSettings& settings, std::string_view name, bool asked) {
   return asked;
 }
 
+// What a variable holds from here on.
+void remember(const NginxDirective& one, NginxVariables& usually) {
+  if (one.words.empty()) return;
+  const bool sets = one.name == "set";
+  if (!sets && one.name != "map" && one.name != "geo") return;
+  const NginxDirective* otherwise = sets ? nullptr : one.find("default");
+  const std::string value(sets ? one.word(1) : otherwise ? otherwise->word(0) : std::string_view());
+  const std::string& variable = sets ? one.words.front() : one.words.back();
+  usually.erase(variable);
+  if (value.find('$') == std::string::npos) usually.emplace(variable, value);
+}
+
 std::string cache_control_of(std::string_view time, bool& good) {
   good = true;
   if (time == "off") return {};
@@ -394,11 +405,13 @@ void apply_nginx_settings(const NginxDirective& block, NginxSettings& settings, 
     };
     const bool own_types = name == "types" && (!one.at.file || !one.at.file->ends_with("mime.types"));
     if (own_types) left_out("the types of files are built in");
-    if (const std::string_view guard = name == "if" ? guard_of(one) : std::string_view(); !guard.empty()) {
+    if (const std::string_view guard = name == "if" ? guard_of(one, settings.usually) : std::string_view();
+        !guard.empty()) {
       set_guard(settings, guard, true);
       left_out(guard == "if" ? "no match says whom it lets in" : "there is no TLS yet",
                "its routes answer 501 until you decide");
     }
+    remember(one, settings.usually);
     if (is_structure(name) || needs_nothing(name)) continue;
     if (const Switch* known = switch_of(name)) {
       if (!is_good(*known, one.word(0))) left_out(std::string(known->why));

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "app/import/draft.h"
+#include "app/import/nginx_conditions.h"
 #include "app/import/nginx_syntax.h"
 #include "app/import/remark.h"
 
@@ -67,6 +68,7 @@ struct NginxSettings {
   std::string default_type = "text/plain";
   ImportPlace default_type_at;                                // line 0: nowhere
   std::map<std::string, std::string, std::less<>> variables;  // of `set`, whose values are constants
+  NginxVariables usually;                                     // of `set`, `map` and `geo`
 };
 
 // Times and sizes as nginx writes them: 1h30m, 500ms, 60; 8k, 1m, 512.

@@ -778,7 +778,23 @@ TEST(NginxImport, ClosesWhatAnIfOpensForSomeOnly) {
     location /moved { if ($cookie_key != abc) { return 302 /login; } proxy_pass http://10.0.0.1:80; } }
     server { listen 81; if ($http_x_key != abc) { return 403; } location / { proxy_pass http://10.0.0.1:80; } }
     server { listen 82; ssl_verify_client on; return 200 secret; }
-    server { listen 83; if ($http_x_key != abc) { return 403; } return 200 secret; })");
+    server { listen 83; if ($http_x_key != abc) { return 403; } return 200 secret; }
+    map $http_x_key $known { default 0; abc 1; }
+    geo $near { 10.0.0.0/8 1; default 0; }
+    geo $far { default 0; 192.0.2.0/24 1; }
+    server { listen 84; set $ok 0; set $bad 0; set $closed 1;
+      if ($http_x_key = abc) { set $ok 1; }
+      if ($bad = 1) { return 403; }
+      if ($far) { return 403; }
+      if ($far = 1) { return 403; }
+      location /ok { if ($ok = 0) { return 403; } proxy_pass http://10.0.0.1:80; }
+      location /closed { if ($closed) { return 403; } proxy_pass http://10.0.0.1:80; }
+      location /known { if ($known = 0) { return 403; } proxy_pass http://10.0.0.1:80; }
+      location /near { if ($near = "0") { return 403; } proxy_pass http://10.0.0.1:80; }
+      location /open { proxy_pass http://10.0.0.1:80; } })");
+  for (const char* path : {"/ok/**", "/closed/**", "/known/**", "/near/**"})
+    EXPECT_HAS(route(imported.yaml, path), "status: 501") << path;
+  EXPECT_HAS(route(imported.yaml, "/open/**"), "to: upstream.");
   for (const char* path : {"/key/**", "/agent/**", "/text/**", "/tls/**"})
     EXPECT_HAS(route(imported.yaml, path), "status: 501") << path;
   for (const char* path : {"/host/**", "/moved/**"}) EXPECT_HAS(route(imported.yaml, path), "to: upstream.");
