@@ -398,7 +398,7 @@ def test_who_may_come_where_is_as_in_haproxy(open_folder):
     with beside(open_folder, "guards.cfg") as pair:
         for host in ("shop.example.com", "a.example.com", "elsewhere.org"):
             for path in ("/", "/up", "/early", "/one/x", "/two/x?y=z", "/token/x", "/far/x", "/far/two/x", "/near/x", "/near/two/x",
-                         "/v1/x", "/moved?a=b", "/tls/x?y", "/other", "/drop"):
+                         "/v1/x", "/moved?a=b", "/tls/x?y", "/other", "/drop", "/zone/x", "/zone/two/x", "/zone/open/x", "/kept/x"):
                 for method in ("GET", "POST"):
                     for fields in ((), ("X-Token: 1",)):
                         theirs, ours = pair.both(f"{method} {path}", host, fields=fields)
