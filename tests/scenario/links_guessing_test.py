@@ -47,6 +47,10 @@ class Guessing(unittest.TestCase):
             (status, wait), = self.curl(node, "/none+", source=source)
             self.assertEqual(status, "429")
             self.assertTrue(1 <= int(wait) <= 60, wait)
+            described = node.api("GET", "/v1/openapi.json")[2]["paths"]
+            for ending in ("", "+", ".qr"):
+                self.assertEqual(self.curl(node, "/none" + ending, source=source)[0][0], "429")
+                self.assertIn("429", described["/{code}" + ending]["get"]["responses"])
             self.curl(node, *(f"/more{i}" for i in range(60)), source=source)
             self.assertEqual(self.curl(node, "/" + code, source=source)[0][0], "429")
             self.assertEqual(self.curl(node, "/" + code)[0][0], "302")

@@ -249,8 +249,10 @@ RouteDoc preview_doc() {
   doc.summary = "See where a link leads";
   doc.description = "A page, or JSON for a client that prefers it. No visit: nothing is counted.";
   doc.parameters = {code_parameter()};
-  doc.answers = {answer(200, "Where it leads.", "Preview"), trouble(404, "No such link, or not yet."),
-                 trouble(410, "The link was deleted, has expired or has had all its visits.")};
+  doc.answers = {
+      answer(200, "Where it leads.", "Preview"), trouble(404, "No such link, or not yet."),
+      trouble(410, "The link was deleted, has expired, has had all its visits or leads to a blocked destination."),
+      trouble(429, "Too many unknown codes from there; see Retry-After.")};
   return doc;
 }
 
@@ -268,8 +270,12 @@ RouteDoc qr_doc() {
        R"({"type":"integer","minimum":0,"maximum":32,"default":4})"},
       {"ecc", "query", "Error correction.", R"({"type":"string","enum":["L","M","Q","H"],"default":"M"})"},
       {"domain", "query", "The host of the link's domain; without it that of the Host field."}};
-  doc.answers = {answer(200, "image/svg+xml or image/png, with ETag."), trouble(400, "A parameter is not valid."),
-                 trouble(404, "No such link, or not yet."), trouble(410, "The link was deleted.")};
+  doc.answers = {answer(200, "image/svg+xml or image/png, with ETag."),
+                 answer(304, "It is the one that is known."),
+                 trouble(400, "A parameter is not valid."),
+                 trouble(404, "No such link, or not yet."),
+                 trouble(410, "The link was deleted."),
+                 trouble(429, "Too many unknown codes from there; see Retry-After.")};
   return doc;
 }
 
