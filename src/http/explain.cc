@@ -14,7 +14,11 @@ void Explain::add(std::string_view step, std::string_view detail) {
   line += time;
   for (const char c : detail.substr(0, kMaxDetail)) {
     if (c == '"' || c == '\\') line += '\\';
-    line += c >= 0x20 && c < 0x7F ? c : '?';
+    if (c == '\n') {
+      line += " | ";
+    } else {
+      line += c >= 0x20 && c < 0x7F ? c : '?';
+    }
   }
   if (detail.size() > kMaxDetail) line += " ...";
   line += '"';

@@ -33,7 +33,8 @@ class Explain {
   Explain(const Explain&) = delete;
   Explain& operator=(const Explain&) = delete;
 
-  // `step`: a token, static text. `detail`: any bytes; what is not printable ASCII shows as '?'.
+  // `step`: a token, static text. `detail`: any bytes; line feeds show as " | ", what else is not printable ASCII as
+  // '?'.
   void add(std::string_view step, std::string_view detail);
   // Takes over what another has gathered.
   void append(const Explain& other);

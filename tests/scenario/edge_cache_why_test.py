@@ -214,6 +214,16 @@ def test_it_counts_slices(edge):
     assert counts["usable"] == 0
 
 
+def test_explain_tells_the_key_of_slices_and_variants_in_a_line_each(edge):
+    for path in ("/film?explained", "/varies"):
+        for _ in range(2):
+            done = edge.ctl("explain", "http://shop.example.com" + path, "-H", "Accept-Encoding: br")
+            assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert [one for one in lines if "cache_key" in one and "http://shop.example.com" + path + " | #" in one], done.stdout
+        assert all(" ms  " in one for one in lines[1:]), done.stdout
+
+
 def test_it_tells_of_purges(edge):
     edge.get("/fresh")
     edge.purge("http://shop.example.com/fresh", "--soft")

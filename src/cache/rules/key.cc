@@ -90,12 +90,25 @@ void KeyConfig::check(config::Checker& at) const {
   at.at_most_one({"only", "without"});
   if (query == KeyQuery::none && !only.empty()) at.problem("only", "picks from a query that does not count");
   if (query == KeyQuery::none && !without.empty()) at.problem("without", "picks from a query that does not count");
-  for (size_t i = 0; i < headers.size(); ++i) {
-    if (!http::is_token(headers[i])) at.problem("headers[" + std::to_string(i) + "]", "is no name of a field");
-  }
-  for (size_t i = 0; i < cookies.size(); ++i) {
-    if (!http::is_token(cookies[i])) at.problem("cookies[" + std::to_string(i) + "]", "is no name of a cookie");
-  }
+  const auto each = [&at](const char* option, const std::vector<std::string>& names, const auto& problem_of) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (const std::string_view problem = problem_of(names[i]); !problem.empty())
+        at.problem(option + ("[" + std::to_string(i) + "]"), std::string(problem));
+    }
+  };
+  const auto of_parameter = [](std::string_view name) -> std::string_view {
+    if (name.empty()) return "is empty";
+    return name.find('*') < name.size() - 1 ? "has a `*` that is not its end, and only there it stands for what follows"
+                                            : "";
+  };
+  const auto of_name = [](std::string_view name) -> std::string_view {
+    if (!http::is_token(name)) return "is no name";
+    return name.find('*') != std::string_view::npos ? "has a `*`, which stands for nothing here: write each name" : "";
+  };
+  each("only", only, of_parameter);
+  each("without", without, of_parameter);
+  each("headers", headers, of_name);
+  each("cookies", cookies, of_name);
 }
 
 bool names_another_target(const http::Fields& request) noexcept {

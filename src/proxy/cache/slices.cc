@@ -377,6 +377,7 @@ Task<Result<std::optional<http::Response>>> sliced_answer(CacheRoute& route, htt
   const ObjectRef& object = got->object;
   const auto total = object->total();
   if (context.explain) [[unlikely]] {
+    context.explain->add("cache_key", std::string(object->key()));
     context.explain->add("cache", "in slices of " + std::to_string(route.slice) +
                                       " bytes; the first one: " + std::string(to_string(got->what)));
   }

@@ -107,6 +107,8 @@ void CacheFilterConfig::check(config::Checker& at) const {
     const std::string place = "ttl." + std::to_string(status);
     if (status != 0 && (status < 200 || status > 599))
       at.problem(place, "is no status of an answer", "200 to 599, or 0");
+    if (status == 206) at.problem(place, "is never looked at", "a part is as fresh as its whole: 200");
+    if (status == 304) at.problem(place, "is never looked at", "it confirms what is stored: name the status of that");
     if (span < Duration::zero()) at.problem(place, "is negative");
   }
   for (size_t i = 0; i < error_statuses.size(); ++i) {

@@ -111,6 +111,13 @@ TEST(Key, IsConfigured) {
   EXPECT_FALSE(problems_of("{query: none, only: [a]}"));
   EXPECT_FALSE(problems_of("{headers: ['a b']}"));
   EXPECT_FALSE(problems_of("{cookies: ['a=b']}"));
+  // What would never match anything.
+  EXPECT_FALSE(problems_of("{without: ['*_id']}"));
+  EXPECT_FALSE(problems_of("{without: ['a*b*']}"));
+  EXPECT_FALSE(problems_of("{only: ['']}"));
+  EXPECT_FALSE(problems_of("{headers: ['X-*']}"));
+  EXPECT_FALSE(problems_of("{cookies: ['s*']}"));
+  EXPECT_TRUE(problems_of("{only: [a, 'b*']}"));
 }
 
 TEST(AnotherTarget, IsNamedByWhatFrameworksBelieve) {

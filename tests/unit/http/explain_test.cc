@@ -47,7 +47,7 @@ TEST_F(ExplainTest, WritesEachDecisionWithItsMoment) {
 TEST_F(ExplainTest, ForeignBytesCannotLeaveTheirString) {
   Explain explain(*loop_, loop_->now());
   explain.add("route", "a\"b\\c\r\nSet-Cookie: x\xC3\xA9");
-  EXPECT_EQ(written(explain), std::vector<std::string>{R"(route;t=0.000;d="a\"b\\c??Set-Cookie: x??")"});
+  EXPECT_EQ(written(explain), std::vector<std::string>{R"(route;t=0.000;d="a\"b\\c? | Set-Cookie: x??")"});
 }
 
 TEST_F(ExplainTest, IsBounded) {

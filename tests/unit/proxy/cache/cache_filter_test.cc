@@ -668,5 +668,12 @@ TEST_F(CacheFilterTest, KeepsAPostsAnswerForLaterGets) {
   EXPECT_EQ(ask().body, "got");
 }
 
+TEST(CacheConfig, WhatWouldDoNothingIsRefused) {
+  EXPECT_EQ(test::config_problems<CacheFilterConfig>("{in: a, ttl: {0: 1s, 200: 5s}, error_statuses: [404, 503]}"), "");
+  for (const char* bad : {"{in: a, ttl: {206: 5s}}", "{in: a, ttl: {304: 5s}}", "{in: a, ttl: {99: 5s}}",
+                          "{in: a, error_statuses: [200]}", "{in: a, jitter: 60%}", "{in: a, slice: 1KiB}"})
+    EXPECT_NE(test::config_problems<CacheFilterConfig>(bad), "") << bad;
+}
+
 }  // namespace
 }  // namespace trellis::proxy
