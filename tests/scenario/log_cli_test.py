@@ -77,6 +77,12 @@ def test_a_replay_of_the_counters_is_over_when_they_begin():
         code = node.make("https://example.com/")["code"]
         node.follow(code)
         until(lambda: lags(node) == [0, 0], "the click to be counted")
+        assert "such as 2027" in log(node, "replay", "clicks", "totals", "--at", "yesterday", code=2)
+        assert "one of --offset" in log(node, "replay", "clicks", "totals", "--at", "2020-01-01T00:00:00Z", "--ago", "1h", code=2)
+        log(node, "replay", "clicks", "totals", "--at", "2020-01-01T00:00:00Z")
+        assert lags(node) == [0, 1]
+        log(node, "replay", "clicks", "totals", "--at", "2100-01-01T00:00:00Z")
+        assert lags(node) == [0, 0]
         log(node, "replay", "clicks", "totals", "--offset", "0")
         assert lags(node) == [0, 1]
         node.stop()

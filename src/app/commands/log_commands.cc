@@ -6,6 +6,9 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+
+#include "services/links/link_json.h"
 
 namespace trellis::app {
 
@@ -18,6 +21,7 @@ struct Options : ControlOptions {
   std::string topic;
   std::string group;
   std::string ago;
+  std::string at;
   int64_t offset = -1;
   int partition = -1;
   int limit = 10;
@@ -121,9 +125,17 @@ int peek(const Options& options) {
 }
 
 int replay(const Options& options) {
-  if ((options.offset >= 0) == !options.ago.empty()) {
-    std::fprintf(stderr, "trellis: say where to begin: either --offset or --ago\n");
+  if ((options.offset >= 0) + !options.ago.empty() + !options.at.empty() != 1) {
+    std::fprintf(stderr, "trellis: say where to begin: one of --offset, --ago and --at\n");
     return 2;
+  }
+  std::optional<int64_t> at;
+  if (!options.at.empty()) {
+    at = services::links::parse_time(options.at);
+    if (!at) {
+      std::fprintf(stderr, "trellis: --at is a time such as 2027-01-31T12:00:00Z\n");
+      return 2;
+    }
   }
   const auto answer = ask(options, "POST", "/v1/log/replay",
                           {{"log", options.log},
@@ -131,6 +143,7 @@ int replay(const Options& options) {
                            {"group", options.group},
                            {"partition", given(options.partition)},
                            {"offset", given(options.offset)},
+                           {"at_ms", at ? std::to_string(*at) : ""},
                            {"ago", options.ago}});
   if (!answer) return 1;
   if (options.json) return print_json(*answer);
@@ -168,13 +181,14 @@ void add_log_commands(CLI::App& app, ChosenCommand& run) {
   add_partition(look, "0 if not said");
   look->add_option("--offset", options->offset, "from this one on")->check(whole_number(0, INT64_MAX));
   look->add_option("--limit", options->limit, "how many")->check(CLI::Range(1, 100))->capture_default_str();
-  CLI::App* back = add("replay", "let a group begin elsewhere: at an offset, or a time ago",
+  CLI::App* back = add("replay", "let a group begin elsewhere: at an offset, or at a time",
                        "trellis log replay clicks search-index --ago 2h", &replay);
   back->add_option("TOPIC", options->topic, "the topic")->required();
   back->add_option("GROUP", options->group, "the group")->required();
   add_partition(back, "this one only; all if not said");
   back->add_option("--offset", options->offset, "at this offset of the partition")->check(whole_number(0, INT64_MAX));
   back->add_option("--ago", options->ago, "at the first event since then, such as 2h");
+  back->add_option("--at", options->at, "at the first event since this time, such as 2027-01-31T12:00:00Z");
   log->footer("Examples:\n  trellis log topics\n  trellis log lag\n  trellis log peek clicks --limit 5");
 }
 
