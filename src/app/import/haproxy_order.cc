@@ -10,8 +10,6 @@ namespace trellis::app {
 
 namespace {
 
-constexpr size_t kMaxRules = 1'000;
-
 size_t conditions_of(const HaproxyRule& rule) {
   const MatchDraft& match = rule.route.match;
   return match.headers.size() + match.query.size() + (match.methods.empty() ? 0 : 1);
@@ -113,7 +111,7 @@ void leave_exceptions(std::vector<HaproxyRule>& rules, Remarks& remarks) {
       }
     }
     const auto at = rules.begin() + static_cast<ptrdiff_t>(i);
-    if (!said || rules.size() + before.size() > kMaxRules) {
+    if (!said || rules.size() + before.size() > kMaxHaproxyRules) {
       const bool refuses =
           rule.route.to.starts_with("{ fixed: { status: 4") || rule.route.to.starts_with("{ fixed: { status: 5");
       remarks.left_out(rule.route.at, "condition of " + rule.route.directive.substr(0, rule.route.directive.find(' ')),

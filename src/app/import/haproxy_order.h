@@ -2,6 +2,7 @@
 // and ordered so that each request meets the same one in both. Pure.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <vector>
 
@@ -13,6 +14,9 @@ namespace trellis::app {
 // Each host that a rule names gets every rule that may meet it, and a rule that an earlier one leaves nothing to is
 // dropped. Where both still choose differently it is told.
 std::vector<HaproxyRule> rules_by_host(const std::vector<HaproxyRule>& rules, Remarks& remarks);
+
+// Of a proxy. What is made of them, for each case by itself, stops here: twenty conditions have a million cases.
+constexpr size_t kMaxHaproxyRules = 1'000;
 
 // What a rule leaves to later ones comes before it, as rules for these requests alone. Where no match says them, it
 // is told: the rule is left out, and one that refuses leaves nothing to others.

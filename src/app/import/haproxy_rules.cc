@@ -40,9 +40,7 @@ class RuleReader {
     if (std::ranges::any_of(proxy_.lines, asks)) {
       for (HaproxyRule& rule : out_.rules) {
         if (rank(rule) < 0) continue;
-        rule.route = refused_route(rule.route, "http-request auth");
-        rule.backend.clear();
-        rule.some.reset();
+        close(rule, "http-request auth");
       }
     }
     std::ranges::stable_sort(out_.rules, {}, &rank);
@@ -268,10 +266,17 @@ class RuleReader {
           continue;
         }
         HaproxyRule kept = rule;
+        if (out_.rules.size() >= kMaxHaproxyRules) {
+          remarks_.left_out(guard.line.at, name_of(guard.line), "more than 1,000 cases with the other rules",
+                            "it refuses where its other conditions do not hold, too");
+          add_addresses(guard.sources, kept);
+          out_.rules[i] = std::move(kept);
+          continue;
+        }
         kept.route.match = *both;
         const std::optional<std::vector<HaproxyRule>> open = spared(guard, kept);
         if (!open) continue;
-        said &= add_addresses(guard.sources, kept);
+        add_addresses(guard.sources, kept);
         const bool whole = covers(match, rule.route.match);
         out_.rules.insert(out_.rules.begin() + static_cast<ptrdiff_t>(i), open->begin(), open->end());
         i += open->size();
@@ -285,7 +290,7 @@ class RuleReader {
     }
     if (!said)
       remarks_.left_out(guard.line.at, "http-request deny",
-                        "beside the other rules no filter says for all requests who may come",
+                        "beside the other rules no match says for all requests who may come",
                         "some of what it refused is let through; write the routes by hand");
   }
   // What the guard leaves open of the rule; nothing: all of it.
@@ -305,15 +310,22 @@ class RuleReader {
     }
     return out;
   }
-  // False: the rule has a list of those who may already, another one.
-  static bool add_addresses(const HaproxyConditions::Sources& sources, HaproxyRule& rule) {
+  // No filter says two lists of those who may: such a rule lets nobody in.
+  void add_addresses(const HaproxyConditions::Sources& sources, HaproxyRule& rule) {
     if (!sources.others) {
       rule.deny.insert(rule.deny.end(), sources.blocks.begin(), sources.blocks.end());
-      return true;
+    } else if (rule.allow.empty() || rule.allow == sources.blocks) {
+      rule.allow = sources.blocks;
+    } else {
+      remarks_.left_out(rule.route.at, rule.route.directive, "two lists of those who may come, of which both count",
+                        "its requests answer 501 until you decide");
+      close(rule, "http-request deny");
     }
-    if (!rule.allow.empty() && rule.allow != sources.blocks) return false;
-    rule.allow = sources.blocks;
-    return true;
+  }
+  static void close(HaproxyRule& rule, std::string_view what) {
+    rule.route = refused_route(rule.route, what);
+    rule.backend.clear();
+    rule.some.reset();
   }
 
   void refuse(const HaproxyLine& line) {
