@@ -8,9 +8,9 @@
 
 #include "app/config.h"
 #include "app/import/draft.h"
-#include "app/import/haproxy.h"
-#include "app/import/haproxy_syntax.h"
-#include "app/import/nginx_http.h"
+#include "app/import/haproxy/haproxy.h"
+#include "app/import/haproxy/syntax.h"
+#include "app/import/nginx/http.h"
 #include "app/version.h"
 #include "config/load.h"
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "app/import/nginx_syntax.h"
+#include "app/import/nginx/syntax.h"
 #include "app/import/remark.h"
 #include "base/error.h"
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
-#include "app/import/haproxy.h"
-#include "app/import/haproxy_proxies.h"
-#include "app/import/haproxy_syntax.h"
+#include "app/import/haproxy/haproxy.h"
+#include "app/import/haproxy/proxies.h"
+#include "app/import/haproxy/syntax.h"
 #include "app/import/import.h"
 
 namespace trellis::app {

@@ -4,9 +4,9 @@
 #include <map>
 
 #include "app/import/import.h"
-#include "app/import/nginx_path.h"
-#include "app/import/nginx_settings.h"
-#include "app/import/nginx_syntax.h"
+#include "app/import/nginx/path.h"
+#include "app/import/nginx/settings.h"
+#include "app/import/nginx/syntax.h"
 
 namespace trellis::app {
 namespace {
