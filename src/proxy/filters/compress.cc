@@ -155,16 +155,21 @@ int CompressFilter::level_of(Encoding encoding) const noexcept {
   }
 }
 
-std::string_view CompressFilter::reason_to_leave(const http::Response& response, bool head) const {
-  const http::Fields& fields = response.fields;
-  if (response.status < 200 || response.status == 204 || response.status == 206 || response.status == 304)
-    return "not for this status";
+std::string_view CompressFilter::reason_to_leave(const http::Fields& fields) const {
   if (fields.has(FieldId::content_encoding)) return "encoded already";
-  if (fields.has(FieldId::content_range)) return "a part";
   if (!takes_type(fields.value(FieldId::content_type))) return "not for this Content-Type";
   if (fields.has(FieldId::cache_control) && http::list_has(fields.joined(FieldId::cache_control), "no-transform"))
     return "no-transform";
   if (fields.find(kMemberField)) return "for the cache of another edge, which encodes it itself";
+  return "";
+}
+
+std::string_view CompressFilter::reason_to_leave(const http::Response& response, bool head) const {
+  const http::Fields& fields = response.fields;
+  if (response.status < 200 || response.status == 204 || response.status == 206 || response.status == 304)
+    return "not for this status";
+  if (fields.has(FieldId::content_range)) return "a part";
+  if (const std::string_view reason = reason_to_leave(fields); !reason.empty()) return reason;
   std::optional<uint64_t> length = response.body.length();
   if (head) {
     // What GET would have is said by the field; without it GET's body is a stream.
@@ -192,14 +197,13 @@ Task<Result<http::Response>> CompressFilter::handle(http::Request& request, http
   CO_TRY(http::Response response, co_await next(request, context));
 
   http::Fields& fields = response.fields;
-  if (response.status == 304 && encoding != Encoding::identity) {
-    // The client holds what was encoded here, under the weak tag; with the strong one it would find nothing to refresh.
-    if (asked_by_weak(if_none_match, fields.value(FieldId::etag))) {
-      weaken_etag(fields, context.arena);
-      add_vary(fields);
-    }
-    co_return response;
-  }
+  // The client holds what was encoded here, under the weak tag; with the strong one it would find nothing to refresh.
+  const bool confirms_encoded = response.status == 304 && encoding != Encoding::identity &&
+                                asked_by_weak(if_none_match, fields.value(FieldId::etag));
+  if (confirms_encoded) weaken_etag(fields, context.arena);
+  // Parts and confirmations say what the whole answer would (RFC 9110 §15.3.7 and §15.4.5).
+  const bool of_whole = response.status == 206 || response.status == 304;
+  if (confirms_encoded || (of_whole && reason_to_leave(fields).empty())) add_vary(fields);
   if (const std::string_view reason = reason_to_leave(response, head); !reason.empty()) {
     tell(reason);
     co_return response;

@@ -41,6 +41,8 @@ class CompressFilter final : public Filter {
  private:
   // Why an answer is left as it is; "": it may be encoded.
   std::string_view reason_to_leave(const http::Response& response, bool head) const;
+  // Of them what its kind says, whatever its status and size.
+  std::string_view reason_to_leave(const http::Fields& fields) const;
   bool takes_type(std::string_view content_type) const;
   int level_of(Encoding encoding) const noexcept;
 

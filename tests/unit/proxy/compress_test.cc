@@ -158,7 +158,7 @@ TEST(Compress, LeavesAloneWhatGainsNothing) {
   untouched({200, {{"Content-Type", "text/event-stream"}}, body}, "events");
   untouched({200, {html, {"Content-Encoding", "br"}}, body}, "encoded");
   untouched({200, {html, {"Cache-Control", "public, No-Transform"}}, body}, "no-transform");
-  untouched({206, {html, {"Content-Range", "bytes 0-4999/9999"}}, body}, "range");
+  untouched({206, {{"Content-Type", "image/png"}, {"Content-Range", "bytes 0-4999/9999"}}, body}, "part of an image");
   untouched({204, {html}, ""}, "204");
   EXPECT_EQ(run(rig, {404, {html}, body}, "gzip").encoding, "gzip") << "errors are pages too";
   const Got asked = run(rig, {200, {html}, body}, "gzip", "GET", {{"Cache-Control", "max-age=0, no-transform"}});
@@ -203,6 +203,22 @@ TEST(Compress, AnswersARevalidationUnderTheTagItGave) {
   EXPECT_EQ(run(rig, answer, "gzip", "GET", {{"If-None-Match", "W/\"v1\""}}).etag, "W/\"v1\"");
   EXPECT_EQ(run(rig, answer, "gzip", "GET", {{"If-None-Match", "\"v1\""}}).etag, "\"v1\"");
   EXPECT_EQ(run(rig, answer, "", "GET", {{"If-None-Match", "W/\"v1\""}}).etag, "\"v1\"");
+}
+
+TEST(Compress, PartsAndConfirmationsVaryLikeTheWhole) {
+  Rig rig;
+  const std::pair<std::string, std::string> html{"Content-Type", "text/html"};
+  const Answer part{206, {html, {"Content-Range", "bytes 0-4999/9999"}}, std::string(5000, 'x')};
+  const Answer confirmed{304, {html, {"ETag", "\"v1\""}}, ""};
+  for (const char* accept : {"gzip", "identity"}) {
+    const Got got = run(rig, part, accept);
+    EXPECT_EQ(got.vary, "Accept-Encoding");
+    EXPECT_EQ(got.encoding, "");
+    EXPECT_EQ(got.raw, part.body);
+    EXPECT_EQ(run(rig, confirmed, accept, "GET", {{"If-None-Match", "\"v1\""}}).vary, "Accept-Encoding");
+  }
+  const Answer image{304, {{"Content-Type", "image/png"}, {"ETag", "\"v1\""}}, ""};
+  EXPECT_EQ(run(rig, image, "gzip", "GET", {{"If-None-Match", "\"v1\""}}).vary, "");
 }
 
 TEST(Compress, FlushesAStreamBehindEveryPiece) {
