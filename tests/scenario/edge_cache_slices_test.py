@@ -24,6 +24,7 @@ class Film(http_server.Handler):
     length = len(BODY)
     lock = threading.Lock()
     go_on = threading.Event()
+    stalls_at = None  # a number of bytes, behind which it waits to go on
 
     def do_HEAD(self):
         with Film.lock:
@@ -64,7 +65,11 @@ class Film(http_server.Handler):
         self.send_header("content-type", "text/plain")
         self.send_header("content-length", str(len(part)))
         self.end_headers()
-        self.wfile.write(part)
+        self.wfile.write(part[:Film.stalls_at])
+        if Film.stalls_at:
+            self.wfile.flush()
+            Film.go_on.wait(30)
+            self.wfile.write(part[Film.stalls_at:])
 
 
 CONFIG = """
@@ -90,7 +95,7 @@ routes:
 
 @pytest.fixture(params=["uring", "epoll"])
 def edge(request):
-    Film.asked, Film.etag, Film.ranges, Film.length = [], '"one"', True, len(BODY)
+    Film.asked, Film.etag, Film.ranges, Film.length, Film.stalls_at = [], '"one"', True, len(BODY), None
     with http_server.HttpServer(Film) as origin:
         with node.Node(CONFIG.format(origin=origin.address), io=request.param) as n:
             yield n
@@ -212,7 +217,7 @@ def test_a_range_behind_any_end_asks_the_origin_for_no_nonsense(edge):
 
 @pytest.mark.parametrize("io", ("uring", "epoll"))
 def test_slices_that_memory_has_no_room_for_come_from_disk(io):
-    Film.asked, Film.etag, Film.ranges, Film.length = [], '"one"', True, len(BODY)
+    Film.asked, Film.etag, Film.ranges, Film.length, Film.stalls_at = [], '"one"', True, len(BODY), None
     with http_server.HttpServer(Film) as origin:
         config = CONFIG.format(origin=origin.address).replace(
             "memory: 64MiB", "memory: 1MiB, disk: { path: ./kept, size: 64MiB }")
@@ -233,7 +238,7 @@ def test_slices_that_memory_has_no_room_for_come_from_disk(io):
 
 @pytest.mark.parametrize("io", ("uring", "epoll"))
 def test_a_slice_that_there_is_no_room_for_is_passed_on(io):
-    Film.asked, Film.etag, Film.ranges, Film.length = [], '"one"', True, len(BODY)
+    Film.asked, Film.etag, Film.ranges, Film.length, Film.stalls_at = [], '"one"', True, len(BODY), None
     Film.go_on.clear()
     with http_server.HttpServer(Film) as origin:
         with node.Node(CONFIG.format(origin=origin.address).replace("memory: 64MiB", "memory: 1MiB"), io=io) as n:
@@ -340,6 +345,27 @@ def test_an_origin_without_ranges_is_asked_once_wherever_clients_begin(edge):
     edge.ctl("purge", "--all")
     assert get(edge, range=f"bytes={SLICE}-{SLICE + 8}")[1] == BODY[SLICE:SLICE + 9]
     assert Film.asked[2:] == [slice_range(1)]
+
+
+def test_an_origin_without_ranges_is_asked_once_while_its_answer_comes(edge):
+    Film.ranges, Film.stalls_at = False, 4 * SLICE
+    Film.go_on.clear()
+    try:
+        for first in (3 * SLICE + 5, SLICE, 0):
+            answer, body = get(edge, range=f"bytes={first}-{first + 8}")
+            assert (answer.status, body) == (206, BODY[first:first + 9])
+        assert "collapsed" in answer.getheader("cache-status")
+        answers = {}
+        late = [threading.Thread(target=lambda first=first: answers.update({first: get(edge, range=f"bytes={first}-")[1]}))
+                for first in (0, 6 * SLICE)]
+        for one in late:
+            one.start()
+    finally:
+        Film.go_on.set()
+    for one in late:
+        one.join()
+    assert all(answers[first] == BODY[first:] for first in (0, 6 * SLICE))
+    assert Film.asked == [slice_range(3)]
 
 
 def test_an_answer_is_encoded_once_and_given_to_each_as_it_accepts(edge):

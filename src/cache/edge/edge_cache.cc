@@ -387,6 +387,15 @@ void EdgeCache::tick() {
 
 // --- fills ---
 
+// WHY not one that began before the newest purge and has not been answered: whether the purge meets it is not known
+// before its tags are. One that was answered is checked as an object; and who comes after an answer that is not fresh
+// has to ask again.
+bool EdgeCache::may_join(const Fill& fill, std::string_view key, uint64_t newest) const {
+  if (!unchanged(key, fill.stamp)) return false;
+  const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
+  return answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness) : fill.filled >= newest;
+}
+
 EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
   FillShard& shard = shard_of(key);
   const uint64_t newest = book_->newest();
@@ -394,21 +403,23 @@ EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
   const std::lock_guard lock(shard.lock);
   const auto found = shard.fills.find(key);
   if (found != shard.fills.end()) {
-    Fill& fill = *found->second;
-    // WHY not one that began before the newest purge and has not been answered: whether the purge meets it is not known
-    // before its tags are. One that was answered is checked as an object; and who comes after an answer that is not
-    // fresh has to ask again.
-    const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
-    const bool joins =
-        unchanged(key, fill.stamp) &&
-        (answered ? alive(*fill.object) && came_fresh(fill.object->head().freshness) : fill.filled >= newest);
-    if (joins) return {found->second, false};
+    if (may_join(*found->second, key, newest)) return {found->second, false};
     found->second = std::make_shared<Fill>(found->first, newest, now, asks_member);
     return {found->second, true};
   }
   auto fill = std::make_shared<Fill>(std::string(key), newest, now, asks_member);
   shard.fills.emplace(fill->key, fill);
   return {std::move(fill), true};
+}
+
+ObjectRef EdgeCache::coming(std::string_view key) {
+  FillShard& shard = shard_of(key);
+  const uint64_t newest = book_->newest();
+  const std::lock_guard lock(shard.lock);
+  const auto found = shard.fills.find(key);
+  if (found == shard.fills.end() || !may_join(*found->second, key, newest)) return ObjectRef();
+  const Fill& fill = *found->second;
+  return fill.end.load(std::memory_order_acquire) == Fill::End::object ? fill.object : ObjectRef();
 }
 
 void EdgeCache::also_under(const std::string& key, const std::shared_ptr<Fill>& fill) {
@@ -460,14 +471,12 @@ void FillLeader::decide(Fill::End end) noexcept {
   fill_->decided.finish();
 }
 
-void FillLeader::give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place) {
-  if (marker) {
-    other_key_ = object->key();
-    cache_->also_under(other_key_, fill_);
-  }
+void FillLeader::give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place, bool elsewhere) {
+  if (marker || elsewhere) other_key_ = object->key();
   fill_->object = std::move(object);
   fill_->marker = std::move(marker);
   fill_->place = std::move(place);
+  if (!other_key_.empty()) cache_->also_under(other_key_, fill_);
   decide(Fill::End::object);
 }
 void FillLeader::unshared() { decide(Fill::End::unshared); }

@@ -58,6 +58,8 @@ class EdgeCache final : public AnySpace {
     bool leads = false;
   };
   Joined join(std::string_view key, bool asks_member = false);
+  // The answer that somebody's fill of this key brings, once it has begun to come and while it may be joined; or null.
+  ObjectRef coming(std::string_view key);
 
   // Changes when the URI of a key is invalidated, with all its variants and ranges; now and then for another one's
   // sake. Read it before the origin is asked.
@@ -137,6 +139,7 @@ class EdgeCache final : public AnySpace {
   uint64_t number_of_disk() const noexcept;
   void write(const ObjectRef& object);
   void also_under(const std::string& key, const std::shared_ptr<Fill>& fill);
+  bool may_join(const Fill& fill, std::string_view key, uint64_t newest) const;
   void forget(std::string_view key, const Fill& fill);
   ObjectRef decode(std::string key, const DiskReader& reader, uint64_t checked, bool with_body) const;
   Task<> pump(std::shared_ptr<void> keeps, ObjectRef object, std::unique_ptr<DiskReader> reader, Stamp stamp);
@@ -172,8 +175,10 @@ class FillLeader {
   Stamp stamp() const noexcept { return fill_->stamp; }
   const std::string& key() const noexcept { return fill_->key; }
   // Everybody reads from it; new ones do too, until end(). `marker`: where the answer is one of several variants.
-  // `place`: at the first byte of a body that may pass; null: it does not.
-  void give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place = nullptr);
+  // `place`: at the first byte of a body that may pass; null: it does not. `elsewhere`: the object stands under another
+  // key than the fill, without a marker.
+  void give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place = nullptr,
+            bool elsewhere = false);
   void unshared();
   void own();
   void failed(const Error& error);
@@ -186,7 +191,7 @@ class FillLeader {
   void decide(Fill::End end) noexcept;
   std::shared_ptr<EdgeCache> cache_;
   std::shared_ptr<Fill> fill_;  // null: ended
-  std::string other_key_;       // of the variant
+  std::string other_key_;       // of the object, where that is not the fill's
 };
 
 }  // namespace trellis::cache

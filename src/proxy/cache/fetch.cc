@@ -380,7 +380,8 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
       extra.add(field);
     }
   }
-  std::string key = part || undivided_key.empty() ? key_ : undivided_key;
+  const bool undivided = !part && !undivided_key.empty();
+  std::string key = undivided ? undivided_key : key_;
   const ObjectRef marker = place_variant(key, response.fields);
   std::vector<ObjectPart> parts;
   const std::optional<uint64_t> length = response.body.length();
@@ -404,7 +405,7 @@ std::unique_ptr<http::BodyReader> Fetch::keep(http::Response& response, const ca
   take_over_staleness();
   stored_now = true;
   if (!body->expected()) place = std::make_shared<ObjectBody::Reader>(body, 0);
-  if (leader) leader->give(object, marker, place);
+  if (leader) leader->give(object, marker, place, undivided);
   if (!awaited) place.reset();
 
   std::unique_ptr<http::BodyReader> rest;

@@ -183,6 +183,10 @@ Found Slices::find(uint64_t number, std::string& key, std::string& first) const 
   return found;
 }
 
+ObjectRef Slices::coming_at(const std::string& first) const {
+  return first.empty() ? ObjectRef() : route_.cache->coming(first);
+}
+
 std::shared_ptr<Fetch> Slices::prepare(uint64_t number, const std::string& uri_key, const ObjectRef& stored) {
   auto fetch = std::make_shared<Fetch>(route_, from_.request, from_.context, next_, uri_key);
   fetch->wanted = wanted_;
@@ -215,7 +219,7 @@ void Slices::begin(uint64_t number) {
       (found.object->kind() != Object::Kind::answer || reuse_now(*found.object, {}, now).use == Use::fresh))
     return;
   // Is quickly there when it is its turn.
-  if (!found.object && route_.cache->may_be_on_disk(key)) return;
+  if (!found.object && (route_.cache->may_be_on_disk(key) || is_undivided(coming_at(first)))) return;
   fetch_behind(number, uri_key, key, found.object);
 }
 
@@ -254,6 +258,20 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
       }
     }
     out.forwarded = stored ? Forwarded::stale : found.varied ? Forwarded::vary_miss : Forwarded::uri_miss;
+    const auto share = [&](const ObjectRef& object) {
+      out.object = object;
+      const Shared shared = shared_as(*out.object, stored);
+      out.what = shared.what;
+      if (!shared.detail.empty()) out.detail = shared.detail;
+      out.collapsed = true;
+      out.reuse = reuse_now(*out.object, wanted_, loop.now());
+    };
+    // Who began elsewhere may be getting all of it.
+    if (const ObjectRef coming = alone ? ObjectRef() : coming_at(first);
+        is_undivided(coming) && may_share(*coming, stored, wanted_, came_at, loop.now())) {
+      share(coming);
+      co_return out;
+    }
     std::optional<FillLeader> leader;
     bool again = false;
     if (!alone && round < kMostRounds) {
@@ -280,12 +298,7 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
           alone = fill.object->head().freshness.has(cache::Freshness::kNoCache);
           continue;
         }
-        out.object = fill.object;
-        const Shared shared = shared_as(*out.object, stored);
-        out.what = shared.what;
-        if (!shared.detail.empty()) out.detail = shared.detail;
-        out.collapsed = true;
-        out.reuse = reuse_now(*out.object, wanted_, loop.now());
+        share(fill.object);
         co_return out;
       }
       leader.emplace(route_.cache, std::move(joined.fill));

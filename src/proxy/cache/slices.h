@@ -48,6 +48,8 @@ class Slices : public std::enable_shared_from_this<Slices> {
   std::string key_of(uint64_t number) const;
   // What memory has: the slice, or what is there undivided. `first`: the key of that, with its variant.
   Found find(uint64_t number, std::string& key, std::string& first) const;
+  // What somebody fetches under `first`, while it comes.
+  cache::ObjectRef coming_at(const std::string& first) const;
   std::shared_ptr<Fetch> prepare(uint64_t number, const std::string& uri_key, const cache::ObjectRef& stored);
   void fetch_behind(uint64_t number, const std::string& uri_key, std::string_view key, const cache::ObjectRef& stored);
 
