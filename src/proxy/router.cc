@@ -10,6 +10,7 @@
 
 #include "base/encoding.h"
 #include "base/hash.h"
+#include "http/field_text.h"
 
 namespace trellis::proxy {
 
@@ -56,18 +57,6 @@ bool decoded_equal(std::string_view encoded, std::string_view plain) noexcept {
     if (have != want) return false;
   }
   return at == encoded.size();
-}
-
-// The host of an authority: no port, no dot at the end (example.com. is the same host).
-std::string_view host_of(std::string_view authority) noexcept {
-  if (!authority.empty() && authority.front() == '[') {
-    const size_t end = authority.find(']');
-    return end == std::string_view::npos ? authority : authority.substr(0, end + 1);
-  }
-  if (const size_t colon = authority.rfind(':'); colon != std::string_view::npos)
-    authority = authority.substr(0, colon);
-  if (!authority.empty() && authority.back() == '.') authority.remove_suffix(1);
-  return authority;
 }
 
 bool is_host_name(std::string_view name) noexcept {
@@ -496,7 +485,7 @@ Router::Decision Router::find(const http::Request& request) const noexcept {
   };
   uint32_t route = kNone;
   if (!exact_.empty() || !wildcards_.empty()) {
-    const std::string_view host = host_of(request.authority);
+    const std::string_view host = http::host_of_authority(request.authority);
     if (!exact_.empty()) route = try_root(find_host(exact_, host));
     if (!wildcards_.empty() && route == kNone && !host.starts_with('[')) {
       for (size_t dot = host.find('.', 1); dot != std::string_view::npos && route == kNone;

@@ -414,12 +414,12 @@ EdgeCache::Joined EdgeCache::join(std::string_view key, bool asks_member) {
 
 ObjectRef EdgeCache::coming(std::string_view key) {
   FillShard& shard = shard_of(key);
-  const uint64_t newest = book_->newest();
   const std::lock_guard lock(shard.lock);
   const auto found = shard.fills.find(key);
-  if (found == shard.fills.end() || !may_join(*found->second, key, newest)) return ObjectRef();
+  if (found == shard.fills.end()) return ObjectRef();
   const Fill& fill = *found->second;
-  return fill.end.load(std::memory_order_acquire) == Fill::End::object ? fill.object : ObjectRef();
+  const bool answered = fill.end.load(std::memory_order_acquire) == Fill::End::object;
+  return answered && may_join(fill, key, fill.filled) ? fill.object : ObjectRef();
 }
 
 void EdgeCache::also_under(const std::string& key, const std::shared_ptr<Fill>& fill) {

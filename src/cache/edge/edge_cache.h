@@ -176,7 +176,7 @@ class FillLeader {
   const std::string& key() const noexcept { return fill_->key; }
   // Everybody reads from it; new ones do too, until end(). `marker`: where the answer is one of several variants.
   // `place`: at the first byte of a body that may pass; null: it does not. `elsewhere`: the object stands under another
-  // key than the fill, without a marker.
+  // key than the fill, as one with a marker does.
   void give(ObjectRef object, ObjectRef marker, std::shared_ptr<ObjectBody::Reader> place = nullptr,
             bool elsewhere = false);
   void unshared();

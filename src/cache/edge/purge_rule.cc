@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/ascii.h"
 #include "base/hash.h"
+#include "http/field_text.h"
 #include "http/fields.h"
 #include "http/h1_parser.h"
 #include "http/target.h"
@@ -12,31 +13,19 @@
 namespace trellis::cache {
 namespace {
 
-constexpr uint64_t kTagSeed = 0x7461'67;  // so that a tag's number is no other kind's
-constexpr size_t kMaxHost = 255;
+constexpr uint64_t kTagSeed = 0x7461'67;   // so that a tag's number is no other kind's
+constexpr size_t kMaxAuthority = 255 + 6;  // with a port
 constexpr std::string_view kCacheOnly[] = {"Surrogate-Key", "Cache-Tag", "Surrogate-Control"};
 
 std::unexpected<Error> wrong(std::string what) {
   return fail(Error(Code::invalid_argument, std::move(what)).from(Side::client));
 }
 
-std::string_view without_port(std::string_view authority) noexcept {
-  const size_t colon = authority.rfind(':');
-  if (colon == std::string_view::npos || authority.substr(colon).find(']') != std::string_view::npos) return authority;
-  return authority.substr(0, colon);
-}
-
-// Without the dot that may stand behind a name: it is the same one with it.
-std::string_view without_dot(std::string_view host) noexcept {
-  if (host.ends_with('.')) host.remove_suffix(1);
-  return host;
-}
-
 Result<std::string> host_from(std::string_view text) {
-  if (without_port(text).empty()) return wrong("the host is missing");
-  if (without_port(text).size() > kMaxHost) return wrong("the host is longer than 255 bytes");
+  if (text.empty()) return wrong("the host is missing");
+  if (text.size() > kMaxAuthority) return wrong("the host is longer than 255 bytes");
   if (!http::valid_authority(text)) return wrong("\"" + std::string(text) + "\" is no host");
-  std::string lower(without_dot(without_port(text)));
+  std::string lower(http::host_of_authority(text));
   for (char& c : lower) c = ascii_lower(c);
   return lower;
 }
@@ -123,7 +112,7 @@ Result<PurgeRule> make_purge_rule(PurgeRule::Kind kind, std::string_view text, b
 }
 
 void append_purge_url(std::string& out, std::string_view authority, std::string_view path, std::string_view query) {
-  out += without_dot(without_port(authority));
+  out += http::host_of_authority(authority);
   out += path;
   if (query.empty()) return;
   out += '?';

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "base/ascii.h"
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/metrics.h"
@@ -18,20 +17,22 @@ namespace trellis::proxy {
 namespace {
 
 // May its name alone say of it that it never changes? Not of a page or of data: some origins take any path below a page
-// for the page
-// (/account/x.3f2a9c1d.css), and a client may be led to ask for its own by such a name (web cache deception).
+// for the page (/account/x.3f2a9c1d.css), and a client may be led to ask for its own by such a name (web cache
+// deception).
 bool is_asset(const http::Fields& answer) {
   if (answer.has(http::FieldId::set_cookie)) return false;
-  const std::string_view field = answer.value(http::FieldId::content_type);
-  std::string type(http::trimmed(field.substr(0, field.find(';'))));
-  std::transform(type.begin(), type.end(), type.begin(), ascii_lower);
-  constexpr std::array<std::string_view, 4> kKinds = {"image/", "font/", "audio/", "video/"};
+  const std::string_view type = http::media_type(answer.value(http::FieldId::content_type));
+  constexpr std::array<std::string_view, 4> kKinds = {"image", "font", "audio", "video"};
   constexpr std::array<std::string_view, 9> kTypes = {
       "text/css",         "text/javascript",       "application/javascript",        "application/x-javascript",
       "application/wasm", "application/font-woff", "application/vnd.ms-fontobject", "application/octet-stream",
       "application/pdf"};
-  return std::any_of(kKinds.begin(), kKinds.end(), [&type](std::string_view kind) { return type.starts_with(kind); }) ||
-         std::find(kTypes.begin(), kTypes.end(), type) != kTypes.end();
+  const auto is = [](std::string_view text) {
+    return [text](std::string_view one) { return http::iequal(one, text); };
+  };
+  const size_t slash = type.find('/');
+  return slash != std::string_view::npos &&
+         (std::ranges::any_of(kKinds, is(type.substr(0, slash))) || std::ranges::any_of(kTypes, is(type)));
 }
 
 }  // namespace

@@ -302,14 +302,14 @@ Task<Result<Slices::Slice>> Slices::get(uint64_t number, Deadline deadline, Wait
         co_return out;
       }
       leader.emplace(route_.cache, std::move(joined.fill));
-      const std::array<std::string, 2> places = {key, first};
-      for (const std::string& at : places) {
-        if (stored || at.empty() || !route_.cache->may_be_on_disk(at)) continue;
-        Task<ObjectRef> loading = route_.cache->load(at, deadline, route_.background, keeps_);
+      const std::array<const std::string*, 2> places = {&key, &first};
+      for (const std::string* at : places) {
+        if (stored || at->empty() || !route_.cache->may_be_on_disk(*at)) continue;
+        Task<ObjectRef> loading = route_.cache->load(*at, deadline, route_.background, keeps_);
         const ObjectRef loaded = co_await loading;
         again = loaded && loaded->kind() == Object::Kind::variants;  // who waits looks again, too
         if (again) break;
-        if (loaded && (at == key || is_undivided(loaded))) {
+        if (loaded && (at == &key || is_undivided(loaded))) {
           out.reuse = reuse_now(*loaded, wanted_, loop.now());
           if (out.reuse.use != Use::validate && out.reuse.use != Use::refused) {
             out.what = out.reuse.use == Use::fresh ? Cached::hit : Cached::stale;

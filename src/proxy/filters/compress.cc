@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "http/explain.h"
+#include "http/field_text.h"
 #include "proxy/cache/member_mark.h"
 #include "proxy/compressed_body.h"
 #include "proxy/encoder.h"
@@ -48,12 +49,6 @@ constexpr std::string_view kTypes[] = {
     "font/otf",
 };
 constexpr std::string_view kEventStream = "text/event-stream";
-
-std::string_view bare_type(std::string_view content_type) noexcept {
-  std::string_view type = content_type.substr(0, content_type.find(';'));
-  while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.remove_suffix(1);
-  return type;
-}
 
 // Whether two spellings of the ETag are meant as one representation: If-None-Match held the weak one that this filter
 // made.
@@ -136,7 +131,7 @@ CompressFilter::CompressFilter(const CompressConfig& config)
 }
 
 bool CompressFilter::takes_type(std::string_view content_type) const {
-  const std::string_view type = bare_type(content_type);
+  const std::string_view type = http::media_type(content_type);
   if (type.empty()) return false;
   return std::any_of(types_.begin(), types_.end(), [type](std::string_view want) {
     if (!want.ends_with("/*")) return http::iequal(want, type);

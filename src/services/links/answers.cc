@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "http/field_text.h"
 #include "http/preconditions.h"
 #include "http/problem.h"
 #include "http/routes.h"
@@ -17,12 +18,6 @@ using http::Request;
 using http::RequestContext;
 using http::Response;
 
-std::string_view media_type(std::string_view value) noexcept {
-  value = value.substr(0, value.find(';'));
-  while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
-  return value;
-}
-
 namespace {
 
 // Whether the client takes JSON; a q of 0 for it is a no.
@@ -30,7 +25,7 @@ bool takes_json(const Request& request) {
   if (!request.fields.has(FieldId::accept)) return true;
   std::string_view list = request.fields.joined(FieldId::accept);
   while (const auto element = http::next_element(list)) {
-    const std::string_view type = media_type(*element);
+    const std::string_view type = http::media_type(*element);
     const bool fits = http::iequal(type, "application/json") || http::iequal(type, "application/*") || type == "*/*" ||
                       http::iequal(type, "application/problem+json");
     if (!fits) continue;
@@ -59,7 +54,7 @@ Response gone(RequestContext& context) { return refuse(context, 410, "gone", "Th
 std::optional<Response> refuse_media(const Request& request, RequestContext& context, bool has_body, bool patch) {
   if (!takes_json(request)) return refuse(context, 406, "not_acceptable", "This resource is application/json.");
   if (!has_body) return std::nullopt;
-  const std::string_view type = media_type(request.fields.value(FieldId::content_type));
+  const std::string_view type = http::media_type(request.fields.value(FieldId::content_type));
   if (http::iequal(type, "application/json") || (patch && http::iequal(type, "application/merge-patch+json")))
     return std::nullopt;
   Response response = refuse(context, 415, "unsupported_media_type", "The body must be application/json.");

@@ -30,8 +30,6 @@ http::Response read_answer(const http::Request& request, http::RequestContext& c
 // 412: the If-Match of a change named another version.
 http::Response changed_meanwhile(http::RequestContext& context, std::string_view what);
 
-// A media type without its parameters.
-std::string_view media_type(std::string_view value) noexcept;
 // 406 or 415, or nothing when the request may go on. `patch`: a merge patch is taken too.
 std::optional<http::Response> refuse_media(const http::Request& request, http::RequestContext& context, bool has_body,
                                            bool patch);

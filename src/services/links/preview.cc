@@ -12,6 +12,7 @@
 
 #include "base/encoding.h"
 #include "base/json.h"
+#include "http/field_text.h"
 #include "http/problem.h"
 #include "http/routes.h"
 #include "services/links/answers.h"
@@ -233,7 +234,7 @@ Wish wish_of(std::string_view accept) noexcept {
   double json = 0;
   double page = 0;
   while (const auto element = http::next_element(accept)) {
-    const std::string_view type = media_type(*element);
+    const std::string_view type = http::media_type(*element);
     double q = 1;
     if (const size_t at = element->find("q="); at != std::string_view::npos)
       std::from_chars(element->data() + at + 2, element->data() + element->size(), q);

@@ -7,14 +7,13 @@
 #include "app/import/haproxy/proxies.h"
 #include "app/import/haproxy/syntax.h"
 #include "app/import/import.h"
+#include "tests/unit/app/import_kit.h"
 
 namespace trellis::app {
 namespace {
 
 Imported import_text(const std::string& text) {
-  const ImportFiles files{.read = [&](const std::string&) -> Result<std::string> { return text; },
-                          .glob = [](const std::string&) { return std::vector<std::string>(); }};
-  Result<Imported> out = import_config("x.cfg", nullptr, files);
+  Result<Imported> out = import_config("x.cfg", nullptr, test::in_memory({{"x.cfg", text}}));
   if (!out) {
     ADD_FAILURE() << out.error().to_string();
     return {};
@@ -30,8 +29,6 @@ std::string web(const std::string& rules) {
                      "\nbackend a\n server s 10.0.0.1:80\nbackend b\n server s 10.0.0.2:80\n")
       .yaml;
 }
-#define EXPECT_HAS(text, what) EXPECT_NE((text).find(what), std::string::npos) << (text)
-#define EXPECT_HAS_NOT(text, what) EXPECT_EQ((text).find(what), std::string::npos) << (text)
 
 TEST(HaproxySyntax, CutsWordsAsHaproxyDoes) {
   const auto sections = parse_haproxy("# c\nglobal\n a 'b c' \"d\\\"e\" f\\ g # h\n\nfrontend x\n", "x.cfg");

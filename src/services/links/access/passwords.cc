@@ -12,6 +12,7 @@
 
 #include "base/encoding.h"
 #include "base/rng.h"
+#include "http/field_text.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "runtime/blocking_pool.h"
@@ -220,7 +221,8 @@ Response ask_for_password(RequestContext& context) { return page(context, 200, "
 Task<std::expected<std::string, Response>> read_password(Request& request, RequestContext& context) {
   std::optional<std::string> given;
   if (request.method == Method::post) {
-    if (!http::iequal(media_type(request.fields.value(FieldId::content_type)), "application/x-www-form-urlencoded"))
+    if (!http::iequal(http::media_type(request.fields.value(FieldId::content_type)),
+                      "application/x-www-form-urlencoded"))
       co_return std::unexpected(page(context, 415, "unsupported_media_type", "Please use this form."));
     const Deadline deadline = std::min(context.deadline, after(context.loop.now(), kFormTime));
     auto reading = http::read_all(request.body.get(), kMaxForm, deadline);

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/json.h"
+#include "http/field_text.h"
 #include "http/problem.h"
 #include "http/target.h"
 #include "runtime/loop.h"
@@ -236,7 +237,7 @@ Task<Result<Response>> YourlsApi::answer(Request& request, RequestContext& conte
     const Result<std::string> body = co_await reading;
     if (!body) co_return body_failed(body.error(), context);
     const std::string_view type = request.fields.value(FieldId::content_type);
-    if (http::iequal(media_type(type), "multipart/form-data")) {
+    if (http::iequal(http::media_type(type), "multipart/form-data")) {
       std::string_view boundary = type.substr(std::min(type.find("boundary="), type.size()));
       boundary.remove_prefix(std::min<size_t>(9, boundary.size()));
       boundary = boundary.substr(0, boundary.find(';'));
