@@ -59,7 +59,8 @@ class Keys(unittest.TestCase):
         self.assertEqual(page.texts("#keys-list b"), ["first", "<i>reader</i>"])
         page.click("#keys [data-close]")
         page.until(lambda: not page.visible("#keys"), "the dialog closed")
-        self.assertNotIn(reader, page.run("return document.documentElement.outerHTML"))
+        # A dialog tells that it was closed a moment after it is.
+        page.until(lambda: reader not in page.run("return document.documentElement.outerHTML"), "the key let go")
 
         page.click("#keys-open")
         page.until(lambda: page.visible("#keys-manage"), "the keys")
